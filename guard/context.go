@@ -1,0 +1,158 @@
+package guard
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/jobguard/jobguard/guard/internal/engine"
+	"github.com/jobguard/jobguard/guard/lease"
+)
+
+// runCtx is the context that fn gets. It knows the leases of the run and, over
+// outer, those of the runs around it.
+type runCtx struct {
+	context.Context // derived from the caller's; cancelled by cancel
+	cancel          context.CancelCauseFunc
+
+	holds    []*engine.Hold
+	bindings []*engine.Binding
+	one      [1]*engine.Hold // holds' array in the usual case
+	outer    *runCtx
+
+	tooLong atomic.Bool // MaxHold passed
+}
+
+type runKey struct{}
+
+// innermost returns the innermost run that ctx comes from, nil if none.
+func innermost(ctx context.Context) *runCtx {
+	c, _ := ctx.Value(runKey{}).(*runCtx)
+	return c
+}
+
+// newRunCtx derives fn's context from ctx and binds it to holds.
+func newRunCtx(ctx context.Context, op string, holds []*engine.Hold) *runCtx {
+	c := &runCtx{outer: innermost(ctx)}
+	c.Context, c.cancel = context.WithCancelCause(ctx)
+	c.holds = append(c.one[:0], holds...)
+	for _, h := range holds {
+		c.bindings = append(c.bindings, h.Bind(func(lost *engine.Lost) { c.cancel(ended(op, h, lost)) }))
+	}
+	return c
+}
+
+// Value finds the run itself, and else what the caller's context holds.
+func (c *runCtx) Value(key any) any {
+	if key == (runKey{}) {
+		return c
+	}
+	return c.Context.Value(key)
+}
+
+// Err looks at the clocks before it answers: a process that was stopped past
+// the end of its lease learns of it here, before any timer has had its turn.
+// Finding a lease lost cancels every context below it before Err returns.
+func (c *runCtx) Err() error {
+	for r := c; r != nil; r = r.outer {
+		for _, h := range r.holds {
+			h.Live()
+		}
+	}
+	return c.Context.Err()
+}
+
+// end detaches the context from its leases and cancels it.
+func (c *runCtx) end() {
+	for i, b := range c.bindings {
+		c.holds[i].Unbind(b)
+	}
+	c.cancel(nil)
+}
+
+// find returns the innermost live hold for which want says yes.
+func find(ctx context.Context, want func(*engine.Hold) bool) *engine.Hold {
+	for c := innermost(ctx); c != nil; c = c.outer {
+		for _, h := range c.holds {
+			if want(h) && h.Live() {
+				return h
+			}
+		}
+	}
+	return nil
+}
+
+// held returns the live hold of key in store that ctx comes with.
+func held(ctx context.Context, store lease.Store, key string) *engine.Hold {
+	return find(ctx, func(h *engine.Hold) bool { return h.Key() == key && h.Engine().Store() == store })
+}
+
+// Fence returns the fencing token of the innermost run that ctx comes from.
+// Tokens of a key only ever grow, so a resource that remembers the highest it
+// has seen can refuse whoever held the key before. ok is false outside a run,
+// when its lease is lost or over, and when the run has several keys; see [FenceOf].
+func Fence(ctx context.Context) (token int64, ok bool) {
+	c := innermost(ctx)
+	if c == nil || len(c.holds) != 1 || !c.holds[0].Live() {
+		return 0, false
+	}
+	return c.holds[0].Fence, true
+}
+
+// FenceOf returns the fencing token under which ctx's runs hold key.
+func FenceOf(ctx context.Context, key string) (token int64, ok bool) {
+	h := find(ctx, func(h *engine.Hold) bool { return h.Key() == key })
+	if h == nil {
+		return 0, false
+	}
+	return h.Fence, true
+}
+
+// Holding reports whether one of the runs that ctx comes from holds key, by
+// the clocks as they are now.
+func Holding(ctx context.Context, key string) bool {
+	_, ok := FenceOf(ctx, key)
+	return ok
+}
+
+// Ensure makes sure that every lease that ctx comes with is proven for at least
+// d from now on, and renews those that are not, on the calling goroutine. Call
+// it before a step that must not be interrupted. d can be at most TTL − Margin
+// less a round trip. If it cannot be proven, the error is ErrLost with the
+// cause; the context is cancelled only if the lease is really lost.
+func Ensure(ctx context.Context, d time.Duration) error {
+	c := innermost(ctx)
+	if c == nil {
+		return &Error{Op: "ensure", Kind: ErrLost, Err: errors.New("the context comes from no run")}
+	}
+	for ; c != nil; c = c.outer {
+		for _, h := range c.holds {
+			if err := ensure(ctx, h, d); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func ensure(ctx context.Context, h *engine.Hold, d time.Duration) error {
+	err := h.Ensure(ctx, d)
+	left := h.TrustLeft()
+	if left > 0 && left >= d {
+		return nil
+	}
+	e := &Error{Op: "ensure", Key: h.Key(), Fence: h.Fence, Kind: ErrLost}
+	switch lost := h.Cause(); {
+	case lost != nil:
+		e.Err = lost
+	case err != nil:
+		e.Err = fmt.Errorf("%v proven, %v wanted: %w", left, d, err)
+	case left == 0:
+		e.Err = errors.New("the run has ended")
+	default:
+		e.Err = fmt.Errorf("%v proven, %v wanted, with a TTL of %v", left, d, h.TTL())
+	}
+	return e
+}

@@ -1,0 +1,28 @@
+package guard
+
+import (
+	"context"
+	"sync/atomic"
+)
+
+var defaultGuard atomic.Pointer[Guard]
+
+// SetDefault makes g the Guard that [Do] uses. A nil g panics.
+func SetDefault(g *Guard) {
+	if g == nil {
+		panic("guard: SetDefault of a nil Guard")
+	}
+	defaultGuard.Store(g)
+}
+
+// Default returns what SetDefault was given last, nil before.
+func Default() *Guard { return defaultGuard.Load() }
+
+// Do calls [Guard.Do] of the default Guard. It panics if there is none.
+func Do(ctx context.Context, key string, fn func(context.Context) error) error {
+	g := Default()
+	if g == nil {
+		panic("guard: no default Guard")
+	}
+	return g.Do(ctx, key, fn)
+}

@@ -1,0 +1,251 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/jobguard/jobguard/guard/lease"
+)
+
+// contender stands in the store's line for all local waiters of one key. It
+// belongs to the line, not to the caller who happens to be first: callers come
+// and go while the place is kept. One goroutine runs it, so there is at most
+// one Acquire under way for its owner id.
+type contender struct {
+	l      *line
+	owner  string
+	claim  time.Duration
+	ticket int64 // the place in the store's line; 0 before joining
+
+	// Trouble to clean up when the contender ends without the key.
+	joined  bool      // the store may have the owner in line
+	unknown time.Time // deadline of the last attempt that was not answered
+	ttl     time.Duration
+
+	failures int // in a row
+}
+
+// contend asks the store for l's key until a waiter has it or none is left.
+// Started by kickLocked; what ends it is the grant, the last waiter's leaving
+// (waiters leave when their context or patience ends, or on Close) or a refusal.
+func contend(l *line) {
+	e := l.e
+	var c *contender
+	unwatch := func() {}
+	for {
+		e.mu.Lock()
+		if len(l.waiters) == 0 {
+			l.contending = false
+			l.holder, l.err, l.failing = "", nil, time.Time{}
+			l.dropLocked()
+			if c != nil {
+				c.leaveLocked()
+			}
+			e.mu.Unlock()
+			unwatch()
+			return
+		}
+		w := l.waiters[0]
+		if c == nil {
+			c = &contender{
+				l:     l,
+				owner: e.store.NewOwner(w.opt.Carrier),
+				claim: max(claimMin, claimRTTs*e.rtt),
+			}
+			if e.watcher != nil {
+				unwatch = e.watcher.Watch(c.owner, l.nudgeContender)
+			}
+		}
+		fences := 1
+		if len(l.waiters) > 1 {
+			fences = tenureTokens
+		}
+		r := lease.AcquireRequest{
+			Key:    l.key,
+			Owner:  c.owner,
+			TTL:    w.opt.TTL,
+			Join:   slices.ContainsFunc(l.waiters, func(w *waiter) bool { return w.opt.Wait != 0 }),
+			Ticket: c.ticket,
+			Claim:  c.claim,
+			Fences: fences,
+		}
+		l.calls++
+		e.mu.Unlock()
+
+		sent := time.Now()
+		ctx, cancel := context.WithDeadline(e.ctx, sent.Add(w.opt.acquireTimeout()))
+		reply, err := e.store.Acquire(ctx, r)
+		cancel()
+
+		var pause time.Duration
+		switch {
+		case err != nil:
+			pause = c.failed(r, sent, sent.Add(w.opt.acquireTimeout()), err)
+		case reply.Granted:
+			e.observeRTT(time.Since(sent))
+			if c.deliver(r, reply, sent) {
+				unwatch()
+				return
+			}
+			continue
+		default:
+			e.observeRTT(time.Since(sent))
+			pause = c.held(r, reply)
+		}
+		c.sleep(pause)
+	}
+}
+
+// failed notes an attempt that got no grant because the store failed, and
+// answers the waiters for whom that was one attempt too many: all of them if
+// the store refused, else those for whom it has failed for min(Wait, TTL).
+func (c *contender) failed(r lease.AcquireRequest, sent, deadline time.Time, err error) (pause time.Duration) {
+	l, e := c.l, c.l.e
+	refused := errors.Is(err, lease.ErrRefused)
+	if !refused {
+		c.unknown, c.ttl = deadline, max(r.TTL, r.Claim)
+	}
+	c.joined = c.joined || r.Join && !refused
+	c.failures++
+	pause = backoff(c.failures, pollCap)
+
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	l.err = err
+	if l.failing.IsZero() {
+		l.failing = sent
+	}
+	now := time.Now()
+	l.waiters = slices.DeleteFunc(l.waiters, func(w *waiter) bool {
+		limit := w.opt.TTL
+		if w.opt.Wait >= 0 {
+			limit = min(limit, w.opt.Wait)
+		}
+		since := l.failing
+		if w.since.After(since) {
+			since = w.since
+		}
+		left := since.Add(limit).Sub(now)
+		if refused || left <= 0 {
+			w.answer <- answer{fail: &Failure{Kind: ErrUnavailable, Err: err, Attempts: l.calls - w.calls}}
+			return true
+		}
+		pause = min(pause, left)
+		return false
+	})
+	if len(l.waiters) == 0 {
+		return 0
+	}
+	return pause
+}
+
+// held notes who has the key, turns away those who only wanted to try, and
+// returns when to ask again unless nudged.
+func (c *contender) held(r lease.AcquireRequest, reply lease.AcquireReply) (pause time.Duration) {
+	l, e := c.l, c.l.e
+	c.failures = 0
+	c.ticket = reply.Ticket
+	c.joined = c.joined || r.Join
+
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	l.err, l.failing = nil, time.Time{}
+	l.holder = reply.Holder
+	l.expires = time.Time{}
+	if reply.Remaining >= 0 {
+		l.expires = time.Now().Add(reply.Remaining)
+	}
+	l.waiters = slices.DeleteFunc(l.waiters, func(w *waiter) bool {
+		if w.opt.Wait != 0 {
+			return false
+		}
+		w.answer <- answer{fail: l.failureLocked(w, ErrBusy, nil)}
+		return true
+	})
+	if len(l.waiters) == 0 || !r.Join {
+		return 0 // leave; or join, since somebody arrived who wants to stand in line
+	}
+	return pollAfter(reply)
+}
+
+// pollAfter is how long to wait for a wake-up before asking anyway.
+func pollAfter(reply lease.AcquireReply) time.Duration {
+	limit := pollCap
+	if reply.Ticket == 0 {
+		limit = pollNoLine
+	} else if !reply.Head {
+		return jitter(pollCap*3/4, pollCap)
+	}
+	if reply.Remaining < 0 { // a foreign key without expiry
+		return limit
+	}
+	// Just after the expiry, never before it: asking early costs a second poll.
+	d := min(max(reply.Remaining, pollFloor), limit)
+	return jitter(d, d+d/16)
+}
+
+// sleep ends early when the contender is nudged.
+func (c *contender) sleep(d time.Duration) {
+	if d <= 0 {
+		return
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-c.l.nudge:
+	case <-t.C:
+	}
+}
+
+// deliver gives the granted key to the first waiter, who starts a tenure. It
+// reports false if there is nobody to take it or the grant does not suit the
+// waiter: then the loop asks again, which refreshes the lease, or leaves.
+func (c *contender) deliver(r lease.AcquireRequest, reply lease.AcquireReply, sent time.Time) bool {
+	l, e := c.l, c.l.e
+	c.failures = 0
+	c.joined = true // the lease itself must be given back from here on
+
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	l.holder, l.err, l.failing = "", nil, time.Time{}
+	if len(l.waiters) == 0 {
+		return false
+	}
+	w := l.waiters[0]
+	if w.opt.TTL != r.TTL {
+		return false // the one we asked for has left; the next wants another TTL
+	}
+	t := newTenure(l, c, w.opt, reply)
+	if !t.extendLocked(sent) {
+		return false // so slow a reply that its trust is spent already
+	}
+	l.contending = false
+	l.tenure = t
+	t.startLocked()
+	l.answerLocked(answer{hold: t.newHoldLocked(w)})
+	return true
+}
+
+// leaveLocked gives back whatever the store may have for an owner nobody needs
+// any more: a place in line, a grant, or an attempt still on its way.
+func (c *contender) leaveLocked() {
+	if !c.joined && c.unknown.IsZero() {
+		return
+	}
+	r := lease.ReleaseRequest{Key: c.l.key, Owner: c.owner, Claim: c.claim}
+	c.l.e.cleanUpLocked(r, c.unknown, max(c.ttl, c.claim))
+}
+
+// observeRTT folds one measured round trip into the smoothed value, with the
+// weight 1/8 that TCP uses for the same purpose (RFC 6298).
+func (e *Engine) observeRTT(d time.Duration) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.rtt == 0 {
+		e.rtt = d
+		return
+	}
+	e.rtt += (d - e.rtt) / 8
+}

@@ -1,0 +1,47 @@
+// Package engine turns one-shot store calls into leases that a process can
+// trust. It is the machinery behind package guard, and has no other user.
+//
+// # Parts
+//
+// A line is everything one process knows about one key: the local waiters in
+// order of arrival, the contender that stands for all of them in the store, and
+// the tenure under which the process holds the key. A tenure is one owner id
+// from grant to release. It serves one hold after another: a hold is what a
+// single run has, with a fencing token of its own.
+//
+//	waiter ──┐                        ┌── hold (token 7)
+//	waiter ──┼─ line ─ contender ─ tenure ── hold (token 8)
+//	waiter ──┘           │            │
+//	                   store       trust timer, renewals
+//
+// # Trust
+//
+// A tenure is trusted until sent + TTL − Margin, where sent is the moment
+// before the request left that last acquired or renewed it. A slow reply thus
+// buys no time. A timer per tenure fires at that moment whatever the renewals
+// do; it only ever moves later, and once trust has ended it does not revive.
+// Two clocks are compared, the monotonic one and the wall clock: the first
+// stands still while a machine sleeps, the second does not.
+//
+// When trust ends, the contexts bound to the hold are cancelled, the line is
+// free to contend again under another owner id, and renewal goes on, best
+// effort, for as long as the run does: whoever ignores its context should at
+// least keep others out when the store still allows it.
+//
+// # Goroutines
+//
+// None before the first call and none after the last. While somebody waits on a
+// key, one contender per key: started by the first waiter, ended by the grant
+// or when nobody waits any more. While renewals are due, up to maxFlushers
+// flushers, each started by the engine's one timer and ended by the store's
+// reply or the attempt's timeout. After a call of unknown outcome, one cleaner,
+// which is a goroutine only during its attempts, and ends when the store has
+// answered or the lease would have expired.
+// Close asks all of them to end; Drain waits for it.
+//
+// # Locks
+//
+// One mutex per engine guards lines, tenures, holds and the heap of due
+// renewals. It is never held across a store call, a context's cancellation or
+// a caller's callback, so nothing slow and nothing foreign runs under it.
+package engine

@@ -1,0 +1,207 @@
+package engine
+
+import (
+	"context"
+	"slices"
+	"sync/atomic"
+	"time"
+)
+
+// Hold is one run's possession of a key. Nested runs share it: it ends with the
+// last of them.
+type Hold struct {
+	t *tenure
+
+	// For the caller to read.
+	Fence    int64
+	Attempts int           // store calls made until the grant
+	Waited   time.Duration // from Acquire to the grant
+
+	granted time.Time
+	over    atomic.Bool // ended; written under Engine.mu
+
+	// Guarded by Engine.mu.
+	runs   int // how many runs share the hold
+	bound  []*Binding
+	notice func(Event)
+}
+
+// Binding ties one context to a hold: cancel is called once if the lease is
+// lost, and not after Unbind.
+type Binding struct {
+	cancel func(*Lost)
+}
+
+// newHoldLocked makes the tenure's next hold, for w.
+func (t *tenure) newHoldLocked(w *waiter) *Hold {
+	now := time.Now()
+	h := &Hold{
+		t:        t,
+		Fence:    t.nextFence,
+		Attempts: t.l.calls - w.calls,
+		Waited:   now.Sub(w.since),
+		granted:  now,
+		runs:     1,
+	}
+	t.nextFence++
+	t.hold = h
+	return h
+}
+
+// Key, Owner and TTL describe the lease.
+func (h *Hold) Key() string { return h.t.l.key }
+
+// Owner is the owner id under which the lease is held.
+func (h *Hold) Owner() string { return h.t.owner }
+
+// TTL is the lease's life between renewals.
+func (h *Hold) TTL() time.Duration { return h.t.opt.TTL }
+
+// Engine returns the engine that the hold came from.
+func (h *Hold) Engine() *Engine { return h.t.l.e }
+
+// Renewals counts the renewals that succeeded during the tenure.
+func (h *Hold) Renewals() int {
+	h.t.l.e.mu.Lock()
+	defer h.t.l.e.mu.Unlock()
+	return h.t.renewal.done
+}
+
+// Live compares the clocks now and reports whether the lease is proven and the
+// hold has not ended. If the lease has just been found lost, the bound contexts
+// are cancelled before Live returns.
+func (h *Hold) Live() bool {
+	if h.over.Load() {
+		return false
+	}
+	h.t.check()
+	return !h.t.lost.Load()
+}
+
+// Cause returns why the lease was lost, nil if it was not.
+func (h *Hold) Cause() *Lost {
+	if !h.t.lost.Load() {
+		return nil
+	}
+	cause, _ := h.t.cause.(*Lost)
+	return cause
+}
+
+// TrustLeft is how long the lease is proven from now on, 0 if it is lost.
+func (h *Hold) TrustLeft() time.Duration {
+	if !h.Live() {
+		return 0
+	}
+	return max(0, h.t.trustLeft(time.Now()))
+}
+
+// Bind has cancel called, on another goroutine or inside Live, if the lease is
+// lost; at once if it already is.
+func (h *Hold) Bind(cancel func(*Lost)) *Binding {
+	b := &Binding{cancel: cancel}
+	e := h.t.l.e
+	e.mu.Lock()
+	if !h.t.lost.Load() {
+		h.bound = append(h.bound, b)
+		e.mu.Unlock()
+		return b
+	}
+	e.mu.Unlock()
+	cancel(h.Cause())
+	return b
+}
+
+// Unbind undoes Bind.
+func (h *Hold) Unbind(b *Binding) {
+	e := h.t.l.e
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if i := slices.Index(h.bound, b); i >= 0 {
+		h.bound = slices.Delete(h.bound, i, i+1)
+	}
+}
+
+func (h *Hold) takeBoundLocked() []*Binding {
+	b := h.bound
+	h.bound = nil
+	return b
+}
+
+// Share adds a nested run, and reports false if the hold is not live any more.
+// Each Share needs an End of its own.
+func (h *Hold) Share() bool {
+	if !h.Live() {
+		return false
+	}
+	e := h.t.l.e
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if h.runs == 0 {
+		return false // ended between the look and the lock
+	}
+	h.runs++
+	return true
+}
+
+// Notify has f called with what happens to the lease while the hold lasts. f
+// must not block for long: renewals wait for it.
+func (h *Hold) Notify(f func(Event)) {
+	e := h.t.l.e
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	h.notice = f
+}
+
+func (h *Hold) notify(ev Event) {
+	e := h.t.l.e
+	e.mu.Lock()
+	f := h.notice
+	e.mu.Unlock()
+	if f != nil {
+		f(ev)
+	}
+}
+
+// StopRenewing ends trust because MaxHold has passed. The store's lease then
+// expires by itself unless End comes first.
+func (h *Hold) StopRenewing() {
+	e := h.t.l.e
+	e.mu.Lock()
+	if h.runs == 0 || h.t.hold != h {
+		e.mu.Unlock()
+		return
+	}
+	tell := h.t.loseLocked(&Lost{Kind: ErrMaxHold, Reason: ReasonMaxHold})
+	e.mu.Unlock()
+	tell()
+}
+
+// Ensure renews now unless at least d of trust is left, and returns the store's
+// error if that failed. The caller looks at TrustLeft afterwards.
+func (h *Hold) Ensure(ctx context.Context, d time.Duration) error {
+	if h.TrustLeft() >= d || !h.Live() {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, h.t.opt.renewTimeout())
+	defer cancel()
+	return h.t.l.e.renew(ctx, []*tenure{h.t})
+}
+
+// Event is something that happened to a lease while a run held it.
+type Event struct {
+	Kind   EventKind
+	Err    error         // EventRenewFailed, EventLost, EventReleaseFailed
+	Left   time.Duration // EventRenewed: trust that was left when the renewal succeeded
+	Holder string        // EventLost: who has the key instead, if known
+}
+
+// EventKind tells events apart.
+type EventKind int
+
+// The events.
+const (
+	EventRenewed EventKind = iota + 1
+	EventRenewFailed
+	EventLost
+	EventReleaseFailed
+)

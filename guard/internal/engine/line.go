@@ -1,0 +1,199 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+)
+
+// line is what this process knows about one key. Everything in it is guarded
+// by Engine.mu, except nudge, which is a channel. It exists while somebody here
+// waits for the key or holds it.
+type line struct {
+	e   *Engine
+	key string
+
+	waiters    []*waiter // in order of arrival; the first is served next
+	contending bool      // a contender stands for the waiters in the store
+	tenure     *tenure   // the live one: trusted, or just being released
+
+	// nudge wakes the contender: it was granted the key, or everybody left. One
+	// pending nudge is enough, as the contender looks at everything each time.
+	// Arrivals need no nudge: a contender that sleeps is in line for them too.
+	nudge chan struct{}
+
+	// What the contender last heard, for those who give up.
+	holder  string    // "" if the key was never found held
+	expires time.Time // when the holder's lease would; zero if unknown
+	err     error     // of the last store call, nil if it was answered
+	failing time.Time // since when calls have failed in a row
+	calls   int       // store calls made since the line exists
+}
+
+// waiter is one Acquire that has not been answered.
+type waiter struct {
+	opt    Options
+	since  time.Time
+	calls  int         // line.calls at that time
+	answer chan answer // buffered, so that answering never blocks; answered once
+}
+
+type answer struct {
+	hold *Hold
+	fail *Failure
+}
+
+// Acquire waits for key as opt says and returns a hold, which the caller must
+// End, or the reason why there is none. When ctx ends, Acquire returns at once;
+// a grant that arrives at that very moment goes to the next in line.
+func (e *Engine) Acquire(ctx context.Context, key string, opt Options) (*Hold, *Failure) {
+	if ctx.Err() != nil {
+		return nil, &Failure{Kind: ctx.Err(), Err: causeBeyond(ctx)}
+	}
+	w := &waiter{opt: opt, since: time.Now(), answer: make(chan answer, 1)}
+
+	e.mu.Lock()
+	if e.isClosed() {
+		e.mu.Unlock()
+		return nil, &Failure{Kind: ErrClosed}
+	}
+	l := e.lineLocked(key)
+	if opt.Wait == 0 && (l.tenure != nil || len(l.waiters) > 0) {
+		// Somebody here is ahead: trying once can only mean barging.
+		f := l.failureLocked(w, ErrBusy, nil)
+		e.mu.Unlock()
+		return nil, f
+	}
+	w.calls = l.calls
+	l.waiters = append(l.waiters, w)
+	l.kickLocked()
+	e.mu.Unlock()
+
+	var patience <-chan time.Time
+	if opt.Wait > 0 {
+		t := time.NewTimer(opt.Wait)
+		defer t.Stop()
+		patience = t.C
+	}
+	select {
+	case a := <-w.answer:
+		return a.hold, a.fail
+	case <-ctx.Done():
+		return e.giveUp(l, w, ctx.Err(), causeBeyond(ctx))
+	case <-patience:
+		return e.giveUp(l, w, ErrBusy, nil)
+	case <-e.closed:
+		return e.giveUp(l, w, ErrClosed, nil)
+	}
+}
+
+// giveUp takes w out of the line. If w was answered at the same moment, a
+// failure is returned as it is, and a hold goes to the next in line, unless it
+// was only patience that ended: then the hold is as good as one in time.
+func (e *Engine) giveUp(l *line, w *waiter, kind, cause error) (*Hold, *Failure) {
+	e.mu.Lock()
+	i := slices.Index(l.waiters, w)
+	if i >= 0 {
+		l.waiters = slices.Delete(l.waiters, i, i+1)
+		if len(l.waiters) == 0 {
+			l.nudgeContender()
+		}
+		f := l.failureLocked(w, kind, cause)
+		e.mu.Unlock()
+		return nil, f
+	}
+	e.mu.Unlock()
+
+	a := <-w.answer
+	if a.hold == nil || kind == ErrBusy {
+		return a.hold, a.fail
+	}
+	e.mu.Lock()
+	e.spawnLocked(a.hold.Abandon) // the caller must not wait for the store
+	e.mu.Unlock()
+	return nil, &Failure{Kind: kind, Err: cause, Attempts: a.hold.Attempts}
+}
+
+// causeBeyond returns ctx's cause if it says more than ctx's error.
+func causeBeyond(ctx context.Context) error {
+	if c := context.Cause(ctx); c != ctx.Err() { //nolint:errorlint // identity is meant
+		return c
+	}
+	return nil
+}
+
+// lineLocked returns the line for key, making it if need be.
+func (e *Engine) lineLocked(key string) *line {
+	l := e.lines[key]
+	if l == nil {
+		l = &line{e: e, key: key, nudge: make(chan struct{}, 1)}
+		e.lines[key] = l
+	}
+	return l
+}
+
+// dropLocked forgets a line that nobody needs.
+func (l *line) dropLocked() {
+	if len(l.waiters) == 0 && !l.contending && l.tenure == nil && l.e.lines[l.key] == l {
+		delete(l.e.lines, l.key)
+	}
+}
+
+// kickLocked starts a contender if somebody waits and nobody contends.
+func (l *line) kickLocked() {
+	if len(l.waiters) == 0 || l.contending || l.tenure != nil {
+		l.dropLocked()
+		return
+	}
+	l.contending = true
+	l.e.spawnLocked(func() { contend(l) })
+}
+
+// nudgeContender makes the contender, if there is one, look again.
+func (l *line) nudgeContender() {
+	select {
+	case l.nudge <- struct{}{}:
+	default:
+	}
+}
+
+// errNoAnswer is the cause when the wait ended before the store's first reply.
+var errNoAnswer = errors.New("no answer from the store yet")
+
+// failureLocked says why w leaves without the key: kind is ErrBusy when its
+// patience is over, ErrClosed, or its context's error. What stood in the way,
+// as far as it is known, is told besides.
+func (l *line) failureLocked(w *waiter, kind, cause error) *Failure {
+	f := &Failure{Kind: kind, Err: cause, Attempts: l.calls - w.calls}
+	if kind == ErrClosed {
+		return f
+	}
+	obstacle := ErrBusy
+	switch {
+	case l.tenure != nil:
+		f.Holder = l.tenure.owner
+		f.RetryAfter = max(0, l.tenure.trustLeft(time.Now())+l.tenure.opt.Margin)
+	case l.err != nil:
+		obstacle, cause = ErrUnavailable, errors.Join(cause, l.err)
+	case l.holder != "":
+		f.Holder = l.holder
+		f.RetryAfter = max(0, time.Until(l.expires))
+	case w.opt.Wait > 0 && kind == ErrBusy:
+		obstacle, cause = ErrUnavailable, errNoAnswer
+	case kind != ErrBusy:
+		return f // nothing is known but that the context ended
+	}
+	if kind != ErrBusy {
+		cause = errors.Join(kind, cause)
+	}
+	f.Kind, f.Err = obstacle, cause
+	return f
+}
+
+// answerLocked takes the first waiter out of the line and answers it.
+func (l *line) answerLocked(a answer) {
+	w := l.waiters[0]
+	l.waiters = slices.Delete(l.waiters, 0, 1)
+	w.answer <- a
+}

@@ -1,0 +1,203 @@
+package engine
+
+import (
+	"container/heap"
+	"context"
+	"time"
+
+	"github.com/jobguard/jobguard/guard/lease"
+)
+
+const (
+	maxFlushers  = 8   // renewal batches under way at once
+	maxBatch     = 256 // leases in one batch
+	coalesceFrac = 8   // renewals due within 1/8 of the attempt's timeout go along
+)
+
+// schedule is the heap of tenures by the time of their next renewal, with one
+// timer for the earliest. The timer's goroutine takes what is due and sends it;
+// no goroutine waits for a lease. Guarded by Engine.mu.
+type schedule struct {
+	due      dueHeap
+	timer    *time.Timer
+	armed    time.Time // when the timer fires; zero if it is not set
+	flushers int
+}
+
+// renewal is the part of a tenure that the schedule keeps.
+type renewal struct {
+	due    time.Time
+	index  int   // in the heap, plus 1; 0 if not planned
+	over   bool  // never to be planned again
+	failed int   // in a row
+	err    error // of the last one, nil if it succeeded
+	done   int   // how many succeeded
+}
+
+// planLocked puts t's next renewal at due.
+func (e *Engine) planLocked(t *tenure, due time.Time) {
+	if t.ended || t.renewal.over || t.renewal.index > 0 {
+		return
+	}
+	t.renewal.due = due
+	heap.Push(&e.renewals.due, t)
+	e.armLocked()
+}
+
+func (e *Engine) unplanLocked(t *tenure) {
+	if t.renewal.index > 0 {
+		heap.Remove(&e.renewals.due, t.renewal.index-1)
+	}
+}
+
+// armLocked sets the timer for the earliest renewal, unless it fires soon
+// enough as it is: one that fires for nothing costs less than resetting it for
+// every short lease.
+func (e *Engine) armLocked() {
+	s := &e.renewals
+	if len(s.due) == 0 || s.flushers >= maxFlushers {
+		return
+	}
+	next := s.due[0].renewal.due
+	if !s.armed.IsZero() && !next.Before(s.armed) {
+		return
+	}
+	s.armed = next
+	d := max(0, time.Until(next))
+	if s.timer == nil {
+		s.timer = time.AfterFunc(d, e.flush)
+		return
+	}
+	s.timer.Reset(d)
+}
+
+// flush runs on the timer's goroutine. It sends one batch of what is due, and
+// sets the timer for the rest first, so that a stuck store call delays nobody
+// else's renewal while fewer than maxFlushers are stuck.
+func (e *Engine) flush() {
+	e.mu.Lock()
+	e.renewals.armed = time.Time{}
+	batch := e.takeDueLocked()
+	if len(batch) == 0 {
+		e.armLocked()
+		e.mu.Unlock()
+		return
+	}
+	e.renewals.flushers++
+	e.work++
+	e.armLocked()
+	e.mu.Unlock()
+
+	ctx, cancel := context.WithTimeout(context.Background(), batch[0].opt.renewTimeout())
+	_ = e.renew(ctx, batch) // each tenure has been told its own outcome
+	cancel()
+
+	e.mu.Lock()
+	e.renewals.flushers--
+	e.armLocked()
+	e.mu.Unlock()
+	e.done()
+}
+
+// takeDueLocked removes a batch from the heap: what is due now or very soon,
+// as far as it goes with one attempt timeout.
+func (e *Engine) takeDueLocked() []*tenure {
+	s := &e.renewals
+	if len(s.due) == 0 || s.flushers >= maxFlushers || time.Until(s.due[0].renewal.due) > 0 {
+		return nil
+	}
+	timeout := s.due[0].opt.renewTimeout()
+	horizon := time.Now().Add(timeout / coalesceFrac)
+	var batch []*tenure
+	for len(s.due) > 0 && len(batch) < maxBatch {
+		t := s.due[0]
+		if t.renewal.due.After(horizon) || t.opt.renewTimeout() != timeout {
+			break
+		}
+		heap.Pop(&s.due)
+		batch = append(batch, t)
+	}
+	return batch
+}
+
+// renew asks the store once to extend the leases of batch, and settles each by
+// its own reply. It returns the last error, for a batch of one.
+func (e *Engine) renew(ctx context.Context, batch []*tenure) (err error) {
+	rs := make([]lease.RenewRequest, len(batch))
+	for i, t := range batch {
+		rs[i] = lease.RenewRequest{Key: t.l.key, Owner: t.owner, TTL: t.opt.TTL}
+	}
+	sent := time.Now()
+	replies := e.store.Renew(ctx, rs)
+
+	var tell []func()
+	e.mu.Lock()
+	for i, t := range batch {
+		if f := t.settleLocked(sent, replies[i]); f != nil {
+			tell = append(tell, f)
+		}
+		if replies[i].Err != nil {
+			err = replies[i].Err
+		}
+	}
+	e.mu.Unlock()
+	for _, f := range tell {
+		f()
+	}
+	return err
+}
+
+// settleLocked applies one renewal's outcome and plans the next. A reply that
+// comes when release has begun says nothing any more: the release may have run
+// before the renewal, which then rightly found another owner.
+func (t *tenure) settleLocked(sent time.Time, r lease.RenewReply) (tell func()) {
+	if t.ended || t.renewal.over {
+		return nil
+	}
+	e, h := t.l.e, t.hold
+	switch {
+	case r.Err != nil:
+		// One failure loses nothing while trust lasts: try again, soon.
+		t.renewal.failed++
+		t.renewal.err = r.Err
+		e.planLocked(t, time.Now().Add(backoff(t.renewal.failed, t.opt.TTL/10)))
+		return func() { h.notify(Event{Kind: EventRenewFailed, Err: r.Err}) }
+	case !r.Held:
+		return t.loseLocked(&Lost{Kind: ErrLost, Reason: ReasonNotOwner, Holder: r.Holder})
+	default:
+		left := max(0, t.trustLeft(time.Now()))
+		t.renewal.failed, t.renewal.err = 0, nil
+		t.renewal.done++
+		if !t.lost.Load() && left > 0 {
+			t.extendLocked(sent)
+		}
+		e.planLocked(t, sent.Add(jitter(t.opt.renewEvery()*9/10, t.opt.renewEvery())))
+		return func() { h.notify(Event{Kind: EventRenewed, Left: left}) }
+	}
+}
+
+// dueHeap implements heap.Interface.
+type dueHeap []*tenure
+
+func (h dueHeap) Len() int           { return len(h) }
+func (h dueHeap) Less(i, j int) bool { return h[i].renewal.due.Before(h[j].renewal.due) }
+
+func (h dueHeap) Swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].renewal.index, h[j].renewal.index = i+1, j+1
+}
+
+func (h *dueHeap) Push(x any) {
+	t := x.(*tenure) //nolint:forcetypeassert // only planLocked pushes
+	*h = append(*h, t)
+	t.renewal.index = len(*h)
+}
+
+func (h *dueHeap) Pop() any {
+	old := *h
+	t := old[len(old)-1]
+	old[len(old)-1] = nil
+	*h = old[:len(old)-1]
+	t.renewal.index = 0
+	return t
+}

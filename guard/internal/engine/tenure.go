@@ -1,0 +1,176 @@
+package engine
+
+import (
+	"sync/atomic"
+	"time"
+
+	"github.com/jobguard/jobguard/guard/lease"
+)
+
+// tenure is one owner id's time with a key, from grant to release. Except where
+// said, its fields are guarded by Engine.mu.
+type tenure struct {
+	// Fixed at the start.
+	l     *line
+	owner string
+	claim time.Duration
+	opt   Options
+	began time.Time
+
+	unknown time.Time // deadline of the last unanswered Acquire before the grant
+
+	// trust is when trust ends, on both clocks. It only grows, and only under
+	// the mutex; it is read without, by every look at a context.
+	trust instant
+
+	// lost is set once, under the mutex, when trust has ended, and is read
+	// without. cause says why and is fixed before lost is set.
+	lost  atomic.Bool
+	cause error
+
+	timer *time.Timer // fires at trust's end or before it
+	ended bool        // release has begun: nobody renews any more
+	hold  *Hold       // the present one
+
+	nextFence int64 // tokens left for local followers: nextFence … lastFence
+	lastFence int64
+
+	renewal renewal
+}
+
+// instant is a moment on the monotonic and the wall clock.
+type instant struct {
+	mono atomic.Int64 // ns since Engine.base
+	wall atomic.Int64 // ns since the epoch
+}
+
+func newTenure(l *line, c *contender, opt Options, reply lease.AcquireReply) *tenure {
+	return &tenure{
+		l:         l,
+		owner:     c.owner,
+		claim:     c.claim,
+		unknown:   c.unknown,
+		opt:       opt,
+		began:     time.Now(),
+		nextFence: reply.Fence,
+		lastFence: reply.Fence + int64(reply.Fences) - 1,
+	}
+}
+
+// extendLocked moves the end of trust to sent + TTL − Margin, never back, and
+// reports whether any trust is left. sent must be a moment before the answered
+// request left: the server's TTL cannot have begun earlier.
+func (t *tenure) extendLocked(sent time.Time) bool {
+	until := sent.Add(t.opt.TTL - t.opt.Margin)
+	if mono := int64(until.Sub(t.l.e.base)); mono > t.trust.mono.Load() {
+		// The wall clock's reading of sent, moved by the same duration.
+		t.trust.wall.Store(until.UnixNano())
+		t.trust.mono.Store(mono)
+	}
+	return t.trustLeft(time.Now()) > 0
+}
+
+// trustLeft is how much longer the lease is proven: the less of what the two
+// clocks say. The monotonic clock does not count the time a machine slept, the
+// wall clock may be stepped back; neither alone is safe.
+func (t *tenure) trustLeft(now time.Time) time.Duration {
+	mono := t.trust.mono.Load() - int64(now.Sub(t.l.e.base))
+	wall := t.trust.wall.Load() - now.UnixNano()
+	return time.Duration(min(mono, wall))
+}
+
+// startLocked arms the trust timer and plans the first renewal.
+func (t *tenure) startLocked() {
+	t.timer = time.AfterFunc(t.trustLeft(time.Now()), t.onTimer)
+	t.l.e.planLocked(t, t.began.Add(jitter(t.opt.renewEvery()*9/10, t.opt.renewEvery())))
+}
+
+// onTimer runs at the end of trust as it was known when the timer was set. By
+// now a renewal may have moved it; the deadline is read under the mutex that a
+// renewal needs to move it, so either the renewal came first and the timer is
+// set anew, or trust ends here and the renewal finds it ended.
+func (t *tenure) onTimer() {
+	e := t.l.e
+	e.mu.Lock()
+	if t.ended || t.lost.Load() {
+		e.mu.Unlock()
+		return
+	}
+	if left := t.trustLeft(time.Now()); left > 0 {
+		t.timer.Reset(left)
+		e.mu.Unlock()
+		return
+	}
+	tell := t.loseLocked(t.expiredLocked())
+	e.mu.Unlock()
+	tell()
+}
+
+// check ends the tenure's trust if the clocks say so, without waiting for the
+// timer: a process that was stopped runs on for a moment before its timers do.
+func (t *tenure) check() {
+	if t.lost.Load() || t.trustLeft(time.Now()) > 0 {
+		return
+	}
+	t.onTimer()
+}
+
+// Lost says how a tenure ended against its holder's will.
+type Lost struct {
+	Kind   error  // ErrLost or ErrMaxHold
+	Reason Reason // why
+	Holder string // who holds the key instead, if known
+	Err    error  // of the last failed renewal, if that was why
+}
+
+func (l *Lost) Error() string {
+	if l.Err != nil {
+		return string(l.Reason) + ": " + l.Err.Error()
+	}
+	return string(l.Reason)
+}
+
+func (l *Lost) Unwrap() []error { return []error{l.Kind, l.Err} }
+
+// Reason is a short, fixed text that says why a lease was lost.
+type Reason string
+
+// The reasons.
+const (
+	ReasonExpired  Reason = "trust ran out before a renewal succeeded"
+	ReasonNotOwner Reason = "the store no longer has us as the holder"
+	ReasonMaxHold  Reason = "MaxHold passed"
+)
+
+func (t *tenure) expiredLocked() *Lost {
+	return &Lost{Kind: ErrLost, Reason: ReasonExpired, Err: t.renewal.err}
+}
+
+// loseLocked ends trust for good: it marks the tenure, frees the local place in
+// line even if the run goes on, and returns what to call without the mutex.
+// The store may still have us as the holder; renewals go on as long as the run
+// does, unless the cause forbids it.
+func (t *tenure) loseLocked(cause *Lost) (tell func()) {
+	if t.lost.Load() {
+		return func() {}
+	}
+	t.cause = cause
+	t.lost.Store(true)
+	t.timer.Stop()
+	if cause.Reason != ReasonExpired {
+		t.l.e.unplanLocked(t)
+		t.renewal.over = true
+	}
+	if t.l.tenure == t && !t.ended {
+		t.l.tenure = nil
+		t.l.kickLocked()
+	}
+	h := t.hold
+	cancels := h.takeBoundLocked()
+	return func() {
+		for _, b := range cancels {
+			b.cancel(cause)
+		}
+		h.notify(Event{Kind: EventLost, Err: cause, Holder: cause.Holder})
+	}
+}

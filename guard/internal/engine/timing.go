@@ -1,0 +1,72 @@
+package engine
+
+import (
+	"math/rand/v2"
+	"time"
+)
+
+// Waiting. A waiter is woken by a message; polling is for the day the message
+// is lost, so it can be slow, except for the head of the line, which also looks
+// when the holder's lease would expire, since nobody announces that.
+const (
+	pollFloor = 50 * time.Millisecond
+	pollCap   = time.Second
+
+	// pollNoLine is the cap with stores that keep no line: there polling is
+	// the only way a waiter learns of a release.
+	pollNoLine = 250 * time.Millisecond
+
+	// claimMin is how long a grant stays reserved for a waiter that does not
+	// respond. It must outlast two polls, or a waiter whose wake-up was lost
+	// finds its grant lapsed every time, and four round trips, or the claim
+	// itself comes too late.
+	claimMin  = 2 * pollCap
+	claimRTTs = 4
+)
+
+// tenureMax bounds how long local followers may pass a key among themselves
+// before the other processes in line get their turn.
+const tenureMax = 10 * time.Millisecond
+
+// tenureTokens is how many tokens a tenure with local followers asks for: one
+// for each microsecond of tenureMax, which is as far as the store lets tokens
+// run ahead of its clock.
+const tenureTokens = int(tenureMax / time.Microsecond)
+
+// acquireTimeout bounds one Acquire attempt. After TTL − Margin a grant would
+// arrive with its trust already spent.
+func (o Options) acquireTimeout() time.Duration {
+	return min(o.TTL-o.Margin, 2*time.Second)
+}
+
+// renewEvery is the interval of renewal: two more can fail before trust ends.
+func (o Options) renewEvery() time.Duration { return o.TTL / 3 }
+
+// renewTimeout bounds one renewal or release attempt, so that two full
+// time-outs still fit between the first renewal and the end of trust.
+func (o Options) renewTimeout() time.Duration {
+	return min((o.TTL-o.Margin-o.renewEvery())/2, time.Second)
+}
+
+// backoff is the pause after the n-th failure in a row, n from 1: 10 ms
+// doubling up to limit, less up to a half by chance, so that many clients of one
+// ailing server do not knock in step.
+func backoff(n int, limit time.Duration) time.Duration {
+	d := limit
+	if n < 16 {
+		d = min(limit, 10*time.Millisecond<<(n-1))
+	}
+	return jitter(d/2, d)
+}
+
+// jitter returns a random duration in [lo, hi].
+func jitter(lo, hi time.Duration) time.Duration {
+	if hi <= lo {
+		return lo
+	}
+	return lo + time.Duration(rand.Int64N(int64(hi-lo)+1))
+}
+
+// Backoff is the pause after the n-th failure in a row of callers that start
+// over: at most about a second.
+func Backoff(n int) time.Duration { return backoff(n, time.Second) }

@@ -1,0 +1,59 @@
+package lease
+
+import "strings"
+
+// An owner id is one opaque string, compared whole:
+//
+//	<process id>:<sequence>|<owner name>|<carrier>
+//
+// It is the value of the lease key and the entry in the line, so whoever is
+// refused learns from one reply who is in the way. Values that other programs
+// wrote need not have this form; the functions below then find nothing.
+
+// OwnerID joins the parts of an owner id.
+func OwnerID(process, sequence, name, carrier string) string {
+	return process + ":" + sequence + "|" + name + "|" + carrier
+}
+
+// OwnerProcess returns the process id in an owner id, or "".
+func OwnerProcess(owner string) string {
+	id, _, ok := strings.Cut(owner, "|")
+	if !ok {
+		return ""
+	}
+	process, _, ok := strings.Cut(id, ":")
+	if !ok {
+		return ""
+	}
+	return process
+}
+
+// ClosedPrefix begins the value of a key that a release left shut for a while
+// (ReleaseRequest.Close); the last owner's id follows. No owner id begins so.
+const ClosedPrefix = "closed|"
+
+// OwnerName returns the name in an owner id, host:pid unless configured
+// otherwise. A value of another form is returned whole.
+func OwnerName(owner string) string {
+	owner = strings.TrimPrefix(owner, ClosedPrefix)
+	_, rest, ok := strings.Cut(owner, "|")
+	if !ok {
+		return owner
+	}
+	name, _, ok := strings.Cut(rest, "|")
+	if !ok {
+		return owner
+	}
+	return name
+}
+
+// Carrier returns the text that the owner's observer sent along, or "".
+func Carrier(owner string) string {
+	owner = strings.TrimPrefix(owner, ClosedPrefix)
+	_, rest, ok := strings.Cut(owner, "|")
+	if !ok {
+		return ""
+	}
+	_, carrier, _ := strings.Cut(rest, "|")
+	return carrier
+}

@@ -1,0 +1,123 @@
+package lease
+
+import (
+	"context"
+	"time"
+)
+
+// Store keeps leases, queues of waiters and fencing tokens in one place that
+// all processes of a fleet share. Implementations are safe for concurrent use,
+// and their dynamic type is comparable: two guards over the same Store value
+// recognise each other's leases.
+//
+// Every call carries a context with a deadline, the attempt's timeout, and
+// returns soon after that context ends, whatever the network does. A call that
+// returned an error may have taken effect all the same, unless the error wraps
+// [ErrRefused]; the caller repeats it or cleans up.
+type Store interface {
+	// NewOwner returns an owner id that no other call in any process ever
+	// returns. It names one tenure: one process holding, or waiting for, one
+	// key. carrier is short text that travels inside the id, readable by
+	// whoever meets the id as a holder (see [Carrier]).
+	NewOwner(carrier string) string
+
+	// Acquire asks once for the key, in one atomic step:
+	//
+	//   - held by r.Owner already (a grant, or this owner's own earlier attempt
+	//     whose reply was lost): the TTL is refreshed and tokens are minted;
+	//   - free with nobody in line, or with r.Owner at the head: granted;
+	//   - free with somebody else at the head: the head is granted the key for
+	//     its claim time and woken; then as for "held";
+	//   - held: if r.Join, r.Owner stands in line at r.Ticket, or last if that
+	//     is zero. The reply names the holder.
+	//
+	// An Acquire that reaches the server after ctx's deadline has no effect.
+	// Acquire is never called twice at once for one owner.
+	Acquire(ctx context.Context, r AcquireRequest) (AcquireReply, error)
+
+	// Renew extends each lease that its owner still holds to a full TTL from
+	// now. It never creates a lease, and never touches somebody else's. Reply
+	// i answers request i; requests succeed and fail one by one.
+	Renew(ctx context.Context, rs []RenewRequest) []RenewReply
+
+	// Release ends r.Owner's lease, if it is the holder, and takes r.Owner out
+	// of the line, if it stands there. A key that becomes free is granted to
+	// the head of the line for that waiter's claim time, and the waiter is
+	// woken. Somebody else's lease is never touched. Repeating it is harmless.
+	Release(ctx context.Context, r ReleaseRequest) (ReleaseReply, error)
+}
+
+// Watcher is implemented by a Store that can wake waiters. With any other
+// Store waiters only poll.
+type Watcher interface {
+	// Watch calls wake when owner should ask again at once: it was granted a
+	// key, or messages may have been missed. wake never blocks; it may be
+	// called from any goroutine, more than once, and without need. The caller
+	// calls stop once, after which wake is not called for news that arrives
+	// later. A grant that arrives for an owner nobody watches is released by
+	// the store.
+	Watch(owner string, wake func()) (stop func())
+}
+
+// AcquireRequest is what [Store.Acquire] is asked.
+type AcquireRequest struct {
+	Key   string        // as the user wrote it; the store adds its own prefix
+	Owner string        // from NewOwner
+	TTL   time.Duration // life of the lease from the moment it is granted
+
+	Join   bool          // stand in line when the key is not to be had
+	Ticket int64         // the place an earlier reply gave; 0 on first arrival
+	Claim  time.Duration // how long a grant made to this waiter stays reserved for it
+
+	// Fences is how many consecutive fencing tokens to mint, at least 1. More
+	// than one serves local followers without asking again. The store may mint
+	// fewer: tokens never run more than 10 ms (10 000) ahead of the server's clock.
+	Fences int
+}
+
+// AcquireReply is what the server said.
+type AcquireReply struct {
+	Granted bool
+
+	// When granted: tokens Fence, Fence+1, … Fence+Fences-1 are the owner's.
+	// All are greater than any token minted for the key before.
+	Fence  int64
+	Fences int
+
+	// When not granted:
+	Holder    string        // owner id or foreign value found under the key
+	Remaining time.Duration // until the holder's lease expires unless renewed; negative if it never does
+	Ticket    int64         // the place in line, if joined
+	Head      bool          // first in line
+}
+
+// RenewRequest is one lease to extend.
+type RenewRequest struct {
+	Key   string
+	Owner string
+	TTL   time.Duration
+}
+
+// RenewReply answers one RenewRequest. Only Err == nil && !Held says that the
+// lease is gone; an error says nothing.
+type RenewReply struct {
+	Held   bool
+	Holder string // who holds the key instead; "" if nobody
+	Err    error
+}
+
+// ReleaseRequest ends a tenure, or leaves the line.
+type ReleaseRequest struct {
+	Key   string
+	Owner string
+	Claim time.Duration // as in the owner's AcquireRequest
+
+	// Close keeps the key shut for this long after the release: nobody is
+	// granted it meanwhile. 0 frees it at once.
+	Close time.Duration
+}
+
+// ReleaseReply says whether Owner held the lease when the release arrived.
+type ReleaseReply struct {
+	Released bool
+}

@@ -1,0 +1,57 @@
+package guard_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/jobguard/jobguard/guard"
+	"github.com/jobguard/jobguard/guard/guardtest"
+	"github.com/jobguard/jobguard/guard/lease"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// newGuard returns a guard over store.
+func newGuard(t testing.TB, store lease.Store, opts ...guard.Option) *guard.Guard {
+	t.Helper()
+	g, err := guard.New(store, opts...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return g
+}
+
+// twoProcesses returns two guards over one in-memory store. They share no
+// state, so they stand for two processes.
+func twoProcesses(t testing.TB, opts ...guard.Option) (store *guardtest.Store, a, b *guard.Guard) {
+	t.Helper()
+	store = guardtest.NewStore()
+	return store, newGuard(t, store, opts...), newGuard(t, store, opts...)
+}
+
+// hold runs g.Do(key) on a goroutine and returns, once it runs, what ends it
+// and where its result arrives.
+func hold(t testing.TB, g *guard.Guard, key string) (end func(), result <-chan error) {
+	t.Helper()
+	running, release, done := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	go func() {
+		done <- g.Do(context.Background(), key, func(context.Context) error {
+			close(running)
+			<-release
+			return nil
+		})
+	}()
+	select {
+	case <-running:
+	case err := <-done:
+		t.Fatalf("Do(%q) = %v before it ran", key, err)
+	case <-time.After(30 * time.Second):
+		t.Fatalf("Do(%q) did not start", key)
+	}
+	return func() { close(release) }, done
+}
+
+func nothing(context.Context) error { return nil }

@@ -1,0 +1,198 @@
+package guard
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/jobguard/jobguard/guard/internal/engine"
+	"github.com/jobguard/jobguard/guard/lease"
+)
+
+// Observer is told what happens to runs and leases: the seam for traces,
+// metrics and logs. Its methods are called on the goroutine that does the work,
+// so they must be quick; they may be called concurrently. A panic in one is
+// logged with log/slog and otherwise ignored. Nested runs under a lease that is
+// held already are not reported.
+type Observer interface {
+	// AcquireStart is called before a key is asked for. The context it returns
+	// is passed to AcquireEnd. It must not return nil.
+	AcquireStart(ctx context.Context, a AcquireStart) context.Context
+	// AcquireEnd is called once for each AcquireStart.
+	AcquireEnd(ctx context.Context, a AcquireEnd)
+
+	// RunStart is called when all keys of a run are held. The context it
+	// returns becomes the parent of fn's, and is passed to the run's events and
+	// to RunEnd. It must not return nil.
+	RunStart(ctx context.Context, r RunStart) context.Context
+	// RunEnd is called after fn has returned, panicked or exited, and the keys
+	// have been released.
+	RunEnd(ctx context.Context, r RunEnd)
+
+	// Event is called for each [Event] between RunStart and RunEnd.
+	Event(ctx context.Context, e Event)
+}
+
+// Carrier is implemented by an Observer that sends short text along with the
+// lease, such as a trace parent. Whoever meets the lease reads it in
+// AcquireEnd.HolderCarrier. It is visible to everybody who can read the store.
+type Carrier interface {
+	// Carrier is given the context from AcquireStart. At most 128 bytes, no
+	// control characters or '|'.
+	Carrier(ctx context.Context) string
+}
+
+// AcquireStart describes what is asked for.
+type AcquireStart struct {
+	Name string // the group of keys, low in cardinality
+	Key  string // the key itself: not for metrics
+	TTL  time.Duration
+	Wait time.Duration // how long the caller is ready to wait; negative: until its context ends
+}
+
+// AcquireEnd describes what came of it.
+type AcquireEnd struct {
+	Name     string
+	Key      string
+	Waited   time.Duration
+	Attempts int   // store calls made meanwhile for the local line of this key
+	Fence    int64 // the token, when granted
+
+	// Holder and HolderCarrier tell who was in the way, when refused and known.
+	Holder        string
+	HolderCarrier string
+
+	Err error // nil when granted
+}
+
+// RunStart describes a run that is about to begin.
+type RunStart struct {
+	Name   string
+	Keys   []string
+	Fences []int64 // one for each key
+	TTL    time.Duration
+}
+
+// RunEnd describes a run that is over.
+type RunEnd struct {
+	Name     string
+	Keys     []string
+	Held     time.Duration // from the last grant to fn's end
+	Renewals int           // that succeeded, over all keys
+	Err      error         // as the caller of Do gets it; nil after a panic or Goexit
+	Panicked bool          // fn did not return: it panicked or called Goexit
+}
+
+// Event is something that happened to one lease while a run held it.
+type Event struct {
+	Kind   EventKind
+	Name   string
+	Key    string
+	Fence  int64
+	TTL    time.Duration
+	Left   time.Duration // EventRenewed: how much trust was left; a small share of TTL is a late renewal
+	Holder string        // EventLost: who has the key instead, if known
+	Err    error         // of what failed; EventLost: why
+}
+
+// EventKind tells events apart.
+type EventKind int
+
+// The events.
+const (
+	EventRenewed       = EventKind(engine.EventRenewed)       // a renewal succeeded
+	EventRenewFailed   = EventKind(engine.EventRenewFailed)   // one failed; it is retried while trust lasts
+	EventLost          = EventKind(engine.EventLost)          // fn's context has been cancelled
+	EventReleaseFailed = EventKind(engine.EventReleaseFailed) // retried in the background; the lease expires by TTL at the latest
+)
+
+// String returns "renewed", "renew failed", "lost" or "release failed".
+func (k EventKind) String() string {
+	switch k {
+	case EventRenewed:
+		return "renewed"
+	case EventRenewFailed:
+		return "renew failed"
+	case EventLost:
+		return "lost"
+	case EventReleaseFailed:
+		return "release failed"
+	}
+	return "unknown event"
+}
+
+// observers calls each, in the order given; the Ends in reverse, as befits
+// contexts that wrap each other.
+type observers []Observer
+
+func (os observers) acquireStart(ctx context.Context, a AcquireStart) context.Context {
+	for _, o := range os {
+		ctx = start(ctx, func() context.Context { return o.AcquireStart(ctx, a) })
+	}
+	return ctx
+}
+
+func (os observers) acquireEnd(ctx context.Context, a AcquireEnd) {
+	for i := len(os) - 1; i >= 0; i-- {
+		shield(func() { os[i].AcquireEnd(ctx, a) })
+	}
+}
+
+func (os observers) runStart(ctx context.Context, r RunStart) context.Context {
+	for _, o := range os {
+		ctx = start(ctx, func() context.Context { return o.RunStart(ctx, r) })
+	}
+	return ctx
+}
+
+func (os observers) runEnd(ctx context.Context, r RunEnd) {
+	for i := len(os) - 1; i >= 0; i-- {
+		shield(func() { os[i].RunEnd(ctx, r) })
+	}
+}
+
+func (os observers) event(ctx context.Context, e Event) {
+	for _, o := range os {
+		shield(func() { o.Event(ctx, e) })
+	}
+}
+
+// carrier returns the first text that an observer wants to send.
+func (os observers) carrier(ctx context.Context) (text string) {
+	for _, o := range os {
+		if c, ok := o.(Carrier); ok && text == "" {
+			shield(func() { text = c.Carrier(ctx) })
+		}
+	}
+	return text
+}
+
+// start returns f's context, or ctx if f panics or returns none.
+func start(ctx context.Context, f func() context.Context) context.Context {
+	shield(func() {
+		if c := f(); c != nil {
+			ctx = c
+		}
+	})
+	return ctx
+}
+
+// shield keeps an observer's panic from the run it observes.
+func shield(f func()) {
+	defer func() {
+		if p := recover(); p != nil {
+			slog.Error("guard: an Observer panicked", "panic", p)
+		}
+	}()
+	f()
+}
+
+// watch has the observers told of h's events.
+func (g *Guard) watch(ctx context.Context, h *engine.Hold) {
+	h.Notify(func(e engine.Event) {
+		g.opts.observers.event(ctx, Event{
+			Kind: EventKind(e.Kind), Name: g.opts.name, Key: h.Key(), Fence: h.Fence,
+			TTL: h.TTL(), Left: e.Left, Holder: lease.OwnerName(e.Holder), Err: e.Err,
+		})
+	})
+}

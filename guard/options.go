@@ -1,0 +1,163 @@
+package guard
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jobguard/jobguard/guard/internal/engine"
+)
+
+// Bounds and defaults.
+const (
+	minTTL     = 50 * time.Millisecond // below, scheduling noise alone loses leases
+	defaultTTL = 10 * time.Second
+	marginFrac = 10 // Margin defaults to TTL/10
+)
+
+// Option configures a Guard. Every option works in [New] and in [Guard.With],
+// where it overrides what was set before.
+type Option interface{ apply(*options) }
+
+type option func(*options)
+
+func (f option) apply(o *options) { f(o) }
+
+// options is what a Guard was configured with. Durations whose default depends
+// on others, or on the adapter, are pointers: nil is "not set".
+type options struct {
+	ttl       time.Duration
+	margin    *time.Duration
+	wait      *time.Duration // Forever is engine.Forever
+	maxHold   time.Duration
+	minHold   time.Duration
+	name      string
+	observers observers
+
+	limit  *int
+	shared bool
+	wrong  error // an option that cannot be checked by its value alone
+}
+
+// TTL is how long a lease lives without renewal, and so how long a crashed
+// holder blocks others. Renewals go out every TTL/3. At least 50 ms; default 10 s.
+func TTL(d time.Duration) Option { return option(func(o *options) { o.ttl = d }) }
+
+// Margin is how long before the lease can expire fn's context is cancelled at
+// the latest: the budget for timers that fire late and clocks that run at
+// different rates, and the time fn has to notice. Less than TTL/2; default TTL/10.
+func Margin(d time.Duration) Option { return option(func(o *options) { o.margin = &d }) }
+
+// Wait is how long to stand in line for a key that somebody else holds.
+// Wait(0) tries once. Default: until the context ends; adapters have their own.
+func Wait(d time.Duration) Option {
+	return option(func(o *options) {
+		if d < 0 {
+			o.wrong = fmt.Errorf("Wait %v is negative (Forever() waits until the context ends)", d)
+		}
+		o.wait = &d
+	})
+}
+
+// Forever is to wait until the context ends, said explicitly: it overrides an
+// earlier Wait and an adapter's default.
+func Forever() Option {
+	return option(func(o *options) {
+		d := engine.Forever
+		o.wait = &d
+	})
+}
+
+// MaxHold is the longest a run may take. Then its context is cancelled with
+// ErrMaxHold and renewal stops, so that the key is free within TTL whatever fn
+// does. 0, the default, is no limit.
+func MaxHold(d time.Duration) Option { return option(func(o *options) { o.maxHold = d }) }
+
+// MinHold keeps the key closed for at least so long after a run began, however
+// soon it ends: a job of a millisecond then still runs once on replicas whose
+// clocks differ by less. A run that never started does not count. Default 0.
+func MinHold(d time.Duration) Option { return option(func(o *options) { o.minHold = d }) }
+
+// Name is what observers call this group of keys ("orders"). It becomes a
+// metric label, so there should be few of them; adapters set it.
+func Name(s string) Option { return option(func(o *options) { o.name = s }) }
+
+// Observe has obs told what happens. It may be given several times.
+func Observe(obs Observer) Option {
+	return option(func(o *options) {
+		if obs == nil {
+			o.wrong = errors.New("Observe was given a nil Observer")
+			return
+		}
+		// A copy, since guards made by With share the backing array.
+		o.observers = append(o.observers[:len(o.observers):len(o.observers)], obs)
+	})
+}
+
+// Limit lets at most n runs proceed at once under the key. Not available yet:
+// New refuses it.
+func Limit(n int) Option { return option(func(o *options) { o.limit = &n }) }
+
+// Shared lets any number of Shared runs proceed at once, but none beside an
+// exclusive one. Not available yet: New refuses it.
+func Shared() Option { return option(func(o *options) { o.shared = true }) }
+
+// with returns o with opts applied, or the first thing that is wrong with it.
+func (o options) with(opts []Option) (options, error) {
+	o.wrong = nil
+	for _, opt := range opts {
+		if opt == nil {
+			return o, errors.New("guard: an Option is nil")
+		}
+		opt.apply(&o)
+	}
+	if err := o.check(); err != nil {
+		return o, fmt.Errorf("guard: %w", err)
+	}
+	return o, nil
+}
+
+// check names the option that is out of bounds, and the bound.
+func (o *options) check() error {
+	switch {
+	case o.wrong != nil:
+		return o.wrong
+	case o.ttl < minTTL:
+		return fmt.Errorf("TTL %v is less than %v", o.ttl, minTTL)
+	case o.margin != nil && *o.margin < 0:
+		return fmt.Errorf("Margin %v is negative", *o.margin)
+	case o.margin != nil && *o.margin >= o.ttl/2:
+		return fmt.Errorf("Margin %v is not less than TTL/2 = %v", *o.margin, o.ttl/2)
+	case o.maxHold < 0:
+		return fmt.Errorf("MaxHold %v is negative", o.maxHold)
+	case o.minHold < 0:
+		return fmt.Errorf("MinHold %v is negative", o.minHold)
+	case o.limit != nil && *o.limit < 1:
+		return fmt.Errorf("Limit %d is less than 1", *o.limit)
+	case o.limit != nil && o.shared:
+		return errors.New("Limit and Shared exclude each other")
+	case o.limit != nil:
+		return errors.New("Limit is not available in this version")
+	case o.shared:
+		return errors.New("Shared is not available in this version")
+	}
+	return nil
+}
+
+// engine translates for the engine.
+func (o *options) engine(carrier string) engine.Options {
+	e := engine.Options{
+		TTL:     o.ttl,
+		Margin:  o.ttl / marginFrac,
+		Wait:    engine.Forever,
+		MinHold: o.minHold,
+		Carrier: carrier,
+	}
+	if o.margin != nil {
+		e.Margin = *o.margin
+	}
+	if o.wait != nil {
+		e.Wait = *o.wait
+	}
+	return e
+}

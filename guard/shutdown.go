@@ -1,0 +1,121 @@
+package guard
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+
+	"github.com/jobguard/jobguard/guard/internal/engine"
+)
+
+// family is what a Guard and all that With made of it share.
+type family struct {
+	engine *engine.Engine
+
+	mu     sync.Mutex
+	active int                  // calls under way, from before they acquire until they have released
+	runs   map[*runCtx]struct{} // those whose fn is running, to cancel them
+	cancel error                // what they were cancelled with, and those who come late are
+	none   chan struct{}        // closed and cleared when active falls to 0; nil if nobody waits
+}
+
+func newFamily(e *engine.Engine) *family {
+	return &family{engine: e, runs: make(map[*runCtx]struct{})}
+}
+
+func (f *family) begin() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.active++
+}
+
+func (f *family) finish() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.active--
+	if f.active == 0 && f.none != nil {
+		close(f.none)
+		f.none = nil
+	}
+}
+
+func (f *family) enter(c *runCtx) {
+	f.mu.Lock()
+	f.runs[c] = struct{}{}
+	cancel := f.cancel
+	f.mu.Unlock()
+	if cancel != nil {
+		c.cancel(cancel)
+	}
+}
+
+func (f *family) leave(c *runCtx) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.runs, c)
+}
+
+// wait returns how many calls are under way when none are left or ctx ends.
+func (f *family) wait(ctx context.Context) int {
+	f.mu.Lock()
+	if f.active == 0 {
+		f.mu.Unlock()
+		return 0
+	}
+	if f.none == nil {
+		f.none = make(chan struct{})
+	}
+	none := f.none
+	f.mu.Unlock()
+	select {
+	case <-none:
+		return 0
+	case <-ctx.Done():
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		return f.active
+	}
+}
+
+// cancelRuns cancels the contexts of all runs, and of those about to begin.
+func (f *family) cancelRuns(cause error) {
+	f.mu.Lock()
+	f.cancel = cause
+	runs := slices.Collect(maps.Keys(f.runs))
+	f.mu.Unlock()
+	for _, c := range runs {
+		c.cancel(cause)
+	}
+}
+
+// Shutdown ends the work of g and every Guard that shares its New: no run
+// starts any more, whoever waits gets ErrClosed, and Shutdown waits for the
+// runs under way. Nested runs under a lease that is held may still start. When
+// ctx ends first, the runs' contexts are cancelled with cause ErrClosed, and
+// Shutdown waits for them for at most one TTL more; then it returns an error
+// that wraps ctx's cause. Leases of runs that still go on are still renewed.
+//
+// Shutdown never closes the Redis client. Close that after it. Calling Shutdown
+// again is fine.
+func (g *Guard) Shutdown(ctx context.Context) error {
+	f := g.family
+	f.engine.Close()
+	running := f.wait(ctx)
+	if running == 0 && ctx.Err() == nil {
+		f.engine.Drain(ctx)
+		return nil
+	}
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), g.opts.ttl)
+	defer cancel()
+	if running == 0 {
+		f.engine.Drain(last)
+		return nil
+	}
+	f.cancelRuns(ErrClosed)
+	left := f.wait(last)
+	f.engine.Drain(last)
+	return fmt.Errorf("guard: shutdown: %d runs had to be cancelled, %d of them have not returned: %w",
+		running, left, context.Cause(ctx))
+}

@@ -23,13 +23,18 @@ type cleaner struct {
 }
 
 // cleanUpLocked starts a cleaner for what lives at most life from now, or from
-// unknown if that is later. It counts as work until it ends.
-func (e *Engine) cleanUpLocked(r lease.ReleaseRequest, unknown time.Time, life time.Duration) {
-	c := &cleaner{e: e, r: r, unknown: unknown, end: time.Now().Add(life), timeout: min(life/3, time.Second)}
+// unknown if that is later; failures tells how many attempts have failed already.
+// It counts as work until it ends.
+func (e *Engine) cleanUpLocked(r lease.ReleaseRequest, unknown time.Time, life time.Duration, failures int) {
+	c := &cleaner{e: e, r: r, unknown: unknown, end: time.Now().Add(life), timeout: min(life/3, time.Second), failures: failures}
 	if unknown.After(time.Now()) {
 		c.end = unknown.Add(life)
 	}
 	e.work++
+	if failures > 0 {
+		time.AfterFunc(backoff(failures, time.Second), c.attempt)
+		return
+	}
 	go c.attempt()
 }
 

@@ -72,10 +72,11 @@ func contend(l *line) {
 			Fences: fences,
 		}
 		l.calls++
-		e.mu.Unlock()
-
 		sent := time.Now()
 		ctx, cancel := context.WithDeadline(e.ctx, sent.Add(w.opt.acquireTimeout()))
+		l.breakOff = cancel
+		e.mu.Unlock()
+
 		reply, err := e.store.Acquire(ctx, r)
 		cancel()
 
@@ -235,7 +236,7 @@ func (c *contender) leaveLocked() {
 		return
 	}
 	r := lease.ReleaseRequest{Key: c.l.key, Owner: c.owner, Claim: c.claim}
-	c.l.e.cleanUpLocked(r, c.unknown, max(c.ttl, c.claim))
+	c.l.e.cleanUpLocked(r, c.unknown, max(c.ttl, c.claim), 0)
 }
 
 // observeRTT folds one measured round trip into the smoothed value, with the

@@ -23,6 +23,8 @@ type line struct {
 	// Arrivals need no nudge: a contender that sleeps is in line for them too.
 	nudge chan struct{}
 
+	breakOff context.CancelFunc // ends the contender's store call under way
+
 	// What the contender last heard, for those who give up.
 	holder  string    // "" if the key was never found held
 	expires time.Time // when the holder's lease would; zero if unknown
@@ -96,8 +98,11 @@ func (e *Engine) giveUp(l *line, w *waiter, kind, cause error) (*Hold, *Failure)
 	i := slices.Index(l.waiters, w)
 	if i >= 0 {
 		l.waiters = slices.Delete(l.waiters, i, i+1)
-		if len(l.waiters) == 0 {
+		if len(l.waiters) == 0 && l.contending {
 			l.nudgeContender()
+			if l.breakOff != nil {
+				l.breakOff() // nobody needs the answer; the contender cleans up
+			}
 		}
 		f := l.failureLocked(w, kind, cause)
 		e.mu.Unlock()

@@ -7,8 +7,8 @@ import (
 	"github.com/jobguard/jobguard/guard/lease"
 )
 
-// releaseAttempts is how often End asks before it leaves the matter to a
-// cleaner and lets its caller go.
+// releaseAttempts is how often End asks before it lets its caller go and leaves
+// the matter to a cleaner.
 const releaseAttempts = 2
 
 // End ends one run. After the last run of the hold the key goes to the next
@@ -42,16 +42,9 @@ func (h *Hold) end(ran bool) *Lost {
 	t.ended = true
 	t.timer.Stop()
 	e.unplanLocked(t)
-	lost := t.lost.Load()
-	r := lease.ReleaseRequest{Key: t.l.key, Owner: t.owner, Claim: t.claim, Close: shut}
-	if lost {
-		// Nothing depends on the answer any more, so nobody waits for it.
-		e.cleanUpLocked(r, t.unknown, t.opt.TTL)
-		e.mu.Unlock()
-		return h.Cause()
-	}
 	e.mu.Unlock()
 
+	r := lease.ReleaseRequest{Key: t.l.key, Owner: t.owner, Claim: t.claim, Close: shut}
 	cause := h.release(r)
 
 	e.mu.Lock()
@@ -78,42 +71,49 @@ func (t *tenure) handOnLocked(shut time.Duration) bool {
 	return true
 }
 
-// release gives the lease back within trust. "Not yours" in answer to the first
-// attempt means that the lease was lost before it; after an attempt that was
-// not answered it more likely means that that one worked, and as trust had not
-// ended, the run was exclusive either way.
+// release gives the lease back. "Not yours" in answer to the first attempt
+// means that the lease was lost before it; after an attempt that was not
+// answered it more likely means that that one worked, and as trust had not
+// ended, the run was exclusive either way. What could not be done here is left
+// to a cleaner.
 func (h *Hold) release(r lease.ReleaseRequest) *Lost {
 	t, e := h.t, h.t.l.e
-	// A lost attempt of ours that is still buried somewhere could re-create the
-	// lease after the release: release again when the store will refuse it.
-	buried := t.unknown.After(time.Now())
+	attempts := releaseAttempts
+	lost := h.Cause()
+	if lost != nil {
+		attempts = 1 // best effort: the key is probably somebody else's
+	}
 	var err error
-	for attempt := range releaseAttempts {
+	for attempt := range attempts {
 		ctx, cancel := context.WithTimeout(context.Background(), t.opt.renewTimeout())
 		var reply lease.ReleaseReply
 		reply, err = e.store.Release(ctx, r)
 		cancel()
-		if err == nil {
-			if buried {
-				h.releaseLater(r)
-			}
-			if attempt == 0 && !reply.Released {
-				lost := &Lost{Kind: ErrLost, Reason: ReasonNotOwner}
-				h.notify(Event{Kind: EventLost, Err: lost})
-				return lost
-			}
-			return nil
+		if err != nil {
+			continue
 		}
+		if lost == nil && attempt == 0 && !reply.Released {
+			lost = &Lost{Kind: ErrLost, Reason: ReasonNotOwner}
+			h.notify(Event{Kind: EventLost, Err: lost})
+		}
+		// An attempt of ours to acquire that is still buried somewhere could
+		// re-create the lease: release once more when the store will refuse it.
+		if t.unknown.After(time.Now()) {
+			h.releaseLater(r, 0)
+		}
+		return lost
 	}
-	h.notify(Event{Kind: EventReleaseFailed, Err: err})
-	h.releaseLater(r)
-	return nil
+	if lost == nil {
+		h.notify(Event{Kind: EventReleaseFailed, Err: err})
+	}
+	h.releaseLater(r, attempts)
+	return lost
 }
 
 // releaseLater has a cleaner see to it that nothing of the tenure is left.
-func (h *Hold) releaseLater(r lease.ReleaseRequest) {
+func (h *Hold) releaseLater(r lease.ReleaseRequest, failures int) {
 	t, e := h.t, h.t.l.e
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.cleanUpLocked(r, t.unknown, t.opt.TTL)
+	e.cleanUpLocked(r, t.unknown, t.opt.TTL, failures)
 }

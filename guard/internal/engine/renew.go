@@ -27,11 +27,19 @@ type schedule struct {
 // renewal is the part of a tenure that the schedule keeps.
 type renewal struct {
 	due    time.Time
-	index  int   // in the heap, plus 1; 0 if not planned
-	over   bool  // never to be planned again
-	failed int   // in a row
-	err    error // of the last one, nil if it succeeded
-	done   int   // how many succeeded
+	index  int     // in the heap, plus 1; 0 if not planned
+	flight *flight // the batch it is under way in, if any
+	over   bool    // never to be planned again
+	failed int     // in a row
+	err    error   // of the last one, nil if it succeeded
+	done   int     // how many succeeded
+}
+
+// flight is a batch under way. When the last of its tenures has ended, nobody
+// needs the answer and the call is broken off.
+type flight struct {
+	left   int
+	cancel context.CancelFunc
 }
 
 // planLocked puts t's next renewal at due.
@@ -47,6 +55,13 @@ func (e *Engine) planLocked(t *tenure, due time.Time) {
 func (e *Engine) unplanLocked(t *tenure) {
 	if t.renewal.index > 0 {
 		heap.Remove(&e.renewals.due, t.renewal.index-1)
+	}
+	if f := t.renewal.flight; f != nil {
+		t.renewal.flight = nil
+		f.left--
+		if f.left == 0 {
+			f.cancel()
+		}
 	}
 }
 
@@ -83,14 +98,18 @@ func (e *Engine) flush() {
 		e.mu.Unlock()
 		return
 	}
+	ctx, cancel := context.WithTimeout(context.Background(), batch[0].opt.renewTimeout())
+	defer cancel()
+	f := &flight{left: len(batch), cancel: cancel}
+	for _, t := range batch {
+		t.renewal.flight = f
+	}
 	e.renewals.flushers++
 	e.work++
 	e.armLocked()
 	e.mu.Unlock()
 
-	ctx, cancel := context.WithTimeout(context.Background(), batch[0].opt.renewTimeout())
 	_ = e.renew(ctx, batch) // each tenure has been told its own outcome
-	cancel()
 
 	e.mu.Lock()
 	e.renewals.flushers--
@@ -133,6 +152,7 @@ func (e *Engine) renew(ctx context.Context, batch []*tenure) (err error) {
 	var tell []func()
 	e.mu.Lock()
 	for i, t := range batch {
+		t.renewal.flight = nil
 		if f := t.settleLocked(sent, replies[i]); f != nil {
 			tell = append(tell, f)
 		}

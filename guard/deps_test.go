@@ -1,0 +1,47 @@
+package guard_test
+
+import (
+	"os/exec"
+	"path"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/jobguard/jobguard/"
+
+// TestImportArrowsPointDown holds the architecture: what each package may pull
+// in beyond the standard library, all told.
+func TestImportArrowsPointDown(t *testing.T) {
+	core := []string{"guard/lease", "guard/internal/engine"}
+	redis := []string{"github.com/redis/go-redis/v9", "github.com/google/uuid", "github.com/cespare/xxhash/v2", "go.uber.org/atomic", "golang.org/x/sys", "github.com/dgryski/go-rendezvous"}
+	for pkg, allowed := range map[string][]string{
+		"guard/lease":            nil,
+		"guard/internal/engine":  {"guard/lease"},
+		"guard":                  core,
+		"guard/guardtest":        {"guard/lease"},
+		"guard/lease/storetest":  {"guard/lease"},
+		"guard/lease/redisstore": append([]string{"guard/lease"}, redis...),
+	} {
+		out, err := exec.CommandContext(t.Context(), "go", "list", "-deps",
+			"-f", "{{if not .Standard}}{{.ImportPath}}{{end}}", module+pkg).CombinedOutput()
+		if err != nil {
+			t.Fatalf("go list: %v\n%s", err, out)
+		}
+		for _, dep := range strings.Fields(string(out)) {
+			dep = strings.TrimPrefix(dep, module)
+			if dep != pkg && !within(dep, allowed) {
+				t.Errorf("%s pulls in %s", pkg, dep)
+			}
+		}
+	}
+}
+
+// within reports whether dep is one of allowed. Of other modules any package is.
+func within(dep string, allowed []string) bool {
+	for _, a := range allowed {
+		if dep == a || strings.Contains(a, ".") && strings.HasPrefix(dep, path.Clean(a)+"/") {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,199 @@
+package guard_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/jobguard/jobguard/guard"
+	"github.com/jobguard/jobguard/guard/guardtest"
+)
+
+func TestDoAllHoldsEveryKeyOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := guardtest.NewStore()
+		g := newGuard(t, store)
+		err := g.DoAll(t.Context(), []string{"c", "a", "b", "a"}, func(ctx context.Context) error {
+			if _, ok := guard.Fence(ctx); ok {
+				t.Error("Fence is ambiguous with several keys")
+			}
+			for _, k := range []string{"a", "b", "c"} {
+				if _, ok := guard.FenceOf(ctx, k); !ok || !guard.Holding(ctx, k) {
+					t.Errorf("%s is not held", k)
+				}
+			}
+			time.Sleep(time.Minute)
+			return ctx.Err()
+		})
+		if err != nil {
+			t.Error(err)
+		}
+		if n := store.Calls(guardtest.OpAcquire); n != 3 {
+			t.Errorf("%d acquires, want 3", n)
+		}
+		if keys := store.Keys(); len(keys) > 0 {
+			t.Errorf("%q are left", keys)
+		}
+	})
+}
+
+func TestDoAllWithoutKeysIsAnError(t *testing.T) {
+	g := newGuard(t, guardtest.NewStore())
+	if err := g.DoAll(t.Context(), nil, nothing); !errors.Is(err, guard.ErrInvalidKey) {
+		t.Errorf("DoAll(nil) = %v, want ErrInvalidKey", err)
+	}
+	if err := g.DoAll(t.Context(), []string{"a", ""}, nothing); !errors.Is(err, guard.ErrInvalidKey) {
+		t.Errorf("DoAll(a, empty) = %v, want ErrInvalidKey", err)
+	}
+}
+
+func TestDoAllWithOverlappingKeysDoesNotDeadlock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, a, b := twoProcesses(t)
+		var mu [6]sync.Mutex
+		var wg sync.WaitGroup
+		for i := range 60 {
+			g := []*guard.Guard{a, b}[i%2]
+			wg.Go(func() {
+				p := rand.Perm(6)[:3]
+				keys := []string{fmt.Sprint("k", p[0]), fmt.Sprint("k", p[1]), fmt.Sprint("k", p[2])}
+				err := g.DoAll(t.Context(), keys, func(context.Context) error {
+					for _, i := range p {
+						if !mu[i].TryLock() {
+							t.Errorf("k%d is held twice", i)
+						}
+					}
+					time.Sleep(time.Millisecond)
+					for _, i := range p {
+						mu[i].Unlock()
+					}
+					return nil
+				})
+				if err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+	})
+}
+
+func TestDoAllSkipsKeysThatAreHeld(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := guardtest.NewStore()
+		g := newGuard(t, store)
+		err := g.Do(t.Context(), "b", func(ctx context.Context) error {
+			return g.DoAll(ctx, []string{"b", "c"}, func(ctx context.Context) error {
+				if !guard.Holding(ctx, "b") || !guard.Holding(ctx, "c") {
+					t.Error("not all held")
+				}
+				return nil
+			})
+		})
+		if err != nil {
+			t.Error(err)
+		}
+		if n := store.Calls(guardtest.OpAcquire); n != 2 {
+			t.Errorf("%d acquires, want 2", n)
+		}
+	})
+}
+
+func TestDoAllNeverWaitsOutOfOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		// One run holds b and wants a, the other holds a and wants b: waiting in
+		// line for both would never end.
+		_, p, q := twoProcesses(t)
+		var wg sync.WaitGroup
+		results := make(chan error, 2)
+		both := make(chan struct{}, 2)
+		run := func(g *guard.Guard, have, want string) {
+			results <- g.Do(t.Context(), have, func(ctx context.Context) error {
+				both <- struct{}{}
+				for len(both) < 2 {
+					time.Sleep(time.Millisecond)
+				}
+				return g.With(guard.Wait(5*time.Second)).DoAll(ctx, []string{want}, nothing)
+			})
+		}
+		wg.Go(func() { run(p, "b", "a") })
+		wg.Go(func() { run(q, "a", "b") })
+		wg.Wait()
+		close(results)
+		failed := 0
+		for err := range results {
+			if err != nil {
+				failed++
+				if !errors.Is(err, guard.ErrBusy) {
+					t.Error(err)
+				}
+			}
+		}
+		if failed == 2 {
+			t.Error("nobody got through")
+		}
+	})
+}
+
+func TestDoAllStartsOverWhenAnEarlyKeyIsLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store, a, b := twoProcesses(t)
+		end, _ := hold(t, b, "late")
+		time.AfterFunc(time.Minute, func() { store.Expire("early") })
+		time.AfterFunc(2*time.Minute, end)
+		err := a.DoAll(t.Context(), []string{"early", "late"}, func(ctx context.Context) error {
+			if !guard.Holding(ctx, "early") || !guard.Holding(ctx, "late") {
+				t.Error("runs without all its keys")
+			}
+			return nil
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestDoAllGivesEverythingBackWhenOneIsBusy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store, a, b := twoProcesses(t)
+		end, _ := hold(t, b, "c")
+		start := time.Now()
+		err := a.With(guard.Wait(3*time.Second)).DoAll(t.Context(), []string{"a", "b", "c"}, nothing)
+		if !errors.Is(err, guard.ErrBusy) {
+			t.Errorf("DoAll() = %v, want ErrBusy", err)
+		}
+		if d := time.Since(start); d != 3*time.Second {
+			t.Errorf("waited %v, want 3s for the whole", d)
+		}
+		for _, k := range []string{"a", "b"} {
+			if owner, ok := store.Holder(k); ok {
+				t.Errorf("%s is still held by %q", k, owner)
+			}
+		}
+		end()
+	})
+}
+
+func TestDoAllIsCancelledWithAnyOfItsLeases(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := guardtest.NewStore()
+		g := newGuard(t, store)
+		err := g.DoAll(t.Context(), []string{"a", "b"}, func(ctx context.Context) error {
+			store.Expire("b")
+			<-ctx.Done()
+			return nil
+		})
+		var e *guard.Error
+		if !errors.Is(err, guard.ErrLost) || !errors.As(err, &e) || e.Key != "b" {
+			t.Errorf("DoAll() = %v, want ErrLost of b", err)
+		}
+		if keys := store.Keys(); len(keys) > 0 {
+			t.Errorf("%q are left", keys)
+		}
+	})
+}

@@ -1,0 +1,127 @@
+package guard_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jobguard/jobguard/guard"
+	"github.com/jobguard/jobguard/guard/guardtest"
+)
+
+func TestBadOptionsAreNamedWithTheirBound(t *testing.T) {
+	for _, c := range []struct {
+		opts []guard.Option
+		want []string
+	}{
+		{[]guard.Option{guard.TTL(49 * time.Millisecond)}, []string{"TTL", "49ms", "50ms"}},
+		{[]guard.Option{guard.TTL(0)}, []string{"TTL", "50ms"}},
+		{[]guard.Option{guard.TTL(-time.Second)}, []string{"TTL", "50ms"}},
+		{[]guard.Option{guard.TTL(time.Second), guard.Margin(500 * time.Millisecond)}, []string{"Margin", "500ms", "TTL/2"}},
+		{[]guard.Option{guard.Margin(-1)}, []string{"Margin", "negative"}},
+		{[]guard.Option{guard.Wait(-1)}, []string{"Wait", "negative"}},
+		{[]guard.Option{guard.MaxHold(-1)}, []string{"MaxHold", "negative"}},
+		{[]guard.Option{guard.MinHold(-1)}, []string{"MinHold", "negative"}},
+		{[]guard.Option{guard.Limit(0)}, []string{"Limit", "0", "1"}},
+		{[]guard.Option{guard.Limit(2), guard.Shared()}, []string{"Limit", "Shared"}},
+		{[]guard.Option{guard.Observe(nil)}, []string{"Observe", "nil"}},
+		{[]guard.Option{nil}, []string{"Option", "nil"}},
+	} {
+		_, err := guard.New(guardtest.NewStore(), c.opts...)
+		if err == nil || !strings.HasPrefix(err.Error(), "guard: ") {
+			t.Errorf("New(%v) = %v, want an error of guard", c.want, err)
+			continue
+		}
+		for _, w := range c.want {
+			if !strings.Contains(err.Error(), w) {
+				t.Errorf("New() = %q, want it to say %q", err, w)
+			}
+		}
+		got := recovered(func() { newGuard(t, guardtest.NewStore()).With(c.opts...) })
+		if got != err.Error() {
+			t.Errorf("With panics with %v, New says %q", got, err)
+		}
+	}
+}
+
+func TestOptionsThatAreNotThereYetSaySo(t *testing.T) {
+	for name, o := range map[string]guard.Option{"Limit": guard.Limit(2), "Shared": guard.Shared()} {
+		if _, err := guard.New(guardtest.NewStore(), o); err == nil || !strings.Contains(err.Error(), name+" is not available") {
+			t.Errorf("New(%s) = %v", name, err)
+		}
+	}
+}
+
+func recovered(f func()) (p any) {
+	defer func() { p = recover() }()
+	f()
+	return nil
+}
+
+func TestMisusePanicsInGuardsName(t *testing.T) {
+	g := newGuard(t, guardtest.NewStore())
+	for name, f := range map[string]func(){
+		"nil store":       func() { _, _ = guard.New(nil) },
+		"nil fn of Do":    func() { _ = g.Do(t.Context(), "k", nil) },
+		"nil fn of DoAll": func() { _ = g.DoAll(t.Context(), []string{"k"}, nil) },
+		"nil fn of Lead":  func() { _ = g.Lead(t.Context(), "k", nil) },
+		"nil fn of Value": func() { _, _ = guard.Value[int](t.Context(), g, "k", nil) },
+		"nil default":     func() { guard.SetDefault(nil) },
+		"no default":      func() { _ = guard.Do(t.Context(), "k", nothing) },
+	} {
+		if p, _ := recovered(f).(string); !strings.HasPrefix(p, "guard: ") {
+			t.Errorf("%s: panic %q", name, p)
+		}
+	}
+}
+
+func TestDefaultGuard(t *testing.T) {
+	// Before SetDefault: see "no default" above, which must not run after this.
+	store := guardtest.NewStore()
+	if guard.Default() != nil {
+		t.Fatal("there is a default Guard already")
+	}
+	TestMisusePanicsInGuardsName(t)
+	g := newGuard(t, store)
+	guard.SetDefault(g)
+	if guard.Default() != g {
+		t.Error("Default is not what was set")
+	}
+	if err := guard.Do(t.Context(), "k", nothing); err != nil || store.Calls(guardtest.OpAcquire) != 1 {
+		t.Errorf("Do() = %v, %d acquires", err, store.Calls(guardtest.OpAcquire))
+	}
+}
+
+func TestValueReturnsWhatFnReturned(t *testing.T) {
+	store := guardtest.NewStore()
+	g := newGuard(t, store, guard.Wait(0))
+	v, err := guard.Value(t.Context(), g, "k", func(context.Context) (int, error) { return 42, nil })
+	if v != 42 || err != nil {
+		t.Errorf("Value() = %d, %v", v, err)
+	}
+	store.Hold("k", "other")
+	v, err = guard.Value(t.Context(), g, "k", func(context.Context) (int, error) { return 42, nil })
+	if v != 0 || !errors.Is(err, guard.ErrBusy) {
+		t.Errorf("Value() = %d, %v, want nothing and ErrBusy", v, err)
+	}
+}
+
+func TestInvalidKeysAreRefusedWithoutARoundTrip(t *testing.T) {
+	store := guardtest.NewStore()
+	g := newGuard(t, store)
+	for _, key := range []string{"", "a\nb", "\x00", "a\x7f", "tab\t", "\u0085", strings.Repeat("x", 513)} {
+		if err := g.Do(t.Context(), key, nothing); !errors.Is(err, guard.ErrInvalidKey) {
+			t.Errorf("Do(%q) = %v, want ErrInvalidKey", key, err)
+		}
+	}
+	if n := store.Calls(guardtest.OpAcquire); n != 0 {
+		t.Errorf("%d round trips", n)
+	}
+	for _, key := range []string{"a", "a b", "{x}", "q:{0}:a", "ключ", strings.Repeat("x", 512)} {
+		if err := g.Do(t.Context(), key, nothing); err != nil {
+			t.Errorf("Do(%q) = %v", key, err)
+		}
+	}
+}

@@ -1,0 +1,127 @@
+package guard_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/jobguard/jobguard/guard"
+	"github.com/jobguard/jobguard/guard/guardtest"
+)
+
+func TestShutdownWaitsForRunsAndRefusesNewOnes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := guardtest.NewStore()
+		g := newGuard(t, store)
+		family := g.With(guard.TTL(time.Minute))
+		end, ran := hold(t, family, "k")
+		waiter := make(chan error, 1)
+		go func() { waiter <- g.Do(context.Background(), "k", nothing) }()
+		synctest.Wait()
+
+		down := make(chan error, 1)
+		go func() { down <- g.Shutdown(context.Background()) }()
+		synctest.Wait()
+		if err := <-waiter; !errors.Is(err, guard.ErrClosed) {
+			t.Errorf("the waiter got %v, want ErrClosed", err)
+		}
+		if err := family.Do(t.Context(), "other", nothing); !errors.Is(err, guard.ErrClosed) {
+			t.Errorf("a call after Shutdown got %v, want ErrClosed", err)
+		}
+		select {
+		case err := <-down:
+			t.Fatalf("Shutdown() = %v while a run is under way", err)
+		default:
+		}
+		time.Sleep(time.Hour)
+		if _, held := store.Holder("k"); !held {
+			t.Error("a run under way is not renewed during Shutdown")
+		}
+		end()
+		if err := <-ran; err != nil {
+			t.Errorf("the run got %v", err)
+		}
+		if err := <-down; err != nil {
+			t.Errorf("Shutdown() = %v", err)
+		}
+		if err := g.Shutdown(t.Context()); err != nil {
+			t.Errorf("second Shutdown() = %v", err)
+		}
+		if keys := store.Keys(); len(keys) > 0 {
+			t.Errorf("%q are left", keys)
+		}
+	})
+}
+
+func TestShutdownAllowsNestedRunsOfTheSameLease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGuard(t, guardtest.NewStore())
+		err := g.Do(t.Context(), "k", func(ctx context.Context) error {
+			go func() { _ = g.Shutdown(context.Background()) }()
+			synctest.Wait()
+			if err := g.Do(ctx, "other", nothing); !errors.Is(err, guard.ErrClosed) {
+				t.Errorf("another key: %v, want ErrClosed", err)
+			}
+			return g.Do(ctx, "k", nothing)
+		})
+		if err != nil {
+			t.Error(err)
+		}
+		synctest.Wait()
+	})
+}
+
+func TestShutdownCancelsRunsWhenItsContextEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGuard(t, guardtest.NewStore())
+		ran := make(chan error, 1)
+		go func() {
+			ran <- g.Do(context.Background(), "k", func(ctx context.Context) error {
+				<-ctx.Done()
+				time.Sleep(3 * time.Second) // within a TTL
+				return context.Cause(ctx)
+			})
+		}()
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		start := time.Now()
+		err := g.Shutdown(ctx)
+		if !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Shutdown() = %v, want the end of its context", err)
+		}
+		if d := time.Since(start); d != 63*time.Second {
+			t.Errorf("Shutdown took %v, want a minute and the run's 3s", d)
+		}
+		if err := <-ran; !errors.Is(err, guard.ErrClosed) {
+			t.Errorf("the run's cause was %v, want ErrClosed", err)
+		}
+	})
+}
+
+func TestShutdownWaitsAtMostATTLForARunThatIgnoresIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := guardtest.NewStore()
+		g := newGuard(t, store)
+		end, ran := hold(t, g, "k")
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		start := time.Now()
+		if err := g.Shutdown(ctx); !errors.Is(err, context.Canceled) {
+			t.Errorf("Shutdown() = %v", err)
+		}
+		if d := time.Since(start); d != 10*time.Second {
+			t.Errorf("Shutdown took %v, want a TTL", d)
+		}
+		time.Sleep(time.Hour)
+		if _, held := store.Holder("k"); !held {
+			t.Error("the stubborn run's key is free")
+		}
+		end()
+		if err := <-ran; err != nil {
+			t.Error(err)
+		}
+	})
+}

@@ -9,6 +9,12 @@ import "strings"
 // It is the value of the lease key and the entry in the line, so whoever is
 // refused learns from one reply who is in the way. Values that other programs
 // wrote need not have this form; the functions below then find nothing.
+//
+// A key that a release leaves shut (ReleaseRequest.Close) has the value
+//
+//	closed|<owner name>|<carrier>
+//
+// which reads like an owner id of no process.
 
 // OwnerID joins the parts of an owner id.
 func OwnerID(process, sequence, name, carrier string) string {
@@ -28,14 +34,9 @@ func OwnerProcess(owner string) string {
 	return process
 }
 
-// ClosedPrefix begins the value of a key that a release left shut for a while
-// (ReleaseRequest.Close); the last owner's id follows. No owner id begins so.
-const ClosedPrefix = "closed|"
-
 // OwnerName returns the name in an owner id, host:pid unless configured
 // otherwise. A value of another form is returned whole.
 func OwnerName(owner string) string {
-	owner = strings.TrimPrefix(owner, ClosedPrefix)
 	_, rest, ok := strings.Cut(owner, "|")
 	if !ok {
 		return owner
@@ -49,7 +50,6 @@ func OwnerName(owner string) string {
 
 // Carrier returns the text that the owner's observer sent along, or "".
 func Carrier(owner string) string {
-	owner = strings.TrimPrefix(owner, ClosedPrefix)
 	_, rest, ok := strings.Cut(owner, "|")
 	if !ok {
 		return ""

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -24,6 +25,10 @@ type Hold struct {
 	runs   int // how many runs share the hold
 	bound  []*Binding
 	notice func(Event)
+
+	// telling counts events on their way to notice. It only grows under
+	// Engine.mu and while runs > 0, so end can wait for it to be 0.
+	telling sync.WaitGroup
 }
 
 // Binding ties one context to a hold: cancel is called once if the lease is
@@ -136,15 +141,15 @@ func (h *Hold) Share() bool {
 	e := h.t.l.e
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if h.runs == 0 {
+	if h.over.Load() {
 		return false // ended between the look and the lock
 	}
 	h.runs++
 	return true
 }
 
-// Notify has f called with what happens to the lease while the hold lasts. f
-// must not block for long: renewals wait for it.
+// Notify has f called with what happens to the lease while the hold lasts; End
+// waits for calls under way. f must not block for long: renewals wait for it.
 func (h *Hold) Notify(f func(Event)) {
 	e := h.t.l.e
 	e.mu.Lock()
@@ -152,14 +157,26 @@ func (h *Hold) Notify(f func(Event)) {
 	h.notice = f
 }
 
-func (h *Hold) notify(ev Event) {
-	e := h.t.l.e
-	e.mu.Lock()
+// tellLocked returns a function that reports ev, to be called without the
+// mutex. The hold does not end before it was.
+func (h *Hold) tellLocked(ev Event) func() {
 	f := h.notice
-	e.mu.Unlock()
-	if f != nil {
+	if f == nil || h.runs == 0 {
+		return func() {}
+	}
+	h.telling.Add(1)
+	return func() {
+		defer h.telling.Done()
 		f(ev)
 	}
+}
+
+// tell reports ev at once.
+func (h *Hold) tell(ev Event) {
+	h.t.l.e.mu.Lock()
+	report := h.tellLocked(ev)
+	h.t.l.e.mu.Unlock()
+	report()
 }
 
 // StopRenewing ends trust because MaxHold has passed. The store's lease then
@@ -167,7 +184,7 @@ func (h *Hold) notify(ev Event) {
 func (h *Hold) StopRenewing() {
 	e := h.t.l.e
 	e.mu.Lock()
-	if h.runs == 0 || h.t.hold != h {
+	if h.over.Load() {
 		e.mu.Unlock()
 		return
 	}

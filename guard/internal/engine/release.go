@@ -25,8 +25,8 @@ func (h *Hold) end(ran bool) *Lost {
 	t, e := h.t, h.t.l.e
 	t.check() // a loss that the timer was too late to see is a loss all the same
 	e.mu.Lock()
-	h.runs--
-	if h.runs > 0 {
+	if h.runs > 1 {
+		h.runs--
 		e.mu.Unlock()
 		return h.Cause()
 	}
@@ -36,7 +36,9 @@ func (h *Hold) end(ran bool) *Lost {
 		shut = max(0, t.opt.MinHold-time.Since(h.granted))
 	}
 	if t.handOnLocked(shut) {
+		h.runs = 0
 		e.mu.Unlock()
+		h.telling.Wait()
 		return nil
 	}
 	t.ended = true
@@ -48,11 +50,13 @@ func (h *Hold) end(ran bool) *Lost {
 	cause := h.release(r)
 
 	e.mu.Lock()
+	h.runs = 0
 	if t.l.tenure == t {
 		t.l.tenure = nil
 		t.l.kickLocked() // not sooner: a contender would only meet our own lease
 	}
 	e.mu.Unlock()
+	h.telling.Wait()
 	return cause
 }
 
@@ -94,7 +98,7 @@ func (h *Hold) release(r lease.ReleaseRequest) *Lost {
 		}
 		if lost == nil && attempt == 0 && !reply.Released {
 			lost = &Lost{Kind: ErrLost, Reason: ReasonNotOwner}
-			h.notify(Event{Kind: EventLost, Err: lost})
+			h.tell(Event{Kind: EventLost, Err: lost})
 		}
 		// An attempt of ours to acquire that is still buried somewhere could
 		// re-create the lease: release once more when the store will refuse it.
@@ -104,7 +108,7 @@ func (h *Hold) release(r lease.ReleaseRequest) *Lost {
 		return lost
 	}
 	if lost == nil {
-		h.notify(Event{Kind: EventReleaseFailed, Err: err})
+		h.tell(Event{Kind: EventReleaseFailed, Err: err})
 	}
 	h.releaseLater(r, attempts)
 	return lost

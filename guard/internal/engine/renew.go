@@ -181,7 +181,7 @@ func (t *tenure) settleLocked(sent time.Time, r lease.RenewReply) (tell func()) 
 		t.renewal.failed++
 		t.renewal.err = r.Err
 		e.planLocked(t, time.Now().Add(backoff(t.renewal.failed, t.opt.TTL/10)))
-		return func() { h.notify(Event{Kind: EventRenewFailed, Err: r.Err}) }
+		return h.tellLocked(Event{Kind: EventRenewFailed, Err: r.Err})
 	case !r.Held:
 		return t.loseLocked(&Lost{Kind: ErrLost, Reason: ReasonNotOwner, Holder: r.Holder})
 	default:
@@ -192,7 +192,7 @@ func (t *tenure) settleLocked(sent time.Time, r lease.RenewReply) (tell func()) 
 			t.extendLocked(sent)
 		}
 		e.planLocked(t, sent.Add(jitter(t.opt.renewEvery()*9/10, t.opt.renewEvery())))
-		return func() { h.notify(Event{Kind: EventRenewed, Left: left}) }
+		return h.tellLocked(Event{Kind: EventRenewed, Left: left})
 	}
 }
 

@@ -165,12 +165,12 @@ func (t *tenure) loseLocked(cause *Lost) (tell func()) {
 		t.l.tenure = nil
 		t.l.kickLocked()
 	}
-	h := t.hold
-	cancels := h.takeBoundLocked()
+	bound := t.hold.takeBoundLocked()
+	report := t.hold.tellLocked(Event{Kind: EventLost, Err: cause, Holder: cause.Holder})
 	return func() {
-		for _, b := range cancels {
+		for _, b := range bound {
 			b.cancel(cause)
 		}
-		h.notify(Event{Kind: EventLost, Err: cause, Holder: cause.Holder})
+		report()
 	}
 }

@@ -2,6 +2,7 @@ package guard_test
 
 import (
 	"context"
+	"os"
 	"testing"
 	"time"
 
@@ -12,7 +13,13 @@ import (
 	"github.com/jobguard/jobguard/guard/lease"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if addr := os.Getenv(childEnv); addr != "" {
+		child(addr)
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // newGuard returns a guard over store.
 func newGuard(t testing.TB, store lease.Store, opts ...guard.Option) *guard.Guard {

@@ -29,7 +29,11 @@ type Store interface {
 	//   - free with somebody else at the head: the head is granted the key for
 	//     its claim time and woken; then as for "held";
 	//   - held: if r.Join, r.Owner stands in line at r.Ticket, or last if that
-	//     is zero. The reply names the holder.
+	//     is zero; if it stands there already it keeps its place. The reply
+	//     names the holder.
+	//
+	// Nobody is woken when a TTL, a claim time or a closed time ends: whoever
+	// is first in line asks again when Remaining has passed.
 	//
 	// An Acquire that reaches the server after ctx's deadline has no effect.
 	// Acquire is never called twice at once for one owner.
@@ -80,7 +84,9 @@ type AcquireReply struct {
 	Granted bool
 
 	// When granted: tokens Fence, Fence+1, … Fence+Fences-1 are the owner's.
-	// All are greater than any token minted for the key before.
+	// All are greater than any token minted for the key before, and none is less
+	// than the server's clock in µs, so that they rise even if the server has
+	// lost all memory of those before.
 	Fence  int64
 	Fences int
 

@@ -1,0 +1,414 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/jobguard/jobguard/guard/guardtest"
+	"github.com/jobguard/jobguard/guard/lease"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// usual is what most tests acquire with.
+var usual = Options{TTL: 10 * time.Second, Margin: time.Second, Wait: Forever}
+
+// strict wraps a store and fails the test when the engine breaks the contract.
+type strict struct {
+	*guardtest.Store
+	t testing.TB
+
+	mu       sync.Mutex
+	flying   map[string]bool // owners with an Acquire under way
+	releases []time.Time
+}
+
+func newStrict(t testing.TB) *strict {
+	return &strict{Store: guardtest.NewStore(), t: t, flying: make(map[string]bool)}
+}
+
+func (s *strict) Acquire(ctx context.Context, r lease.AcquireRequest) (lease.AcquireReply, error) {
+	if _, ok := ctx.Deadline(); !ok {
+		s.t.Error("Acquire without a deadline")
+	}
+	s.mu.Lock()
+	if s.flying[r.Owner] {
+		s.t.Errorf("two Acquires at once for %s", r.Owner)
+	}
+	s.flying[r.Owner] = true
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.flying, r.Owner)
+	}()
+	return s.Store.Acquire(ctx, r)
+}
+
+func (s *strict) Renew(ctx context.Context, rs []lease.RenewRequest) []lease.RenewReply {
+	if _, ok := ctx.Deadline(); !ok {
+		s.t.Error("Renew without a deadline")
+	}
+	return s.Store.Renew(ctx, rs)
+}
+
+func (s *strict) Release(ctx context.Context, r lease.ReleaseRequest) (lease.ReleaseReply, error) {
+	if _, ok := ctx.Deadline(); !ok {
+		s.t.Error("Release without a deadline")
+	}
+	s.mu.Lock()
+	s.releases = append(s.releases, time.Now())
+	s.mu.Unlock()
+	return s.Store.Release(ctx, r)
+}
+
+// closeEngine ends the engine and checks that nothing is left of it.
+func closeEngine(t testing.TB, e *Engine) {
+	t.Helper()
+	e.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	e.Drain(ctx)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if len(e.lines) > 0 || len(e.renewals.due) > 0 || e.work > 0 || e.renewals.flushers > 0 {
+		t.Errorf("left: %d lines, %d renewals, %d workers, %d flushers",
+			len(e.lines), len(e.renewals.due), e.work, e.renewals.flushers)
+	}
+}
+
+func TestOneAcquirePerOwnerAtATimeHoweverOftenItIsWoken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStrict(t)
+		s.Delay(20 * time.Millisecond)
+		engines := []*Engine{New(s), New(s), New(s)}
+		var wg sync.WaitGroup
+		for i := range 60 {
+			wg.Go(func() {
+				ctx := context.Background()
+				if i%4 == 0 {
+					var cancel context.CancelFunc
+					ctx, cancel = context.WithTimeout(ctx, time.Duration(i)*7*time.Millisecond+1)
+					defer cancel()
+				}
+				h, f := engines[i%3].Acquire(ctx, "k", usual)
+				if f != nil {
+					if i%4 != 0 {
+						t.Error(f)
+					}
+					return
+				}
+				time.Sleep(jitter(0, 30*time.Millisecond))
+				if lost := h.End(); lost != nil {
+					t.Error(lost)
+				}
+			})
+		}
+		wg.Wait()
+		for _, e := range engines {
+			closeEngine(t, e)
+		}
+		if keys := s.Keys(); len(keys) > 0 {
+			t.Errorf("%q are left", keys)
+		}
+	})
+}
+
+func TestUnknownOutcomeIsCleanedUpAtOnceAndAgainAfterItsDeadline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStrict(t)
+		e := New(s)
+		// The connection breaks at once, the request may be buried anywhere.
+		s.Inject(guardtest.Fault{Op: guardtest.OpAcquire, Err: errors.New("connection reset"), Lost: true})
+		start := time.Now()
+		ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond)
+		defer cancel()
+		if _, f := e.Acquire(ctx, "k", usual); f == nil {
+			t.Fatal("acquired")
+		}
+		time.Sleep(time.Minute)
+		deadline := usual.acquireTimeout()
+		if len(s.releases) != 2 || s.releases[0].Sub(start) > 20*time.Millisecond || s.releases[1].Sub(start) < deadline {
+			t.Errorf("released at %v, want at once and after %v", s.releases, deadline)
+		}
+		closeEngine(t, e)
+	})
+}
+
+func TestUnknownAttemptBeforeTheGrantIsCleanedUpAfterTheRelease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStrict(t)
+		e := New(s)
+		s.Inject(guardtest.Fault{Op: guardtest.OpAcquire, Err: errors.New("connection reset"), Times: 1})
+		start := time.Now()
+		h, f := e.Acquire(context.Background(), "k", usual)
+		if f != nil {
+			t.Fatal(f)
+		}
+		h.End()
+		time.Sleep(time.Minute)
+		if n := len(s.releases); n < 2 || s.releases[n-1].Sub(start) < usual.acquireTimeout() {
+			t.Errorf("released at %v: a buried attempt would leave a zombie", s.releases)
+		}
+		closeEngine(t, e)
+	})
+}
+
+func TestTrustNeverRevives(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStrict(t)
+		e := New(s)
+		h, f := e.Acquire(context.Background(), "k", usual)
+		if f != nil {
+			t.Fatal(f)
+		}
+		ended := make(chan time.Duration, 9)
+		start := time.Now()
+		h.Bind(func(*Lost) { ended <- time.Since(start) })
+		// Renewals reach the server, their replies come only when trust is over.
+		s.Inject(guardtest.Fault{Op: guardtest.OpRenew, Lost: true})
+		time.Sleep(9 * time.Second)
+		s.Fail(nil)
+		time.Sleep(time.Minute) // renewed all the while, best effort
+		if owner, ok := s.Holder("k"); !ok || owner != h.Owner() {
+			t.Errorf("held by %q %v: the best-effort renewal ended", owner, ok)
+		}
+		if h.Live() || h.TrustLeft() != 0 {
+			t.Error("trust has revived")
+		}
+		if at := <-ended; at != 9*time.Second || len(ended) > 0 {
+			t.Errorf("cancelled after %v and %d times more, want once after 9s", at, len(ended))
+		}
+		if lost := h.End(); lost == nil || lost.Kind != ErrLost {
+			t.Errorf("End() = %v, want the loss", lost)
+		}
+		closeEngine(t, e)
+	})
+}
+
+func TestPollIsBoundedAndOnlyTheHeadLooksAtTheExpiry(t *testing.T) {
+	const s, ms = time.Second, time.Millisecond
+	for _, c := range []struct {
+		name   string
+		reply  lease.AcquireReply
+		lo, hi time.Duration
+	}{
+		{"foreign key without expiry", lease.AcquireReply{Ticket: 1, Head: true, Remaining: -1}, s, s},
+		{"expires at once", lease.AcquireReply{Ticket: 1, Head: true, Remaining: 0}, 50 * ms, 54 * ms},
+		{"expires soon", lease.AcquireReply{Ticket: 1, Head: true, Remaining: 400 * ms}, 400 * ms, 425 * ms},
+		{"expires late", lease.AcquireReply{Ticket: 1, Head: true, Remaining: time.Hour}, s, s + s/16},
+		{"not the head", lease.AcquireReply{Ticket: 1, Remaining: 60 * ms}, 750 * ms, s},
+		{"no line", lease.AcquireReply{Remaining: time.Hour}, 250 * ms, 266 * ms},
+	} {
+		for range 100 {
+			if d := pollAfter(c.reply); d < c.lo || d > c.hi {
+				t.Errorf("%s: polls after %v, want %v to %v", c.name, d, c.lo, c.hi)
+			}
+		}
+	}
+}
+
+func TestClaimOutlastsPollsAndRoundTrips(t *testing.T) {
+	if claimMin < 2*(pollCap+pollCap/16)-pollCap/8 || claimMin < 500*time.Millisecond {
+		t.Errorf("claim time %v", claimMin)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		s := &claims{Store: guardtest.NewStore()}
+		s.Delay(900 * time.Millisecond)
+		e := New(s)
+		for range 30 {
+			h, f := e.Acquire(context.Background(), "k", usual)
+			if f != nil {
+				t.Fatal(f)
+			}
+			h.End()
+		}
+		if s.last < claimRTTs*890*time.Millisecond {
+			t.Errorf("claim time %v over a line with a round trip of 900ms", s.last)
+		}
+		closeEngine(t, e)
+	})
+}
+
+// claims notes the claim time asked for last.
+type claims struct {
+	*guardtest.Store
+	last time.Duration
+}
+
+func (s *claims) Acquire(ctx context.Context, r lease.AcquireRequest) (lease.AcquireReply, error) {
+	s.last = r.Claim
+	return s.Store.Acquire(ctx, r)
+}
+
+func TestAttemptsFitIntoTrust(t *testing.T) {
+	for _, ttl := range []time.Duration{50 * time.Millisecond, time.Second, 10 * time.Second, time.Hour} {
+		o := Options{TTL: ttl, Margin: ttl/2 - 1}
+		if d := o.renewTimeout(); d <= 0 || o.renewEvery()+2*d > ttl-o.Margin {
+			t.Errorf("TTL %v: two attempts of %v do not fit", ttl, d)
+		}
+		if d := o.acquireTimeout(); d <= 0 || d > ttl-o.Margin {
+			t.Errorf("TTL %v: an acquire may take %v", ttl, d)
+		}
+	}
+}
+
+func TestTenureIsBoundedSoThatOtherProcessesGetTheirTurn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStrict(t)
+		busy, other := New(s), New(s)
+		stop := time.Now().Add(2 * time.Second)
+		var wg sync.WaitGroup
+		for range 8 {
+			wg.Go(func() {
+				for time.Now().Before(stop) {
+					h, f := busy.Acquire(context.Background(), "k", usual)
+					if f != nil {
+						t.Error(f)
+						return
+					}
+					time.Sleep(time.Millisecond)
+					h.End()
+				}
+			})
+		}
+		var worst time.Duration
+		turns := 0
+		for time.Now().Before(stop) {
+			asked := time.Now()
+			h, f := other.Acquire(context.Background(), "k", usual)
+			if f != nil {
+				t.Fatal(f)
+			}
+			worst = max(worst, time.Since(asked))
+			turns++
+			h.End()
+		}
+		wg.Wait()
+		if worst > tenureMax+2*time.Millisecond || turns < 100 {
+			t.Errorf("%d turns, the worst after %v", turns, worst)
+		}
+		closeEngine(t, busy)
+		closeEngine(t, other)
+	})
+}
+
+func TestWaitersWithOtherOptionsStayCorrect(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStrict(t)
+		e := New(s)
+		short := Options{TTL: time.Second, Margin: 100 * time.Millisecond, Wait: Forever}
+		var wg sync.WaitGroup
+		inside := 0
+		for i := range 40 {
+			wg.Go(func() {
+				opt := usual
+				if i%3 == 0 {
+					opt = short
+				}
+				h, f := e.Acquire(context.Background(), "k", opt)
+				if f != nil {
+					t.Error(f)
+					return
+				}
+				inside++
+				if inside != 1 || h.TTL() != opt.TTL || h.TrustLeft() > opt.TTL-opt.Margin {
+					t.Errorf("%d inside, TTL %v, trust %v under %+v", inside, h.TTL(), h.TrustLeft(), opt)
+				}
+				if left := s.Remaining("k"); left > opt.TTL || left < opt.TTL/2 {
+					t.Errorf("the store keeps it for %v, TTL %v", left, opt.TTL)
+				}
+				time.Sleep(jitter(0, 3*time.Millisecond))
+				inside--
+				h.End()
+			})
+		}
+		wg.Wait()
+		closeEngine(t, e)
+	})
+}
+
+// TestNothingIsLeftAfterAStorm mixes everything that can happen to a line.
+func TestNothingIsLeftAfterAStorm(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStrict(t)
+		engines := []*Engine{New(s), New(s)}
+		keys := []string{"a", "b", "c"}
+		opts := []Options{usual, {TTL: time.Second, Margin: 100 * time.Millisecond, Wait: 50 * time.Millisecond}, {TTL: 5 * time.Second, Margin: time.Second}}
+		inside := make(map[string]*Hold)
+		var mu sync.Mutex
+		var wg sync.WaitGroup
+		for i := range 32 {
+			rng := rand.New(rand.NewPCG(1, uint64(i)))
+			wg.Go(func() {
+				for range 60 {
+					ctx, cancel := context.WithTimeout(context.Background(), time.Duration(rng.IntN(400))*time.Millisecond)
+					key := keys[rng.IntN(len(keys))]
+					h, f := engines[rng.IntN(2)].Acquire(ctx, key, opts[rng.IntN(len(opts))])
+					cancel()
+					if f != nil {
+						continue
+					}
+					mu.Lock()
+					if other := inside[key]; other != nil && other.Live() && h.Live() {
+						t.Errorf("two live holds of %s", key)
+					}
+					inside[key] = h
+					mu.Unlock()
+					time.Sleep(time.Duration(rng.IntN(20)) * time.Millisecond)
+					mu.Lock()
+					if inside[key] == h {
+						delete(inside, key)
+					}
+					mu.Unlock()
+					h.End()
+				}
+			})
+		}
+		stop := make(chan struct{})
+		var trouble sync.WaitGroup
+		trouble.Go(func() {
+			rng := rand.New(rand.NewPCG(2, 3))
+			for {
+				select {
+				case <-stop:
+					s.Fail(nil)
+					s.Delay(0)
+					return
+				case <-time.After(time.Duration(rng.IntN(30)) * time.Millisecond):
+				}
+				switch rng.IntN(6) {
+				case 0:
+					s.Expire(keys[rng.IntN(len(keys))])
+				case 1:
+					s.Inject(guardtest.Fault{Lost: rng.IntN(2) == 0, Times: 1})
+				case 2:
+					s.Inject(guardtest.Fault{Err: errors.New("reset"), Lost: rng.IntN(2) == 0, Times: 2})
+				case 3:
+					s.Delay(time.Duration(rng.IntN(30)) * time.Millisecond)
+				case 4:
+					s.HoldFor(keys[rng.IntN(len(keys))], "stranger", 20*time.Millisecond)
+				case 5:
+					s.Inject(guardtest.Fault{Op: guardtest.OpWake, Times: 1})
+				}
+			}
+		})
+		wg.Wait()
+		close(stop)
+		trouble.Wait()
+		time.Sleep(time.Minute)
+		for _, e := range engines {
+			closeEngine(t, e)
+		}
+		if left := s.Keys(); len(left) > 0 {
+			t.Errorf("%q are left", left)
+		}
+	})
+}

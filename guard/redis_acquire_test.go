@@ -1,0 +1,294 @@
+package guard_test
+
+import (
+	"context"
+	"errors"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/jobguard/jobguard/guard"
+	"github.com/jobguard/jobguard/guard/lease/redisstore"
+	"github.com/jobguard/jobguard/internal/redistest"
+)
+
+func goexit(context.Context) error {
+	runtime.Goexit()
+	return nil
+}
+
+func TestRedisReplyLostAtAcquireIsRecognised(t *testing.T) {
+	s := redistest.Start(t)
+	p := redistest.NewProxy(t, s.Addr())
+	g := onRedis(t, p.Addr())
+	if err := g.Do(t.Context(), "k", nothing); err != nil {
+		t.Fatal(err)
+	}
+	for range 10 {
+		p.LoseNextReply("fence:")
+		inTime(t, 2*time.Second, "acquiring again", func() {
+			if err := g.Do(t.Context(), "k", nothing); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func TestRedisReplyLostAtAcquireIsCleanedUp(t *testing.T) {
+	s := redistest.Start(t)
+	p := redistest.NewProxy(t, s.Addr())
+	g, other := onRedis(t, p.Addr()), onRedis(t, s.Addr())
+	if err := g.Do(t.Context(), "k", nothing); err != nil {
+		t.Fatal(err)
+	}
+	for range 5 {
+		reply := p.HoldNextReply("fence:") // executed, never heard of
+		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+		err := g.Do(ctx, "k", nothing)
+		cancel()
+		if !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Do() = %v, want the end of its context", err)
+		}
+		inTime(t, 2*time.Second, "the clean-up", func() {
+			if err := other.Do(t.Context(), "k", nothing); err != nil {
+				t.Error(err)
+			}
+		})
+		reply.Release()
+	}
+}
+
+func TestRedisRefusalsAndOutagesAreUnavailableAndHeal(t *testing.T) {
+	s := redistest.Start(t)
+	p := redistest.NewProxy(t, s.Addr())
+	admin := s.Client(t, func(o *redis.Options) { o.MaxRetries = -1 })
+	g := onRedis(t, p.Addr(), guard.Wait(300*time.Millisecond))
+	do := func(t *testing.T, args ...any) { t.Helper(); must(t, admin.Do(t.Context(), args...)) }
+	for _, c := range []struct {
+		name       string
+		harm, heal func(*testing.T)
+		cause      string
+		atOnce     bool
+	}{
+		{
+			name:  "OOM",
+			harm:  func(t *testing.T) { do(t, "config", "set", "maxmemory", "1") },
+			heal:  func(t *testing.T) { do(t, "config", "set", "maxmemory", "0") },
+			cause: "OOM", atOnce: true,
+		},
+		{
+			name:  "NOPERM",
+			harm:  func(t *testing.T) { do(t, "acl", "setuser", "default", "resetkeys", "~elsewhere:*") },
+			heal:  func(t *testing.T) { do(t, "acl", "setuser", "default", "allkeys") },
+			cause: "NOPERM", atOnce: true,
+		},
+		{
+			name:  "WRONGTYPE",
+			harm:  func(t *testing.T) { do(t, "lpush", "guard:k", "x") },
+			heal:  func(t *testing.T) { do(t, "del", "guard:k") },
+			cause: "WRONGTYPE", atOnce: true,
+		},
+		{
+			name:  "READONLY",
+			harm:  func(t *testing.T) { do(t, "replicaof", "127.0.0.1", "1") },
+			heal:  func(t *testing.T) { do(t, "replicaof", "no", "one") },
+			cause: "READONLY",
+		},
+		{
+			name:  "LOADING",
+			harm:  func(*testing.T) { p.AnswerErr("LOADING Redis is loading the dataset in memory") },
+			heal:  func(*testing.T) { p.Heal() },
+			cause: "LOADING",
+		},
+		{
+			name: "cut off",
+			harm: func(*testing.T) { p.Cut() },
+			heal: func(*testing.T) { p.Heal() },
+		},
+		{
+			name: "silent",
+			harm: func(*testing.T) { p.Blackhole(redistest.Both) },
+			heal: func(*testing.T) { p.Heal() },
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if err := g.Do(t.Context(), "k", nothing); err != nil {
+				t.Fatal(err)
+			}
+			c.harm(t)
+			start := time.Now()
+			err := g.Do(t.Context(), "k", nothing)
+			took := time.Since(start)
+			var e *guard.Error
+			if !errors.Is(err, guard.ErrUnavailable) || !errors.As(err, &e) || e.Err == nil {
+				t.Errorf("Do() = %v, want ErrUnavailable with a cause", err)
+			}
+			if err != nil && !strings.Contains(err.Error(), c.cause) {
+				t.Errorf("Do() = %q does not tell %s", err, c.cause)
+			}
+			if c.atOnce && took > 200*time.Millisecond || took > time.Second {
+				t.Errorf("took %v", took)
+			}
+			c.heal(t)
+			inTime(t, 5*time.Second, "healing", func() {
+				if err := g.With(guard.Wait(5*time.Second)).Do(t.Context(), "k", nothing); err != nil {
+					t.Errorf("after healing: %v", err)
+				}
+			})
+		})
+	}
+}
+
+func TestRedisSlowLineAndAStallOfASecondStillAcquire(t *testing.T) {
+	s := redistest.Start(t)
+	p := redistest.NewProxy(t, s.Addr())
+	g := onRedis(t, p.Addr(), guard.TTL(3*time.Second))
+	p.Delay(50 * time.Millisecond) // a round trip of 100 ms
+	for range 3 {
+		if err := g.Do(t.Context(), "k", nothing); err != nil {
+			t.Error(err)
+		}
+	}
+	p.Blackhole(redistest.Both)
+	heal := time.AfterFunc(time.Second, p.Heal)
+	defer heal.Stop()
+	inTime(t, 3*time.Second, "acquiring over the stall", func() {
+		if err := g.Do(t.Context(), "k", nothing); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestRedisBuriedAcquireLeavesNoZombie(t *testing.T) {
+	s := redistest.Start(t)
+	other := onRedis(t, s.Addr())
+	g := onRedis(t, s.Addr())
+	for range 20 {
+		if err := g.Do(t.Context(), "k", nothing); err != nil {
+			t.Fatal(err)
+		}
+		s.Pause() // what is sent now is executed, in some order, after Resume
+		ctx, cancel := context.WithTimeout(t.Context(), 60*time.Millisecond)
+		err := g.Do(ctx, "k", nothing)
+		cancel()
+		if !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Do() = %v, want the end of its context", err)
+		}
+		s.Resume()
+		inTime(t, 3*time.Second, "the clean-up", func() {
+			if err := other.Do(t.Context(), "k", nothing); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func TestRedisSurvivorOfAHundredCancelledWaitersGetsTheKeyAtOnce(t *testing.T) {
+	s := redistest.Start(t)
+	guards := make([]*guard.Guard, 10)
+	for i := range guards {
+		guards[i] = onRedis(t, s.Addr())
+	}
+	for range 5 {
+		end, _ := hold(t, onRedis(t, s.Addr()), "k")
+		ctx, cancel := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		for i := range 100 {
+			wg.Go(func() {
+				if err := guards[i%10].Do(ctx, "k", nothing); err != nil && !errors.Is(err, context.Canceled) {
+					t.Error(err)
+				}
+			})
+		}
+		in := make(chan time.Time, 1)
+		wg.Go(func() {
+			err := guards[3].Do(t.Context(), "k", func(context.Context) error { in <- time.Now(); return nil })
+			if err != nil {
+				t.Error(err)
+			}
+		})
+		time.Sleep(300 * time.Millisecond) // until they stand in line
+		released := time.Now()
+		go cancel()
+		go end()
+		if d := (<-in).Sub(released); d > 500*time.Millisecond {
+			t.Errorf("the survivor waited %v on a free key", d)
+		}
+		wg.Wait()
+	}
+}
+
+func TestRedisNewcomerDoesNotBargeOnAFreeKeyWithALine(t *testing.T) {
+	s := redistest.Start(t)
+	admin := s.Client(t)
+	holder, waiter, newcomer := onRedis(t, s.Addr()), onRedis(t, s.Addr()), onRedis(t, s.Addr())
+	for range 10 {
+		end, _ := hold(t, holder, "k")
+		in := make(chan error, 1)
+		go func() { in <- waiter.Do(context.Background(), "k", nothing) }()
+		for admin.ZCard(t.Context(), queueOf(t, admin)).Val() == 0 {
+			time.Sleep(time.Millisecond)
+		}
+		must(t, admin.Del(t.Context(), "guard:k")) // free, with somebody in line
+		err := newcomer.With(guard.Wait(0)).Do(t.Context(), "k", nothing)
+		if !errors.Is(err, guard.ErrBusy) && err != nil {
+			t.Error(err)
+		}
+		select {
+		case err := <-in:
+			if err != nil {
+				t.Error(err)
+			}
+		case <-time.After(500 * time.Millisecond):
+			t.Error("the newcomer's look did not wake the head of the line")
+			<-in
+		}
+		if err == nil {
+			t.Error("the newcomer barged in")
+		}
+		end()
+	}
+}
+
+// queueOf returns the name of the only queue there is, or of none.
+func queueOf(t *testing.T, admin *redis.Client) string {
+	t.Helper()
+	for _, k := range admin.Keys(t.Context(), "guard:q:*").Val() {
+		return k
+	}
+	return "guard:no-queue-yet"
+}
+
+func TestRedisForeignLockExcludesAndIsExcluded(t *testing.T) {
+	s := redistest.Start(t)
+	admin := s.Client(t)
+	g := onClient(t, redis.NewClient(&redis.Options{Addr: s.Addr()}), []redisstore.Option{redisstore.Prefix("")})
+	if !admin.SetNX(t.Context(), "k", "another program", 700*time.Millisecond).Val() {
+		t.Fatal("SET NX PX failed")
+	}
+	err := g.With(guard.Wait(0)).Do(t.Context(), "k", nothing)
+	var e *guard.Error
+	if !errors.Is(err, guard.ErrBusy) || !errors.As(err, &e) || e.Holder != "another program" {
+		t.Errorf("Do() = %v, want ErrBusy that names the holder", err)
+	}
+	start := time.Now()
+	err = g.Do(t.Context(), "k", func(ctx context.Context) error {
+		if time.Since(start) < 500*time.Millisecond {
+			t.Error("runs beside the foreign lock")
+		}
+		if admin.SetNX(ctx, "k", "another program", time.Minute).Val() {
+			t.Error("the foreign program got in")
+		}
+		return ctx.Err()
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	if d := time.Since(start); d > 2*time.Second {
+		t.Errorf("waited %v for a lock of 700ms", d)
+	}
+}

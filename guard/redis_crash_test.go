@@ -1,0 +1,224 @@
+package guard_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/jobguard/jobguard/guard"
+	"github.com/jobguard/jobguard/guard/lease/redisstore"
+	"github.com/jobguard/jobguard/internal/redistest"
+)
+
+// childEnv holds the Redis address for a child process of the tests.
+const childEnv = "JOBGUARD_TEST_CHILD"
+
+// childTTL is the TTL of a child's lease.
+const childTTL = time.Second
+
+// child holds key "k", says so, and then answers each line on stdin with what
+// the first look at its context says.
+func child(addr string) {
+	g, err := guard.New(redisstore.New(redis.NewClient(&redis.Options{Addr: addr})), guard.TTL(childTTL))
+	if err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+	_ = g.Do(context.Background(), "k", func(ctx context.Context) error {
+		fmt.Println("held")
+		for in := bufio.NewScanner(os.Stdin); in.Scan(); {
+			fmt.Println(ctx.Err() == nil, errors.Is(context.Cause(ctx), guard.ErrLost), guard.Holding(ctx, "k"))
+		}
+		return nil
+	})
+}
+
+// process is a running child.
+type process struct {
+	cmd  *exec.Cmd
+	say  func()                    // sends a line
+	hear func(t testing.TB) string // reads one
+}
+
+// startChild returns a child that holds key "k".
+func startChild(t *testing.T, addr string) *process {
+	t.Helper()
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), childEnv+"="+addr)
+	cmd.Stderr = os.Stderr
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	lines := bufio.NewScanner(out)
+	p := &process{
+		cmd: cmd,
+		say: func() { _, _ = fmt.Fprintln(in) },
+		hear: func(t testing.TB) string {
+			if !lines.Scan() {
+				t.Fatal("the child ended")
+			}
+			return lines.Text()
+		},
+	}
+	if got := p.hear(t); got != "held" {
+		t.Fatalf("the child says %q", got)
+	}
+	return p
+}
+
+func TestRedisResumedProcessSeesTheLossAtItsFirstLook(t *testing.T) {
+	s := redistest.Start(t)
+	for range 5 {
+		p := startChild(t, s.Addr())
+		p.say()
+		if got := p.hear(t); got != "true false true" {
+			t.Fatalf("while held the child says %q", got)
+		}
+		signal(t, p, syscall.SIGSTOP)
+		time.Sleep(childTTL + 200*time.Millisecond)
+		p.say() // waits for the child when it resumes
+		signal(t, p, syscall.SIGCONT)
+		if got := p.hear(t); got != "false true false" {
+			t.Errorf("resumed past its TTL the child says %q: alive, lost, holding", got)
+		}
+		signal(t, p, syscall.SIGKILL)
+	}
+}
+
+func signal(t *testing.T, p *process, sig syscall.Signal) {
+	t.Helper()
+	if err := p.cmd.Process.Signal(sig); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestRedisKilledHolderBlocksForItsTTLAtMost(t *testing.T) {
+	s := redistest.Start(t)
+	g := onRedis(t, s.Addr())
+	for range 3 {
+		p := startChild(t, s.Addr())
+		waiting := make(chan time.Time, 1)
+		go func() {
+			err := g.Do(context.Background(), "k", func(context.Context) error { waiting <- time.Now(); return nil })
+			if err != nil {
+				t.Error(err)
+			}
+		}()
+		time.Sleep(100 * time.Millisecond)
+		signal(t, p, syscall.SIGKILL)
+		killed := time.Now()
+		if d := (<-waiting).Sub(killed); d > childTTL+time.Second {
+			t.Errorf("the next one was in %v after the kill, TTL %v", d, childTTL)
+		}
+	}
+}
+
+func TestRedisFencesRiseOverEveryLossOfTheCounter(t *testing.T) {
+	s := redistest.Start(t)
+	admin := s.Client(t)
+	g := onRedis(t, s.Addr(), guard.TTL(200*time.Millisecond))
+	var last int64
+	run := func(g *guard.Guard, after string) {
+		t.Helper()
+		err := g.Do(t.Context(), "k", func(ctx context.Context) error {
+			token, ok := guard.Fence(ctx)
+			if !ok || token <= last {
+				t.Errorf("after %s: token %d %v, before it %d", after, token, ok, last)
+			}
+			last = token
+			return nil
+		})
+		if err != nil && !errors.Is(err, guard.ErrLost) {
+			t.Errorf("after %s: %v", after, err)
+		}
+	}
+	run(g, "nothing")
+	run(g, "a release")
+	_ = g.Do(t.Context(), "k", func(ctx context.Context) error {
+		last, _ = guard.Fence(ctx)
+		must(t, admin.PExpire(ctx, "guard:k", time.Millisecond))
+		time.Sleep(5 * time.Millisecond)
+		return nil
+	})
+	run(g, "an expiry")
+	must(t, admin.FlushAll(t.Context()))
+	run(g, "FLUSHALL")
+	s.Restart()
+	run(g, "a restart without persistence")
+	for range 10 {
+		replica := redistest.StartReplica(t, s)
+		replica.Pause() // hears nothing of what follows
+		for range 20 {
+			run(g, "a release")
+		}
+		s.Pause()
+		replica.Resume()
+		replica.Promote(t)
+		run(onRedis(t, replica.Addr()), "quick promotion of a stale replica")
+		replica.Kill()
+		s.Resume()
+	}
+}
+
+func TestRedisShutdownLeavesNothingBehind(t *testing.T) {
+	s := redistest.Start(t)
+	admin := s.Client(t)
+	client := redis.NewClient(&redis.Options{Addr: s.Addr()})
+	defer client.Close()
+	g := newGuard(t, redisstore.New(client), guard.TTL(time.Second))
+	end, ran := hold(t, g, "held")
+	waiter := make(chan error, 2)
+	go func() { waiter <- g.Do(context.Background(), "held", nothing) }()
+	other, _ := hold(t, onRedis(t, s.Addr()), "elsewhere")
+	go func() { waiter <- g.Do(context.Background(), "elsewhere", nothing) }()
+	time.Sleep(200 * time.Millisecond)
+
+	down := make(chan error, 1)
+	go func() { down <- g.Shutdown(context.Background()) }()
+	for range 2 {
+		if err := <-waiter; !errors.Is(err, guard.ErrClosed) {
+			t.Errorf("a waiter got %v, want ErrClosed", err)
+		}
+	}
+	time.Sleep(1500 * time.Millisecond) // longer than the TTL: still renewed
+	if n := admin.Exists(t.Context(), "guard:held").Val(); n != 1 {
+		t.Error("the running lease was not renewed during Shutdown")
+	}
+	end()
+	if err := <-ran; err != nil {
+		t.Error(err)
+	}
+	if err := <-down; err != nil {
+		t.Errorf("Shutdown() = %v", err)
+	}
+	other()
+	for _, k := range admin.Keys(t.Context(), "*").Val() {
+		if !strings.HasPrefix(k, "guard:fence:") && k != "guard:elsewhere" {
+			t.Errorf("%s is left", k)
+		}
+	}
+	if err := client.Ping(t.Context()).Err(); err != nil {
+		t.Errorf("Shutdown closed the client: %v", err)
+	}
+}

@@ -1,0 +1,294 @@
+package guard_test
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/jobguard/jobguard/guard"
+	"github.com/jobguard/jobguard/internal/redistest"
+)
+
+func TestRedisKeyDeletedFlushedStolenOrCutShortIsNoticedByTheNextRenewal(t *testing.T) {
+	const ttl = 1500 * time.Millisecond
+	s := redistest.Start(t)
+	for name, harm := range map[string]func(context.Context, *redis.Client) redis.Cmder{
+		"deleted": func(ctx context.Context, c *redis.Client) redis.Cmder { return c.Del(ctx, "guard:k") },
+		"flushed": func(ctx context.Context, c *redis.Client) redis.Cmder { return c.FlushAll(ctx) },
+		"stolen":  func(ctx context.Context, c *redis.Client) redis.Cmder { return c.Set(ctx, "guard:k", "thief", 0) },
+		"cut short": func(ctx context.Context, c *redis.Client) redis.Cmder {
+			return c.PExpire(ctx, "guard:k", 10*time.Millisecond)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			admin := s.Client(t)
+			g := onRedis(t, s.Addr(), guard.TTL(ttl))
+			var cause error
+			err := g.Do(t.Context(), "k", func(ctx context.Context) error {
+				must(t, harm(ctx, admin))
+				inTime(t, ttl/3+ttl/10, "noticing", func() { cause = lost(ctx) })
+				return nil
+			})
+			if !errors.Is(err, guard.ErrLost) || !errors.Is(cause, guard.ErrLost) {
+				t.Errorf("Do() = %v, cause %v, want ErrLost", err, cause)
+			}
+			if v := admin.Get(t.Context(), "guard:k").Val(); name == "stolen" && v != "thief" {
+				t.Errorf("the thief's key is %q now", v)
+			}
+			must(t, admin.Del(t.Context(), "guard:k"))
+		})
+	}
+}
+
+func TestRedisBlackholeBeforeARenewalEndsCtxBeforeARivalGetsIn(t *testing.T) {
+	const (
+		trials   = 50
+		abreast  = 10
+		ttl      = time.Second
+		renewing = ttl / 3 * 9 / 10 // the earliest moment of the first renewal
+	)
+	s := redistest.Start(t)
+	gaps := make(chan time.Duration, trials)
+	trial := func(t *testing.T, key string) {
+		p := redistest.NewProxy(t, s.Addr())
+		holder := onRedis(t, p.Addr(), guard.TTL(ttl))
+		rival := onRedis(t, s.Addr(), guard.TTL(ttl))
+		if err := holder.Do(t.Context(), "warm-up", nothing); err != nil {
+			t.Error(err)
+		}
+		held := make(chan context.Context, 1)
+		ended := make(chan time.Time, 1)
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			err := holder.Do(context.Background(), key, func(ctx context.Context) error {
+				held <- ctx
+				time.Sleep(renewing - 20*time.Millisecond)
+				p.Blackhole(redistest.Both)
+				<-ctx.Done()
+				ended <- time.Now()
+				return nil
+			})
+			if !errors.Is(err, guard.ErrLost) {
+				t.Errorf("the holder got %v, want ErrLost", err)
+			}
+		})
+		ctx := <-held
+		err := rival.Do(t.Context(), key, func(context.Context) error {
+			in := time.Now()
+			select {
+			case <-ctx.Done():
+				gaps <- in.Sub(<-ended)
+			default:
+				t.Error("the rival is in while the holder's ctx is alive")
+			}
+			return nil
+		})
+		if err != nil {
+			t.Error(err)
+		}
+		p.Heal()
+		wg.Wait()
+	}
+	t.Run("trials", func(t *testing.T) {
+		next := make(chan int, trials)
+		for i := range trials {
+			next <- i
+		}
+		close(next)
+		var wg sync.WaitGroup
+		for range abreast {
+			wg.Go(func() {
+				for i := range next {
+					trial(t, guard.Key("k", time.Duration(i).String()))
+				}
+			})
+		}
+		wg.Wait()
+	})
+	close(gaps)
+	smallest := time.Hour
+	for gap := range gaps {
+		smallest = min(smallest, gap)
+	}
+	t.Logf("%d trials: ctx ended at least %v before the rival got in (Margin %v)", trials, smallest, ttl/10)
+	if smallest <= 0 {
+		t.Errorf("smallest gap %v", smallest)
+	}
+}
+
+func TestRedisTwoFailedRenewalsLoseNothing(t *testing.T) {
+	s := redistest.Start(t)
+	p := redistest.NewProxy(t, s.Addr())
+	g := onRedis(t, p.Addr(), guard.TTL(1500*time.Millisecond))
+	for name, harm := range map[string]func() []*redistest.Trap{
+		"replies lost": func() []*redistest.Trap {
+			return []*redistest.Trap{p.LoseNextReply("evalsha"), p.LoseNextReply("evalsha")}
+		},
+		"requests lost": func() []*redistest.Trap {
+			return []*redistest.Trap{p.LoseNextRequest("evalsha"), p.LoseNextRequest("evalsha")}
+		},
+	} {
+		if err := g.Do(t.Context(), "warm-up", nothing); err != nil {
+			t.Fatal(err)
+		}
+		err := g.Do(t.Context(), "k", func(ctx context.Context) error {
+			for _, trap := range harm() {
+				trap.Wait(t)
+			}
+			time.Sleep(3 * time.Second)
+			return ctx.Err()
+		})
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestRedisErrorRepliesToRenewalLoseNothingWhileTrustLasts(t *testing.T) {
+	s := redistest.Start(t)
+	p := redistest.NewProxy(t, s.Addr())
+	g := onRedis(t, p.Addr(), guard.TTL(1500*time.Millisecond))
+	err := g.Do(t.Context(), "k", func(ctx context.Context) error {
+		p.AnswerErr("LOADING Redis is loading the dataset in memory", "evalsha")
+		time.Sleep(time.Second) // the first renewals, at 450 to 500 ms, fail
+		p.Heal()
+		time.Sleep(2 * time.Second)
+		return ctx.Err()
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+func TestRedisScriptFlushWhileHeldLosesNothing(t *testing.T) {
+	s := redistest.Start(t)
+	admin := s.Client(t)
+	g, other := onRedis(t, s.Addr(), guard.TTL(600*time.Millisecond)), onRedis(t, s.Addr())
+	err := g.Do(t.Context(), "k", func(ctx context.Context) error {
+		for range 4 {
+			must(t, admin.ScriptFlush(ctx))
+			time.Sleep(300 * time.Millisecond)
+		}
+		if err := other.With(guard.Wait(0)).Do(ctx, "k", nothing); !errors.Is(err, guard.ErrBusy) && err != nil {
+			t.Error(err)
+		}
+		must(t, admin.ScriptFlush(ctx))
+		return ctx.Err()
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	if n := admin.Exists(t.Context(), "guard:k").Val(); n != 0 {
+		t.Error("still held after the release")
+	}
+}
+
+func TestRedisReleaseWhileARenewalIsInFlightDoesNotResurrect(t *testing.T) {
+	s := redistest.Start(t)
+	admin := s.Client(t)
+	p := redistest.NewProxy(t, s.Addr())
+	g := onRedis(t, p.Addr(), guard.TTL(600*time.Millisecond))
+	if err := g.Do(t.Context(), "k", func(ctx context.Context) error { return sleepUntil(ctx, 300*time.Millisecond) }); err != nil {
+		t.Fatal(err) // so that every script is loaded
+	}
+	var renewal *redistest.Trap
+	err := g.Do(t.Context(), "k", func(context.Context) error {
+		renewal = p.HoldNextRequest("evalsha")
+		renewal.Wait(t)
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	renewal.Release()
+	time.Sleep(100 * time.Millisecond)
+	if n := admin.Exists(t.Context(), "guard:k").Val(); n != 0 {
+		t.Error("the renewal brought the released key back")
+	}
+}
+
+// sleepUntil sleeps for d or until ctx ends, and returns ctx's error.
+func sleepUntil(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+	case <-ctx.Done():
+	}
+	return ctx.Err()
+}
+
+func TestRedisReleaseWhoseFirstReplyIsLostIsASuccess(t *testing.T) {
+	s := redistest.Start(t)
+	p := redistest.NewProxy(t, s.Addr())
+	g := onRedis(t, p.Addr())
+	if err := g.Do(t.Context(), "k", nothing); err != nil {
+		t.Fatal(err)
+	}
+	for range 10 {
+		err := g.Do(t.Context(), "k", func(context.Context) error {
+			p.LoseNextReply("evalsha")
+			return nil
+		})
+		if err != nil {
+			t.Errorf("Do() = %v", err)
+		}
+	}
+}
+
+func TestRedisCancelledCallerKeepsOthersOutUntilFnReturns(t *testing.T) {
+	s := redistest.Start(t)
+	a := onRedis(t, s.Addr(), guard.TTL(500*time.Millisecond))
+	b := onRedis(t, s.Addr(), guard.TTL(500*time.Millisecond))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancelled := make(chan struct{})
+	var cleaned time.Time
+	go func() {
+		_ = a.Do(ctx, "k", func(ctx context.Context) error {
+			cancel()
+			<-ctx.Done()
+			close(cancelled)
+			time.Sleep(1500 * time.Millisecond) // three TTLs of cleaning up
+			cleaned = time.Now()
+			return nil
+		})
+	}()
+	<-cancelled
+	err := b.Do(t.Context(), "k", func(context.Context) error {
+		if cleaned.IsZero() {
+			t.Error("overlaps with the clean-up")
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+func TestRedisPanicAndGoexitPassTheKeyOn(t *testing.T) {
+	s := redistest.Start(t)
+	for name, fn := range map[string]func(context.Context) error{
+		"panic":  func(context.Context) error { panic("boom") },
+		"Goexit": goexit,
+	} {
+		a, b := onRedis(t, s.Addr()), onRedis(t, s.Addr())
+		running, next := make(chan struct{}), make(chan error, 1)
+		go func() {
+			defer func() { _ = recover() }()
+			_ = a.Do(context.Background(), "k", func(ctx context.Context) error {
+				close(running)
+				time.Sleep(200 * time.Millisecond)
+				return fn(ctx)
+			})
+		}()
+		<-running
+		go func() { next <- b.Do(context.Background(), "k", nothing) }()
+		inTime(t, 2*time.Second, "passing on after "+name, func() {
+			if err := <-next; err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		})
+	}
+}

@@ -1,0 +1,60 @@
+package guard_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/jobguard/jobguard/guard"
+	"github.com/jobguard/jobguard/guard/lease/redisstore"
+)
+
+// The tests in redis_*_test.go run against real redis-server processes. Each
+// guard has a client and a Store of its own, as each process of a fleet has.
+
+// onRedis returns a guard over the server at addr. It is shut down with the test.
+func onRedis(t testing.TB, addr string, opts ...guard.Option) *guard.Guard {
+	t.Helper()
+	return onClient(t, redis.NewClient(&redis.Options{Addr: addr}), nil, opts...)
+}
+
+// onClient is onRedis over a client that it closes.
+func onClient(t testing.TB, client redis.UniversalClient, store []redisstore.Option, opts ...guard.Option) *guard.Guard {
+	t.Helper()
+	g := newGuard(t, redisstore.New(client, store...), opts...)
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		defer cancel()
+		if err := g.Shutdown(ctx); err != nil {
+			t.Error(err)
+		}
+		_ = client.Close()
+	})
+	return g
+}
+
+// must fails the test if a Redis command failed.
+func must(t testing.TB, cmd interface{ Err() error }) {
+	t.Helper()
+	if err := cmd.Err(); err != nil && err != redis.Nil { //nolint:errorlint // go-redis returns it bare
+		t.Fatal(err)
+	}
+}
+
+// inTime fails the test if f takes longer than limit.
+func inTime(t testing.TB, limit time.Duration, what string, f func()) {
+	t.Helper()
+	start := time.Now()
+	f()
+	if d := time.Since(start); d > limit {
+		t.Errorf("%s took %v, more than %v", what, d.Round(time.Millisecond), limit)
+	}
+}
+
+// lost waits for ctx to end and returns its cause.
+func lost(ctx context.Context) error {
+	<-ctx.Done()
+	return context.Cause(ctx)
+}

@@ -1,0 +1,37 @@
+package guard_test
+
+import (
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// TestReadmeSnippetsAreCompiled finds every Go block of the README in an
+// example, so that what newcomers copy is what the compiler has seen.
+func TestReadmeSnippetsAreCompiled(t *testing.T) {
+	readme, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	examples, err := os.ReadFile("example_test.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	code := squeeze(string(examples))
+	blocks := regexp.MustCompile("(?s)```go\n(.*?)```").FindAllStringSubmatch(string(readme), -1)
+	if len(blocks) < 5 {
+		t.Fatalf("found %d Go blocks", len(blocks))
+	}
+	for _, b := range blocks {
+		if !strings.Contains(code, squeeze(b[1])) {
+			t.Errorf("no example has\n%s", b[1])
+		}
+	}
+	if n := strings.Count(string(readme), "\n"); n > 250 {
+		t.Errorf("the README has %d lines, more than 250", n)
+	}
+}
+
+// squeeze forgets how code is indented.
+func squeeze(code string) string { return strings.Join(strings.Fields(code), " ") }

@@ -80,7 +80,7 @@ func TestUncontendedDoTakesTwoRoundTrips(t *testing.T) {
 func TestErrorsOfFnPassThroughUnchanged(t *testing.T) {
 	g := newGuard(t, guardtest.NewStore())
 	want := errors.New("mine")
-	if err := g.Do(t.Context(), "k", func(context.Context) error { return want }); err != want { //nolint:errorlint // unchanged is the point
+	if err := g.Do(t.Context(), "k", func(context.Context) error { return want }); err != want {
 		t.Errorf("Do() = %v, want the very error of fn", err)
 	}
 }

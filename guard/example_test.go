@@ -92,8 +92,8 @@ func ExampleGuard_Lead() {
 	}
 	ctx := context.Background()
 	err = g.Lead(ctx, "outbox-relay", func(ctx context.Context) error {
-		fmt.Println("leading") // until ctx ends or the work is done
-		return nil
+		fmt.Println("leading") // until the work is done or ctx ends
+		return ctx.Err()
 	})
 	fmt.Println(err)
 	// Output:

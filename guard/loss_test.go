@@ -299,7 +299,7 @@ func TestLocalSlotIsFreeAtTheLossEvenIfFnRunsOn(t *testing.T) {
 		store := guardtest.NewStore()
 		g := newGuard(t, store)
 		go func() {
-			_ = g.Do(context.Background(), "k", func(ctx context.Context) error {
+			_ = g.Do(context.Background(), "k", func(context.Context) error {
 				store.Expire("k")
 				time.Sleep(time.Hour)
 				return nil

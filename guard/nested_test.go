@@ -92,7 +92,7 @@ func TestEndedLeaseMeansAcquireAnew(t *testing.T) {
 		store, a, b := twoProcesses(t)
 		var leaked context.Context
 		_ = a.Do(t.Context(), "k", func(ctx context.Context) error {
-			leaked = context.WithoutCancel(ctx)
+			leaked = context.WithoutCancel(ctx) //nolint:fatcontext // leaking it is the point
 			return nil
 		})
 		if guard.Holding(leaked, "k") {

@@ -30,8 +30,7 @@ const childTTL = time.Second
 func child(addr string) {
 	g, err := guard.New(redisstore.New(redis.NewClient(&redis.Options{Addr: addr})), guard.TTL(childTTL))
 	if err != nil {
-		fmt.Println(err)
-		os.Exit(1)
+		panic(err)
 	}
 	_ = g.Do(context.Background(), "k", func(ctx context.Context) error {
 		fmt.Println("held")

@@ -2,6 +2,7 @@ package guard_test
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -38,7 +39,7 @@ func onClient(t testing.TB, client redis.UniversalClient, store []redisstore.Opt
 // must fails the test if a Redis command failed.
 func must(t testing.TB, cmd interface{ Err() error }) {
 	t.Helper()
-	if err := cmd.Err(); err != nil && err != redis.Nil { //nolint:errorlint // go-redis returns it bare
+	if err := cmd.Err(); err != nil && !errors.Is(err, redis.Nil) {
 		t.Fatal(err)
 	}
 }

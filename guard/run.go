@@ -176,7 +176,7 @@ func release(op string, c *runCtx, fnErr error) error {
 	c.end()
 	var err *Error
 	for _, h := range slices.Backward(c.holds) {
-		if lost := h.End(); lost != nil && (err == nil || lost.Kind == ErrLost) {
+		if lost := h.End(); lost != nil && (err == nil || errors.Is(lost, ErrLost)) {
 			err = ended(op, h, lost)
 		}
 	}

@@ -162,7 +162,7 @@ func (c *contender) held(r lease.AcquireRequest, reply lease.AcquireReply) (paus
 		if w.opt.Wait != 0 {
 			return false
 		}
-		w.answer <- answer{fail: l.failureLocked(w, ErrBusy, nil)}
+		w.answer <- answer{fail: l.obstacleLocked(w)}
 		return true
 	})
 	if len(l.waiters) == 0 || !r.Join {

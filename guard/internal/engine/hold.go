@@ -53,7 +53,7 @@ func (t *tenure) newHoldLocked(w *waiter) *Hold {
 	return h
 }
 
-// Key, Owner and TTL describe the lease.
+// Key is the key that is held.
 func (h *Hold) Key() string { return h.t.l.key }
 
 // Owner is the owner id under which the lease is held.
@@ -88,8 +88,7 @@ func (h *Hold) Cause() *Lost {
 	if !h.t.lost.Load() {
 		return nil
 	}
-	cause, _ := h.t.cause.(*Lost)
-	return cause
+	return h.t.cause
 }
 
 // TrustLeft is how long the lease is proven from now on, 0 if it is lost.

@@ -63,7 +63,7 @@ func (e *Engine) Acquire(ctx context.Context, key string, opt Options) (*Hold, *
 	l := e.lineLocked(key)
 	if opt.Wait == 0 && (l.tenure != nil || len(l.waiters) > 0) {
 		// Somebody here is ahead: trying once can only mean barging.
-		f := l.failureLocked(w, ErrBusy, nil)
+		f := l.obstacleLocked(w)
 		e.mu.Unlock()
 		return nil, f
 	}
@@ -82,21 +82,22 @@ func (e *Engine) Acquire(ctx context.Context, key string, opt Options) (*Hold, *
 	case a := <-w.answer:
 		return a.hold, a.fail
 	case <-ctx.Done():
-		return e.giveUp(l, w, ctx.Err(), causeBeyond(ctx))
-	case <-patience:
-		return e.giveUp(l, w, ErrBusy, nil)
+		return l.giveUp(w, func(f *Failure) { f.addContext(ctx) })
 	case <-e.closed:
-		return e.giveUp(l, w, ErrClosed, nil)
+		return l.giveUp(w, func(f *Failure) { *f = Failure{Kind: ErrClosed, Attempts: f.Attempts} })
+	case <-patience:
+		return l.giveUp(w, nil)
 	}
 }
 
-// giveUp takes w out of the line. If w was answered at the same moment, a
-// failure is returned as it is, and a hold goes to the next in line, unless it
-// was only patience that ended: then the hold is as good as one in time.
-func (e *Engine) giveUp(l *line, w *waiter, kind, cause error) (*Hold, *Failure) {
+// giveUp takes w out of the line; because adds to the failure why. If w was
+// answered at the same moment, a failure is returned as it is, and a hold goes
+// to the next in line, unless because is nil: it was only patience that ended,
+// and the hold is as good as one in time.
+func (l *line) giveUp(w *waiter, because func(*Failure)) (*Hold, *Failure) {
+	e := l.e
 	e.mu.Lock()
-	i := slices.Index(l.waiters, w)
-	if i >= 0 {
+	if i := slices.Index(l.waiters, w); i >= 0 {
 		l.waiters = slices.Delete(l.waiters, i, i+1)
 		if len(l.waiters) == 0 && l.contending {
 			l.nudgeContender()
@@ -104,20 +105,25 @@ func (e *Engine) giveUp(l *line, w *waiter, kind, cause error) (*Hold, *Failure)
 				l.breakOff() // nobody needs the answer; the contender cleans up
 			}
 		}
-		f := l.failureLocked(w, kind, cause)
+		f := l.obstacleLocked(w)
 		e.mu.Unlock()
+		if because != nil {
+			because(f)
+		}
 		return nil, f
 	}
 	e.mu.Unlock()
 
 	a := <-w.answer
-	if a.hold == nil || kind == ErrBusy {
+	if a.hold == nil || because == nil {
 		return a.hold, a.fail
 	}
 	e.mu.Lock()
 	e.spawnLocked(a.hold.Abandon) // the caller must not wait for the store
 	e.mu.Unlock()
-	return nil, &Failure{Kind: kind, Err: cause, Attempts: a.hold.Attempts}
+	f := &Failure{Attempts: a.hold.Attempts}
+	because(f)
+	return nil, f
 }
 
 // causeBeyond returns ctx's cause if it says more than ctx's error.
@@ -166,34 +172,33 @@ func (l *line) nudgeContender() {
 // errNoAnswer is the cause when the wait ended before the store's first reply.
 var errNoAnswer = errors.New("no answer from the store yet")
 
-// failureLocked says why w leaves without the key: kind is ErrBusy when its
-// patience is over, ErrClosed, or its context's error. What stood in the way,
-// as far as it is known, is told besides.
-func (l *line) failureLocked(w *waiter, kind, cause error) *Failure {
-	f := &Failure{Kind: kind, Err: cause, Attempts: l.calls - w.calls}
-	if kind == ErrClosed {
-		return f
-	}
-	obstacle := ErrBusy
+// obstacleLocked says what stood in w's way, as far as it is known: a holder,
+// or a store that fails, or that has not answered yet.
+func (l *line) obstacleLocked(w *waiter) *Failure {
+	f := &Failure{Kind: ErrBusy, Attempts: l.calls - w.calls}
 	switch {
 	case l.tenure != nil:
 		f.Holder = l.tenure.owner
 		f.RetryAfter = max(0, l.tenure.trustLeft(time.Now())+l.tenure.opt.Margin)
 	case l.err != nil:
-		obstacle, cause = ErrUnavailable, errors.Join(cause, l.err)
+		f.Kind, f.Err = ErrUnavailable, l.err
 	case l.holder != "":
 		f.Holder = l.holder
 		f.RetryAfter = max(0, time.Until(l.expires))
-	case w.opt.Wait > 0 && kind == ErrBusy:
-		obstacle, cause = ErrUnavailable, errNoAnswer
-	case kind != ErrBusy:
-		return f // nothing is known but that the context ended
+	case w.opt.Wait != 0:
+		f.Kind, f.Err = ErrUnavailable, errNoAnswer
 	}
-	if kind != ErrBusy {
-		cause = errors.Join(kind, cause)
-	}
-	f.Kind, f.Err = obstacle, cause
 	return f
+}
+
+// addContext says that ctx's end was why w left, besides what stood in its way.
+// That the store had not answered yet is no news then.
+func (f *Failure) addContext(ctx context.Context) {
+	if f.Kind == nil || errors.Is(f.Err, errNoAnswer) {
+		f.Kind, f.Err = ctx.Err(), causeBeyond(ctx)
+		return
+	}
+	f.Err = errors.Join(ctx.Err(), causeBeyond(ctx), f.Err)
 }
 
 // answerLocked takes the first waiter out of the line and answers it.

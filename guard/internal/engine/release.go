@@ -19,7 +19,7 @@ func (h *Hold) End() *Lost { return h.end(true) }
 
 // Abandon ends a hold under which nothing ran: the key is not kept shut for
 // MinHold.
-func (h *Hold) Abandon() { h.end(false) }
+func (h *Hold) Abandon() { _ = h.end(false) }
 
 func (h *Hold) end(ran bool) *Lost {
 	t, e := h.t, h.t.l.e
@@ -77,8 +77,8 @@ func (t *tenure) handOnLocked(shut time.Duration) bool {
 
 // release gives the lease back. "Not yours" in answer to the first attempt
 // means that the lease was lost before it; after an attempt that was not
-// answered it more likely means that that one worked, and as trust had not
-// ended, the run was exclusive either way. What could not be done here is left
+// answered it more likely means that the unanswered one worked, and as trust had
+// not ended, the run was exclusive either way. What could not be done here is left
 // to a cleaner.
 func (h *Hold) release(r lease.ReleaseRequest) *Lost {
 	t, e := h.t, h.t.l.e

@@ -26,7 +26,7 @@ type tenure struct {
 	// lost is set once, under the mutex, when trust has ended, and is read
 	// without. cause says why and is fixed before lost is set.
 	lost  atomic.Bool
-	cause error
+	cause *Lost
 
 	timer *time.Timer // fires at trust's end or before it
 	ended bool        // release has begun: nobody renews any more

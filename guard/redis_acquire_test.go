@@ -47,7 +47,7 @@ func TestRedisReplyLostAtAcquireIsCleanedUp(t *testing.T) {
 	}
 	for range 5 {
 		reply := p.HoldNextReply("fence:") // executed, never heard of
-		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+		ctx, cancel := context.WithTimeout(t.Context(), 60*time.Millisecond)
 		err := g.Do(ctx, "k", nothing)
 		cancel()
 		if !errors.Is(err, context.DeadlineExceeded) {

@@ -11,92 +11,151 @@ import (
 
 // contender stands in the store's line for all local waiters of one key. It
 // belongs to the line, not to the caller who happens to be first: callers come
-// and go while the place is kept. One goroutine runs it, so there is at most
-// one Acquire under way for its owner id.
+// and go while the place is kept.
+//
+// The caller who starts it makes the first attempt on its own goroutine, which
+// is all there is to an uncontended key. A goroutine goes on from there. The one
+// follows the other, so there is at most one Acquire under way for the owner id.
 type contender struct {
-	l      *line
-	owner  string
-	claim  time.Duration
-	ticket int64 // the place in the store's line; 0 before joining
+	l       *line
+	owner   string
+	claim   time.Duration
+	unwatch func()
+	ticket  int64 // the place in the store's line; 0 before joining
 
 	// Trouble to clean up when the contender ends without the key.
-	joined  bool      // the store may have the owner in line
+	joined  bool      // the store may have the owner in line, or as the holder
 	unknown time.Time // deadline of the last attempt that was not answered
 	ttl     time.Duration
 
 	failures int // in a row
 }
 
-// contend asks the store for l's key until a waiter has it or none is left.
-// Started by kickLocked; what ends it is the grant, the last waiter's leaving
-// (waiters leave when their context or patience ends, or on Close) or a refusal.
-func contend(l *line) {
+// startLocked makes l's contender, for the first waiter.
+func (l *line) startLocked() *contender {
 	e := l.e
-	var c *contender
-	unwatch := func() {}
-	for {
-		e.mu.Lock()
-		if len(l.waiters) == 0 {
-			l.contending = false
-			l.holder, l.err, l.failing = "", nil, time.Time{}
-			l.dropLocked()
-			if c != nil {
-				c.leaveLocked()
-			}
-			e.mu.Unlock()
-			unwatch()
-			return
-		}
-		w := l.waiters[0]
-		if c == nil {
-			c = &contender{
-				l:     l,
-				owner: e.store.NewOwner(w.opt.Carrier),
-				claim: max(claimMin, claimRTTs*e.rtt),
-			}
-			if e.watcher != nil {
-				unwatch = e.watcher.Watch(c.owner, l.nudgeContender)
-			}
-		}
-		fences := 1
-		if len(l.waiters) > 1 {
-			fences = tenureTokens
-		}
-		r := lease.AcquireRequest{
-			Key:    l.key,
-			Owner:  c.owner,
-			TTL:    w.opt.TTL,
-			Join:   slices.ContainsFunc(l.waiters, func(w *waiter) bool { return w.opt.Wait != 0 }),
-			Ticket: c.ticket,
-			Claim:  c.claim,
-			Fences: fences,
-		}
-		l.calls++
-		sent := time.Now()
-		ctx, cancel := context.WithDeadline(e.ctx, sent.Add(w.opt.acquireTimeout()))
-		l.breakOff = cancel
-		e.mu.Unlock()
-
-		reply, err := e.store.Acquire(ctx, r)
-		cancel()
-
-		var pause time.Duration
-		switch {
-		case err != nil:
-			pause = c.failed(r, sent, sent.Add(w.opt.acquireTimeout()), err)
-		case reply.Granted:
-			e.observeRTT(time.Since(sent))
-			if c.deliver(r, reply, sent) {
-				unwatch()
-				return
-			}
-			continue
-		default:
-			e.observeRTT(time.Since(sent))
-			pause = c.held(r, reply)
-		}
-		c.sleep(pause)
+	l.contending = true
+	c := &contender{
+		l:       l,
+		owner:   e.store.NewOwner(l.waiters[0].opt.Carrier),
+		claim:   max(claimMin, claimRTTs*e.rtt),
+		unwatch: func() {},
 	}
+	if e.watcher != nil {
+		c.unwatch = e.watcher.Watch(c.owner, l.nudgeContender)
+	}
+	return c
+}
+
+// first makes the first attempt on the goroutine of the caller, for whom w
+// waits. It cannot be broken off, so it is short: when the store does not answer
+// in time the outcome is left open, and the next attempt, elsewhere, finds out.
+func (c *contender) first(ctx context.Context, w *waiter) {
+	e := c.l.e
+	e.mu.Lock()
+	patience := max(firstMin, firstRTTs*e.rtt)
+	e.mu.Unlock()
+	deadline := time.Now().Add(min(patience, w.opt.acquireTimeout()))
+	if d, ok := ctx.Deadline(); ok && d.Before(deadline) {
+		deadline = d
+	}
+	if w.opt.Wait > 0 && w.since.Add(w.opt.Wait).Before(deadline) {
+		deadline = w.since.Add(w.opt.Wait)
+	}
+	attempt := lease.NewAttempt(deadline)
+	pause, on := c.attempt(attempt, true)
+	attempt.End()
+	if on {
+		e.mu.Lock()
+		e.spawnLocked(func() { c.contend(pause) })
+		e.mu.Unlock()
+	}
+}
+
+// contend goes on asking the store until a waiter has the key or none is left.
+// What ends it is the grant, the last waiter's leaving (waiters leave when their
+// context or patience ends, or on Close) or a refusal.
+func (c *contender) contend(pause time.Duration) {
+	e := c.l.e
+	for on := true; on; {
+		c.sleep(pause)
+		ctx, cancel := context.WithTimeout(e.ctx, c.timeout())
+		e.mu.Lock()
+		c.l.breakOff = cancel
+		e.mu.Unlock()
+		pause, on = c.attempt(ctx, false)
+		cancel()
+	}
+}
+
+// timeout is the first waiter's for one attempt.
+func (c *contender) timeout() time.Duration {
+	c.l.e.mu.Lock()
+	defer c.l.e.mu.Unlock()
+	if len(c.l.waiters) == 0 {
+		return 0
+	}
+	return c.l.waiters[0].opt.acquireTimeout()
+}
+
+// attempt asks once on behalf of whoever is first now, and reports whether to
+// go on and how long to pause before. If not, the contender has ended.
+func (c *contender) attempt(ctx context.Context, first bool) (pause time.Duration, on bool) {
+	l, e := c.l, c.l.e
+	e.mu.Lock()
+	if len(l.waiters) == 0 {
+		l.contending = false
+		l.holder, l.err, l.failing = "", nil, time.Time{}
+		l.dropLocked()
+		c.leaveLocked()
+		e.mu.Unlock()
+		c.unwatch()
+		return 0, false
+	}
+	w := l.waiters[0]
+	fences := 1
+	if len(l.waiters) > 1 {
+		fences = tenureTokens
+	}
+	r := lease.AcquireRequest{
+		Key:    l.key,
+		Owner:  c.owner,
+		TTL:    w.opt.TTL,
+		Join:   slices.ContainsFunc(l.waiters, func(w *waiter) bool { return w.opt.Wait != 0 }),
+		Ticket: c.ticket,
+		Claim:  c.claim,
+		Fences: fences,
+	}
+	l.calls++
+	e.mu.Unlock()
+
+	sent := time.Now()
+	reply, err := e.store.Acquire(ctx, r)
+
+	deadline, _ := ctx.Deadline()
+	switch {
+	case err != nil && first && !time.Now().Before(deadline):
+		c.unanswered(r, deadline)
+		return 0, true
+	case err != nil:
+		return c.failed(r, sent, deadline, err), true
+	case reply.Granted:
+		e.observeRTT(time.Since(sent))
+		if c.deliver(r, reply, sent) {
+			c.unwatch()
+			return 0, false
+		}
+		return 0, true
+	default:
+		e.observeRTT(time.Since(sent))
+		return c.held(r, reply), true
+	}
+}
+
+// unanswered notes an attempt whose outcome is not known.
+func (c *contender) unanswered(r lease.AcquireRequest, deadline time.Time) {
+	c.unknown, c.ttl = deadline, max(r.TTL, r.Claim)
+	c.joined = c.joined || r.Join
 }
 
 // failed notes an attempt that got no grant because the store failed, and
@@ -106,9 +165,8 @@ func (c *contender) failed(r lease.AcquireRequest, sent, deadline time.Time, err
 	l, e := c.l, c.l.e
 	refused := errors.Is(err, lease.ErrRefused)
 	if !refused {
-		c.unknown, c.ttl = deadline, max(r.TTL, r.Claim)
+		c.unanswered(r, deadline)
 	}
-	c.joined = c.joined || r.Join && !refused
 	c.failures++
 	pause = backoff(c.failures, pollCap)
 

@@ -69,8 +69,14 @@ func (e *Engine) Acquire(ctx context.Context, key string, opt Options) (*Hold, *
 	}
 	w.calls = l.calls
 	l.waiters = append(l.waiters, w)
-	l.kickLocked()
+	var c *contender
+	if !l.contending && l.tenure == nil {
+		c = l.startLocked()
+	}
 	e.mu.Unlock()
+	if c != nil {
+		c.first(ctx, w)
+	}
 
 	var patience <-chan time.Time
 	if opt.Wait > 0 {
@@ -157,8 +163,8 @@ func (l *line) kickLocked() {
 		l.dropLocked()
 		return
 	}
-	l.contending = true
-	l.e.spawnLocked(func() { contend(l) })
+	c := l.startLocked()
+	l.e.spawnLocked(func() { c.contend(0) })
 }
 
 // nudgeContender makes the contender, if there is one, look again.

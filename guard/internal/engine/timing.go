@@ -24,6 +24,14 @@ const (
 	claimRTTs = 4
 )
 
+// A caller's own first attempt cannot be broken off. It takes at most this long,
+// which a healthy server does not need, so that a caller who is cancelled while
+// the server stalls is not kept for much longer.
+const (
+	firstMin  = 100 * time.Millisecond
+	firstRTTs = 8
+)
+
 // tenureMax bounds how long local followers may pass a key among themselves
 // before the other processes in line get their turn.
 const tenureMax = 10 * time.Millisecond

@@ -1,0 +1,37 @@
+package guardtest
+
+import (
+	"testing"
+	"time"
+
+	"github.com/jobguard/jobguard/guard/lease/storetest"
+)
+
+func TestConformance(t *testing.T) {
+	storetest.Run(t, func(t *testing.T) storetest.Fixture {
+		s := NewStore()
+		return storetest.Fixture{
+			A:      s,
+			B:      s,
+			Vanish: s.Expire,
+			Foreign: func(key, value string, ttl time.Duration) {
+				if ttl == 0 {
+					s.Hold(key, value)
+					return
+				}
+				s.HoldFor(key, value, ttl)
+			},
+			Flush: func() { // as FLUSHALL would
+				s.mu.Lock()
+				defer s.mu.Unlock()
+				clear(s.keys)
+				s.fence = 0
+			},
+			Stall: func(d time.Duration) {
+				s.Delay(2 * d) // calls reach the store at half time
+				timer := time.AfterFunc(d, func() { s.Delay(0) })
+				t.Cleanup(func() { timer.Stop() })
+			},
+		}
+	})
+}

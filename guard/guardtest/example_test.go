@@ -1,0 +1,59 @@
+package guardtest_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jobguard/jobguard/guard"
+	"github.com/jobguard/jobguard/guard/guardtest"
+)
+
+// importRows is the function under test: it must stop when ctx ends.
+func importRows(ctx context.Context) error {
+	for range 1000 {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(10 * time.Millisecond): // one row
+		}
+	}
+	return nil
+}
+
+// Takes the lease away while a function runs under it. In a test of your own,
+// do this inside a [testing/synctest] bubble, as the package documentation
+// shows: then it takes no time.
+func Example() {
+	store := guardtest.NewStore()
+	g, err := guard.New(store, guard.TTL(300*time.Millisecond))
+	if err != nil {
+		panic(err)
+	}
+	err = g.Do(context.Background(), "import", func(ctx context.Context) error {
+		store.Expire("import")
+		return importRows(ctx)
+	})
+	fmt.Println("lost:", errors.Is(err, guard.ErrLost))
+	fmt.Println("left behind:", store.Keys())
+	// Output:
+	// lost: true
+	// left behind: []
+}
+
+// Makes a stranger hold the key, to see what a busy key does to the caller.
+func ExampleStore_Hold() {
+	store := guardtest.NewStore()
+	store.Hold("import", "nightly backup")
+
+	g, err := guard.New(store, guard.Wait(0))
+	if err != nil {
+		panic(err)
+	}
+	err = g.Do(context.Background(), "import", importRows)
+	var busy *guard.Error
+	fmt.Println(errors.Is(err, guard.ErrBusy), errors.As(err, &busy) && busy.Holder == "nightly backup")
+	// Output:
+	// true true
+}

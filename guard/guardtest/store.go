@@ -1,0 +1,180 @@
+package guardtest
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/jobguard/jobguard/guard/lease"
+)
+
+var (
+	_ lease.Store   = (*Store)(nil)
+	_ lease.Watcher = (*Store)(nil)
+)
+
+// Store is an in-memory [lease.Store] and [lease.Watcher]. All methods are
+// safe for concurrent use.
+type Store struct {
+	process string // of the owner ids made here
+
+	mu      sync.Mutex // never held while waiting, nor while calling a wake
+	keys    map[string]*entry
+	watches map[string][]*watch // by owner
+	news    []func()            // wakes to call once mu is free
+	owners  int64               // last sequence of an owner id
+	tickets int64               // last place in any line
+	fence   int64               // last token minted, for all keys
+
+	delay  time.Duration
+	faults []*Fault
+	calls  map[Op]int
+}
+
+// NewStore returns an empty store that works without fault.
+func NewStore() *Store {
+	return &Store{
+		process: rand.Text(),
+		keys:    make(map[string]*entry),
+		watches: make(map[string][]*watch),
+		calls:   make(map[Op]int),
+	}
+}
+
+// NewOwner implements [lease.Store]. The owner's name is "guardtest".
+func (s *Store) NewOwner(carrier string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.owners++
+	return lease.OwnerID(s.process, strconv.FormatInt(s.owners, 36), "guardtest", carrier)
+}
+
+// Acquire implements [lease.Store].
+func (s *Store) Acquire(ctx context.Context, r lease.AcquireRequest) (lease.AcquireReply, error) {
+	var reply lease.AcquireReply
+	err := s.call(ctx, OpAcquire, []string{r.Key}, func(int) { reply = s.acquireLocked(r) })[0]
+	if err != nil {
+		return lease.AcquireReply{}, err
+	}
+	return reply, nil
+}
+
+// Renew implements [lease.Store].
+func (s *Store) Renew(ctx context.Context, rs []lease.RenewRequest) []lease.RenewReply {
+	keys := make([]string, len(rs))
+	for i, r := range rs {
+		keys[i] = r.Key
+	}
+	replies := make([]lease.RenewReply, len(rs))
+	errs := s.call(ctx, OpRenew, keys, func(i int) { replies[i] = s.renewLocked(rs[i]) })
+	for i, err := range errs {
+		if err != nil {
+			replies[i] = lease.RenewReply{Err: err}
+		}
+	}
+	return replies
+}
+
+// Release implements [lease.Store].
+func (s *Store) Release(ctx context.Context, r lease.ReleaseRequest) (lease.ReleaseReply, error) {
+	var reply lease.ReleaseReply
+	err := s.call(ctx, OpRelease, []string{r.Key}, func(int) { reply = s.releaseLocked(r) })[0]
+	if err != nil {
+		return lease.ReleaseReply{}, err
+	}
+	return reply, nil
+}
+
+// errNoReply stands for a reply that never comes, until ctx ends.
+var errNoReply = errors.New("no reply")
+
+// call is the life of one round trip: half of the delay on the way there, the
+// effect on each key unless a fault prevents it, and half on the way back.
+// Error i belongs to key i.
+func (s *Store) call(ctx context.Context, op Op, keys []string, effect func(i int)) []error {
+	errs := make([]error, len(keys))
+	fail := func(err error) []error {
+		for i := range errs {
+			errs[i] = fmt.Errorf("guardtest: %s: %w", op, err)
+		}
+		return errs
+	}
+
+	s.mu.Lock()
+	s.calls[op]++
+	delay := s.delay
+	s.mu.Unlock()
+
+	sleep(ctx, delay/2)
+	s.mu.Lock()
+	if err := over(ctx); err != nil { // late: the server would refuse it
+		s.mu.Unlock()
+		return fail(err)
+	}
+	unanswered := false
+	for i, key := range keys {
+		fault := s.takeFaultLocked(op, key)
+		if fault == nil || fault.Lost {
+			effect(i)
+		}
+		if fault != nil {
+			errs[i] = fault.Err
+			if fault.Err == nil {
+				errs[i], unanswered = errNoReply, true
+			}
+		}
+	}
+	news := s.news
+	s.news = nil
+	s.mu.Unlock()
+	// A wake may take locks of the caller's, who may hold them while calling
+	// the store.
+	for _, wake := range news {
+		wake()
+	}
+
+	sleep(ctx, delay-delay/2)
+	if err := over(ctx); err != nil && delay > 0 {
+		return fail(err)
+	}
+	if !unanswered {
+		return errs
+	}
+	<-ctx.Done()
+	for i, err := range errs {
+		if errors.Is(err, errNoReply) {
+			errs[i] = fmt.Errorf("guardtest: %s: %w: %w", op, err, ctx.Err())
+		}
+	}
+	return errs
+}
+
+// sleep returns after d, or as soon as ctx ends.
+func sleep(ctx context.Context, d time.Duration) {
+	if d <= 0 {
+		return
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// over is ctx.Err, except that it compares the clock itself: at the very
+// instant of the deadline a ctx whose timer had no turn yet is over too, which
+// keeps tests on fake time deterministic.
+func over(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if deadline, ok := ctx.Deadline(); ok && !time.Now().Before(deadline) {
+		return context.DeadlineExceeded
+	}
+	return nil
+}

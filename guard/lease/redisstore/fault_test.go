@@ -1,0 +1,313 @@
+package redisstore_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/jobguard/jobguard/guard/lease"
+	"github.com/jobguard/jobguard/guard/lease/redisstore"
+	"github.com/jobguard/jobguard/internal/redistest"
+)
+
+// What a stopped Redis finds in its socket when it goes on is executed, in any
+// order over several connections: the clean-up may come before the request.
+func TestLateAcquireLeavesNoZombie(t *testing.T) {
+	server := redistest.Start(t)
+	p := newProcess(t, server.Client(t))
+	p.granted("warm", p.NewOwner("")) // the server's clock is known
+	for i := range 20 {
+		key, owner := fmt.Sprint("k", i), p.NewOwner("")
+		server.Pause()
+		_, err := p.Acquire(within(t, 50*time.Millisecond), lease.AcquireRequest{Key: key, Owner: owner, TTL: ttl, Fences: 1})
+		if !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("acquire on a stopped server: %v", err)
+		}
+		server.Resume()
+		time.Sleep(20 * time.Millisecond)
+		if got := p.value("guard:" + key); got != "" {
+			t.Errorf("try %d: a zombie holds the key: %q", i, got)
+		}
+	}
+}
+
+func TestRequestHeldByTheNetworkIsRefused(t *testing.T) {
+	server := redistest.Start(t)
+	proxy := redistest.NewProxy(t, server.Addr())
+	p := newProcess(t, dial(t, proxy))
+	p.granted("warm", p.NewOwner(""))
+	held := proxy.HoldNextRequest("guard:k")
+	owner := p.NewOwner("")
+	_, err := p.Acquire(within(t, 100*time.Millisecond), lease.AcquireRequest{Key: "k", Owner: owner, TTL: ttl, Fences: 1})
+	if !errors.Is(err, context.DeadlineExceeded) {
+		t.Error(err)
+	}
+	p.release("k", owner)
+	held.Release()
+	time.Sleep(50 * time.Millisecond)
+	if got := server.Client(t).Get(t.Context(), "guard:k").Val(); got != "" {
+		t.Errorf("held by %q", got)
+	}
+}
+
+func dial(t testing.TB, proxy *redistest.Proxy, opts ...func(*redis.Options)) *redis.Client {
+	o := &redis.Options{Addr: proxy.Addr()}
+	for _, opt := range opts {
+		opt(o)
+	}
+	client := redis.NewClient(o)
+	t.Cleanup(func() { client.Close() })
+	return client
+}
+
+func TestFlushedScriptsAreSentAgain(t *testing.T) {
+	p := newProcess(t, redistest.Start(t).Client(t))
+	for range 3 {
+		owner := p.NewOwner("")
+		p.client.ScriptFlush(t.Context())
+		p.granted("k", owner)
+		p.client.ScriptFlush(t.Context())
+		if r := p.renew("k", owner); !r.Held {
+			t.Errorf("%+v", r)
+		}
+		p.client.ScriptFlush(t.Context())
+		if !p.release("k", owner) {
+			t.Error("not released")
+		}
+	}
+}
+
+func TestFlushedScriptsAreSentAgainInPipelines(t *testing.T) {
+	server := redistest.Start(t)
+	p := newProcess(t, server.Client(t))
+	const n = 300
+	rs := make([]lease.RenewRequest, n)
+	for i := range rs {
+		rs[i] = lease.RenewRequest{Key: fmt.Sprint("k", i), Owner: p.NewOwner(""), TTL: ttl}
+	}
+	var all sync.WaitGroup
+	for _, r := range rs {
+		all.Go(func() {
+			if a, err := p.Acquire(within(t, 5*time.Second), lease.AcquireRequest{Key: r.Key, Owner: r.Owner, TTL: ttl, Fences: 1}); err != nil || !a.Granted {
+				t.Error(a, err)
+			}
+		})
+	}
+	all.Wait()
+	p.client.ScriptFlush(t.Context())
+	for i, r := range p.Renew(within(t, 5*time.Second), rs) {
+		if !r.Held || r.Err != nil {
+			t.Errorf("%d: %+v", i, r)
+		}
+	}
+}
+
+func TestAnswersThatWillNotChangeAreRefusals(t *testing.T) {
+	server := redistest.Start(t)
+	admin := server.Client(t)
+	ctx := t.Context()
+	refusedAll := func(t *testing.T, p *process, text string) {
+		t.Helper()
+		_, err := p.try("k", p.NewOwner(""), 0)
+		if !errors.Is(err, lease.ErrRefused) || !strings.Contains(err.Error(), text) {
+			t.Errorf("acquire: %v", err)
+		}
+	}
+	t.Run("wrong type of lease", func(t *testing.T) {
+		p := newProcess(t, admin, redisstore.Prefix("wt:"))
+		admin.LPush(ctx, "wt:k", "x")
+		refusedAll(t, p, "WRONGTYPE")
+		if r := p.renew("k", p.NewOwner("")); !errors.Is(r.Err, lease.ErrRefused) {
+			t.Error(r.Err)
+		}
+		if _, err := p.Release(within(t, time.Second), lease.ReleaseRequest{Key: "k", Owner: p.NewOwner("")}); !errors.Is(err, lease.ErrRefused) {
+			t.Error(err)
+		}
+	})
+	t.Run("wrong type of counter", func(t *testing.T) {
+		p := newProcess(t, admin, redisstore.Prefix("wf:"))
+		p.granted("k", p.NewOwner(""))
+		counter := admin.Keys(ctx, "wf:fence:*").Val()[0]
+		admin.Del(ctx, counter, "wf:k")
+		admin.LPush(ctx, counter, "x")
+		refusedAll(t, p, "WRONGTYPE")
+		if admin.Exists(ctx, "wf:k").Val() != 0 {
+			t.Error("a refused acquire left a lease")
+		}
+	})
+	t.Run("no permission for keys", func(t *testing.T) {
+		admin.ACLSetUser(ctx, "limited", "on", ">pw", "+@all", "~other:*", "&*")
+		p := newProcess(t, server.Client(t, as("limited", "pw")), redisstore.Prefix("np:"))
+		refusedAll(t, p, "NOPERM")
+	})
+	t.Run("no permission inside the script", func(t *testing.T) {
+		admin.ACLSetUser(ctx, "noset", "on", ">pw", "+@all", "-set", "~*", "&*")
+		p := newProcess(t, server.Client(t, as("noset", "pw")), redisstore.Prefix("ns:"))
+		refusedAll(t, p, "can't run this command")
+	})
+	t.Run("wrong password", func(t *testing.T) {
+		refusedAll(t, newProcess(t, server.Client(t, as("limited", "no"))), "WRONGPASS")
+	})
+}
+
+func as(user, password string) func(*redis.Options) {
+	return func(o *redis.Options) { o.Username, o.Password = user, password }
+}
+
+func TestFullMemoryRefusesAcquiresAndLetsReleasesThrough(t *testing.T) {
+	server := redistest.Start(t)
+	p := newProcess(t, server.Client(t))
+	holder, waiter, closing := p.NewOwner(""), p.NewOwner(""), p.NewOwner("")
+	p.granted("k", holder)
+	p.granted("c", closing)
+	p.refused("k", waiter, 0)
+	p.granted("other", p.NewOwner(""))
+	p.client.ConfigSet(t.Context(), "maxmemory", "1")
+	for _, key := range []string{"new", "other"} { // to hold, to stand in line
+		_, err := p.try(key, p.NewOwner(""), 0)
+		if !errors.Is(err, lease.ErrRefused) || !strings.Contains(err.Error(), "OOM") {
+			t.Errorf("%s: %v", key, err)
+		}
+	}
+	if n := p.client.Exists(t.Context(), "guard:new").Val(); n != 0 {
+		t.Error("a refused acquire left a lease")
+	}
+	if n := len(p.client.Keys(t.Context(), "guard:q:*").Val()); n != 1 {
+		t.Error("a refused acquire stands in line")
+	}
+	if r := p.renew("k", holder); !r.Held {
+		t.Errorf("renew: %+v", r)
+	}
+	if !p.release("k", holder) || p.value("guard:k") != waiter {
+		t.Errorf("not handed on: %q", p.value("guard:k"))
+	}
+	p.granted("k", waiter)
+	r, err := p.Release(within(t, time.Second), lease.ReleaseRequest{Key: "c", Owner: closing, Close: time.Second})
+	if err != nil || !r.Released || !strings.HasPrefix(p.value("guard:c"), "closed|") {
+		t.Errorf("close: %+v, %v, %q", r, err, p.value("guard:c"))
+	}
+}
+
+func TestPassingTroubleIsNoRefusal(t *testing.T) {
+	server := redistest.Start(t)
+	proxy := redistest.NewProxy(t, server.Addr())
+	p := newProcess(t, dial(t, proxy))
+	for _, text := range []string{
+		"LOADING Redis is loading the dataset in memory", "CLUSTERDOWN Hash slot not served", "TRYAGAIN Multiple keys request during rehashing of slot",
+		"MASTERDOWN Link with MASTER is down", "BUSY Redis is busy running a script", "READONLY You can't write against a read only replica.",
+		"MISCONF Redis is configured to save RDB snapshots", "NOREPLICAS Not enough good replicas to write.", "ERR max number of clients reached",
+	} {
+		proxy.AnswerErr(text)
+		_, err := p.try("k", p.NewOwner(""), 0)
+		if err == nil || errors.Is(err, lease.ErrRefused) || !strings.Contains(err.Error(), text) {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+	proxy.AnswerErr("OOM command not allowed when used memory > 'maxmemory'.")
+	if _, err := p.try("k", p.NewOwner(""), 0); !errors.Is(err, lease.ErrRefused) {
+		t.Error(err)
+	}
+	proxy.AnswerErr("ERR Error running script (call to f_1): @user_script:1: @user_script: 1: -OOM command not allowed when used memory > 'maxmemory'.")
+	if _, err := p.try("k", p.NewOwner(""), 0); !errors.Is(err, lease.ErrRefused) {
+		t.Errorf("Redis 6: %v", err)
+	}
+}
+
+func TestReplicaIsNoRefusal(t *testing.T) {
+	primary := redistest.Start(t)
+	replica := redistest.StartReplica(t, primary)
+	p := newProcess(t, replica.Client(t))
+	_, err := p.try("k", p.NewOwner(""), 0)
+	if err == nil || errors.Is(err, lease.ErrRefused) || !strings.Contains(err.Error(), "READONLY") {
+		t.Error(err)
+	}
+}
+
+func TestNothingIsSentTwiceBehindTheCallersBack(t *testing.T) {
+	server := redistest.Start(t)
+	proxy := redistest.NewProxy(t, server.Addr())
+	p := newProcess(t, dial(t, proxy))
+	admin := server.Client(t)
+	owner := p.NewOwner("")
+	p.granted("k", owner)
+	p.renew("k", owner)
+	scripts := func() string {
+		for line := range strings.Lines(admin.Info(t.Context(), "commandstats").Val()) {
+			if strings.HasPrefix(line, "cmdstat_eval") {
+				return strings.Split(line, ",")[0]
+			}
+		}
+		return ""
+	}
+	for what, call := range map[string]func() error{
+		"one": func() error { return p.renew("k", owner).Err },
+		"pipeline": func() error {
+			r := lease.RenewRequest{Key: "k", Owner: owner, TTL: ttl}
+			return p.Renew(within(t, 5*time.Second), []lease.RenewRequest{r, r, r})[2].Err
+		},
+	} {
+		admin.ConfigResetStat(t.Context())
+		trap := proxy.LoseNextReply("guard:k")
+		if err := call(); err == nil {
+			t.Errorf("%s: no error", what)
+		}
+		trap.Wait(t)
+		if got := scripts(); what == "one" && got != "cmdstat_evalsha:calls=1" || what != "one" && got != "cmdstat_evalsha:calls=3" {
+			t.Errorf("%s: the server ran %s", what, got)
+		}
+	}
+}
+
+func TestHangingConnectionHoldsUpNobody(t *testing.T) {
+	for _, contextTimeouts := range []bool{false, true} {
+		t.Run(fmt.Sprint("ContextTimeoutEnabled=", contextTimeouts), func(t *testing.T) {
+			server := redistest.Start(t)
+			proxy := redistest.NewProxy(t, server.Addr())
+			p := newProcess(t, dial(t, proxy, func(o *redis.Options) { o.ContextTimeoutEnabled = contextTimeouts }))
+			p.granted("warm", p.NewOwner(""))
+			proxy.Blackhole(redistest.Both)
+			var all sync.WaitGroup
+			for i := range 40 { // more than there are flushers
+				all.Go(func() {
+					began := time.Now()
+					_, err := p.Acquire(within(t, 200*time.Millisecond), lease.AcquireRequest{Key: fmt.Sprint(i), Owner: p.NewOwner(""), TTL: ttl, Fences: 1})
+					if took := time.Since(began); err == nil || took > 300*time.Millisecond {
+						t.Errorf("%v after %v", err, took)
+					}
+				})
+			}
+			all.Wait()
+			proxy.Heal()
+			began := time.Now()
+			p.granted("after", p.NewOwner(""))
+			if took := time.Since(began); took > 500*time.Millisecond {
+				t.Errorf("after the hole was mended a request took %v", took)
+			}
+			for i := range 40 {
+				if got := p.value(fmt.Sprint("guard:", i)); got != "" {
+					t.Errorf("key %d is held by an abandoned request", i)
+				}
+			}
+		})
+	}
+}
+
+func TestCancelledCallReturnsAtOnce(t *testing.T) {
+	server := redistest.Start(t)
+	p := newProcess(t, server.Client(t))
+	server.Pause()
+	defer server.Resume()
+	ctx, cancel := context.WithCancel(within(t, time.Minute))
+	time.AfterFunc(50*time.Millisecond, cancel)
+	began := time.Now()
+	_, err := p.Release(ctx, lease.ReleaseRequest{Key: "k", Owner: p.NewOwner("")})
+	if took := time.Since(began); !errors.Is(err, context.Canceled) || took > 500*time.Millisecond {
+		t.Errorf("%v after %v", err, took)
+	}
+}

@@ -1,0 +1,253 @@
+package redisstore
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+const (
+	// linger is how long the subscription outlives the last watched owner, so
+	// that contention does not turn into subscribing again and again.
+	linger = 250 * time.Millisecond
+	// silence after which the connection is asked for a sign of life; after as
+	// much again without one it counts as dead.
+	silence = time.Second
+	// Pause before the subscription is tried again: doubling, half of it at
+	// random. A missing permission will not appear soon.
+	firstPause, lastPause = 50 * time.Millisecond, time.Second
+	forbiddenPause        = 30 * time.Second
+)
+
+// inbox receives wake-ups for the owners of one process. It is a hint only:
+// whoever waits polls as well.
+//
+// Its goroutine is started by the first watch, and stopped by a timer, linger
+// after the last one ended. There is one at a time, but for one that is closing.
+type inbox struct {
+	client  redis.UniversalClient
+	channel string
+	orphan  func(owner, leaseName string) // a grant that nobody wants; called on the inbox's goroutine
+
+	current atomic.Pointer[subscription] // nil while nobody is watched; changed under mu
+
+	mu      sync.Mutex // never held while wake or orphan runs
+	owners  map[string]*ownerState
+	watched int // owners with a watch
+	stop    *time.Timer
+}
+
+// ownerState is what is known of an owner that is watched, or that left the
+// line without the server having said so.
+type ownerState struct {
+	watches []*watch
+	// settled: it has its grant, or was released. A wake-up that still comes,
+	// having been overtaken by a poll, is then not a grant that nobody wants.
+	settled bool
+}
+
+// maxLeft bounds the owners remembered because their leaving went unanswered.
+// A grant to any more of them costs its claim time.
+const maxLeft = 1024
+
+type watch struct{ wake func() }
+
+// subscription is one run of the inbox's goroutine.
+type subscription struct {
+	confirmed atomic.Bool // the server has it
+	cancel    context.CancelFunc
+}
+
+func newInbox(client redis.UniversalClient, channel string, orphan func(owner, leaseName string)) *inbox {
+	return &inbox{
+		client:  client,
+		channel: channel,
+		orphan:  orphan,
+		owners:  make(map[string]*ownerState),
+	}
+}
+
+// listening tells whether a message sent now would be received.
+func (in *inbox) listening() bool {
+	s := in.current.Load()
+	return s != nil && s.confirmed.Load()
+}
+
+// Watch implements [lease.Watcher]. Wake-ups come on the goroutine that listens,
+// one for the whole Store. It ends a quarter of a second after the last stop.
+func (s *Store) Watch(owner string, wake func()) (stop func()) {
+	return s.inbox.watch(owner, wake)
+}
+
+func (in *inbox) watch(owner string, wake func()) (stop func()) {
+	w := &watch{wake: wake}
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	state := in.owners[owner]
+	if state == nil {
+		state = &ownerState{}
+		in.owners[owner] = state
+	}
+	if len(state.watches) == 0 {
+		in.watched++
+	}
+	state.watches = append(state.watches, w)
+	state.settled = false
+	if in.stop != nil {
+		in.stop.Stop()
+	}
+	if in.current.Load() == nil {
+		ctx, cancel := context.WithCancel(context.Background())
+		s := &subscription{cancel: cancel}
+		in.current.Store(s)
+		go in.run(ctx, s)
+	}
+	return sync.OnceFunc(func() { in.unwatch(owner, w) })
+}
+
+func (in *inbox) unwatch(owner string, w *watch) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	state := in.owners[owner]
+	state.watches = slices.DeleteFunc(slices.Clone(state.watches), func(other *watch) bool { return other == w })
+	if len(state.watches) > 0 {
+		return
+	}
+	in.watched--
+	if state.settled || len(in.owners)-in.watched > maxLeft {
+		delete(in.owners, owner)
+	}
+	if in.watched == 0 {
+		if in.stop == nil {
+			in.stop = time.AfterFunc(linger, in.end)
+		} else {
+			in.stop.Reset(linger)
+		}
+	}
+}
+
+// end stops the goroutine, unless somebody is watched again.
+func (in *inbox) end() {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if s := in.current.Load(); s != nil && in.watched == 0 {
+		in.current.Store(nil)
+		clear(in.owners) // no message can come any more
+		s.cancel()
+	}
+}
+
+// settle notes whether a grant to owner that is announced from now on is old
+// news: it took its grant, or was released; or whether it waits again.
+func (in *inbox) settle(owner string, settled bool) {
+	if in.current.Load() == nil {
+		return // a later subscription only hears of later grants
+	}
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	state := in.owners[owner]
+	if state == nil {
+		return
+	}
+	state.settled = settled
+	if settled && len(state.watches) == 0 {
+		delete(in.owners, owner)
+	}
+}
+
+// run keeps the subscription until ctx ends.
+func (in *inbox) run(ctx context.Context, s *subscription) {
+	pause := firstPause
+	for ctx.Err() == nil {
+		err := in.listen(ctx, s)
+		if s.confirmed.Swap(false) {
+			pause = firstPause
+		}
+		wait := pause/2 + rand.N(pause/2)
+		if refused(err) {
+			wait = forbiddenPause
+		}
+		pause = min(2*pause, lastPause)
+		select {
+		case <-ctx.Done():
+		case <-time.After(wait):
+		}
+	}
+}
+
+// listen subscribes and hands on what comes, until ctx ends or the connection breaks.
+func (in *inbox) listen(ctx context.Context, s *subscription) error {
+	pubsub := in.client.Subscribe(ctx) // to nothing yet, without I/O
+	defer pubsub.Close()
+	defer context.AfterFunc(ctx, func() { _ = pubsub.Close() })() // interrupts Receive
+	if err := pubsub.Subscribe(ctx, in.channel); err != nil {
+		return err
+	}
+	for asked := false; ; {
+		message, err := pubsub.ReceiveTimeout(ctx, silence)
+		if err != nil {
+			var timeout net.Error
+			if asked || !errors.As(err, &timeout) || !timeout.Timeout() {
+				return err
+			}
+			if err := pubsub.Ping(ctx); err != nil {
+				return err
+			}
+			asked = true
+			continue
+		}
+		asked = false
+		switch m := message.(type) {
+		case *redis.Subscription:
+			s.confirmed.Store(true)
+			in.wakeAll(s) // messages may have been missed
+		case *redis.Message:
+			in.deliver(s, m.Payload)
+		}
+	}
+}
+
+func (in *inbox) wakeAll(s *subscription) {
+	in.mu.Lock()
+	var all []*watch
+	if in.current.Load() == s {
+		for _, state := range in.owners {
+			all = append(all, state.watches...)
+		}
+	}
+	in.mu.Unlock()
+	for _, w := range all {
+		w.wake()
+	}
+}
+
+// deliver takes one message, as line.lua writes it: the owner that was granted
+// a lease, and the lease's name.
+func (in *inbox) deliver(s *subscription, payload string) {
+	owner, leaseName, ok := strings.Cut(payload, "\n")
+	if !ok {
+		return
+	}
+	in.mu.Lock()
+	state := in.owners[owner]
+	if state == nil || in.current.Load() != s {
+		in.mu.Unlock()
+		return // polled, or took its grant already
+	}
+	watches := state.watches // replaced, never changed in place
+	in.mu.Unlock()
+	for _, w := range watches {
+		w.wake()
+	}
+	if len(watches) == 0 {
+		in.orphan(owner, leaseName)
+	}
+}

@@ -1,0 +1,204 @@
+package redisstore_test
+
+import (
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/jobguard/jobguard/guard/lease"
+	"github.com/jobguard/jobguard/guard/lease/redisstore"
+	"github.com/jobguard/jobguard/internal/redistest"
+)
+
+func TestOneSubscriptionAProcessWhichEndsAfterTheLastWatch(t *testing.T) {
+	server := redistest.Start(t)
+	p := newProcess(t, server.Client(t))
+	admin := server.Client(t)
+	before := goleak.IgnoreCurrent()
+	inboxes := func() []string { return admin.PubSubChannels(t.Context(), "guard:inbox:*").Val() }
+	admin.Ping(t.Context())
+	if got := inboxes(); len(got) != 0 {
+		t.Errorf("before the first watch: %v", got)
+	}
+	var stops []func()
+	for range 5 {
+		_, stop := p.watching(p.NewOwner(""))
+		stops = append(stops, stop)
+	}
+	channel := "guard:inbox:" + lease.OwnerProcess(p.NewOwner(""))
+	if got := admin.PubSubNumSub(t.Context(), channel).Val()[channel]; got != 1 {
+		t.Errorf("%d subscriptions", got)
+	}
+	for _, stop := range stops {
+		stop()
+		stop() // harmless
+	}
+	time.Sleep(100 * time.Millisecond)
+	if len(inboxes()) != 1 {
+		t.Error("the subscription did not outlive the last watch for a moment")
+	}
+	stopped := p.Watch(p.NewOwner(""), func() {}) // within that moment: goes on
+	time.Sleep(300 * time.Millisecond)
+	if len(inboxes()) != 1 {
+		t.Error("a new watch did not keep the subscription")
+	}
+	stopped()
+	eventually(t, "the subscription ends", func() bool { return len(inboxes()) == 0 })
+	goleak.VerifyNone(t, before)
+	_, stop := newProcess(t, server.Client(t)).watching("x")
+	stop()
+}
+
+func TestGrantThatNobodyWantsIsReleased(t *testing.T) {
+	server := redistest.Start(t)
+	proxy := redistest.NewProxy(t, server.Addr())
+	p := newProcess(t, dial(t, proxy))
+	rival := newProcess(t, server.Client(t))
+	holder := rival.NewOwner("")
+	rival.granted("k", holder)
+	_, stopOther := p.watching(p.NewOwner(""))
+	defer stopOther()
+	gone := p.NewOwner("")
+	_, stop := p.watching(gone)
+	p.refused("k", gone, 0)
+	proxy.LoseNextRequest("guard:k") // its leaving never arrives
+	if _, err := p.Release(within(t, time.Second), lease.ReleaseRequest{Key: "k", Owner: gone, Claim: claim}); err == nil {
+		t.Fatal("the release was not lost")
+	}
+	stop()
+	rival.release("k", holder)
+	began := time.Now()
+	eventually(t, "the key is free", func() bool { return rival.value("guard:k") == "" })
+	if took := time.Since(began); took > claim/2 {
+		t.Errorf("it cost %v", took)
+	}
+}
+
+func TestLateWakeUpDoesNotReleaseALeaseInUse(t *testing.T) {
+	server := redistest.Start(t)
+	p := newProcess(t, server.Client(t))
+	_, stopOther := p.watching(p.NewOwner(""))
+	defer stopOther()
+	owner := p.NewOwner("")
+	_, stop := p.watching(owner)
+	p.granted("k", owner) // by its own poll
+	stop()
+	admin := server.Client(t)
+	channel := "guard:inbox:" + lease.OwnerProcess(owner)
+	if n := admin.Publish(t.Context(), channel, owner+"\nguard:k").Val(); n != 1 {
+		t.Fatalf("%d receivers", n)
+	}
+	admin.Publish(t.Context(), channel, "nonsense")
+	time.Sleep(100 * time.Millisecond)
+	if p.value("guard:k") != owner {
+		t.Error("the lease was released")
+	}
+}
+
+func TestInboxRecoversAndWakesEverybody(t *testing.T) {
+	server := redistest.Start(t)
+	proxy := redistest.NewProxy(t, server.Addr())
+	p := newProcess(t, dial(t, proxy))
+	one, stopOne := p.watching(p.NewOwner(""))
+	defer stopOne()
+	two, stopTwo := p.watching(p.NewOwner(""))
+	defer stopTwo()
+	proxy.Cut()
+	time.Sleep(50 * time.Millisecond)
+	proxy.Heal()
+	p.awaken(one)
+	p.awaken(two)
+}
+
+func TestInboxGivesUpAConnectionThatHangs(t *testing.T) {
+	server := redistest.Start(t)
+	proxy := redistest.NewProxy(t, server.Addr())
+	p := newProcess(t, dial(t, proxy))
+	woken, stop := p.watching(p.NewOwner(""))
+	defer stop()
+	admin := server.Client(t)
+	channel := "guard:inbox:" + lease.OwnerProcess(p.NewOwner(""))
+	subscribed := func() bool { return admin.PubSubNumSub(t.Context(), channel).Val()[channel] > 0 }
+	time.Sleep(2500 * time.Millisecond)
+	if !subscribed() {
+		t.Error("a connection that answers was given up because nobody wrote")
+	}
+	proxy.Blackhole(redistest.ToClient)
+	eventually(t, "the connection is given up", func() bool { return !subscribed() })
+	proxy.Heal()
+	p.awaken(woken)
+}
+
+func TestWithoutChannelPermissionWaitersPoll(t *testing.T) {
+	server := redistest.Start(t)
+	admin := server.Client(t)
+	admin.ACLSetUser(t.Context(), "deaf", "on", ">pw", "+@all", "~*", "resetchannels")
+	p := newProcess(t, server.Client(t, as("deaf", "pw")))
+	holder, waiter := p.NewOwner(""), p.NewOwner("")
+	defer p.Watch(waiter, func() {})()
+	time.Sleep(100 * time.Millisecond)
+	admin.ConfigResetStat(t.Context())
+	p.granted("k", holder)
+	p.refused("k", waiter, 0)
+	p.release("k", holder) // cannot publish either
+	p.granted("k", waiter)
+	time.Sleep(500 * time.Millisecond)
+	for line := range strings.Lines(admin.Info(t.Context(), "commandstats").Val()) {
+		if strings.HasPrefix(line, "cmdstat_subscribe") {
+			t.Errorf("subscribed again at once: %s", line)
+		}
+	}
+}
+
+func TestManyWaitersInManyProcesses(t *testing.T) {
+	server := redistest.Start(t)
+	var all sync.WaitGroup
+	var inside, runs atomic.Int32
+	for range 4 {
+		p := newProcess(t, server.Client(t), redisstore.Prefix("stress:"))
+		for range 8 {
+			all.Go(func() {
+				for range 5 {
+					owner := p.NewOwner("")
+					woken := make(chan struct{}, 1)
+					stop := p.Watch(owner, func() {
+						select {
+						case woken <- struct{}{}:
+						default:
+						}
+					})
+					var ticket int64
+					for {
+						r, err := p.try("k", owner, ticket)
+						if err != nil {
+							t.Error(err)
+						}
+						if r.Granted {
+							break
+						}
+						ticket = r.Ticket
+						select {
+						case <-woken:
+						case <-time.After(500 * time.Millisecond):
+						}
+					}
+					stop()
+					if n := inside.Add(1); n != 1 {
+						t.Errorf("%d inside", n)
+					}
+					runs.Add(1)
+					inside.Add(-1)
+					p.release("k", owner)
+				}
+			})
+		}
+	}
+	all.Wait()
+	if n := runs.Load(); n != 4*8*5 {
+		t.Errorf("%d runs", n)
+	}
+}

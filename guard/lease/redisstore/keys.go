@@ -1,0 +1,47 @@
+package redisstore
+
+import "strings"
+
+// aside stands in front of a user key that looks like a companion. No user key
+// contains control characters, so no user key is moved onto another.
+const aside = "\x1f"
+
+// names is where one user key is kept: lease, line and fence counter, in the
+// order in which the scripts take them.
+type names struct {
+	all  [3]string
+	slot int
+}
+
+func (n *names) lease() string { return n.all[0] }
+func (n *names) queue() string { return n.all[1] }
+
+func namesOf(prefix, key string) names {
+	key = distinct(key)
+	lease := prefix + key
+	slot := slotOf(lease)
+	tag := tags()[slot]
+	return names{
+		all: [3]string{
+			lease,
+			prefix + "q:{" + tag + "}:" + key,
+			prefix + "fence:{" + tag + "}",
+		},
+		slot: slot,
+	}
+}
+
+// leaseName is namesOf for those who need no more.
+func leaseName(prefix, key string) string { return prefix + distinct(key) }
+
+func distinct(key string) string {
+	if strings.HasPrefix(key, "q:{") || strings.HasPrefix(key, "fence:{") {
+		return aside + key
+	}
+	return key
+}
+
+// userKey is the way back from the name of a lease.
+func userKey(prefix, lease string) string {
+	return strings.TrimPrefix(strings.TrimPrefix(lease, prefix), aside)
+}

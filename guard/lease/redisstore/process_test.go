@@ -1,0 +1,106 @@
+package redisstore_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/jobguard/jobguard/guard/lease"
+	"github.com/jobguard/jobguard/guard/lease/redisstore"
+)
+
+const (
+	ttl   = 10 * time.Second
+	claim = 2 * time.Second
+)
+
+// process is one process of the fleet: its store, and a client to look behind it.
+type process struct {
+	t testing.TB
+	*redisstore.Store
+	client     redis.UniversalClient
+	subscribed bool // the confirmation was seen
+}
+
+func newProcess(t testing.TB, client redis.UniversalClient, opts ...redisstore.Option) *process {
+	return &process{t: t, Store: redisstore.New(client, opts...), client: client}
+}
+
+func within(t testing.TB, d time.Duration) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), d)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func (p *process) try(key, owner string, ticket int64) (lease.AcquireReply, error) {
+	return p.Acquire(within(p.t, 5*time.Second), lease.AcquireRequest{
+		Key: key, Owner: owner, TTL: ttl, Join: true, Ticket: ticket, Claim: claim, Fences: 1,
+	})
+}
+
+func (p *process) granted(key, owner string) lease.AcquireReply {
+	p.t.Helper()
+	r, err := p.try(key, owner, 0)
+	if err != nil || !r.Granted {
+		p.t.Fatalf("acquire %q: %+v, %v", key, r, err)
+	}
+	return r
+}
+
+func (p *process) refused(key, owner string, ticket int64) lease.AcquireReply {
+	p.t.Helper()
+	r, err := p.try(key, owner, ticket)
+	if err != nil || r.Granted {
+		p.t.Fatalf("acquire %q: %+v, %v", key, r, err)
+	}
+	return r
+}
+
+func (p *process) release(key, owner string) bool {
+	p.t.Helper()
+	r, err := p.Release(within(p.t, 5*time.Second), lease.ReleaseRequest{Key: key, Owner: owner, Claim: claim})
+	if err != nil {
+		p.t.Fatalf("release %q: %v", key, err)
+	}
+	return r.Released
+}
+
+func (p *process) renew(key, owner string) lease.RenewReply {
+	return p.Renew(within(p.t, 5*time.Second), []lease.RenewRequest{{Key: key, Owner: owner, TTL: ttl}})[0]
+}
+
+func (p *process) value(key string) string { return p.client.Get(p.t.Context(), key).Val() }
+
+// watching has owner watched and returns once the inbox is known to listen.
+func (p *process) watching(owner string) (woken chan struct{}, stop func()) {
+	p.t.Helper()
+	woken = make(chan struct{}, 100)
+	stop = p.Watch(owner, func() { woken <- struct{}{} })
+	if !p.subscribed {
+		p.awaken(woken) // when the server has confirmed the subscription
+		p.subscribed = true
+	}
+	return woken, stop
+}
+
+func (p *process) awaken(woken chan struct{}) {
+	p.t.Helper()
+	select {
+	case <-woken:
+	case <-time.After(5 * time.Second):
+		p.t.Fatal("not woken")
+	}
+}
+
+func eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	for range 500 {
+		if ok() {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Fatal("never: " + what)
+}

@@ -1,0 +1,89 @@
+package redisstore
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/jobguard/jobguard/guard/lease"
+)
+
+// What acquire.lua answers first.
+const (
+	statusHeld    = 0
+	statusGranted = 1
+	statusLate    = 2
+)
+
+// acquired is a reply of acquire.lua.
+type acquired struct {
+	lease.AcquireReply
+	status int64
+	server int64 // its clock, µs
+}
+
+func readAcquired(o *op) (acquired, error) {
+	values, err := o.Slice()
+	if err != nil {
+		return acquired{}, err
+	}
+	r := reader{values: values}
+	a := acquired{status: r.integer(), server: r.integer()}
+	switch a.status {
+	case statusGranted:
+		a.Granted = true
+		a.Fence, a.Fences = r.integer(), int(r.integer())
+	case statusHeld:
+		a.Holder = r.text()
+		a.Remaining = time.Duration(r.integer()) * time.Millisecond
+		a.Ticket, a.Head = r.integer(), r.integer() == 1
+	}
+	return a, r.err
+}
+
+func readRenewed(o *op) (lease.RenewReply, error) {
+	values, err := o.Slice()
+	if err != nil {
+		return lease.RenewReply{}, err
+	}
+	r := reader{values: values}
+	if r.integer() == 1 {
+		return lease.RenewReply{Held: true}, r.err
+	}
+	if len(r.values) > 0 && r.values[0] == nil {
+		return lease.RenewReply{}, r.err
+	}
+	return lease.RenewReply{Holder: r.text()}, r.err
+}
+
+// reader takes a script's reply apart; after the first surprise it returns
+// zeros, and err says what was wrong.
+type reader struct {
+	values []any
+	err    error
+}
+
+func (r *reader) next() any {
+	if len(r.values) == 0 {
+		r.err = fmt.Errorf("script's reply is too short")
+		return nil
+	}
+	v := r.values[0]
+	r.values = r.values[1:]
+	return v
+}
+
+func (r *reader) integer() int64 {
+	n, ok := r.next().(int64)
+	if !ok && r.err == nil {
+		r.err = fmt.Errorf("script's reply holds no number where one belongs")
+	}
+	return n
+}
+
+func (r *reader) text() string {
+	s, ok := r.next().(string)
+	if !ok && r.err == nil {
+		r.err = fmt.Errorf("script's reply holds no text where one belongs")
+	}
+	return s
+}

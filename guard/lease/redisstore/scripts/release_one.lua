@@ -1,0 +1,21 @@
+-- release_one: end a lease without looking at the line. Preceded by
+-- closed.lua. Redis Cluster answers
+-- TRYAGAIN to release.lua while it moves the slot; one key always works.
+--
+-- KEYS[1] lease
+-- ARGV[1] owner id
+-- ARGV[2] close: keep the key shut so long, ms; 0 = free it
+--
+-- Returns 1 if owner held the lease, else 0
+--
+-- Invariant: somebody else's lease is never touched. Waiters find the key free
+-- at their next poll.
+
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+if ARGV[2] ~= '0' then
+  redis.call('PEXPIRE', KEYS[1], ARGV[2]) -- works when memory is full, and lets SET work
+  redis.call('SET', KEYS[1], closed_by(ARGV[1]), 'PX', ARGV[2])
+else
+  redis.call('DEL', KEYS[1])
+end
+return 1

@@ -1,0 +1,226 @@
+package redisstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/jobguard/jobguard/guard/lease"
+)
+
+// Store keeps leases on Redis. It is safe for concurrent use. Stores are
+// compared by identity: make one for each client and prefix, and share it.
+type Store struct {
+	prefix  string
+	inboxes string // channel name without the process id
+	owner   string
+	process string
+	single  bool // one node: PUBLISH counts every listener
+
+	replicas int
+	sequence atomic.Uint64
+	lanes    *lanes
+	clock    *clock
+	inbox    *inbox
+	orphans  chan struct{} // a place for each orphan being released
+}
+
+var (
+	_ lease.Store   = (*Store)(nil)
+	_ lease.Watcher = (*Store)(nil)
+)
+
+// New returns a Store over client: *redis.Client, single node or from
+// NewFailoverClient, or *redis.ClusterClient. It does no I/O and starts no
+// goroutine, and the Store never closes the client. A nil client panics, and so
+// does a *redis.Ring, which would move leases to another node, with nobody
+// knowing, whenever it believes one to be down.
+//
+// Set ContextTimeoutEnabled in the client's options, so that connections that
+// hang are given up as soon as their callers are.
+func New(client redis.UniversalClient, opts ...Option) *Store {
+	if v := reflect.ValueOf(client); client == nil || v.Kind() == reflect.Pointer && v.IsNil() {
+		panic("redisstore: New: nil client")
+	}
+	if _, ok := client.(*redis.Ring); ok {
+		panic("redisstore: New: a redis.Ring is not supported: its keys change their node when one fails, and leases would be granted twice")
+	}
+	c := defaults()
+	for _, opt := range opts {
+		opt(&c)
+	}
+	_, single := client.(*redis.Client)
+	s := &Store{
+		prefix:   c.prefix,
+		inboxes:  c.prefix + "inbox:",
+		owner:    c.owner,
+		process:  uuid.NewString(),
+		replicas: c.replicas,
+		single:   single,
+		lanes:    newLanes(client, c),
+		clock:    newClock(),
+		orphans:  make(chan struct{}, maxOrphans),
+	}
+	s.inbox = newInbox(client, s.inboxes+s.process, s.releaseOrphan)
+	return s
+}
+
+// NewOwner implements [lease.Store]. '|' and control characters in carrier are
+// dropped.
+func (s *Store) NewOwner(carrier string) string {
+	return lease.OwnerID(s.process, strconv.FormatUint(s.sequence.Add(1), 36), s.owner, carrierText(carrier))
+}
+
+// lateTries bounds how often one Acquire is sent because the server found it
+// late: at first, when its clock is not known, and after its clock stepped.
+const lateTries = 4
+
+// Acquire implements [lease.Store]. The first one for a node takes a second
+// round trip, to learn the server's clock.
+func (s *Store) Acquire(ctx context.Context, r lease.AcquireRequest) (lease.AcquireReply, error) {
+	names := namesOf(s.prefix, r.Key)
+	for range lateTries {
+		reply, err := s.acquireOnce(ctx, names, r)
+		if err != nil {
+			return lease.AcquireReply{}, fault("acquire", err)
+		}
+		if reply.status == statusLate {
+			if err := ctx.Err(); err != nil {
+				return lease.AcquireReply{}, fault("acquire", err)
+			}
+			continue
+		}
+		if reply.Granted || r.Join {
+			s.inbox.settle(r.Owner, reply.Granted)
+		}
+		return reply.AcquireReply, nil
+	}
+	return lease.AcquireReply{}, fault("acquire", errLate)
+}
+
+var errLate = errors.New("the server found every attempt late: does its clock jump?")
+
+func (s *Store) acquireOnce(ctx context.Context, names names, r lease.AcquireRequest) (acquired, error) {
+	deadline, bounded := ctx.Deadline()
+	clockSlot := s.clockSlot(names.slot)
+	sent := s.clock.now()
+	o := acquireScript.call(
+		names.all[:],
+		r.Owner,
+		millis(r.TTL),
+		s.clock.notAfter(clockSlot, deadline, bounded),
+		r.Join,
+		r.Ticket,
+		millis(r.Claim),
+		s.single && s.inbox.listening(),
+		max(1, r.Fences),
+		s.single,
+		s.inboxes,
+	)
+	s.lanes.do(ctx, s.replicas > 0, o)
+	if err := o.outcome(); err != nil {
+		return acquired{}, err
+	}
+	reply, err := readAcquired(o)
+	if err != nil {
+		return acquired{}, err
+	}
+	s.clock.learn(clockSlot, reply.server, sent, reply.status == statusLate)
+	if reply.Granted {
+		err = s.enough(o)
+	}
+	return reply, err
+}
+
+// clockSlot is where the clock of a slot's node is remembered.
+func (s *Store) clockSlot(slot int) int {
+	if s.lanes.cluster == nil {
+		return 0
+	}
+	return slot
+}
+
+// Renew implements [lease.Store]. Requests for the same node travel together.
+func (s *Store) Renew(ctx context.Context, rs []lease.RenewRequest) []lease.RenewReply {
+	ops := make([]*op, len(rs))
+	for i, r := range rs {
+		ops[i] = renewScript.call([]string{leaseName(s.prefix, r.Key)}, r.Owner, millis(r.TTL))
+	}
+	s.lanes.do(ctx, s.replicas > 0, ops...)
+	replies := make([]lease.RenewReply, len(rs))
+	for i, o := range ops {
+		reply, err := s.renewed(o)
+		if err != nil {
+			reply = lease.RenewReply{Err: fault("renew", err)}
+		}
+		replies[i] = reply
+	}
+	return replies
+}
+
+func (s *Store) renewed(o *op) (lease.RenewReply, error) {
+	if err := o.outcome(); err != nil {
+		return lease.RenewReply{}, err
+	}
+	reply, err := readRenewed(o)
+	if err == nil && reply.Held {
+		err = s.enough(o)
+	}
+	return reply, err
+}
+
+// Release implements [lease.Store]. It is sent once: the caller repeats it,
+// knowing that 0 after an unanswered attempt may be its own doing.
+func (s *Store) Release(ctx context.Context, r lease.ReleaseRequest) (lease.ReleaseReply, error) {
+	names := namesOf(s.prefix, r.Key)
+	claim, shut := millis(r.Claim), millis(r.Close)
+	o := releaseScript.call(names.all[:2], r.Owner, claim, shut, s.single, s.inboxes)
+	s.lanes.do(ctx, false, o)
+	err := o.outcome()
+	if redis.HasErrorPrefix(err, "TRYAGAIN") {
+		o, err = s.releaseMoving(ctx, names, r.Owner, claim, shut)
+	}
+	if err != nil {
+		return lease.ReleaseReply{}, fault("release", err)
+	}
+	n, err := o.Int64()
+	if err != nil {
+		return lease.ReleaseReply{}, fault("release", err)
+	}
+	s.inbox.settle(r.Owner, true)
+	return lease.ReleaseReply{Released: n == 1}, nil
+}
+
+// releaseMoving releases while the slot is on its way to another node, and its
+// keys cannot be used together.
+func (s *Store) releaseMoving(ctx context.Context, names names, owner string, claim, shut int64) (*op, error) {
+	leave := newOp(names.lease(), "zrem", names.queue(), member(owner, claim, 0), member(owner, claim, 1))
+	free := releaseOneScript.call(names.all[:1], owner, shut)
+	s.lanes.do(ctx, false, leave, free)
+	return free, errors.Join(leave.outcome(), free.outcome())
+}
+
+// member is an entry of the line, as line.lua writes it.
+func member(owner string, claim int64, subscribed int) string {
+	return fmt.Sprintf("%d,%d;%s", claim, subscribed, owner)
+}
+
+// enough turns a write that too few replicas have into an error.
+func (s *Store) enough(o *op) error {
+	if o.acked < s.replicas {
+		return fmt.Errorf("acknowledged by %d of %d replicas", o.acked, s.replicas)
+	}
+	return nil
+}
+
+// millis rounds up, so that the server never ends a lease before its owner does.
+func millis(d time.Duration) int64 {
+	return int64((d + time.Millisecond - 1) / time.Millisecond)
+}

@@ -1,0 +1,103 @@
+package storetest
+
+import (
+	"time"
+
+	"github.com/jobguard/jobguard/guard/lease"
+)
+
+var acquireChecks = []check{
+	{"free with nobody in line is granted", func(c *contract) {
+		c.holder(c.A, c.key("a"), long)
+		c.holder(c.B, c.key("b"), long)
+	}},
+
+	{"held is refused and names the holder and its remaining time", func(c *contract) {
+		h := c.holder(c.A, c.key("k"), long)
+		for _, store := range []lease.Store{c.A, c.B} {
+			c.wantRemaining(c.tenure(store, h.key).mustBeRefusedBy(h), long)
+		}
+	}},
+
+	{"held by the owner already refreshes the TTL and mints again", func(c *contract) {
+		h := c.tenure(c.A, c.key("k"))
+		first := h.mustHold(patience / 2)
+		again := h.mustHold(long)
+		if again.Fence <= first.Fence {
+			c.Errorf("token %d after %d, want a higher one", again.Fence, first.Fence)
+		}
+		c.wantRemaining(c.tenure(c.B, h.key).mustBeRefusedBy(h), long)
+	}},
+
+	{"an owner is recognised through whichever store it asks", func(c *contract) {
+		h := c.holder(c.A, c.key("k"), long)
+		h.store = c.B
+		h.mustHold(long)
+		h.mustRelease()
+	}},
+
+	{"a lease lives for its TTL and no longer", func(c *contract) {
+		h, rival := c.tenure(c.A, c.key("k")), c.tenure(c.B, c.key("k"))
+		sent := time.Now()
+		h.mustHold(short)
+		c.within(patience, "rival granted", func() bool { return rival.ask(long).Granted })
+		c.notBefore(sent.Add(short), "rival granted")
+		if reply := h.renew(long); reply.Held {
+			c.Error("the expired lease was renewed")
+		}
+	}},
+
+	{"without Join nobody is put in line", func(c *contract) {
+		c.needsLine()
+		h := c.holder(c.A, c.key("k"), long)
+		passing := c.tenure(c.B, h.key)
+		if reply := passing.mustBeRefusedBy(h); reply.Ticket != 0 {
+			c.Errorf("ticket %d without Join", reply.Ticket)
+		}
+		h.mustRelease()
+		c.holder(c.A, h.key, long)
+	}},
+
+	{"without Join nobody's place in line is touched", func(c *contract) {
+		c.needsLine()
+		h := c.holder(c.A, c.key("k"), long)
+		w := c.waiter(c.B, h.key, long)
+		c.tenure(c.A, h.key).mustBeRefusedBy(h)
+		h.mustRelease()
+		c.tenure(c.A, h.key).mustBeRefusedBy(w)
+	}},
+
+	{"a foreign value excludes and is reported as it is", func(c *contract) {
+		needs(c, "Foreign", c.Foreign)
+		key := c.key("k")
+		for _, value := range []string{"worker-7", "", "a|b", "1:2|x|y|z", "с кем-то \x00 \"{}\""} {
+			c.Foreign(key, value, long)
+			reply, err := c.A.Acquire(c.ctx, lease.AcquireRequest{
+				Key: key, Owner: c.A.NewOwner(""), TTL: long, Fences: 1,
+			})
+			if err != nil || reply.Granted || reply.Holder != value {
+				c.Errorf("Acquire() = %+v, %v; want refused by %q", reply, err, value)
+			}
+			c.wantRemaining(reply, long)
+		}
+	}},
+
+	{"remaining is negative if the holder never expires", func(c *contract) {
+		needs(c, "Foreign", c.Foreign)
+		key := c.key("k")
+		c.Foreign(key, "worker-7", 0)
+		if reply := c.tenure(c.B, key).ask(long); reply.Granted || reply.Remaining >= 0 {
+			c.Errorf("Acquire() = %+v, want refused with negative Remaining", reply)
+		}
+	}},
+
+	{"a foreign value that expires frees the key", func(c *contract) {
+		needs(c, "Foreign", c.Foreign)
+		key := c.key("k")
+		set := time.Now()
+		c.Foreign(key, "worker-7", short)
+		n := c.tenure(c.A, key)
+		c.within(patience, "granted", func() bool { return n.ask(long).Granted })
+		c.notBefore(set.Add(short), "granted")
+	}},
+}

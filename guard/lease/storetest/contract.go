@@ -1,0 +1,257 @@
+package storetest
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/jobguard/jobguard/guard/lease"
+)
+
+const (
+	// long outlives any subtest, on any machine.
+	long = 60 * time.Second
+	// short is worth waiting for.
+	short = 250 * time.Millisecond
+	// patience is how long we wait for what must happen.
+	patience = 10 * time.Second
+	// rounding is by how much a lease may end early on our clock: servers keep
+	// milliseconds.
+	rounding = 5 * time.Millisecond
+)
+
+// contract is one subtest's view of a fixture.
+type contract struct {
+	*testing.T
+	Fixture
+
+	ctx context.Context
+	run string // in every key, so that no two subtests share one
+}
+
+func newContract(t *testing.T, f Fixture) *contract {
+	if f.A == nil || f.B == nil {
+		t.Fatal("storetest: Fixture.A and Fixture.B are required")
+	}
+	// The attempt's timeout that every call must carry.
+	ctx, cancel := context.WithTimeout(t.Context(), long)
+	t.Cleanup(cancel)
+	return &contract{T: t, Fixture: f, ctx: ctx, run: rand.Text()[:8]}
+}
+
+func (c *contract) key(name string) string { return c.run + ":" + name }
+
+func (c *contract) needsLine() {
+	c.Helper()
+	if c.NoQueue {
+		c.Skip("the store keeps no line")
+	}
+}
+
+func (c *contract) needsWatch() {
+	c.Helper()
+	c.needsLine()
+	if _, ok := c.A.(lease.Watcher); !ok {
+		c.Skip("the store is no lease.Watcher")
+	}
+}
+
+func needs[F func() | func(string) | func(time.Duration) | func(string, string, time.Duration)](c *contract, name string, f F) {
+	c.Helper()
+	if f == nil {
+		c.Skip("the fixture has no " + name)
+	}
+}
+
+// tenure is one owner of one key, through one of the stores.
+type tenure struct {
+	c      *contract
+	store  lease.Store
+	key    string
+	owner  string
+	ticket int64
+	claim  time.Duration
+}
+
+func (c *contract) tenure(store lease.Store, key string) *tenure {
+	return &tenure{c: c, store: store, key: key, owner: store.NewOwner(""), claim: long}
+}
+
+// holder returns a tenure that holds key for ttl.
+func (c *contract) holder(store lease.Store, key string, ttl time.Duration) *tenure {
+	c.Helper()
+	h := c.tenure(store, key)
+	h.mustHold(ttl)
+	return h
+}
+
+// waiter returns a tenure that stands last in line for key, which is held.
+func (c *contract) waiter(store lease.Store, key string, claim time.Duration) *tenure {
+	c.Helper()
+	w := c.tenure(store, key)
+	w.claim = claim
+	w.mustWait()
+	return w
+}
+
+// ask asks once, without joining.
+func (n *tenure) ask(ttl time.Duration) lease.AcquireReply {
+	n.c.Helper()
+	return n.acquire(lease.AcquireRequest{TTL: ttl})
+}
+
+// join asks, and stands in line if the key is not to be had.
+func (n *tenure) join(ttl time.Duration) lease.AcquireReply {
+	n.c.Helper()
+	reply := n.acquire(lease.AcquireRequest{TTL: ttl, Join: true})
+	if !reply.Granted {
+		n.ticket = reply.Ticket
+	}
+	return reply
+}
+
+func (n *tenure) acquire(r lease.AcquireRequest) lease.AcquireReply {
+	n.c.Helper()
+	r.Key, r.Owner, r.Ticket, r.Claim = n.key, n.owner, n.ticket, n.claim
+	r.Fences = max(1, r.Fences)
+	reply, err := n.store.Acquire(n.c.ctx, r)
+	if err != nil {
+		n.c.Fatalf("Acquire(%q): %v", n.key, err)
+	}
+	n.c.wellFormed(r, reply)
+	return reply
+}
+
+// wellFormed checks what every reply to Acquire must satisfy.
+func (c *contract) wellFormed(r lease.AcquireRequest, reply lease.AcquireReply) {
+	c.Helper()
+	switch {
+	case reply.Granted && (reply.Fences < 1 || reply.Fences > r.Fences):
+		c.Errorf("granted with %d tokens, want 1 to %d", reply.Fences, r.Fences)
+	case reply.Granted && reply.Fence < 1:
+		c.Errorf("granted with token %d, want a positive one", reply.Fence)
+	case !reply.Granted && reply.Holder == "":
+		c.Errorf("refused without naming the holder: %+v", reply)
+	case !reply.Granted && reply.Holder == r.Owner:
+		c.Errorf("refused because of the owner's own lease: %+v", reply)
+	case !reply.Granted && r.Join && !c.NoQueue && reply.Ticket <= 0:
+		c.Errorf("joined without a ticket: %+v", reply)
+	}
+}
+
+func (n *tenure) mustHold(ttl time.Duration) lease.AcquireReply {
+	n.c.Helper()
+	reply := n.ask(ttl)
+	if !reply.Granted {
+		n.c.Fatalf("Acquire(%q) = %+v, want granted", n.key, reply)
+	}
+	return reply
+}
+
+func (n *tenure) mustWait() lease.AcquireReply {
+	n.c.Helper()
+	reply := n.join(long)
+	if reply.Granted {
+		n.c.Fatalf("Acquire(%q) was granted, want to wait", n.key)
+	}
+	return reply
+}
+
+// mustBeRefusedBy asks without joining and wants to hear of holder.
+func (n *tenure) mustBeRefusedBy(holder *tenure) lease.AcquireReply {
+	n.c.Helper()
+	reply := n.ask(long)
+	if reply.Granted {
+		n.c.Fatalf("Acquire(%q) was granted, want refused", n.key)
+	}
+	if reply.Holder != holder.owner {
+		n.c.Fatalf("refused by %q, want by %q", reply.Holder, holder.owner)
+	}
+	return reply
+}
+
+func (n *tenure) release(closeFor time.Duration) lease.ReleaseReply {
+	n.c.Helper()
+	reply, err := n.store.Release(n.c.ctx, lease.ReleaseRequest{
+		Key: n.key, Owner: n.owner, Claim: n.claim, Close: closeFor,
+	})
+	if err != nil {
+		n.c.Fatalf("Release(%q): %v", n.key, err)
+	}
+	return reply
+}
+
+func (n *tenure) mustRelease() {
+	n.c.Helper()
+	if !n.release(0).Released {
+		n.c.Fatalf("Release(%q) found another holder", n.key)
+	}
+}
+
+func (n *tenure) leave() {
+	n.c.Helper()
+	if n.release(0).Released {
+		n.c.Fatalf("Release(%q) ended a lease, want only a place in line left", n.key)
+	}
+}
+
+func (n *tenure) renew(ttl time.Duration) lease.RenewReply {
+	n.c.Helper()
+	replies := n.store.Renew(n.c.ctx, []lease.RenewRequest{{Key: n.key, Owner: n.owner, TTL: ttl}})
+	if len(replies) != 1 {
+		n.c.Fatalf("Renew of one lease gave %d replies", len(replies))
+	}
+	if replies[0].Err != nil {
+		n.c.Fatalf("Renew(%q): %v", n.key, replies[0].Err)
+	}
+	return replies[0]
+}
+
+// watch subscribes the owner, if the store can wake it, and returns a channel
+// that has room for one wake.
+func (n *tenure) watch() (woken chan struct{}, stop func()) {
+	woken = make(chan struct{}, 1)
+	w, ok := n.store.(lease.Watcher)
+	if !ok {
+		return woken, func() {} // polls
+	}
+	stop = w.Watch(n.owner, func() {
+		select {
+		case woken <- struct{}{}:
+		default:
+		}
+	})
+	return woken, stop
+}
+
+// within repeats try until it succeeds.
+func (c *contract) within(d time.Duration, what string, try func() bool) {
+	c.Helper()
+	for deadline := time.Now().Add(d); !try(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			c.Fatalf("%s: not within %v", what, d)
+		}
+	}
+}
+
+// notBefore fails if it is earlier than that: what we see now came too soon.
+func (c *contract) notBefore(at time.Time, what string) {
+	c.Helper()
+	if early := time.Until(at) - rounding; early > 0 {
+		c.Errorf("%s: %v early", what, early)
+	}
+}
+
+// wantRemaining checks a lease's remaining life, which may have shrunk since.
+func (c *contract) wantRemaining(reply lease.AcquireReply, full time.Duration) {
+	c.Helper()
+	if reply.Remaining <= full-patience || reply.Remaining > full+rounding {
+		c.Errorf("remaining %v, want a little less than %v", reply.Remaining, full)
+	}
+}
+
+func isContextError(err error) bool {
+	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+}

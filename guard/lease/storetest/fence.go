@@ -1,0 +1,104 @@
+package storetest
+
+import (
+	"time"
+
+	"github.com/jobguard/jobguard/guard/lease"
+)
+
+var fenceChecks = []check{
+	{"tokens rise from holder to holder", func(c *contract) {
+		rising := c.rising()
+		for i := range 20 {
+			h := c.tenure([]lease.Store{c.A, c.B}[i%2], c.key("k"))
+			rising(h.mustHold(long))
+			rising(h.mustHold(long))
+			h.mustRelease()
+		}
+	}},
+
+	{"tokens rise over a direct grant", func(c *contract) {
+		c.needsLine()
+		rising := c.rising()
+		h := c.tenure(c.A, c.key("k"))
+		rising(h.mustHold(long))
+		for i := range 10 {
+			w := c.waiter([]lease.Store{c.B, c.A}[i%2], h.key, long)
+			h.mustRelease()
+			rising(w.mustHold(long))
+			h = w
+		}
+	}},
+
+	{"tokens rise over expiry", func(c *contract) {
+		rising := c.rising()
+		rising(c.tenure(c.A, c.key("k")).mustHold(short))
+		n := c.tenure(c.B, c.key("k"))
+		c.within(patience, "granted", func() bool {
+			reply := n.ask(long)
+			if reply.Granted {
+				rising(reply)
+			}
+			return reply.Granted
+		})
+	}},
+
+	{"tokens rise over a vanished lease", func(c *contract) {
+		needs(c, "Vanish", c.Vanish)
+		rising := c.rising()
+		for range 5 {
+			rising(c.tenure(c.A, c.key("k")).mustHold(long))
+			c.Vanish(c.key("k"))
+			rising(c.tenure(c.B, c.key("k")).mustHold(long))
+			c.Vanish(c.key("k"))
+		}
+	}},
+
+	{"tokens rise over the loss of all data", func(c *contract) {
+		needs(c, "Flush", c.Flush)
+		rising := c.rising()
+		rising(c.tenure(c.A, c.key("k")).mustHold(long))
+		c.Flush()
+		// A range starts at the clock and not so that it ends there.
+		rising(c.tenure(c.B, c.key("k")).acquire(lease.AcquireRequest{TTL: long, Fences: 10_000}))
+		time.Sleep(20 * time.Millisecond) // the range may be 10 ms ahead of the clock
+		c.Flush()
+		rising(c.tenure(c.A, c.key("k")).mustHold(long))
+	}},
+
+	{"tokens of ranges are disjoint and rise", func(c *contract) {
+		rising := c.rising()
+		h := c.tenure(c.A, c.key("k"))
+		for _, n := range []int{1, 7, 1, 200, 3000, 1, 50_000, 1, 2} {
+			rising(h.acquire(lease.AcquireRequest{TTL: long, Fences: n}))
+			h.mustRelease()
+			h = c.tenure(c.B, c.key("k"))
+		}
+	}},
+
+	{"tokens never run more than 10 ms ahead of the server's clock", func(c *contract) {
+		// Holds because servers under test share our clock.
+		h := c.tenure(c.A, c.key("k"))
+		for _, n := range []int{1, 1_000_000, 1_000_000, 5000} {
+			reply := h.acquire(lease.AcquireRequest{TTL: long, Fences: n})
+			last := reply.Fence + int64(reply.Fences) - 1
+			// At least one is minted at each call, whatever the clock says.
+			limit := time.Now().Add(10*time.Millisecond).UnixMicro() + 10
+			if last > limit {
+				c.Errorf("%d asked: tokens run to %d, %d µs too far", n, last, last-limit)
+			}
+		}
+	}},
+}
+
+// rising returns a function that checks each grant against all earlier ones.
+func (c *contract) rising() func(lease.AcquireReply) {
+	var last int64
+	return func(reply lease.AcquireReply) {
+		c.Helper()
+		if reply.Fence <= last {
+			c.Errorf("token %d after %d", reply.Fence, last)
+		}
+		last = reply.Fence + int64(reply.Fences) - 1
+	}
+}

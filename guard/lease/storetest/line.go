@@ -1,0 +1,211 @@
+package storetest
+
+import (
+	"time"
+
+	"github.com/jobguard/jobguard/guard/lease"
+)
+
+var lineChecks = []check{
+	{"a waiter stands last in line, with a ticket above all before", func(c *contract) {
+		c.needsLine()
+		h := c.holder(c.A, c.key("k"), long)
+		var last int64
+		for i, n := range c.sixTenures(h.key) {
+			reply := n.mustWait()
+			if reply.Ticket <= last {
+				c.Errorf("ticket %d after %d", reply.Ticket, last)
+			}
+			last = reply.Ticket
+			if reply.Head != (i == 0) {
+				c.Errorf("waiter %d: Head = %v", i, reply.Head)
+			}
+			if reply.Holder != h.owner {
+				c.Errorf("waiter %d: Holder = %q, want %q", i, reply.Holder, h.owner)
+			}
+		}
+	}},
+
+	{"a waiter that asks again keeps its place", func(c *contract) {
+		c.needsLine()
+		h := c.holder(c.A, c.key("k"), long)
+		w1, w2 := c.waiter(c.A, h.key, long), c.waiter(c.B, h.key, long)
+		for range 3 {
+			if got := w2.mustWait(); got.Head {
+				c.Error("the second in line was told it is the head")
+			}
+			before := w1.ticket
+			if got := w1.mustWait(); got.Ticket != before || !got.Head {
+				c.Errorf("asked again: %+v, want ticket %d and head", got, before)
+			}
+		}
+		h.mustRelease()
+		w2.mustBeRefusedBy(w1)
+	}},
+
+	{"a waiter stands in line once, though the reply to its first ask was lost", func(c *contract) {
+		c.needsLine()
+		h := c.holder(c.A, c.key("k"), long)
+		w := c.waiter(c.B, h.key, long)
+		w.ticket = 0
+		w.mustWait()
+		w.leave()
+		h.mustRelease()
+		c.holder(c.A, h.key, long)
+	}},
+
+	{"Release grants the head of the line for its claim time", func(c *contract) {
+		c.needsLine()
+		h := c.holder(c.A, c.key("k"), long)
+		const claim = long / 2
+		w1, w2 := c.waiter(c.B, h.key, claim), c.waiter(c.A, h.key, long)
+		h.mustRelease()
+		c.wantRemaining(c.tenure(c.A, h.key).mustBeRefusedBy(w1), claim)
+		w2.mustBeRefusedBy(w1)
+		w1.mustHold(long) // takes up the grant
+		c.wantRemaining(c.tenure(c.A, h.key).mustBeRefusedBy(w1), long)
+	}},
+
+	{"waiters are granted in the order of arrival", func(c *contract) {
+		c.needsLine()
+		holder := c.holder(c.A, c.key("k"), long)
+		line := c.sixTenures(holder.key)
+		for _, w := range line {
+			w.mustWait()
+		}
+		for i, next := range line {
+			holder.mustRelease()
+			for _, later := range line[i+1:] {
+				if later.join(long).Granted {
+					c.Fatal("granted out of order")
+				}
+			}
+			if !next.join(long).Granted {
+				c.Fatalf("waiter %d was not granted in its turn", i)
+			}
+			holder = next
+		}
+		holder.mustRelease()
+		c.holder(c.B, holder.key, long) // nobody is left
+	}},
+
+	{"a grant that is not taken up lapses, and the next in line is granted", func(c *contract) {
+		c.needsLine()
+		h := c.holder(c.A, c.key("k"), long)
+		c.waiter(c.B, h.key, short)
+		next := c.waiter(c.A, h.key, long)
+		sent := time.Now()
+		h.mustRelease()
+		c.within(patience, "next granted", func() bool { return next.join(long).Granted })
+		c.notBefore(sent.Add(short), "next granted")
+	}},
+
+	{"a waiter whose grant lapsed returns to its old place", func(c *contract) {
+		c.needsLine()
+		h := c.holder(c.A, c.key("k"), long)
+		late := c.waiter(c.B, h.key, short)
+		w2, w3 := c.waiter(c.A, h.key, long), c.waiter(c.B, h.key, long)
+		h.mustRelease()
+		c.within(patience, "next granted", func() bool { return w2.join(long).Granted })
+
+		late.claim = long
+		if reply := late.mustWait(); !reply.Head {
+			c.Errorf("returned with ticket %d to %+v, want the head", late.ticket, reply)
+		}
+		w2.mustRelease()
+		w3.mustBeRefusedBy(late)
+	}},
+
+	{"leaving takes a waiter out of the line", func(c *contract) {
+		c.needsLine()
+		h := c.holder(c.A, c.key("k"), long)
+		w1, w2 := c.waiter(c.B, h.key, long), c.waiter(c.A, h.key, long)
+		w1.leave()
+		w1.leave() // harmless
+		if reply := w2.mustWait(); !reply.Head {
+			c.Error("the next in line is not its head")
+		}
+		h.mustRelease()
+		w1.mustBeRefusedBy(w2)
+	}},
+
+	{"a granted waiter that gives up hands on to the next", func(c *contract) {
+		c.needsLine()
+		h := c.holder(c.A, c.key("k"), long)
+		w1, w2 := c.waiter(c.B, h.key, long), c.waiter(c.A, h.key, long)
+		h.mustRelease()
+		w1.mustRelease() // granted, though it never asked again
+		c.tenure(c.B, h.key).mustBeRefusedBy(w2)
+	}},
+
+	{"a newcomer does not barge into an expired key with a line", func(c *contract) {
+		c.needsLine()
+		h := c.holder(c.A, c.key("k"), short)
+		w := c.tenure(c.B, h.key)
+		if w.join(long).Granted {
+			c.Skip("the machine stood still for longer than the TTL")
+		}
+		c.newcomerFinds(h, w)
+	}},
+
+	{"a newcomer does not barge into a vanished key with a line", func(c *contract) {
+		c.needsLine()
+		needs(c, "Vanish", c.Vanish)
+		h := c.holder(c.A, c.key("k"), long)
+		w := c.waiter(c.B, h.key, long)
+		c.Vanish(h.key)
+		c.newcomerFinds(h, w)
+	}},
+
+	{"a later waiter does not barge into a free key", func(c *contract) {
+		c.needsLine()
+		needs(c, "Vanish", c.Vanish)
+		h := c.holder(c.A, c.key("k"), long)
+		w1, w2 := c.waiter(c.B, h.key, long), c.waiter(c.A, h.key, long)
+		c.Vanish(h.key)
+		if reply := w2.join(long); reply.Granted || reply.Holder != w1.owner {
+			c.Errorf("the second in line got %+v, want refused by the head", reply)
+		}
+		w1.mustHold(long)
+	}},
+
+	{"the head of the line is granted a vanished key when it asks", func(c *contract) {
+		c.needsLine()
+		needs(c, "Vanish", c.Vanish)
+		h := c.holder(c.A, c.key("k"), long)
+		w1, w2 := c.waiter(c.B, h.key, long), c.waiter(c.A, h.key, long)
+		c.Vanish(h.key)
+		w1.mustHold(long)
+		if reply := w2.mustWait(); !reply.Head {
+			c.Error("the next in line is not its head")
+		}
+		c.Vanish(h.key) // w1 holds no place in line any more
+		w2.mustHold(long)
+	}},
+}
+
+// sixTenures alternate between the stores.
+func (c *contract) sixTenures(key string) []*tenure {
+	var tenures []*tenure
+	for i := range 6 {
+		tenures = append(tenures, c.tenure([]lease.Store{c.A, c.B}[i%2], key))
+	}
+	return tenures
+}
+
+// newcomerFinds asks until gone's lease has ended, and wants next to have it
+// then. next is who stands at the head of the line.
+func (c *contract) newcomerFinds(gone, next *tenure) {
+	c.Helper()
+	newcomer := c.tenure(c.A, gone.key)
+	c.within(patience, "head granted", func() bool {
+		reply := newcomer.join(long)
+		if reply.Granted {
+			c.Fatal("the newcomer was granted")
+		}
+		return reply.Holder == next.owner
+	})
+	next.mustHold(long)
+	next.mustRelease()
+	c.tenure(c.B, gone.key).mustBeRefusedBy(newcomer) // it had joined, behind
+}

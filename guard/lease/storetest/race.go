@@ -1,0 +1,100 @@
+package storetest
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jobguard/jobguard/guard/lease"
+)
+
+var raceChecks = []check{
+	{"one holder at a time, with rising tokens, under contention", func(c *contract) {
+		const contenders, rounds = 8, 10 // contenders in each process
+		key := c.key("k")
+		var inside atomic.Int32
+		var last int64 // guarded by the lease, which is the point
+		var wg sync.WaitGroup
+		for i := range 2 * contenders {
+			store := []lease.Store{c.A, c.B}[i%2]
+			wg.Go(func() {
+				for range rounds {
+					n := c.tenure(store, key)
+					reply, err := n.contend(c.ctx)
+					if err != nil {
+						c.Error(err)
+						return
+					}
+					if now := inside.Add(1); now != 1 {
+						c.Errorf("%d holders at once", now)
+					}
+					if reply.Fence <= last {
+						c.Errorf("token %d after %d", reply.Fence, last)
+					}
+					last = reply.Fence
+					time.Sleep(100 * time.Microsecond) // for others to get in
+					if replies := store.Renew(c.ctx, []lease.RenewRequest{{Key: key, Owner: n.owner, TTL: long}}); !replies[0].Held {
+						c.Errorf("Renew() = %+v while holding", replies[0])
+					}
+					inside.Add(-1)
+					released, err := store.Release(c.ctx, lease.ReleaseRequest{Key: key, Owner: n.owner, Claim: n.claim})
+					if err != nil || !released.Released {
+						c.Errorf("Release() = %+v, %v while holding", released, err)
+						return
+					}
+				}
+			})
+		}
+		wg.Wait()
+		c.holder(c.A, key, long) // nothing is left behind
+	}},
+
+	{"of many that ask at once for a free key one is granted", func(c *contract) {
+		for round := range 20 {
+			key := c.key(fmt.Sprint(round))
+			var granted atomic.Int32
+			var wg sync.WaitGroup
+			start := make(chan struct{})
+			for i := range 8 {
+				n := c.tenure([]lease.Store{c.A, c.B}[i%2], key)
+				wg.Go(func() {
+					<-start
+					reply, err := n.store.Acquire(c.ctx, lease.AcquireRequest{Key: key, Owner: n.owner, TTL: long, Fences: 1})
+					if err != nil {
+						c.Error(err)
+					}
+					if reply.Granted {
+						granted.Add(1)
+					}
+				})
+			}
+			close(start)
+			wg.Wait()
+			// Over several servers nobody may have won a majority.
+			if got := granted.Load(); got > 1 || got == 0 && !c.NoQueue {
+				c.Errorf("granted to %d", got)
+			}
+		}
+	}},
+}
+
+// contend asks, waits, and asks again until granted, woken or by polling.
+func (n *tenure) contend(ctx context.Context) (lease.AcquireReply, error) {
+	woken, stop := n.watch()
+	defer stop()
+	for {
+		reply, err := n.store.Acquire(ctx, lease.AcquireRequest{
+			Key: n.key, Owner: n.owner, TTL: long, Join: true, Ticket: n.ticket, Claim: n.claim, Fences: 1,
+		})
+		if err != nil || reply.Granted {
+			return reply, err
+		}
+		n.ticket = reply.Ticket
+		select {
+		case <-woken:
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}

@@ -1,0 +1,93 @@
+package storetest
+
+import "time"
+
+var releaseChecks = []check{
+	{"Release ends the owner's lease", func(c *contract) {
+		h := c.holder(c.A, c.key("k"), long)
+		h.mustRelease()
+		c.holder(c.B, h.key, long)
+	}},
+
+	{"Release never touches somebody else's lease", func(c *contract) {
+		h := c.holder(c.A, c.key("k"), long)
+		rival := c.tenure(c.B, h.key)
+		if rival.release(0).Released || rival.release(short).Released {
+			c.Error("Release of somebody else's lease said Released")
+		}
+		rival.mustBeRefusedBy(h)
+		if reply := h.renew(long); !reply.Held {
+			c.Errorf("Renew() = %+v after a stranger's Release, want held", reply)
+		}
+	}},
+
+	{"Release never touches a foreign value", func(c *contract) {
+		needs(c, "Foreign", c.Foreign)
+		h := c.holder(c.A, c.key("k"), long)
+		c.Foreign(h.key, "worker-7", 0)
+		if h.release(0).Released {
+			c.Error("Release of a foreign value said Released")
+		}
+		if reply := c.tenure(c.B, h.key).ask(long); reply.Granted || reply.Holder != "worker-7" {
+			c.Errorf("Acquire() = %+v, want refused by worker-7", reply)
+		}
+	}},
+
+	{"repeating Release is harmless", func(c *contract) {
+		h := c.holder(c.A, c.key("k"), long)
+		h.mustRelease()
+		if h.release(0).Released {
+			c.Error("the second Release said Released")
+		}
+		next := c.holder(c.B, h.key, long)
+		if h.release(0).Released {
+			c.Error("Release of the next holder's lease said Released")
+		}
+		h.mustBeRefusedBy(next)
+	}},
+
+	{"Close keeps the key shut for its time", func(c *contract) {
+		h, n := c.holder(c.A, c.key("k"), long), c.tenure(c.B, c.key("k"))
+		sent := time.Now()
+		if !h.release(short).Released {
+			c.Error("closing Release did not say Released")
+		}
+		if h.release(0).Released { // repeated, or a clean-up
+			c.Error("the second Release said Released")
+		}
+		if reply := n.ask(long); !reply.Granted && reply.Remaining > short+rounding {
+			c.Errorf("shut for %v, want at most %v", reply.Remaining, short)
+		}
+		c.within(patience, "granted", func() bool { return n.ask(long).Granted })
+		c.notBefore(sent.Add(short), "granted")
+	}},
+
+	{"Close shuts out the former owner too", func(c *contract) {
+		h := c.holder(c.A, c.key("k"), long)
+		h.release(long)
+		if reply := h.renew(long); reply.Held {
+			c.Error("a closed key was renewed")
+		}
+		if reply := h.ask(long); reply.Granted {
+			c.Error("a closed key was granted to its former owner")
+		}
+	}},
+
+	{"after Close the head of the line is granted", func(c *contract) {
+		c.needsLine()
+		h := c.holder(c.A, c.key("k"), long)
+		w1, w2 := c.waiter(c.B, h.key, long), c.waiter(c.A, h.key, long)
+		sent := time.Now()
+		h.release(short)
+		w1.release(0) // leaves the line, and must not open the key
+		w1.ticket = 0
+		newcomer := c.tenure(c.B, h.key)
+		c.within(patience, "head granted", func() bool {
+			if newcomer.ask(long).Granted {
+				c.Fatal("a newcomer was granted before the head of the line")
+			}
+			return w2.join(long).Granted
+		})
+		c.notBefore(sent.Add(short), "head granted")
+	}},
+}

@@ -1,0 +1,118 @@
+package storetest
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/jobguard/jobguard/guard/lease"
+)
+
+var renewChecks = []check{
+	{"Renew extends a lease to a full TTL from now", func(c *contract) {
+		sent := time.Now()
+		h := c.holder(c.A, c.key("k"), time.Second)
+		if reply := h.renew(long); !reply.Held {
+			if time.Since(sent) > time.Second {
+				c.Skip("the machine stood still for longer than the TTL")
+			}
+			c.Fatalf("Renew() = %+v, want held", reply)
+		}
+		rival := c.tenure(c.B, h.key)
+		c.wantRemaining(rival.mustBeRefusedBy(h), long)
+		time.Sleep(time.Until(sent.Add(time.Second + short)))
+		rival.mustBeRefusedBy(h)
+	}},
+
+	{"Renew never creates a lease", func(c *contract) {
+		h := c.tenure(c.A, c.key("never held"))
+		if reply := h.renew(long); reply.Held || reply.Holder != "" {
+			c.Errorf("Renew of a free key = %+v, want neither held nor a holder", reply)
+		}
+		c.holder(c.B, h.key, long)
+
+		h = c.holder(c.A, c.key("released"), long)
+		h.mustRelease()
+		if reply := h.renew(long); reply.Held || reply.Holder != "" {
+			c.Errorf("Renew after release = %+v, want neither held nor a holder", reply)
+		}
+		c.holder(c.B, h.key, long)
+	}},
+
+	{"Renew does not bring back a vanished lease", func(c *contract) {
+		needs(c, "Vanish", c.Vanish)
+		h := c.holder(c.A, c.key("k"), long)
+		c.Vanish(h.key)
+		if reply := h.renew(long); reply.Held || reply.Holder != "" {
+			c.Errorf("Renew() = %+v, want neither held nor a holder", reply)
+		}
+		c.holder(c.B, h.key, long)
+	}},
+
+	{"Renew never touches somebody else's lease", func(c *contract) {
+		h := c.holder(c.A, c.key("k"), patience)
+		rival := c.tenure(c.B, h.key)
+		if reply := rival.renew(long); reply.Held || reply.Holder != h.owner {
+			c.Errorf("Renew() = %+v, want Holder %q", reply, h.owner)
+		}
+		if reply := rival.mustBeRefusedBy(h); reply.Remaining > patience+rounding {
+			c.Errorf("a stranger's Renew extended the lease to %v", reply.Remaining)
+		}
+	}},
+
+	{"Renew names the foreign holder", func(c *contract) {
+		needs(c, "Foreign", c.Foreign)
+		h := c.holder(c.A, c.key("k"), long)
+		c.Foreign(h.key, "worker-7", 0)
+		if reply := h.renew(long); reply.Held || reply.Holder != "worker-7" {
+			c.Errorf("Renew() = %+v, want held by worker-7", reply)
+		}
+		if reply := c.tenure(c.B, h.key).ask(long); reply.Remaining >= 0 {
+			c.Errorf("Renew gave the foreign lease a TTL of %v", reply.Remaining)
+		}
+	}},
+
+	{"Renew does not keep a waiter's place as a lease", func(c *contract) {
+		c.needsLine()
+		h := c.holder(c.A, c.key("k"), long)
+		w := c.waiter(c.B, h.key, long)
+		if reply := w.renew(long); reply.Held {
+			c.Error("a waiter's renewal was answered held")
+		}
+		h.mustRelease()
+		w.mustHold(long)
+	}},
+
+	{"Renew answers request i in reply i, one by one", func(c *contract) {
+		const n = 300
+		requests := make([]lease.RenewRequest, n)
+		holders := make([]string, n)
+		for i := range n {
+			key := c.key(fmt.Sprintf("batch %d", i))
+			h := c.tenure(c.A, key)
+			switch i % 3 {
+			case 0: // held
+				h.mustHold(long)
+				holders[i] = h.owner
+			case 1: // held by somebody else
+				holders[i] = c.holder(c.B, key, long).owner
+			}
+			requests[i] = lease.RenewRequest{Key: key, Owner: h.owner, TTL: long}
+		}
+		replies := c.A.Renew(c.ctx, requests)
+		if len(replies) != n {
+			c.Fatalf("%d replies to %d requests", len(replies), n)
+		}
+		for i, reply := range replies {
+			held := i%3 == 0
+			if reply.Err != nil || reply.Held != held || !held && reply.Holder != holders[i] {
+				c.Errorf("reply %d = %+v, want Held %v, Holder %q", i, reply, held, holders[i])
+			}
+		}
+	}},
+
+	{"Renew of nothing answers nothing", func(c *contract) {
+		if replies := c.A.Renew(c.ctx, nil); len(replies) != 0 {
+			c.Errorf("Renew(nil) = %v", replies)
+		}
+	}},
+}

@@ -1,0 +1,127 @@
+package storetest
+
+import "time"
+
+var watchChecks = []check{
+	{"a watched waiter is woken when it is granted the key", func(c *contract) {
+		c.needsWatch()
+		h := c.holder(c.A, c.key("k"), long)
+		w := c.tenure(c.B, h.key)
+		woken, stop := w.watch()
+		defer stop()
+		w.mustWait()
+		drain(woken)
+		h.mustRelease()
+		c.await(woken)
+		w.mustHold(long)
+	}},
+
+	{"a watched waiter is woken when another's question grants it the key", func(c *contract) {
+		c.needsWatch()
+		needs(c, "Vanish", c.Vanish)
+		h := c.holder(c.A, c.key("k"), long)
+		w := c.tenure(c.B, h.key)
+		woken, stop := w.watch()
+		defer stop()
+		w.mustWait()
+		drain(woken)
+		c.Vanish(h.key)
+		c.tenure(c.A, h.key).mustBeRefusedBy(w)
+		c.await(woken)
+	}},
+
+	{"a watched waiter is woken when the one before it gives up", func(c *contract) {
+		c.needsWatch()
+		h := c.holder(c.A, c.key("k"), long)
+		w1, w2 := c.waiter(c.A, h.key, long), c.tenure(c.B, h.key)
+		woken, stop := w2.watch()
+		defer stop()
+		w2.mustWait()
+		h.mustRelease()
+		drain(woken)
+		w1.mustRelease()
+		c.await(woken)
+	}},
+
+	{"each waiter is woken in its turn, in either process", func(c *contract) {
+		c.needsWatch()
+		holder := c.holder(c.A, c.key("k"), long)
+		line := c.sixTenures(holder.key)
+		var wakes []chan struct{}
+		for _, w := range line {
+			woken, stop := w.watch()
+			c.Cleanup(stop)
+			w.mustWait()
+			wakes = append(wakes, woken)
+		}
+		for i, w := range line {
+			drain(wakes[i])
+			holder.mustRelease()
+			c.await(wakes[i])
+			w.mustHold(long)
+			holder = w
+		}
+	}},
+
+	{"after stop wake is not called for later news", func(c *contract) {
+		c.needsWatch()
+		h := c.holder(c.A, c.key("k"), long)
+		w := c.tenure(c.B, h.key)
+		woken, stop := w.watch()
+		w.mustWait()
+		stop()
+		time.Sleep(short / 2) // earlier news may still be on its way
+		drain(woken)
+		h.mustRelease()
+		select {
+		case <-woken:
+			c.Error("woken after stop")
+		case <-time.After(short):
+		}
+	}},
+
+	{"a waiter that is watched no more does not keep a grant", func(c *contract) {
+		c.needsWatch()
+		h := c.holder(c.B, c.key("k"), long)
+		gone, next := c.tenure(c.A, h.key), c.tenure(c.A, h.key)
+		_, stopGone := gone.watch()
+		woken, stop := next.watch() // the process is alive, its waiter is not
+		defer stop()
+		gone.mustWait()
+		next.mustWait()
+		stopGone()
+		drain(woken)
+		h.mustRelease()
+		c.await(woken)
+		next.mustHold(long)
+	}},
+
+	{"a waiter that never was watched keeps a grant for its claim time", func(c *contract) {
+		c.needsWatch()
+		h := c.holder(c.B, c.key("k"), long)
+		polling, watched := c.waiter(c.A, h.key, long), c.tenure(c.A, h.key)
+		_, stop := watched.watch()
+		defer stop()
+		watched.mustWait()
+		h.mustRelease()
+		time.Sleep(short) // for a message to do harm
+		watched.mustBeRefusedBy(polling)
+		polling.mustHold(long)
+	}},
+}
+
+func drain(woken chan struct{}) {
+	select {
+	case <-woken:
+	default:
+	}
+}
+
+func (c *contract) await(woken chan struct{}) {
+	c.Helper()
+	select {
+	case <-woken:
+	case <-time.After(patience):
+		c.Fatalf("not woken within %v", patience)
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -269,6 +270,49 @@ func TestSurvivorOfAHundredCancelledWaitersGetsTheKeyAtOnce(t *testing.T) {
 		go cancel()
 		go end()
 		wg.Wait()
+	})
+}
+
+func TestWaitersAreServedInOrderOfArrival(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		// Calls alternate between processes. Inside one the order is that of the
+		// calls; between them a process's place is that of its first waiter, and
+		// a tenure with local followers may serve them before it hands on.
+		_, a, b := twoProcesses(t)
+		end, _ := hold(t, a, "k")
+		var mu sync.Mutex
+		served := map[*guard.Guard][]int{}
+		var first *guard.Guard
+		var wg sync.WaitGroup
+		for i := range 20 {
+			g := []*guard.Guard{b, a}[i%2]
+			wg.Go(func() {
+				err := g.Do(t.Context(), "k", func(context.Context) error {
+					mu.Lock()
+					defer mu.Unlock()
+					if first == nil {
+						first = g
+					}
+					served[g] = append(served[g], i)
+					return nil
+				})
+				if err != nil {
+					t.Error(err)
+				}
+			})
+			synctest.Wait() // it stands in line
+		}
+		time.Sleep(time.Second) // longer than a tenure: no local handoff
+		end()
+		wg.Wait()
+		if first != b {
+			t.Error("the process that came first to the line was not served first")
+		}
+		for g, order := range served {
+			if len(order) != 10 || !slices.IsSorted(order) {
+				t.Errorf("process %v served %v", g == a, order)
+			}
+		}
 	})
 }
 

@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"context"
 	"time"
 
 	"github.com/jobguard/jobguard/guard/lease"
@@ -89,10 +88,10 @@ func (h *Hold) release(r lease.ReleaseRequest) *Lost {
 	}
 	var err error
 	for attempt := range attempts {
-		ctx, cancel := context.WithTimeout(context.Background(), t.opt.renewTimeout())
+		a := lease.NewAttempt(time.Now().Add(t.opt.renewTimeout()))
 		var reply lease.ReleaseReply
-		reply, err = e.store.Release(ctx, r)
-		cancel()
+		reply, err = e.store.Release(a, r)
+		a.End()
 		if err != nil {
 			continue
 		}

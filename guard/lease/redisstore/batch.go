@@ -6,6 +6,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/jobguard/jobguard/guard/lease"
 )
 
 const (
@@ -24,7 +26,9 @@ const (
 // that come while all are busy wait for the first to return and go together.
 //
 // Flushers are goroutines. One is started by the command that finds fewer than
-// maxFlushers, and ends when the queue is empty.
+// maxFlushers, and ends when the queue is empty. A caller who will not be
+// cancelled can take a flusher's place for its own command, which saves waking
+// another goroutine: that costs more than all the rest of the way to the socket.
 type batcher struct {
 	send sender
 
@@ -69,6 +73,26 @@ func (f *flight) Err() error {
 	default:
 		return nil
 	}
+}
+
+// sendHere sends ops on the caller's goroutine, if that makes nobody wait, and
+// reports whether it did. It returns by attempt's deadline: the client keeps to it.
+func (b *batcher) sendHere(attempt *lease.Attempt, ops []*op) bool {
+	b.mu.Lock()
+	if len(b.queue) > 0 || b.flushers >= maxFlushers {
+		b.mu.Unlock()
+		return false
+	}
+	b.flushers++
+	b.mu.Unlock()
+
+	b.send(attempt, ops)
+
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.flushers--
+	b.startLocked() // for those who came meanwhile
+	return true
 }
 
 // submit has the commands sent.

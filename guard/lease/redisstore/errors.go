@@ -1,20 +1,32 @@
 package redisstore
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 
-	"github.com/jobguard/jobguard/guard/lease"
 	"github.com/redis/go-redis/v9"
+
+	"github.com/jobguard/jobguard/guard/lease"
 )
 
 // refusals are the error codes that will be the same the next time. All others,
 // LOADING, READONLY, CLUSTERDOWN, TRYAGAIN, BUSY and their like, pass.
 var refusals = []string{"OOM", "NOPERM", "NOAUTH", "WRONGPASS", "WRONGTYPE"}
 
-// fault says what failed, and marks answers that a retry will not change.
-func fault(doing string, err error) error {
+// fault says what failed, and marks answers that a retry will not change. A
+// socket that gave up at ctx's deadline says so in its own words, perhaps before
+// ctx's timer fires; context.DeadlineExceeded is added.
+func fault(ctx context.Context, doing string, err error) error {
+	var network net.Error
+	if errors.As(err, &network) && network.Timeout() && !errors.Is(err, context.DeadlineExceeded) {
+		err = fmt.Errorf("%w: %w", context.DeadlineExceeded, err)
+	}
+	if ended := ctx.Err(); ended != nil && !errors.Is(err, ended) {
+		err = fmt.Errorf("%w: %w", ended, err)
+	}
 	if refused(err) {
 		return fmt.Errorf("redisstore: %s: %w: %w", doing, lease.ErrRefused, err)
 	}

@@ -30,14 +30,16 @@ const (
 // inbox receives wake-ups for the owners of one process. It is a hint only:
 // whoever waits polls as well.
 //
-// Its goroutine is started by the first watch, and stopped by a timer, linger
-// after the last one ended. There is one at a time, but for one that is closing.
+// Its goroutine is started by the first watched owner that has to stand in line
+// (keys that nobody contends for need no subscription), and stopped by a timer,
+// linger after the last watch ended. There is one at a time, but for one that is
+// closing.
 type inbox struct {
 	client  redis.UniversalClient
 	channel string
 	orphan  func(owner, leaseName string) // a grant that nobody wants; called on the inbox's goroutine
 
-	current atomic.Pointer[subscription] // nil while nobody is watched; changed under mu
+	current atomic.Pointer[subscription] // nil while nobody had to wait; changed under mu
 
 	mu      sync.Mutex // never held while wake or orphan runs
 	owners  map[string]*ownerState
@@ -49,6 +51,7 @@ type inbox struct {
 // line without the server having said so.
 type ownerState struct {
 	watches []*watch
+	lease   string // what it stands in line for
 	// settled: it has its grant, or was released. A wake-up that still comes,
 	// having been overtaken by a poll, is then not a grant that nobody wants.
 	settled bool
@@ -82,7 +85,8 @@ func (in *inbox) listening() bool {
 }
 
 // Watch implements [lease.Watcher]. Wake-ups come on the goroutine that listens,
-// one for the whole Store. It ends a quarter of a second after the last stop.
+// one for the whole Store. It begins when a watched owner first has to stand in
+// line, and ends a quarter of a second after the last stop.
 func (s *Store) Watch(owner string, wake func()) (stop func()) {
 	return s.inbox.watch(owner, wake)
 }
@@ -104,28 +108,26 @@ func (in *inbox) watch(owner string, wake func()) (stop func()) {
 	if in.stop != nil {
 		in.stop.Stop()
 	}
-	if in.current.Load() == nil {
-		ctx, cancel := context.WithCancel(context.Background())
-		s := &subscription{cancel: cancel}
-		in.current.Store(s)
-		go in.run(ctx, s)
-	}
-	return sync.OnceFunc(func() { in.unwatch(owner, w) })
+	return func() { in.unwatch(owner, w) }
 }
 
 func (in *inbox) unwatch(owner string, w *watch) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	state := in.owners[owner]
+	if state == nil || !slices.Contains(state.watches, w) {
+		return // stopped before
+	}
 	state.watches = slices.DeleteFunc(slices.Clone(state.watches), func(other *watch) bool { return other == w })
 	if len(state.watches) > 0 {
 		return
 	}
 	in.watched--
-	if state.settled || len(in.owners)-in.watched > maxLeft {
+	subscribed := in.current.Load() != nil
+	if state.settled || !subscribed || len(in.owners)-in.watched > maxLeft {
 		delete(in.owners, owner)
 	}
-	if in.watched == 0 {
+	if in.watched == 0 && subscribed {
 		if in.stop == nil {
 			in.stop = time.AfterFunc(linger, in.end)
 		} else {
@@ -145,9 +147,9 @@ func (in *inbox) end() {
 	}
 }
 
-// settle notes whether a grant to owner that is announced from now on is old
-// news: it took its grant, or was released; or whether it waits again.
-func (in *inbox) settle(owner string, settled bool) {
+// settled notes that a grant to owner that is announced from now on is old
+// news: it took its grant, or was released.
+func (in *inbox) settled(owner string) {
 	if in.current.Load() == nil {
 		return // a later subscription only hears of later grants
 	}
@@ -157,9 +159,28 @@ func (in *inbox) settle(owner string, settled bool) {
 	if state == nil {
 		return
 	}
-	state.settled = settled
-	if settled && len(state.watches) == 0 {
+	state.settled = true
+	if len(state.watches) == 0 {
 		delete(in.owners, owner)
+	}
+}
+
+// waits notes that owner stands in line, and subscribes if nobody did before.
+// What is missed until then is made up for: once the server has confirmed the
+// subscription, everybody is woken to ask again.
+func (in *inbox) waits(owner, leaseName string) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	state := in.owners[owner]
+	if state == nil || len(state.watches) == 0 {
+		return
+	}
+	state.settled, state.lease = false, leaseName
+	if in.current.Load() == nil {
+		ctx, cancel := context.WithCancel(context.Background())
+		s := &subscription{cancel: cancel}
+		in.current.Store(s)
+		go in.run(ctx, s)
 	}
 }
 
@@ -208,24 +229,33 @@ func (in *inbox) listen(ctx context.Context, s *subscription) error {
 		switch m := message.(type) {
 		case *redis.Subscription:
 			s.confirmed.Store(true)
-			in.wakeAll(s) // messages may have been missed
+			in.wakeAll(s)
 		case *redis.Message:
 			in.deliver(s, m.Payload)
 		}
 	}
 }
 
+// wakeAll makes up for messages that may have been missed: everybody who is
+// watched asks again, and what was granted to those who left is given back.
 func (in *inbox) wakeAll(s *subscription) {
 	in.mu.Lock()
 	var all []*watch
+	left := make(map[string]string)
 	if in.current.Load() == s {
-		for _, state := range in.owners {
+		for owner, state := range in.owners {
 			all = append(all, state.watches...)
+			if len(state.watches) == 0 && !state.settled && state.lease != "" {
+				left[owner] = state.lease
+			}
 		}
 	}
 	in.mu.Unlock()
 	for _, w := range all {
 		w.wake()
+	}
+	for owner, leaseName := range left {
+		in.orphan(owner, leaseName)
 	}
 }
 

@@ -20,9 +20,12 @@ func TestOneSubscriptionAProcessWhichEndsAfterTheLastWatch(t *testing.T) {
 	admin := server.Client(t)
 	before := goleak.IgnoreCurrent()
 	inboxes := func() []string { return admin.PubSubChannels(t.Context(), "guard:inbox:*").Val() }
-	admin.Ping(t.Context())
+	owner := p.NewOwner("")
+	stop := p.Watch(owner, func() {})
+	p.granted("uncontended", owner)
+	stop()
 	if got := inboxes(); len(got) != 0 {
-		t.Errorf("before the first watch: %v", got)
+		t.Errorf("before anybody has to wait: %v", got)
 	}
 	var stops []func()
 	for range 5 {
@@ -49,7 +52,7 @@ func TestOneSubscriptionAProcessWhichEndsAfterTheLastWatch(t *testing.T) {
 	stopped()
 	eventually(t, "the subscription ends", func() bool { return len(inboxes()) == 0 })
 	goleak.VerifyNone(t, before)
-	_, stop := newProcess(t, server.Client(t)).watching("x")
+	_, stop = newProcess(t, server.Client(t)).watching("x")
 	stop()
 }
 
@@ -140,10 +143,10 @@ func TestWithoutChannelPermissionWaitersPoll(t *testing.T) {
 	p := newProcess(t, server.Client(t, as("deaf", "pw")))
 	holder, waiter := p.NewOwner(""), p.NewOwner("")
 	defer p.Watch(waiter, func() {})()
-	time.Sleep(100 * time.Millisecond)
-	admin.ConfigResetStat(t.Context())
 	p.granted("k", holder)
 	p.refused("k", waiter, 0)
+	time.Sleep(100 * time.Millisecond) // it subscribes in vain
+	admin.ConfigResetStat(t.Context())
 	p.release("k", holder) // cannot publish either
 	p.granted("k", waiter)
 	time.Sleep(500 * time.Millisecond)

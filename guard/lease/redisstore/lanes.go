@@ -7,15 +7,18 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/jobguard/jobguard/guard/lease"
 )
 
 // lanes finds the batcher for a key. Commands share a pipeline only if they go
 // to the same node: in a Cluster a dead shard must not hold up the renewals of
 // the others.
 type lanes struct {
-	client  redis.UniversalClient
-	cluster *redis.ClusterClient // nil on a single node
-	config  config
+	client   redis.UniversalClient
+	cluster  *redis.ClusterClient // nil on a single node
+	punctual bool                 // the client keeps to deadlines
+	config   config
 
 	// shardsKnown is set once the Cluster's layout was loaded. From then on
 	// asking the client for a key's node does no I/O.
@@ -32,7 +35,13 @@ type laneID struct {
 
 func newLanes(client redis.UniversalClient, c config) *lanes {
 	cluster, _ := client.(*redis.ClusterClient)
-	return &lanes{client: client, cluster: cluster, config: c, byID: make(map[laneID]*batcher)}
+	return &lanes{
+		client:   client,
+		cluster:  cluster,
+		punctual: cluster == nil || cluster.Options().ContextTimeoutEnabled,
+		config:   c,
+		byID:     make(map[laneID]*batcher),
+	}
 }
 
 // do sends commands and returns when each is answered, or ctx ends. Their
@@ -57,6 +66,9 @@ func (l *lanes) do(ctx context.Context, acked bool, ops ...*op) {
 func (l *lanes) once(ctx context.Context, acked bool, ops []*op) {
 	if len(ops) == 1 {
 		b := l.to(ctx, ops[0].key, acked)
+		if attempt, ok := ctx.(*lease.Attempt); ok && l.punctual && !acked && b.sendHere(attempt, ops) {
+			return
+		}
 		b.submit(ctx, ops[0])
 		b.wait(ctx, ops[0])
 		return

@@ -79,10 +79,24 @@ func (p *process) watching(owner string) (woken chan struct{}, stop func()) {
 	woken = make(chan struct{}, 100)
 	stop = p.Watch(owner, func() { woken <- struct{}{} })
 	if !p.subscribed {
+		p.subscribe()
 		p.awaken(woken) // when the server has confirmed the subscription
 		p.subscribed = true
 	}
 	return woken, stop
+}
+
+// subscribe makes the process subscribe, which it does when it first has to
+// stand in line.
+func (p *process) subscribe() {
+	p.t.Helper()
+	const key = "busy"
+	holder, waiter := p.NewOwner(""), p.NewOwner("")
+	p.granted(key, holder)
+	defer p.release(key, holder)
+	defer p.Watch(waiter, func() {})()
+	p.refused(key, waiter, 0)
+	p.release(key, waiter)
 }
 
 func (p *process) awaken(woken chan struct{}) {

@@ -43,8 +43,10 @@ var (
 // does a *redis.Ring, which would move leases to another node, with nobody
 // knowing, whenever it believes one to be down.
 //
-// Set ContextTimeoutEnabled in the client's options, so that connections that
-// hang are given up as soon as their callers are.
+// Commands keep to their deadlines whatever the client's ContextTimeoutEnabled
+// says; a *redis.ClusterClient should have it set all the same, so that
+// connections that hang are given up as soon as their callers are. Add hooks to
+// the client before New.
 func New(client redis.UniversalClient, opts ...Option) *Store {
 	if v := reflect.ValueOf(client); client == nil || v.Kind() == reflect.Pointer && v.IsNil() {
 		panic("redisstore: New: nil client")
@@ -56,7 +58,10 @@ func New(client redis.UniversalClient, opts ...Option) *Store {
 	for _, opt := range opts {
 		opt(&c)
 	}
-	_, single := client.(*redis.Client)
+	node, single := client.(*redis.Client)
+	if single {
+		client = punctual(node)
+	}
 	s := &Store{
 		prefix:   c.prefix,
 		inboxes:  c.prefix + "inbox:",
@@ -89,20 +94,22 @@ func (s *Store) Acquire(ctx context.Context, r lease.AcquireRequest) (lease.Acqu
 	for range lateTries {
 		reply, err := s.acquireOnce(ctx, names, r)
 		if err != nil {
-			return lease.AcquireReply{}, fault("acquire", err)
+			return lease.AcquireReply{}, fault(ctx, "acquire", err)
 		}
 		if reply.status == statusLate {
 			if err := ctx.Err(); err != nil {
-				return lease.AcquireReply{}, fault("acquire", err)
+				return lease.AcquireReply{}, fault(ctx, "acquire", err)
 			}
 			continue
 		}
-		if reply.Granted || r.Join {
-			s.inbox.settle(r.Owner, reply.Granted)
+		if reply.Granted {
+			s.inbox.settled(r.Owner)
+		} else if r.Join {
+			s.inbox.waits(r.Owner, names.lease())
 		}
 		return reply.AcquireReply, nil
 	}
-	return lease.AcquireReply{}, fault("acquire", errLate)
+	return lease.AcquireReply{}, fault(ctx, "acquire", errLate)
 }
 
 var errLate = errors.New("the server found every attempt late: does its clock jump?")
@@ -158,7 +165,7 @@ func (s *Store) Renew(ctx context.Context, rs []lease.RenewRequest) []lease.Rene
 	for i, o := range ops {
 		reply, err := s.renewed(o)
 		if err != nil {
-			reply = lease.RenewReply{Err: fault("renew", err)}
+			reply = lease.RenewReply{Err: fault(ctx, "renew", err)}
 		}
 		replies[i] = reply
 	}
@@ -188,13 +195,13 @@ func (s *Store) Release(ctx context.Context, r lease.ReleaseRequest) (lease.Rele
 		o, err = s.releaseMoving(ctx, names, r.Owner, claim, shut)
 	}
 	if err != nil {
-		return lease.ReleaseReply{}, fault("release", err)
+		return lease.ReleaseReply{}, fault(ctx, "release", err)
 	}
 	n, err := o.Int64()
 	if err != nil {
-		return lease.ReleaseReply{}, fault("release", err)
+		return lease.ReleaseReply{}, fault(ctx, "release", err)
 	}
-	s.inbox.settle(r.Owner, true)
+	s.inbox.settled(r.Owner)
 	return lease.ReleaseReply{Released: n == 1}, nil
 }
 
@@ -223,4 +230,18 @@ func (s *Store) enough(o *op) error {
 // millis rounds up, so that the server never ends a lease before its owner does.
 func millis(d time.Duration) int64 {
 	return int64((d + time.Millisecond - 1) / time.Millisecond)
+}
+
+// punctual returns a client over the same connections and with the same hooks
+// whose socket operations keep to their context's deadline, which they do not
+// by default.
+func punctual(client *redis.Client) *redis.Client {
+	if client.Options().ContextTimeoutEnabled {
+		return client
+	}
+	// A clone made for this purpose has options of its own. go-redis has no
+	// other way to ask for it.
+	clone := client.WithTimeout(client.Options().ReadTimeout)
+	clone.Options().ContextTimeoutEnabled = true
+	return clone
 }

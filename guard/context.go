@@ -17,6 +17,7 @@ type runCtx struct {
 	context.Context // derived from the caller's; cancelled by cancel
 	cancel          context.CancelCauseFunc
 
+	op       string
 	holds    []*engine.Hold
 	bindings []*engine.Binding
 	one      [1]*engine.Hold // holds' array in the usual case
@@ -35,7 +36,7 @@ func innermost(ctx context.Context) *runCtx {
 
 // newRunCtx derives fn's context from ctx and binds it to holds.
 func newRunCtx(ctx context.Context, op string, holds []*engine.Hold) *runCtx {
-	c := &runCtx{outer: innermost(ctx)}
+	c := &runCtx{op: op, outer: innermost(ctx)}
 	c.Context, c.cancel = context.WithCancelCause(ctx)
 	c.holds = append(c.one[:0], holds...)
 	for _, h := range holds {
@@ -54,11 +55,16 @@ func (c *runCtx) Value(key any) any {
 
 // Err looks at the clocks before it answers: a process that was stopped past
 // the end of its lease learns of it here, before any timer has had its turn.
-// Finding a lease lost cancels every context below it before Err returns.
+// A lost lease cancels every context below it before Err returns, even if it was
+// another goroutine that found the loss and has not come to cancelling yet.
 func (c *runCtx) Err() error {
 	for r := c; r != nil; r = r.outer {
 		for _, h := range r.holds {
-			h.Live()
+			if !h.Live() && r.Context.Err() == nil {
+				if lost := h.Cause(); lost != nil {
+					r.cancel(ended(r.op, h, lost))
+				}
+			}
 		}
 	}
 	return c.Context.Err()

@@ -3,6 +3,7 @@ package guard_test
 import (
 	"context"
 	"errors"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -387,4 +388,29 @@ func TestMinHoldDoesNotCountForARunThatNeverStarted(t *testing.T) {
 			t.Errorf("shut for %v by a run that never started", d)
 		}
 	})
+}
+
+func TestWhoeverSeesThatTheLeaseIsLostSeesItsContextEnded(t *testing.T) {
+	// In real time: the goroutines must really race for the first look.
+	for range 20 {
+		store := guardtest.NewStore()
+		g := newGuard(t, store, guard.TTL(50*time.Millisecond))
+		_ = g.Do(t.Context(), "k", func(ctx context.Context) error {
+			store.Fail(errors.New("down")) // no renewals any more
+			var wg sync.WaitGroup
+			for range 4 {
+				wg.Go(func() {
+					for guard.Holding(ctx, "k") {
+						continue
+					}
+					if ctx.Err() == nil {
+						t.Error("the lease is lost and ctx.Err() is nil")
+					}
+				})
+			}
+			wg.Wait()
+			store.Fail(nil)
+			return nil
+		})
+	}
 }

@@ -73,8 +73,8 @@ func (h *Hold) Renewals() int {
 }
 
 // Live compares the clocks now and reports whether the lease is proven and the
-// hold has not ended. If the lease has just been found lost, the bound contexts
-// are cancelled before Live returns.
+// hold has not ended. What is bound is told of a loss by whoever finds it first,
+// which may be another goroutine that is just about to.
 func (h *Hold) Live() bool {
 	if h.over.Load() {
 		return false

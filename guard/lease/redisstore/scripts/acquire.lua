@@ -85,7 +85,7 @@ if join then
         place = math.max(now, (tonumber(last) or 0) + 1)
       end
     end
-    redis.call('ZADD', queue, string.format('%.0f', place), member)
+    redis.call('ZADD', queue, string.format('%.0f', tonumber(place)), member)
     redis.call('ZREM', queue, other)
   end
   ticket = place

@@ -1,0 +1,67 @@
+# Every target covers all modules of the workspace (go.work): the library and
+# the nested modules that keep their dependencies out of it.
+
+GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+
+# How often `make stress` runs the suite, and what else goes to `go test`:
+#     make stress N=50 TESTFLAGS='-run TestLead'
+N ?= 10
+TESTFLAGS ?=
+
+# Longer than any package needs, shorter than go test's ten minutes of silence.
+TIMEOUT ?= 8m
+
+# Directories of the modules of the workspace.
+MODULES = $(shell go list -m -f '{{.Dir}}')
+
+.PHONY: test race stress lint fmt tidy tidy-check needs
+
+# The race detector works through cgo, whatever the environment says.
+export CGO_ENABLED := 1
+
+## test: pass every test, with the race detector
+test: needs
+	go test -race -timeout $(TIMEOUT) $(TESTFLAGS) work
+
+## race: the same, but take no result from go's test cache
+race: needs
+	go test -race -timeout $(TIMEOUT) -count=1 $(TESTFLAGS) work
+
+## stress: the suite N times in a row, until something fails
+stress: needs
+	@set -e; for i in $$(seq $(N)); do \
+		echo "== run $$i of $(N)"; \
+		go test -race -timeout $(TIMEOUT) -count=1 $(TESTFLAGS) work; \
+	done
+
+## lint: go vet, golangci-lint, formatting and tidiness of every module
+lint:
+	go vet work
+	@failed=; for dir in $(MODULES); do \
+		echo "golangci-lint $${dir#$(CURDIR)/}"; \
+		(cd $$dir && go run $(GOLANGCI) run --config $(CURDIR)/.golangci.yml ./...) || failed=1; \
+	done; test -z "$$failed"
+	@$(MAKE) --no-print-directory tidy-check
+
+## fmt: format every module
+fmt:
+	@set -e; for dir in $(MODULES); do \
+		(cd $$dir && go run $(GOLANGCI) fmt --config $(CURDIR)/.golangci.yml ./...); \
+	done
+
+# Tidiness is a matter of each module by itself, so the workspace is off. -e:
+# test dependencies of dependencies that no longer exist are not our business.
+
+## tidy: bring go.mod and go.sum of every module up to date
+tidy:
+	@set -e; for dir in $(MODULES); do (cd $$dir && GOWORK=off go mod tidy -e); done
+
+## tidy-check: fail if tidy would change something
+tidy-check:
+	@failed=; for dir in $(MODULES); do \
+		echo "go mod tidy -diff $${dir#$(CURDIR)/}"; \
+		(cd $$dir && GOWORK=off go mod tidy -e -diff) || failed=1; \
+	done; test -z "$$failed"
+
+needs:
+	@./scripts/need redis-server gcc

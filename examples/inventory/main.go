@@ -1,0 +1,149 @@
+// Inventory shows what a guard is for, on a real database.
+//
+// Replicas of a shop, each a process of its own, sell tickets to more buyers
+// than there are tickets. Selling is what such code always is: look how many are
+// left, think for a moment, write one less. The sale is held twice with the very
+// same code ([shop.buy]), the second time under guard.Do. The first oversells.
+//
+// In the second, one replica is really stopped (SIGSTOP) just before it writes,
+// and goes on only when its lease has run out and another replica has taken
+// over. Nothing inside a process can keep it from writing then: it may be
+// stopped after any check that it makes. The database refuses the write, because
+// it comes with a lower fencing token than the row has seen.
+//
+// Run it from the root of the repository; it needs nothing but Go:
+//
+//	go run ./examples/inventory
+//
+// -redis host:port takes a real Redis in place of the one inside the process,
+// under a prefix of its own, and leaves nothing behind. The exit code is 0 if
+// everything was seen as promised, 1 if not, 2 for wrong arguments and 130
+// after Ctrl-C.
+//
+// Where to look: shop.go is the business code, replica.go puts the guard around
+// it, stall.go stages the accident. The rest is the stage.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// limit bounds both sales. Tidying up after them has a second more.
+const limit = 13 * time.Second
+
+var (
+	errTooLong     = fmt.Errorf("not done after %v: this machine is too busy, or Redis too slow", limit)
+	errInterrupted = errors.New("interrupted")
+)
+
+func main() {
+	if script, ok := os.LookupEnv(replicaEnv); ok {
+		os.Exit(replicaMain(script))
+	}
+	os.Exit(stageMain(os.Args[1:], os.Stdout, os.Stderr))
+}
+
+func stageMain(args []string, stdout, stderr io.Writer) int {
+	o, err := parse(args, stderr)
+	if errors.Is(err, flag.ErrHelp) {
+		return 0
+	}
+	if err != nil {
+		printf(stderr, "inventory: %v\n", err)
+		return 2
+	}
+
+	ctx, cancel := context.WithTimeoutCause(context.Background(), limit, errTooLong)
+	defer cancel()
+	ctx, interrupt := context.WithCancelCause(ctx)
+	defer interrupt(nil)
+	signals := make(chan os.Signal, 1)
+	// SIGPIPE: whoever read our output has left.
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
+	go func() { // ends with the process
+		<-signals
+		signal.Stop(signals) // a second Ctrl-C kills
+		interrupt(errInterrupted)
+	}()
+
+	err = perform(ctx, o, stdout)
+	switch {
+	case err == nil:
+		return 0
+	case errors.Is(context.Cause(ctx), errInterrupted):
+		printf(stderr, "inventory: interrupted\n")
+		return 130
+	default:
+		for line := range strings.Lines(err.Error()) {
+			printf(stderr, "inventory: %s\n", strings.TrimSpace(line))
+		}
+		return 1
+	}
+}
+
+// printf prints. Whoever does not read it misses it.
+func printf(w io.Writer, format string, args ...any) { _, _ = fmt.Fprintf(w, format, args...) }
+
+// options are what the user asked for.
+type options struct {
+	redis    string // host:port; empty: in this process
+	items    int
+	buyers   int
+	replicas int
+	verbose  bool
+	sabotage sabotage
+}
+
+func parse(args []string, stderr io.Writer) (options, error) {
+	var o options
+	f := flag.NewFlagSet("inventory", flag.ContinueOnError)
+	f.SetOutput(io.Discard) // we print errors ourselves
+	f.StringVar(&o.redis, "redis", "", "`host:port` of a Redis server (default: one inside this process)")
+	f.IntVar(&o.items, "items", 100, "tickets to sell, 1 to 500")
+	f.IntVar(&o.buyers, "buyers", 400, "buyers, more than tickets, at most 2000")
+	f.IntVar(&o.replicas, "replicas", 4, "processes that sell, 2 to 8")
+	f.BoolVar(&o.verbose, "v", false, "show the log of the guards")
+	if err := f.Parse(args); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			printf(stderr, "Sells tickets without and with a guard; see the package documentation.\n")
+			f.SetOutput(stderr)
+			f.PrintDefaults()
+		}
+		return o, err
+	}
+	var err error
+	o.sabotage, err = sabotageFromEnv()
+	switch {
+	case err != nil:
+		return o, err
+	case f.NArg() > 0:
+		return o, fmt.Errorf("unexpected argument %q", f.Arg(0))
+	case o.items < 1 || o.items > 500:
+		return o, fmt.Errorf("-items %d: must be 1 to 500", o.items)
+	case o.buyers <= o.items:
+		return o, fmt.Errorf("-buyers %d: must be more than the %d items, or nothing can be oversold", o.buyers, o.items)
+	case o.buyers > 2000:
+		return o, fmt.Errorf("-buyers %d: must be at most 2000", o.buyers)
+	case o.replicas < 2 || o.replicas > 8:
+		return o, fmt.Errorf("-replicas %d: must be 2 to 8", o.replicas)
+	case o.buyers < o.replicas:
+		return o, fmt.Errorf("-buyers %d: must be at least one for each of the %d replicas", o.buyers, o.replicas)
+	}
+	if o.redis != "" {
+		host, port, err := net.SplitHostPort(o.redis)
+		if err != nil || host == "" || port == "" {
+			return o, fmt.Errorf("-redis %q: must be host:port, such as localhost:6379", o.redis)
+		}
+	}
+	return o, nil
+}

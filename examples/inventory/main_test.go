@@ -1,0 +1,199 @@
+package main_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"go.uber.org/goleak"
+)
+
+// binaries are built once, in the same way as the tests.
+var (
+	buildFlags []string
+	inventory  string // the program
+	byProxy    string // the same, where processes cannot be stopped
+)
+
+type built struct{ *testing.M }
+
+func (b built) Run() int {
+	dir, err := os.MkdirTemp("", "inventory-test-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer func() { _ = os.RemoveAll(dir) }() // the system will, if we cannot
+	inventory, byProxy = filepath.Join(dir, "inventory.exe"), filepath.Join(dir, "by-proxy.exe")
+	for binary, tags := range map[string]string{inventory: "", byProxy: "inventory_proxy"} {
+		args := append([]string{"build", "-o", binary, "-tags", tags}, buildFlags...)
+		if out, err := exec.Command("go", append(args, ".")...).CombinedOutput(); err != nil {
+			fmt.Fprintf(os.Stderr, "go build: %v\n%s", err, out)
+			return 1
+		}
+	}
+	return b.M.Run()
+}
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(built{m}) }
+
+// show is one run of the program.
+type show struct {
+	t      *testing.T
+	binary string
+	tmp    string
+	cmd    *exec.Cmd
+	began  time.Time
+	out    buffer
+	stderr bytes.Buffer
+}
+
+// prepare makes ready a run of the program, with a temporary directory of its own.
+func prepare(t *testing.T, binary string, env []string, args ...string) *show {
+	t.Helper()
+	s := &show{t: t, binary: binary, tmp: t.TempDir()}
+	s.cmd = exec.Command(binary, args...)
+	s.cmd.Env = append(append(os.Environ(), "TMPDIR="+s.tmp, "TMP="+s.tmp), env...)
+	s.cmd.Stdout, s.cmd.Stderr = &s.out, &s.stderr
+	return s
+}
+
+func (s *show) start() {
+	s.t.Helper()
+	s.began = time.Now()
+	if err := s.cmd.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() {
+		_ = s.cmd.Process.Kill() // it has ended, unless the test failed
+		if s.t.Failed() {
+			s.t.Logf("output:\n%s%s", s.out.String(), s.stderr.String())
+		}
+	})
+}
+
+func start(t *testing.T, binary string, env []string, args ...string) *show {
+	t.Helper()
+	s := prepare(t, binary, env, args...)
+	s.start()
+	return s
+}
+
+// end waits for the end, checks that nothing is left behind, and returns the
+// exit code.
+func (s *show) end() int {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(s.t.Context(), 60*time.Second)
+	defer cancel()
+	defer context.AfterFunc(ctx, func() { _ = s.cmd.Process.Kill() })()
+	err := s.cmd.Wait()
+	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
+		s.t.Fatal(err)
+	}
+	if took := time.Since(s.began); took > 15*time.Second {
+		s.t.Errorf("took %v, more than 15 s", took)
+	} else {
+		s.t.Logf("took %v", took)
+	}
+	s.leftNoProcess()
+	s.leftNoFile()
+	return s.cmd.ProcessState.ExitCode()
+}
+
+func (s *show) leftNoFile() {
+	s.t.Helper()
+	left, err := os.ReadDir(s.tmp)
+	if err != nil || len(left) > 0 {
+		s.t.Errorf("left behind in the temporary directory: %v %v", left, err)
+	}
+}
+
+// leftNoProcess looks for processes of the program, where that can be done.
+func (s *show) leftNoProcess() {
+	s.t.Helper()
+	if runtime.GOOS != "linux" {
+		return
+	}
+	if left := processesOf(s.t, s.binary); len(left) > 0 {
+		s.t.Errorf("processes left behind: %v", left)
+	}
+}
+
+func processesOf(t *testing.T, binary string) (pids []string) {
+	t.Helper()
+	links, err := filepath.Glob("/proc/[0-9]*/exe")
+	if err != nil || len(links) == 0 {
+		t.Fatalf("no processes at all: %v", err)
+	}
+	for _, link := range links {
+		if exe, err := os.Readlink(link); err == nil && exe == binary {
+			pids = append(pids, strings.Split(link, "/")[2])
+		}
+	}
+	return pids
+}
+
+// row is a line of the table; -1 stands for "-".
+type row struct{ sold, oversold, refused, lost int }
+
+func (s *show) row(name string) row {
+	s.t.Helper()
+	m := regexp.MustCompile(`(?m)^` + name + ` +(\d+) +(\d+) +(\d+|-) +(\d+|-)$`).FindStringSubmatch(s.out.String())
+	if m == nil {
+		s.t.Fatalf("no line for %s in the table", name)
+	}
+	var n [4]int
+	for i, text := range m[1:] {
+		n[i] = -1
+		if text != "-" {
+			n[i], _ = strconv.Atoi(text) // digits, says the pattern
+		}
+	}
+	return row{n[0], n[1], n[2], n[3]}
+}
+
+// kept checks a run that is to succeed.
+func (s *show) kept(items int) {
+	s.t.Helper()
+	if code := s.end(); code != 0 {
+		s.t.Fatalf("exit code %d", code)
+	}
+	if u := s.row("unguarded"); u.sold <= items || u.oversold != u.sold-items || u.refused != -1 || u.lost != -1 {
+		s.t.Errorf("unguarded: %+v", u)
+	}
+	// On a busy machine a lease more may be lost. That is safe, and no mistake.
+	if g := s.row("guarded"); g.sold != items || g.oversold != 0 || g.refused < 1 || g.lost < g.refused {
+		s.t.Errorf("guarded: %+v", g)
+	}
+	for _, line := range []string{"the lease is lost", "its late write is refused", "As promised"} {
+		if !strings.Contains(s.out.String(), line) {
+			s.t.Errorf("%q is not in the output", line)
+		}
+	}
+	if s.stderr.Len() > 0 {
+		s.t.Errorf("complaints: %s", s.stderr.String())
+	}
+	s.plain()
+}
+
+// plain checks that the output suits a pipe, and a terminal of 80 columns.
+func (s *show) plain() {
+	s.t.Helper()
+	for line := range strings.Lines(s.out.String()) {
+		line = strings.TrimSuffix(line, "\n")
+		if utf8.RuneCountInString(line) > 80 || strings.ContainsAny(line, "\r\x1b") {
+			s.t.Errorf("not plain, or too wide: %q", line)
+		}
+	}
+}

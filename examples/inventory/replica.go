@@ -1,0 +1,219 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/jobguard/jobguard/guard"
+	"github.com/jobguard/jobguard/guard/lease/redisstore"
+)
+
+// replicaEnv carries a replica's part to a child process of the same binary.
+const replicaEnv = "INVENTORY_REPLICA"
+
+const (
+	ttl   = 2 * time.Second
+	tills = 8 // buyers that a replica serves at once
+	tries = 5 // when leases are lost
+)
+
+// part is what a replica is told.
+type part struct {
+	Name     string
+	Database string
+	Think    time.Duration
+	Buyers   []int
+	Guarded  bool
+	Redis    string
+	Prefix   string
+	Stalls   bool // there will be an accident when it serves its first buyer
+	Verbose  bool
+}
+
+// message is what a replica tells the stage, a line of JSON each.
+type message struct {
+	Kind  string
+	Token int64 `json:",omitempty"` // about: under which the replica is going to write
+	Lost  bool  `json:",omitempty"` // resumed: what the first look at the context said
+}
+
+const (
+	ready   = "ready"    // waits for the sale to begin
+	about   = "about"    // is about to write, and waits for the accident to be over
+	resumed = "resumed"  // is over it, and is going to write
+	sold    = "sold"     // to a buyer
+	soldOut = "sold out" // a buyer went home without
+	refused = "refused"  // a write, by the database
+	lost    = "lost"     // a lease
+)
+
+// replica is one process of the shop.
+type replica struct {
+	part
+	shop  *shop
+	guard *guard.Guard // nil: sells without
+
+	orders <-chan struct{} // one for each line on standard input, closed at its end
+
+	mu  sync.Mutex // guards out
+	out *json.Encoder
+}
+
+// replicaMain runs the process.
+func replicaMain(script string) int {
+	signal.Ignore(os.Interrupt) // Ctrl-C reaches us too; the stage ends us
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	r := &replica{orders: orders(os.Stdin, cancel), out: json.NewEncoder(os.Stdout)}
+	if err := r.run(ctx, script); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
+}
+
+func (r *replica) run(ctx context.Context, script string) (err error) {
+	if err := json.Unmarshal([]byte(script), &r.part); err != nil {
+		return fmt.Errorf("%s: %w", replicaEnv, err)
+	}
+	if r.shop, err = openShop(r.Database, r.Think); err != nil {
+		return err
+	}
+	defer r.shop.close()
+
+	if r.Guarded {
+		client := redis.NewClient(redisOptions(r.Redis))
+		defer func() { _ = client.Close() }() // nothing is left to be sent
+		store := redisstore.New(client, redisstore.Prefix(r.Prefix), redisstore.Owner(r.Name))
+		opts := []guard.Option{guard.TTL(ttl), guard.Name("stock")}
+		if r.Verbose {
+			log := slog.New(slog.NewTextHandler(os.Stderr, nil)).With("replica", r.Name)
+			opts = append(opts, guard.Observe(guard.LogObserver(log)))
+		}
+		if r.guard, err = guard.New(store, opts...); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, r.guard.Shutdown(ctx)) }()
+	}
+
+	r.say(message{Kind: ready})
+	if _, ok := <-r.orders; !ok {
+		return errors.New("the stage is gone")
+	}
+	return r.serveAll(ctx)
+}
+
+// serveAll serves all buyers, several at once. The first error ends it.
+func (r *replica) serveAll(ctx context.Context) error {
+	buyers := r.Buyers
+	if r.Stalls {
+		r.shop.accident = r.accident
+		if err := r.serve(ctx, buyers[0]); err != nil {
+			return err
+		}
+		buyers = buyers[1:]
+	}
+
+	ctx, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+	queue := make(chan int)
+	var wg sync.WaitGroup
+	for range tills {
+		wg.Go(func() { // ends with the queue
+			for buyer := range queue {
+				if err := r.serve(ctx, buyer); err != nil {
+					fail(err)
+				}
+			}
+		})
+	}
+	for _, buyer := range buyers {
+		queue <- buyer
+	}
+	close(queue)
+	wg.Wait()
+	return context.Cause(ctx)
+}
+
+// sell sells one ticket: this is all there is to guarding it. The same key in
+// every replica means that one of them at a time looks, thinks and writes.
+func (r *replica) sell(ctx context.Context, buyer int) error {
+	if r.guard == nil {
+		return r.shop.buy(ctx, buyer)
+	}
+	return r.guard.Do(ctx, guard.Key("stock", "ticket"), func(ctx context.Context) error {
+		return r.shop.buy(ctx, buyer)
+	})
+}
+
+// serve sells one ticket, and tries again where that is the thing to do.
+func (r *replica) serve(ctx context.Context, buyer int) error {
+	for try := 1; ; try++ {
+		err := r.sell(ctx, buyer)
+		if errors.Is(err, errStale) {
+			r.say(message{Kind: refused})
+		}
+		if errors.Is(err, guard.ErrLost) {
+			r.say(message{Kind: lost})
+		}
+		switch {
+		case err == nil:
+			r.say(message{Kind: sold})
+			return nil
+		case errors.Is(err, errSoldOut):
+			r.say(message{Kind: soldOut})
+			return nil
+		case errors.Is(err, guard.ErrLost) && try < tries:
+			// The sale was perhaps made, perhaps not: buy can be repeated.
+		default:
+			return fmt.Errorf("serve buyer %d: %w", buyer, err)
+		}
+	}
+}
+
+// accident is the moment at which the stage stops this process: after every
+// check, right before the write.
+func (r *replica) accident(ctx context.Context, token int64) context.Context {
+	r.shop.accident = nil
+	r.say(message{Kind: about, Token: token})
+	<-r.orders
+	noticed := ctx.Err() != nil && errors.Is(context.Cause(ctx), guard.ErrLost)
+	r.say(message{Kind: resumed, Lost: noticed})
+
+	// The first look at the context tells that the lease is lost, and database/sql
+	// takes that look before it sends anything: such a write would end here.
+	// But the process might as well have been stopped one instruction after
+	// that look. This is how to stage it: the write goes out regardless.
+	return context.WithoutCancel(ctx)
+}
+
+func (r *replica) say(m message) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	_ = r.out.Encode(m) // if the stage is gone, the end of standard input says so
+}
+
+// orders reads the lines that the stage sends, on a goroutine that ends with the
+// process. gone is called when the stage is no more.
+func orders(in io.Reader, gone func()) <-chan struct{} {
+	ch := make(chan struct{})
+	go func() {
+		for lines := bufio.NewScanner(in); lines.Scan(); {
+			ch <- struct{}{}
+		}
+		gone()
+		close(ch)
+	}()
+	return ch
+}

@@ -1,0 +1,197 @@
+package main_test
+
+import (
+	"bytes"
+	"os"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jobguard/jobguard/internal/redistest"
+)
+
+func TestEmbeddedRedisKeepsThePromise(t *testing.T) {
+	start(t, inventory, nil).kept(100)
+}
+
+func TestRealRedisKeepsThePromiseAndIsLeftClean(t *testing.T) {
+	server := redistest.Start(t)
+	client := server.Client(t)
+	if err := client.Set(t.Context(), "somebody's", "else", 0).Err(); err != nil {
+		t.Fatal(err)
+	}
+	start(t, inventory, nil, "-redis", server.Addr()).kept(100)
+	if keys := client.Keys(t.Context(), "*").Val(); len(keys) != 1 {
+		t.Errorf("keys: %q, want only the one that was there before", keys)
+	}
+}
+
+func TestStallWithoutSignalsKeepsThePromise(t *testing.T) {
+	start(t, byProxy, nil).kept(100)
+}
+
+// The smallest sale there is: the stalled replica has looked at the last item.
+func TestOneItemTwoBuyersTwoReplicas(t *testing.T) {
+	start(t, inventory, nil, "-items", "1", "-buyers", "2", "-replicas", "2").kept(1)
+}
+
+// Each alarm is heard once: with the guard, the fence or the stall taken away,
+// the program must fail, and for the right reason.
+func TestSabotageIsFoundOut(t *testing.T) {
+	for sabotage, complaint := range map[string]string{
+		"guard": "the guarded sale oversold",
+		"fence": "the stalled replica's late write was not refused",
+		"stall": "no lease was lost",
+	} {
+		t.Run(sabotage, func(t *testing.T) {
+			s := start(t, inventory, []string{"INVENTORY_SABOTAGE=" + sabotage}, "-items", "20", "-buyers", "60")
+			if code := s.end(); code != 1 {
+				t.Errorf("exit code %d", code)
+			}
+			if !strings.Contains(s.stderr.String(), complaint) {
+				t.Errorf("%q is not among the complaints", complaint)
+			}
+			oversold := sabotage != "stall" // without the fence, the guard alone does not do
+			if g := s.row("guarded"); g.oversold > 0 != oversold {
+				t.Errorf("guarded: %+v", g)
+			}
+		})
+	}
+}
+
+// Ctrl-C is most awkward while a replica is stopped and cannot die by itself.
+func TestInterruptLeavesNothingBehind(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("no signals to send")
+	}
+	server := redistest.Start(t)
+	s := start(t, inventory, nil, "-redis", server.Addr())
+	s.out.waitFor(t, "is stopped there")
+	if err := s.cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	interrupted := time.Now()
+	if code := s.end(); code != 130 {
+		t.Errorf("exit code %d", code)
+	}
+	if took := time.Since(interrupted); took > 3*time.Second {
+		t.Errorf("took %v", took)
+	}
+	if got := s.stderr.String(); got != "inventory: interrupted\n" {
+		t.Errorf("complaint: %q", got)
+	}
+	if n := server.Client(t).DBSize(t.Context()).Val(); n != 0 {
+		t.Errorf("%d keys left", n)
+	}
+}
+
+// As in "go run ./examples/inventory | head -1".
+func TestReaderThatLeavesInterrupts(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("no signals there")
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := prepare(t, inventory, nil)
+	s.cmd.Stdout = w
+	_ = r.Close() // it is not open for writing
+	s.start()
+	_ = w.Close() // the child has its own
+	if code := s.end(); code != 130 {
+		t.Errorf("exit code %d", code)
+	}
+}
+
+func TestReplicasDieWithTheStage(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("only Linux ends a stopped process together with its parent")
+	}
+	s := start(t, inventory, nil)
+	s.out.waitFor(t, "is stopped there")
+	if n := len(processesOf(t, inventory)); n != 5 {
+		t.Errorf("%d processes, want the stage and four replicas", n)
+	}
+	if err := s.cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = s.cmd.Wait() // killed, as we know
+	for deadline := time.Now().Add(5 * time.Second); len(processesOf(t, inventory)) > 0; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("still there: %v", processesOf(t, inventory))
+		}
+	}
+}
+
+// A Redis that goes away for good ends the program, with its reason.
+func TestRedisThatDiesEndsTheProgram(t *testing.T) {
+	server := redistest.Start(t)
+	s := start(t, inventory, nil, "-redis", server.Addr())
+	s.out.waitFor(t, "under guard.Do")
+	server.Kill()
+	if code := s.end(); code != 1 {
+		t.Errorf("exit code %d", code)
+	}
+	if !strings.HasPrefix(s.stderr.String(), "inventory: ") {
+		t.Error("no complaint")
+	}
+}
+
+func TestWrongArgumentsAreRefused(t *testing.T) {
+	for _, c := range []struct {
+		name, complaint string
+		code            int
+		env, args       []string
+	}{
+		{"nobody there", "cannot reach Redis at 127.0.0.1:1: ", 1, nil, []string{"-redis", "127.0.0.1:1"}},
+		{"no port", `-redis "localhost": must be host:port`, 2, nil, []string{"-redis", "localhost"}},
+		{"no items", "-items 0: must be 1 to 500", 2, nil, []string{"-items", "0"}},
+		{"too few buyers", "-buyers 100: must be more than the 100 items", 2, nil, []string{"-buyers", "100"}},
+		{"too many buyers", "-buyers 2001: must be at most 2000", 2, nil, []string{"-buyers", "2001"}},
+		{"one replica", "-replicas 1: must be 2 to 8", 2, nil, []string{"-replicas", "1"}},
+		{"idle replica", "-buyers 2: must be at least one for each", 2, nil, []string{"-items", "1", "-buyers", "2"}},
+		{"a word", `unexpected argument "please"`, 2, nil, []string{"please"}},
+		{"no number", `invalid value "x" for flag -items`, 2, nil, []string{"-items", "x"}},
+		{"unknown sabotage", "must be guard, fence or stall", 2, []string{"INVENTORY_SABOTAGE=x"}, nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := start(t, inventory, c.env, c.args...)
+			if code := s.end(); code != c.code {
+				t.Errorf("exit code %d, want %d", code, c.code)
+			}
+			if got := s.stderr.String(); !strings.HasPrefix(got, "inventory: "+c.complaint) && !strings.Contains(got, c.complaint) {
+				t.Errorf("complaint: %q, want %q", got, c.complaint)
+			}
+		})
+	}
+}
+
+// buffer is a bytes.Buffer that can be read while it is written.
+type buffer struct {
+	mu sync.Mutex // guards b
+	b  bytes.Buffer
+}
+
+func (b *buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+func (b *buffer) waitFor(t *testing.T, text string) {
+	t.Helper()
+	for deadline := time.Now().Add(14 * time.Second); !strings.Contains(b.String(), text); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%q never came", text)
+		}
+	}
+}

@@ -1,0 +1,36 @@
+package redistest
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+)
+
+func dieWithParent() *syscall.SysProcAttr {
+	return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+}
+
+// suspend returns when the process has in fact stopped: the signal alone leaves
+// a process on another core running for a moment.
+func suspend(p *os.Process) error {
+	if err := p.Signal(syscall.SIGSTOP); err != nil {
+		return err
+	}
+	stopped := func() bool {
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.Pid))
+		if err != nil {
+			return false
+		}
+		// The state follows the command name, which is in parentheses.
+		_, rest, _ := bytes.Cut(stat, []byte(") "))
+		return bytes.HasPrefix(rest, []byte("T"))
+	}
+	if !poll(stopped) {
+		return errors.New("the process did not stop")
+	}
+	return nil
+}
+
+func resume(p *os.Process) error { return p.Signal(syscall.SIGCONT) }

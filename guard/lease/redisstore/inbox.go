@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/jobguard/jobguard/guard/lease"
 )
 
 const (
@@ -37,7 +39,7 @@ const (
 type inbox struct {
 	client  redis.UniversalClient
 	channel string
-	orphan  func(owner, leaseName string) // a grant that nobody wants; called on the inbox's goroutine
+	orphan  func(owner string, p place) // a grant that nobody wants; called on the inbox's goroutine
 
 	current atomic.Pointer[subscription] // nil while nobody had to wait; changed under mu
 
@@ -51,7 +53,7 @@ type inbox struct {
 // line without the server having said so.
 type ownerState struct {
 	watches []*watch
-	lease   string // what it stands in line for
+	place   place // what it stands in line for
 	// settled: it has its grant, or was released. A wake-up that still comes,
 	// having been overtaken by a poll, is then not a grant that nobody wants.
 	settled bool
@@ -63,13 +65,19 @@ const maxLeft = 1024
 
 type watch struct{ wake func() }
 
+// place is whatever else a release needs to know of a waiter.
+type place struct {
+	key  string // the user's
+	room lease.Room
+}
+
 // subscription is one run of the inbox's goroutine.
 type subscription struct {
 	confirmed atomic.Bool // the server has it
 	cancel    context.CancelFunc
 }
 
-func newInbox(client redis.UniversalClient, channel string, orphan func(owner, leaseName string)) *inbox {
+func newInbox(client redis.UniversalClient, channel string, orphan func(owner string, p place)) *inbox {
 	return &inbox{
 		client:  client,
 		channel: channel,
@@ -168,14 +176,14 @@ func (in *inbox) settled(owner string) {
 // waits notes that owner stands in line, and subscribes if nobody did before.
 // What is missed until then is made up for: once the server has confirmed the
 // subscription, everybody is woken to ask again.
-func (in *inbox) waits(owner, leaseName string) {
+func (in *inbox) waits(owner string, p place) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	state := in.owners[owner]
 	if state == nil || len(state.watches) == 0 {
 		return
 	}
-	state.settled, state.lease = false, leaseName
+	state.settled, state.place = false, p
 	if in.current.Load() == nil {
 		ctx, cancel := context.WithCancel(context.Background())
 		s := &subscription{cancel: cancel}
@@ -241,12 +249,12 @@ func (in *inbox) listen(ctx context.Context, s *subscription) error {
 func (in *inbox) wakeAll(s *subscription) {
 	in.mu.Lock()
 	var all []*watch
-	left := make(map[string]string)
+	left := make(map[string]place)
 	if in.current.Load() == s {
 		for owner, state := range in.owners {
 			all = append(all, state.watches...)
-			if len(state.watches) == 0 && !state.settled && state.lease != "" {
-				left[owner] = state.lease
+			if len(state.watches) == 0 && !state.settled && state.place.key != "" {
+				left[owner] = state.place
 			}
 		}
 	}
@@ -254,15 +262,15 @@ func (in *inbox) wakeAll(s *subscription) {
 	for _, w := range all {
 		w.wake()
 	}
-	for owner, leaseName := range left {
-		in.orphan(owner, leaseName)
+	for owner, p := range left {
+		in.orphan(owner, p)
 	}
 }
 
 // deliver takes one message, as line.lua writes it: the owner that was granted
 // a lease, and the lease's name.
 func (in *inbox) deliver(s *subscription, payload string) {
-	owner, leaseName, ok := strings.Cut(payload, "\n")
+	owner, _, ok := strings.Cut(payload, "\n")
 	if !ok {
 		return
 	}
@@ -272,12 +280,12 @@ func (in *inbox) deliver(s *subscription, payload string) {
 		in.mu.Unlock()
 		return // polled, or took its grant already
 	}
-	watches := state.watches // replaced, never changed in place
+	watches, p := state.watches, state.place // watches are replaced, never changed in place
 	in.mu.Unlock()
 	for _, w := range watches {
 		w.wake()
 	}
-	if len(watches) == 0 {
-		in.orphan(owner, leaseName)
+	if len(watches) == 0 && p.key != "" {
+		in.orphan(owner, p)
 	}
 }

@@ -63,9 +63,6 @@ func FuzzCompanionsShareTheSlotOfTheLease(f *testing.F) {
 				t.Errorf("%q of key %q is in slot %d, the lease in %d", name, key, slotOf(name), n.slot)
 			}
 		}
-		if got := userKey(prefix, n.lease()); got != key {
-			t.Errorf("key %q came back as %q", key, got)
-		}
 		if leaseName(prefix, key) != n.lease() {
 			t.Errorf("two names for the lease of %q", key)
 		}

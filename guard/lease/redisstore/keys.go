@@ -6,10 +6,10 @@ import "strings"
 // contains control characters, so no user key is moved onto another.
 const aside = "\x1f"
 
-// names is where one user key is kept: lease, line and fence counter, in the
-// order in which the scripts take them.
+// names is where one user key is kept: lease, line, holders and fence counter,
+// in the order in which the scripts take them.
 type names struct {
-	all  [3]string
+	all  [4]string
 	slot int
 }
 
@@ -22,9 +22,10 @@ func namesOf(prefix, key string) names {
 	slot := slotOf(lease)
 	tag := tags()[slot]
 	return names{
-		all: [3]string{
+		all: [4]string{
 			lease,
 			prefix + "q:{" + tag + "}:" + key,
+			prefix + "h:{" + tag + "}:" + key,
 			prefix + "fence:{" + tag + "}",
 		},
 		slot: slot,
@@ -35,13 +36,8 @@ func namesOf(prefix, key string) names {
 func leaseName(prefix, key string) string { return prefix + distinct(key) }
 
 func distinct(key string) string {
-	if strings.HasPrefix(key, "q:{") || strings.HasPrefix(key, "fence:{") {
+	if strings.HasPrefix(key, "q:{") || strings.HasPrefix(key, "h:{") || strings.HasPrefix(key, "fence:{") {
 		return aside + key
 	}
 	return key
-}
-
-// userKey is the way back from the name of a lease.
-func userKey(prefix, lease string) string {
-	return strings.TrimPrefix(strings.TrimPrefix(lease, prefix), aside)
 }

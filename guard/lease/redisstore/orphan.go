@@ -15,7 +15,7 @@ const (
 // releaseOrphan gives back a grant that came for an owner whom nobody watches:
 // its waiter left, but its leaving did not reach the server. It runs on a
 // goroutine that ends by itself, after orphanTimeout at the latest.
-func (s *Store) releaseOrphan(owner, leaseName string) {
+func (s *Store) releaseOrphan(owner string, p place) {
 	select {
 	case s.orphans <- struct{}{}:
 	default:
@@ -26,6 +26,6 @@ func (s *Store) releaseOrphan(owner, leaseName string) {
 		ctx, cancel := context.WithTimeout(context.Background(), orphanTimeout)
 		defer cancel()
 		// If this fails, the grant lapses.
-		_, _ = s.Release(ctx, lease.ReleaseRequest{Key: userKey(s.prefix, leaseName), Owner: owner})
+		_, _ = s.Release(ctx, lease.ReleaseRequest{Key: p.key, Owner: owner, Room: p.room})
 	}()
 }

@@ -236,7 +236,7 @@ func TestPassingOverTheDeadIsBounded(t *testing.T) {
 	queue := p.line("k")
 	p.client.Del(t.Context(), queue)
 	for i := range 40 {
-		p.client.ZAdd(t.Context(), queue, redis.Z{Score: float64(i + 1), Member: fmt.Sprintf("500,1;dead:%d||", i)})
+		p.client.ZAdd(t.Context(), queue, redis.Z{Score: float64(2*i + 1), Member: fmt.Sprintf("500,0;dead:%d||", i)})
 	}
 	p.release("k", holder)
 	if n := p.client.ZCard(t.Context(), queue).Val(); n != 24 {

@@ -9,21 +9,35 @@ import (
 var (
 	//go:embed scripts/line.lua
 	lineLua string
-	//go:embed scripts/closed.lua
-	closedLua string
 	//go:embed scripts/acquire.lua
 	acquireLua string
+	//go:embed scripts/acquire_line.lua
+	acquireLineLua string
+	//go:embed scripts/acquire_room.lua
+	acquireRoomLua string
 	//go:embed scripts/renew.lua
 	renewLua string
+	//go:embed scripts/renew_room.lua
+	renewRoomLua string
 	//go:embed scripts/release.lua
 	releaseLua string
+	//go:embed scripts/release_line.lua
+	releaseLineLua string
+	//go:embed scripts/release_room.lua
+	releaseRoomLua string
 	//go:embed scripts/release_one.lua
 	releaseOneLua string
 
-	acquireScript    = newScript(lineLua + acquireLua)
-	renewScript      = newScript(renewLua)
-	releaseScript    = newScript(lineLua + closedLua + releaseLua)
-	releaseOneScript = newScript(closedLua + releaseOneLua)
+	// Scripts for several holders name what line.lua uses by themselves.
+	roomLua = "local lease, queue, owner, now = KEYS[1], KEYS[2], ARGV[1], nil\n" + lineLua
+
+	acquireScript     = newScript(acquireLua + lineLua + acquireLineLua)
+	acquireRoomScript = newScript(roomLua + acquireRoomLua)
+	renewScript       = newScript(renewLua)
+	renewRoomScript   = newScript(roomLua + renewRoomLua)
+	releaseScript     = newScript(releaseLua + lineLua + releaseLineLua)
+	releaseRoomScript = newScript(roomLua + releaseRoomLua)
+	releaseOneScript  = newScript(releaseOneLua)
 )
 
 // script is a Lua script that is sent by its digest, and whole only to a server

@@ -105,7 +105,7 @@ func (s *Store) Acquire(ctx context.Context, r lease.AcquireRequest) (lease.Acqu
 		if reply.Granted {
 			s.inbox.settled(r.Owner)
 		} else if r.Join {
-			s.inbox.waits(r.Owner, names.lease())
+			s.inbox.waits(r.Owner, place{key: r.Key, room: r.Room})
 		}
 		return reply.AcquireReply, nil
 	}
@@ -118,7 +118,11 @@ func (s *Store) acquireOnce(ctx context.Context, names names, r lease.AcquireReq
 	deadline, bounded := ctx.Deadline()
 	clockSlot := s.clockSlot(names.slot)
 	sent := s.clock.now()
-	o := acquireScript.call(
+	script := acquireScript
+	if r.Room != lease.Exclusive {
+		script = acquireRoomScript
+	}
+	o := script.call(
 		names.all[:],
 		r.Owner,
 		millis(r.TTL),
@@ -127,9 +131,10 @@ func (s *Store) acquireOnce(ctx context.Context, names names, r lease.AcquireReq
 		r.Ticket,
 		millis(r.Claim),
 		s.single && s.inbox.listening(),
-		max(1, r.Fences),
+		int(r.Room),
 		s.single,
 		s.inboxes,
+		max(1, r.Fences),
 	)
 	s.lanes.do(ctx, s.replicas > 0, o)
 	if err := o.outcome(); err != nil {
@@ -158,7 +163,7 @@ func (s *Store) clockSlot(slot int) int {
 func (s *Store) Renew(ctx context.Context, rs []lease.RenewRequest) []lease.RenewReply {
 	ops := make([]*op, len(rs))
 	for i, r := range rs {
-		ops[i] = renewScript.call([]string{leaseName(s.prefix, r.Key)}, r.Owner, millis(r.TTL))
+		ops[i] = s.renewal(r)
 	}
 	s.lanes.do(ctx, s.replicas > 0, ops...)
 	replies := make([]lease.RenewReply, len(rs))
@@ -170,6 +175,14 @@ func (s *Store) Renew(ctx context.Context, rs []lease.RenewRequest) []lease.Rene
 		replies[i] = reply
 	}
 	return replies
+}
+
+func (s *Store) renewal(r lease.RenewRequest) *op {
+	if r.Room == lease.Exclusive {
+		return renewScript.call([]string{leaseName(s.prefix, r.Key)}, r.Owner, millis(r.TTL))
+	}
+	names := namesOf(s.prefix, r.Key)
+	return renewRoomScript.call(names.all[:3], r.Owner, millis(r.TTL), "", "", "", "", "", int(r.Room), "", "")
 }
 
 func (s *Store) renewed(o *op) (lease.RenewReply, error) {
@@ -188,10 +201,15 @@ func (s *Store) renewed(o *op) (lease.RenewReply, error) {
 func (s *Store) Release(ctx context.Context, r lease.ReleaseRequest) (lease.ReleaseReply, error) {
 	names := namesOf(s.prefix, r.Key)
 	claim, shut := millis(r.Claim), millis(r.Close)
-	o := releaseScript.call(names.all[:2], r.Owner, claim, shut, s.single, s.inboxes)
+	script := releaseScript
+	if r.Room != lease.Exclusive {
+		script = releaseRoomScript
+	}
+	// The places are those of acquire's arguments, which the line goes by.
+	o := script.call(names.all[:3], r.Owner, "", shut, "", "", claim, "", int(r.Room), s.single, s.inboxes)
 	s.lanes.do(ctx, false, o)
 	err := o.outcome()
-	if redis.HasErrorPrefix(err, "TRYAGAIN") {
+	if r.Room == lease.Exclusive && redis.HasErrorPrefix(err, "TRYAGAIN") {
 		o, err = s.releaseMoving(ctx, names, r.Owner, claim, shut)
 	}
 	if err != nil {
@@ -208,15 +226,15 @@ func (s *Store) Release(ctx context.Context, r lease.ReleaseRequest) (lease.Rele
 // releaseMoving releases while the slot is on its way to another node, and its
 // keys cannot be used together.
 func (s *Store) releaseMoving(ctx context.Context, names names, owner string, claim, shut int64) (*op, error) {
-	leave := newOp(names.lease(), "zrem", names.queue(), member(owner, claim, 0), member(owner, claim, 1))
+	leave := newOp(names.lease(), "zrem", names.queue(), member(owner, claim))
 	free := releaseOneScript.call(names.all[:1], owner, shut)
 	s.lanes.do(ctx, false, leave, free)
 	return free, errors.Join(leave.outcome(), free.outcome())
 }
 
-// member is an entry of the line, as line.lua writes it.
-func member(owner string, claim int64, subscribed int) string {
-	return fmt.Sprintf("%d,%d;%s", claim, subscribed, owner)
+// member is an exclusive owner's entry in the line, as line.lua writes it.
+func member(owner string, claim int64) string {
+	return fmt.Sprintf("%d,%d;%s", claim, lease.Exclusive, owner)
 }
 
 // enough turns a write that too few replicas have into an error.

@@ -1,49 +1,157 @@
--- The line of waiters. This file is put in front of acquire.lua and release.lua.
+-- The line of waiters, for the scripts that take from it or add to it.
 --
--- The line is a ZSET: score = ticket, member = "<claim ms>,<subscribed>;<owner>",
--- so that whoever frees the key knows how long the next waiter's grant must
--- last, and whether its process said that it listens, without another key.
+-- The line is a ZSET. Its members are "<claim ms>,<room>;<owner>", so that
+-- whoever frees the key knows, without another key, how long the next waiter's
+-- grant must last and whether it fits beside others. The score is twice the
+-- ticket, plus 1 if the waiter's process said that it listens.
+--
+-- Uses from the script around it: lease, queue, and the arguments that
+-- acquire.lua names ARGV[4] to ARGV[10].
 
-local function member_of(owner, claim, subscribed)
-  return claim .. ',' .. subscribed .. ';' .. owner
+local inbox, count = ARGV[10], ARGV[9] == '1'
+
+-- The server's clock in µs, read once.
+local function clock()
+  if not now then
+    local time = redis.call('TIME')
+    now = time[1] * 1000000 + time[2]
+  end
+  return now
 end
 
-local function parse(member)
-  return string.match(member, '^(%d+),([01]);(.*)$')
+local function number(n) return string.format('%.0f', n) end
+
+local function member_of(owner) return ARGV[6] .. ',' .. ARGV[8] .. ';' .. owner end
+
+-- Joins, or stays at its place. Returns the ticket, and 1 for the head.
+local function stand_in_line()
+  if ARGV[4] ~= '1' then return tonumber(ARGV[5]), 0 end
+  local member, listens = member_of(owner), tonumber(ARGV[7])
+  local ticket, head = tonumber(ARGV[5]), 0
+  if ticket == 0 then
+    -- Behind everybody, even if the clock stepped back.
+    local last = redis.call('ZRANGE', queue, -1, -1, 'WITHSCORES')[2]
+    ticket = math.max(now, last and math.floor(last / 2) + 1 or 0)
+    if redis.call('ZADD', queue, 'NX', number(2 * ticket + listens), member) == 0 then
+      -- Here already: the reply to my first arrival was lost.
+      ticket = math.floor(redis.call('ZSCORE', queue, member) / 2)
+      redis.call('ZADD', queue, number(2 * ticket + listens), member)
+    elseif not last then
+      head = 1
+    end
+  else
+    redis.call('ZADD', queue, number(2 * ticket + listens), member)
+  end
+  if head == 0 and redis.call('ZRANGE', queue, 0, 0)[1] == member then head = 1 end
+  -- A line that nobody asks about any more vanishes.
+  redis.call('PEXPIRE', queue, math.max(60000, 4 * ARGV[6]))
+  return ticket, head
 end
 
--- Tells owner's process that lease was granted, and returns how many listened.
--- It must not undo the grant: a user who may not publish leaves waiters polling.
-local function wake(lease, owner, inbox)
+-- Tells owner's process that lease was granted, and whether it listened. It
+-- must not undo the grant: a user who may not publish leaves waiters polling.
+local function wake(owner)
   local process = string.match(owner, '^([^:|]*)')
   local receivers = redis.pcall('PUBLISH', inbox .. process, owner .. '\n' .. lease)
-  if type(receivers) == 'number' then return receivers end
-  return -1
+  return not count or type(receivers) ~= 'number' or receivers > 0
 end
 
--- Grants the lease to the head of the line for that waiter's claim time, and
--- returns its owner id and claim in ms; or nil, with the lease gone, if nobody
--- is left. If the head is `me`, returns it with the lease still to be set.
---
--- With count, a waiter that said it listens and does not is dead and passed
--- over, 16 in one call at most: the last of these keeps its claim. A live one
--- passed over in error comes back with its old ticket when it next asks.
---
--- Invariant: pop first. ZPOPMIN works when memory is full, and after the first
--- write Redis lets the rest of a script write.
-local function grant_head(lease, queue, me, inbox, count)
-  local owner, claim, subscribed
-  for _ = 1, 16 do
-    local member = redis.call('ZPOPMIN', queue)[1]
-    if not member then
-      if owner then redis.call('DEL', lease) end
-      return nil
-    end
-    claim, subscribed, owner = parse(member)
-    if owner == me then return me, claim end
-    redis.call('SET', lease, owner, 'PX', claim)
-    local receivers = wake(lease, owner, inbox)
-    if not (count and subscribed == '1' and receivers == 0) then break end
+-- The text of a value that stands for several owners, or for none any more. It
+-- reads like an owner id of no process: "<kind>|<owner name>|<carrier>".
+local function in_place_of(owner, kind)
+  return kind .. (string.match(owner, '|.*') or '|' .. owner)
+end
+
+-- Several holders side by side. They are a ZSET of "<room>;<owner>" by the
+-- server's time, in µs, at which each lease ends. While there are any, the lease
+-- key has a marker, "shared|…" or, if one of them has a limit, "limited|…", that
+-- lives as long as the longest of them.
+
+local function is_marker(value)
+  return value and (string.sub(value, 1, 7) == 'shared|' or string.sub(value, 1, 8) == 'limited|')
+end
+
+-- Drops holders whose time is over. Returns what the lease key holds then.
+local function prune(value)
+  if not is_marker(value) then return value end
+  local holders = KEYS[3]
+  if redis.call('ZCOUNT', holders, '-inf', number(clock())) > 0 then
+    redis.call('ZREMRANGEBYSCORE', holders, '-inf', number(clock()))
   end
-  return owner, claim
+  if redis.call('EXISTS', holders) == 1 then return value end
+  redis.call('DEL', lease)
+  return nil
+end
+
+-- Tells whether one more with this room fits beside the holders, and whether
+-- any of them, or it, has a limit. Where one has, there are few.
+local function fits(value, room)
+  if value and not is_marker(value) then return false end
+  local strictest = room > 0 and room or math.huge
+  if not value then return true, room > 0 end
+  if string.sub(value, 1, 1) == 'l' then
+    for _, member in ipairs(redis.call('ZRANGE', KEYS[3], 0, -1)) do
+      local other = tonumber(string.match(member, '^(%-?%d+);'))
+      if other > 0 then strictest = math.min(strictest, other) end
+    end
+  end
+  return redis.call('ZCARD', KEYS[3]) < strictest, strictest < math.huge
+end
+
+-- Makes the marker and the set live as long as the longest holder.
+local function mark(value)
+  local last = redis.call('ZRANGE', KEYS[3], -1, -1, 'WITHSCORES')[2]
+  local left = number(math.max(1, math.ceil((last - clock()) / 1000)))
+  redis.call('SET', lease, value, 'PX', left)
+  redis.call('PEXPIRE', KEYS[3], left)
+end
+
+-- Puts owner beside the holders for life ms. Returns the marker.
+local function admit(value, owner, room, life, limited)
+  if not value then redis.call('DEL', KEYS[3]) end -- of before the marker was lost
+  redis.call('ZADD', KEYS[3], number(clock() + life * 1000), room .. ';' .. owner)
+  value = in_place_of(owner, limited and 'limited' or 'shared')
+  mark(value)
+  return value
+end
+
+-- Grants the key to the front of the line, as many as fit, each for its claim
+-- time, given what the lease key holds (nil: it is free). Returns what it holds
+-- then, and whether `me` came to the front and is to be let in by the caller.
+--
+-- Where listeners can be counted, a waiter that said it listens and does not is
+-- dead and passed over, 16 in one call at most: the last of these keeps its
+-- claim. A live one passed over in error comes back with its old ticket.
+--
+-- Invariant: pop first. That works when memory is full, and after the first
+-- write Redis lets the rest of a script write.
+local function grant_front(value, me)
+  local dead = 0
+  while true do
+    local front = redis.call('ZRANGE', queue, 0, 0, 'WITHSCORES')
+    if not front[1] then return value, false end
+    local claim, room, owner = string.match(front[1], '^(%d+),(%-?%d+);(.*)$')
+    room = tonumber(room)
+    local fit, limited = not value, false
+    if room ~= 0 then fit, limited = fits(value, room) end
+    if not fit then return value, false end
+    redis.call('ZREM', queue, front[1])
+    if owner == me then return value, true end
+    local before = value
+    if room == 0 then
+      value = owner
+      redis.call('SET', lease, owner, 'PX', claim)
+    else
+      value = admit(value, owner, room, tonumber(claim), limited)
+    end
+    local listened = wake(owner) or front[2] % 2 == 0
+    if not listened and dead < 15 then
+      dead = dead + 1
+      if room ~= 0 then redis.call('ZREM', KEYS[3], room .. ';' .. owner) end
+      value = before
+      if value then mark(value) else redis.call('DEL', lease, KEYS[3]) end
+    elseif room == 0 then
+      return value, false
+    end
+  end
 end

@@ -1,5 +1,4 @@
--- release_one: end a lease without looking at the line. Preceded by
--- closed.lua. Redis Cluster answers
+-- release_one: end a lease without looking at the line. Redis Cluster answers
 -- TRYAGAIN to release.lua while it moves the slot; one key always works.
 --
 -- KEYS[1] lease
@@ -13,8 +12,9 @@
 
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 if ARGV[2] ~= '0' then
-  redis.call('PEXPIRE', KEYS[1], ARGV[2]) -- works when memory is full, and lets SET work
-  redis.call('SET', KEYS[1], closed_by(ARGV[1]), 'PX', ARGV[2])
+  redis.call('PEXPIRE', KEYS[1], ARGV[2])
+  local closed = 'closed' .. (string.match(ARGV[1], '|.*') or '|' .. ARGV[1])
+  redis.call('SET', KEYS[1], closed, 'PX', ARGV[2])
 else
   redis.call('DEL', KEYS[1])
 end

@@ -1,0 +1,24 @@
+-- release_room: end the lease of one of several holders, or leave the line.
+-- Preceded by line.lua. Keys, arguments and returns are those of release.lua,
+-- but that the room is not 0, and that close keeps the owner's place taken.
+--
+-- Invariants: nobody else's lease is touched; whoever is at the front of the
+-- line and fits is let in.
+
+local released, member = 0, ARGV[8] .. ';' .. owner
+local value = redis.call('GET', lease)
+if is_marker(value) then
+  local until_ = redis.call('ZSCORE', KEYS[3], member)
+  if until_ then
+    if tonumber(until_) > clock() then released = 1 end
+    redis.call('ZREM', KEYS[3], member)
+    if released == 1 and ARGV[3] ~= '0' then
+      redis.call('ZADD', KEYS[3], number(clock() + ARGV[3] * 1000), ARGV[8] .. ';closed|' .. owner)
+    end
+  end
+  value = prune(value)
+  if value and until_ then mark(value) end
+end
+redis.call('ZREM', queue, member_of(owner))
+if not value or is_marker(value) then grant_front(value, nil) end
+return released

@@ -98,18 +98,20 @@ func held(ctx context.Context, store lease.Store, key string) *engine.Hold {
 // Fence returns the fencing token of the innermost run that ctx comes from.
 // Tokens of a key only ever grow, so a resource that remembers the highest it
 // has seen can refuse whoever held the key before. ok is false outside a run,
-// when its lease is lost or over, and when the run has several keys; see [FenceOf].
+// when its lease is lost or over, under Limit or Shared, and when the run has
+// several keys; see [FenceOf].
 func Fence(ctx context.Context) (token int64, ok bool) {
 	c := innermost(ctx)
-	if c == nil || len(c.holds) != 1 || !c.holds[0].Live() {
+	if c == nil || len(c.holds) != 1 || !c.holds[0].Exclusive() || !c.holds[0].Live() {
 		return 0, false
 	}
 	return c.holds[0].Fence, true
 }
 
-// FenceOf returns the fencing token under which ctx's runs hold key.
+// FenceOf returns the fencing token under which ctx's runs hold key, if one of
+// them holds it exclusively.
 func FenceOf(ctx context.Context, key string) (token int64, ok bool) {
-	h := find(ctx, func(h *engine.Hold) bool { return h.Key() == key })
+	h := find(ctx, func(h *engine.Hold) bool { return h.Key() == key && h.Exclusive() })
 	if h == nil {
 		return 0, false
 	}
@@ -119,8 +121,7 @@ func FenceOf(ctx context.Context, key string) (token int64, ok bool) {
 // Holding reports whether one of the runs that ctx comes from holds key, by
 // the clocks as they are now.
 func Holding(ctx context.Context, key string) bool {
-	_, ok := FenceOf(ctx, key)
-	return ok
+	return find(ctx, func(h *engine.Hold) bool { return h.Key() == key }) != nil
 }
 
 // Ensure makes sure that every lease that ctx comes with is proven for at least

@@ -32,7 +32,7 @@ var errEarlyLost = errors.New("an earlier key of the set was lost meanwhile")
 
 // acquireAll acquires keys in order, starting over as often as it takes.
 func (g *Guard) acquireAll(ctx context.Context, op string, keys []string) ([]*engine.Hold, error) {
-	opt := g.opts.engine("")
+	opt := g.opts.engine()
 	var deadline time.Time
 	if opt.Wait > 0 {
 		deadline = time.Now().Add(opt.Wait)

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/jobguard/jobguard/guard/internal/engine"
+	"github.com/jobguard/jobguard/guard/lease"
 )
 
 // Bounds and defaults.
@@ -94,12 +95,16 @@ func Observe(obs Observer) Option {
 	})
 }
 
-// Limit lets at most n runs proceed at once under the key. Not available yet:
-// New refuses it.
+// Limit lets at most n runs proceed at once under the key, fleet-wide. Of
+// different limits on one key the strictest of the runs present counts, also
+// beside Shared ones. Runs under a Limit have no fencing token. At least 1;
+// Limit(1) is exclusive among its like but is not an exclusive run. With MinHold
+// it is the run's place that stays taken.
 func Limit(n int) Option { return option(func(o *options) { o.limit = &n }) }
 
-// Shared lets any number of Shared runs proceed at once, but none beside an
-// exclusive one. Not available yet: New refuses it.
+// Shared makes runs readers: any number of them at once, but none beside an
+// exclusive run. Arrivals queue behind an exclusive run that waits, so writers
+// are not starved. Shared runs have no fencing token.
 func Shared() Option { return option(func(o *options) { o.shared = true }) }
 
 // with returns o with opts applied, or the first thing that is wrong with it.
@@ -136,22 +141,29 @@ func (o *options) check() error {
 		return fmt.Errorf("Limit %d is less than 1", *o.limit)
 	case o.limit != nil && o.shared:
 		return errors.New("Limit and Shared exclude each other")
-	case o.limit != nil:
-		return errors.New("Limit is not available in this version")
-	case o.shared:
-		return errors.New("Shared is not available in this version")
 	}
 	return nil
 }
 
+// room is how many may hold the key at once.
+func (o *options) room() lease.Room {
+	switch {
+	case o.shared:
+		return lease.Unlimited
+	case o.limit != nil:
+		return lease.Room(*o.limit)
+	}
+	return lease.Exclusive
+}
+
 // engine translates for the engine.
-func (o *options) engine(carrier string) engine.Options {
+func (o *options) engine() engine.Options {
 	e := engine.Options{
 		TTL:     o.ttl,
 		Margin:  o.ttl / marginFrac,
 		Wait:    engine.Forever,
 		MinHold: o.minHold,
-		Carrier: carrier,
+		Room:    o.room(),
 	}
 	if o.margin != nil {
 		e.Margin = *o.margin

@@ -46,14 +46,6 @@ func TestBadOptionsAreNamedWithTheirBound(t *testing.T) {
 	}
 }
 
-func TestOptionsThatAreNotThereYetSaySo(t *testing.T) {
-	for name, o := range map[string]guard.Option{"Limit": guard.Limit(2), "Shared": guard.Shared()} {
-		if _, err := guard.New(guardtest.NewStore(), o); err == nil || !strings.Contains(err.Error(), name+" is not available") {
-			t.Errorf("New(%s) = %v", name, err)
-		}
-	}
-}
-
 func recovered(f func()) (p any) {
 	defer func() { p = recover() }()
 	f()

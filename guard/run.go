@@ -31,7 +31,7 @@ func (g *Guard) run(ctx context.Context, op string, keys []string, fn func(conte
 	var err error
 	if len(keys) == 1 {
 		var one [1]*engine.Hold
-		if one[0], err = g.acquire(ctx, op, keys[0], g.opts.engine("")); err == nil {
+		if one[0], err = g.acquire(ctx, op, keys[0], g.opts.engine()); err == nil {
 			holds = one[:]
 		}
 	} else {
@@ -43,6 +43,9 @@ func (g *Guard) run(ctx context.Context, op string, keys []string, fn func(conte
 	return g.call(ctx, op, keys, holds, fn)
 }
 
+// errStronger is why a nested run is refused that would wait for the run around it.
+var errStronger = errors.New("the context holds the key with Shared or a Limit; a stricter run inside would wait for it for ever")
+
 // acquire returns a hold of key: the one ctx comes with, or a new one. Nested
 // runs thus follow the context, not the goroutine.
 func (g *Guard) acquire(ctx context.Context, op, key string, opt engine.Options) (*engine.Hold, error) {
@@ -53,8 +56,13 @@ func (g *Guard) acquire(ctx context.Context, op, key string, opt engine.Options)
 		}
 		return nil, e
 	}
-	if h := held(ctx, g.family.engine.Store(), key); h != nil && h.Share() {
-		return h, nil
+	if h := held(ctx, g.family.engine.Store(), key); h != nil {
+		if !h.AtLeast(opt.Room) {
+			return nil, &Error{Op: op, Key: key, Kind: ErrBusy, Err: errStronger}
+		}
+		if h.Share() {
+			return h, nil
+		}
 	}
 	obs := g.opts.observers
 	if len(obs) > 0 {

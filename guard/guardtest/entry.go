@@ -1,6 +1,7 @@
 package guardtest
 
 import (
+	"math"
 	"slices"
 	"time"
 
@@ -10,20 +11,27 @@ import (
 // entry is what the store knows of one key: who holds it, and who waits. It
 // is dropped when the answer is nobody and nobody.
 type entry struct {
-	held  bool
-	owner string    // who holds it, any text
-	until time.Time // when that ends; zero: never
-	line  []waiter  // by ticket
+	holders []holder // side by side, by time of grant; one alone if exclusive
+	line    []waiter // by ticket
+}
+
+// holder is a lease, or a stranger's lock, or what a release with Close left of
+// a lease.
+type holder struct {
+	owner string     // any text
+	room  lease.Room // of a stranger: lease.Exclusive
+	until time.Time  // when it ends; zero: never
 }
 
 type waiter struct {
 	owner   string
+	room    lease.Room
 	ticket  int64
 	claim   time.Duration
 	watched bool // when it last asked
 }
 
-// entryLocked returns the entry of key with an expired lease removed. Callers
+// entryLocked returns the entry of key without the leases that expired. Callers
 // that change it end with tidyLocked.
 func (s *Store) entryLocked(key string) *entry {
 	e := s.keys[key]
@@ -31,14 +39,15 @@ func (s *Store) entryLocked(key string) *entry {
 		e = &entry{}
 		s.keys[key] = e
 	}
-	if e.held && !e.until.IsZero() && !time.Now().Before(e.until) {
-		e.free()
-	}
+	now := time.Now()
+	e.holders = slices.DeleteFunc(e.holders, func(h holder) bool {
+		return !h.until.IsZero() && !now.Before(h.until)
+	})
 	return e
 }
 
 func (s *Store) tidyLocked(key string) {
-	if e := s.keys[key]; !e.held && len(e.line) == 0 {
+	if e := s.keys[key]; len(e.holders) == 0 && len(e.line) == 0 {
 		delete(s.keys, key)
 	}
 }
@@ -47,20 +56,22 @@ func (s *Store) acquireLocked(r lease.AcquireRequest) lease.AcquireReply {
 	e := s.entryLocked(r.Key)
 	defer s.tidyLocked(r.Key)
 
-	if !e.held {
-		s.skipGoneLocked(e, r.Owner)
-	}
-	free := !e.held && (len(e.line) == 0 || e.line[0].owner == r.Owner)
-	if free || e.heldBy(r.Owner) {
+	if i := e.lease(r.Owner, r.Room); i >= 0 {
 		e.leave(r.Owner)
-		e.hold(r.Owner, r.TTL)
-		first, n := s.mintLocked(r.Fences)
-		return lease.AcquireReply{Granted: true, Fence: first, Fences: n}
+		e.holders[i].until = time.Now().Add(r.TTL)
+		return s.grantedLocked(r)
 	}
-	if !e.held { // no barging: it belongs to whoever waits
-		s.handOnLocked(r.Key, e)
+	s.handOnLocked(r.Key, e, r.Owner) // no barging: a place belongs to whoever waits
+	if hasRoom(e.holders, r.Room) && !e.anybodyBefore(r.Owner, r.Ticket) {
+		e.leave(r.Owner)
+		e.admit(r.Owner, r.Room, r.TTL)
+		s.handOnLocked(r.Key, e, "") // those behind it may fit too
+		return s.grantedLocked(r)
 	}
-	reply := lease.AcquireReply{Holder: e.owner, Remaining: e.remaining()}
+	reply := lease.AcquireReply{Holder: e.holder(), Remaining: e.remaining(r.Room)}
+	if len(e.line) > 0 && e.line[0].owner != r.Owner { // nor before the line moves
+		reply.Remaining = later(reply.Remaining, e.remaining(e.line[0].room))
+	}
 	if r.Join {
 		reply.Ticket = s.joinLocked(e, r)
 		reply.Head = e.line[0].owner == r.Owner
@@ -68,11 +79,19 @@ func (s *Store) acquireLocked(r lease.AcquireRequest) lease.AcquireReply {
 	return reply
 }
 
+func (s *Store) grantedLocked(r lease.AcquireRequest) lease.AcquireReply {
+	if r.Room != lease.Exclusive {
+		return lease.AcquireReply{Granted: true}
+	}
+	first, n := s.mintLocked(r.Fences)
+	return lease.AcquireReply{Granted: true, Fence: first, Fences: n}
+}
+
 // joinLocked puts r.Owner into the line, or finds it there, and returns its
 // ticket. An owner that asks again without a ticket (the reply that gave it
 // one was lost) keeps the place it has.
 func (s *Store) joinLocked(e *entry, r lease.AcquireRequest) int64 {
-	w := waiter{owner: r.Owner, ticket: r.Ticket, claim: r.Claim, watched: s.watchedLocked(r.Owner)}
+	w := waiter{owner: r.Owner, room: r.Room, ticket: r.Ticket, claim: r.Claim, watched: s.watchedLocked(r.Owner)}
 	if i := e.place(r.Owner); i >= 0 && w.ticket == 0 {
 		w.ticket = e.line[i].ticket
 	}
@@ -92,10 +111,11 @@ func (s *Store) joinLocked(e *entry, r lease.AcquireRequest) int64 {
 func (s *Store) renewLocked(r lease.RenewRequest) lease.RenewReply {
 	e := s.entryLocked(r.Key)
 	defer s.tidyLocked(r.Key)
-	if !e.heldBy(r.Owner) {
-		return lease.RenewReply{Holder: e.owner}
+	i := e.lease(r.Owner, r.Room)
+	if i < 0 {
+		return lease.RenewReply{Holder: e.holder()}
 	}
-	e.hold(r.Owner, r.TTL)
+	e.holders[i].until = time.Now().Add(r.TTL)
 	return lease.RenewReply{Held: true}
 }
 
@@ -103,64 +123,116 @@ func (s *Store) releaseLocked(r lease.ReleaseRequest) lease.ReleaseReply {
 	e := s.entryLocked(r.Key)
 	defer s.tidyLocked(r.Key)
 	e.leave(r.Owner)
-	released := e.heldBy(r.Owner)
+	i := e.lease(r.Owner, r.Room)
 	switch {
-	case released && r.Close > 0:
-		e.hold("closed|"+lease.OwnerName(r.Owner)+"|"+lease.Carrier(r.Owner), r.Close)
-	case released:
-		e.free()
+	case i >= 0 && r.Close > 0:
+		h := &e.holders[i]
+		h.owner = "closed|" + lease.OwnerName(r.Owner) + "|" + lease.Carrier(r.Owner)
+		h.until = time.Now().Add(r.Close)
+	case i >= 0:
+		e.holders = slices.Delete(e.holders, i, i+1)
 	}
-	if !e.held {
-		s.handOnLocked(r.Key, e)
-	}
-	return lease.ReleaseReply{Released: released}
+	s.handOnLocked(r.Key, e, "")
+	return lease.ReleaseReply{Released: i >= 0}
 }
 
-// handOnLocked grants a free key to the head of its line, if there is one.
-func (s *Store) handOnLocked(key string, e *entry) {
-	s.skipGoneLocked(e, "")
-	if len(e.line) == 0 {
-		return
-	}
-	head := e.line[0]
-	e.line = e.line[1:]
-	e.hold(head.owner, head.claim)
-	s.wakeLocked(key, head.owner)
-}
-
-// skipGoneLocked drops waiters at the head that were watched when they last
-// asked and no longer are: a grant would reach nobody. asking is here now,
-// whatever it was.
-func (s *Store) skipGoneLocked(e *entry, asking string) {
+// handOnLocked grants the key to everybody at the front of the line for whom
+// there is room: until it comes to the first who does not fit, or to asking, who
+// is served by its own call.
+//
+// Waiters that were watched when they last asked, and no longer are, are
+// dropped: a grant would reach nobody.
+func (s *Store) handOnLocked(key string, e *entry, asking string) {
 	for len(e.line) > 0 {
 		head := e.line[0]
-		if !head.watched || head.owner == asking || s.watchedLocked(head.owner) {
+		if head.owner == asking || !hasRoom(e.holders, head.room) {
 			return
 		}
 		e.line = e.line[1:]
+		if head.watched && !s.watchedLocked(head.owner) {
+			continue
+		}
+		e.admit(head.owner, head.room, head.claim)
+		s.wakeLocked(key, head.owner)
 	}
 }
 
-func (e *entry) heldBy(owner string) bool { return e.held && e.owner == owner }
-
-func (e *entry) hold(owner string, ttl time.Duration) {
-	e.held, e.owner, e.until = true, owner, time.Now().Add(ttl)
+// hasRoom says whether one more of that room may come to the holders: all of
+// them, and the one who comes, must bear so many.
+func hasRoom(holders []holder, room lease.Room) bool {
+	most := places(room)
+	for _, h := range holders {
+		most = min(most, places(h.room))
+	}
+	return len(holders) < most
 }
 
-func (e *entry) holdForever(owner string) {
-	e.held, e.owner, e.until = true, owner, time.Time{}
+// places is how many owners one of that room bears, itself included.
+func places(room lease.Room) int {
+	switch room {
+	case lease.Unlimited:
+		return math.MaxInt
+	case lease.Exclusive:
+		return 1
+	}
+	return int(room)
 }
 
-func (e *entry) free() { e.held, e.owner, e.until = false, "", time.Time{} }
+func (e *entry) admit(owner string, room lease.Room, ttl time.Duration) {
+	e.holders = append(e.holders, holder{owner, room, time.Now().Add(ttl)})
+}
 
-func (e *entry) remaining() time.Duration {
-	switch {
-	case !e.held:
-		return 0
-	case e.until.IsZero():
+// lease returns the index of owner's lease among the holders, or -1. As on a
+// server, where the two kinds are kept in different places, a lease is found
+// only by requests of its own kind, exclusive or not.
+func (e *entry) lease(owner string, room lease.Room) int {
+	return slices.IndexFunc(e.holders, func(h holder) bool {
+		return h.owner == owner && (h.room == lease.Exclusive) == (room == lease.Exclusive)
+	})
+}
+
+// holder returns one of those who hold the key, the first that came, or "".
+func (e *entry) holder() string {
+	if len(e.holders) == 0 {
+		return ""
+	}
+	return e.holders[0].owner
+}
+
+// remaining returns how long it takes until there is room for one more, if
+// nobody renews or releases: 0 if there is now, negative if there never is.
+func (e *entry) remaining(room lease.Room) (d time.Duration) {
+	rest := slices.SortedStableFunc(slices.Values(e.holders), func(a, b holder) int {
+		if a.until.IsZero() || b.until.IsZero() { // never comes last
+			return b.until.Compare(a.until)
+		}
+		return a.until.Compare(b.until)
+	})
+	for !hasRoom(rest, room) { // there is when nobody is left
+		if rest[0].until.IsZero() {
+			return -1
+		}
+		d = time.Until(rest[0].until)
+		rest = rest[1:]
+	}
+	return d
+}
+
+// later returns the greater of two remaining times; negative means never.
+func later(a, b time.Duration) time.Duration {
+	if a < 0 || b < 0 {
 		return -1
 	}
-	return time.Until(e.until)
+	return max(a, b)
+}
+
+// anybodyBefore says whether somebody stands in line before owner, who may be
+// about to return to the place of an old ticket.
+func (e *entry) anybodyBefore(owner string, ticket int64) bool {
+	if len(e.line) == 0 || e.line[0].owner == owner {
+		return false
+	}
+	return ticket == 0 || e.line[0].ticket < ticket
 }
 
 // place returns the index of owner in the line, or -1.
@@ -172,4 +244,15 @@ func (e *entry) leave(owner string) {
 	if i := e.place(owner); i >= 0 {
 		e.line = slices.Delete(e.line, i, i+1)
 	}
+}
+
+// set makes owner hold the key until then: alone, unless it is one of those
+// who hold it now.
+func (e *entry) set(owner string, until time.Time) {
+	i := slices.IndexFunc(e.holders, func(h holder) bool { return h.owner == owner })
+	if i < 0 {
+		e.holders = []holder{{owner: owner, room: lease.Exclusive, until: until}}
+		return
+	}
+	e.holders[i].until = until
 }

@@ -63,11 +63,30 @@ type Watcher interface {
 	Watch(owner string, wake func()) (stop func())
 }
 
+// Room says how many owners may hold a key at once. An exclusive owner holds it
+// alone. Owners with a limit or without one (readers) hold it side by side, as
+// many as the strictest of those present and the one who comes allows: with
+// Room 3, only while fewer than three others are there, of whatever Room; and
+// while one with Room 3 is there, nobody makes it four. All stand in one line
+// with the exclusive ones: nobody overtakes, and whoever releases lets in
+// everybody at the front of the line for whom there is room.
+//
+// Fencing tokens are for exclusive owners: the others get none.
+type Room int
+
+// Exclusive and Unlimited are special Rooms; any other is the limit itself, at
+// least 1.
+const (
+	Exclusive Room = 0
+	Unlimited Room = -1
+)
+
 // AcquireRequest is what [Store.Acquire] is asked.
 type AcquireRequest struct {
 	Key   string        // as the user wrote it; the store adds its own prefix
 	Owner string        // from NewOwner
 	TTL   time.Duration // life of the lease from the moment it is granted
+	Room  Room          // the same in all requests of a tenure
 
 	Join   bool          // stand in line when the key is not to be had
 	Ticket int64         // the place an earlier reply gave; 0 on first arrival
@@ -83,7 +102,7 @@ type AcquireRequest struct {
 type AcquireReply struct {
 	Granted bool
 
-	// When granted: tokens Fence, Fence+1, … Fence+Fences-1 are the owner's.
+	// When granted and exclusive: tokens Fence, Fence+1, … Fence+Fences-1 are the owner's.
 	// All are greater than any token minted for the key before, and none is less
 	// than the server's clock in µs, so that they rise even if the server has
 	// lost all memory of those before.
@@ -91,8 +110,8 @@ type AcquireReply struct {
 	Fences int
 
 	// When not granted:
-	Holder    string        // owner id or foreign value found under the key
-	Remaining time.Duration // until the holder's lease expires unless renewed; negative if it never does
+	Holder    string        // owner id or foreign value found under the key; of several owners any
+	Remaining time.Duration // until the holder's lease expires unless renewed; negative if it never does. Of several: the first that makes room
 	Ticket    int64         // the place in line, if joined
 	Head      bool          // first in line
 }
@@ -102,6 +121,7 @@ type RenewRequest struct {
 	Key   string
 	Owner string
 	TTL   time.Duration
+	Room  Room
 }
 
 // RenewReply answers one RenewRequest. Only Err == nil && !Held says that the
@@ -117,9 +137,11 @@ type ReleaseRequest struct {
 	Key   string
 	Owner string
 	Claim time.Duration // as in the owner's AcquireRequest
+	Room  Room
 
 	// Close keeps the key shut for this long after the release: nobody is
-	// granted it meanwhile. 0 frees it at once.
+	// granted it meanwhile. 0 frees it at once. The place of an owner that is
+	// not exclusive stays taken instead.
 	Close time.Duration
 }
 

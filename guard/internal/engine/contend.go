@@ -28,6 +28,7 @@ type contender struct {
 	unknown time.Time // deadline of the last attempt that was not answered
 	ttl     time.Duration
 
+	room     lease.Room
 	failures int // in a row
 }
 
@@ -39,6 +40,7 @@ func (l *line) startLocked() *contender {
 		l:       l,
 		owner:   e.store.NewOwner(l.waiters[0].opt.Carrier),
 		claim:   max(claimMin, claimRTTs*e.rtt),
+		room:    l.waiters[0].opt.Room,
 		unwatch: func() {},
 	}
 	if e.watcher != nil {
@@ -121,6 +123,7 @@ func (c *contender) attempt(ctx context.Context, first bool) (pause time.Duratio
 		Key:    l.key,
 		Owner:  c.owner,
 		TTL:    w.opt.TTL,
+		Room:   w.opt.Room,
 		Join:   slices.ContainsFunc(l.waiters, func(w *waiter) bool { return w.opt.Wait != 0 }),
 		Ticket: c.ticket,
 		Claim:  c.claim,
@@ -293,7 +296,7 @@ func (c *contender) leaveLocked() {
 	if !c.joined && c.unknown.IsZero() {
 		return
 	}
-	r := lease.ReleaseRequest{Key: c.l.key, Owner: c.owner, Claim: c.claim}
+	r := lease.ReleaseRequest{Key: c.l.key, Owner: c.owner, Claim: c.claim, Room: c.room}
 	c.l.e.cleanUpLocked(r, c.unknown, max(c.ttl, c.claim), 0)
 }
 

@@ -27,12 +27,13 @@ type Options struct {
 	Margin  time.Duration // trust ends this long before the TTL does
 	Wait    time.Duration // how long to stand in line; 0 tries once; Forever
 	MinHold time.Duration // the key stays shut at least so long after the grant
+	Room    lease.Room    // how many may hold the key at once
 	Carrier string        // travels in the owner id
 }
 
 // sameLease reports whether a tenure acquired under o serves p as well.
 func (o Options) sameLease(p Options) bool {
-	return o.TTL == p.TTL && o.Margin == p.Margin && o.MinHold == p.MinHold
+	return o.TTL == p.TTL && o.Margin == p.Margin && o.MinHold == p.MinHold && o.Room == p.Room
 }
 
 // Engine keeps one process's leases in one store.
@@ -47,7 +48,7 @@ type Engine struct {
 	closed chan struct{} // closed by Close
 
 	mu    sync.Mutex
-	lines map[string]*line // keys somebody here holds or waits for
+	lines map[string]*line // keys somebody here holds alone, or waits to
 	rtt   time.Duration    // smoothed round trip of acquires, for claim times
 	work  int              // contenders, cleaners and flushers under way
 	idle  chan struct{}    // closed and cleared when work falls to 0; nil if nobody waits

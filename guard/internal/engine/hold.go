@@ -2,10 +2,13 @@ package engine
 
 import (
 	"context"
+	"math"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/jobguard/jobguard/guard/lease"
 )
 
 // Hold is one run's possession of a key. Nested runs share it: it ends with the
@@ -61,6 +64,21 @@ func (h *Hold) Owner() string { return h.t.owner }
 
 // TTL is the lease's life between renewals.
 func (h *Hold) TTL() time.Duration { return h.t.opt.TTL }
+
+// Exclusive reports whether nobody else can hold the key beside this hold.
+func (h *Hold) Exclusive() bool { return h.t.opt.Room == lease.Exclusive }
+
+// AtLeast reports whether the hold keeps out everybody whom one with room would.
+func (h *Hold) AtLeast(room lease.Room) bool { return beside(h.t.opt.Room) <= beside(room) }
+
+// beside is how many may be there, an exclusive holder being stricter than a
+// limit of 1.
+func beside(room lease.Room) int {
+	if room == lease.Unlimited {
+		return math.MaxInt
+	}
+	return int(room)
+}
 
 // Engine returns the engine that the hold came from.
 func (h *Hold) Engine() *Engine { return h.t.l.e }

@@ -5,11 +5,17 @@ import (
 	"errors"
 	"slices"
 	"time"
+
+	"github.com/jobguard/jobguard/guard/lease"
 )
 
 // line is what this process knows about one key. Everything in it is guarded
 // by Engine.mu, except nudge, which is a channel. It exists while somebody here
 // waits for the key or holds it.
+//
+// Those who would hold the key beside others do not keep each other waiting, so
+// each has a line of its own, which no other call finds, and a place of its own
+// in the store's line.
 type line struct {
 	e   *Engine
 	key string
@@ -60,7 +66,7 @@ func (e *Engine) Acquire(ctx context.Context, key string, opt Options) (*Hold, *
 		e.mu.Unlock()
 		return nil, &Failure{Kind: ErrClosed}
 	}
-	l := e.lineLocked(key)
+	l := e.lineLocked(key, opt.Room)
 	if opt.Wait == 0 && (l.tenure != nil || len(l.waiters) > 0) {
 		// Somebody here is ahead: trying once can only mean barging.
 		f := l.obstacleLocked(w)
@@ -141,7 +147,10 @@ func causeBeyond(ctx context.Context) error {
 }
 
 // lineLocked returns the line for key, making it if need be.
-func (e *Engine) lineLocked(key string) *line {
+func (e *Engine) lineLocked(key string, room lease.Room) *line {
+	if room != lease.Exclusive {
+		return &line{e: e, key: key, nudge: make(chan struct{}, 1)}
+	}
 	l := e.lines[key]
 	if l == nil {
 		l = &line{e: e, key: key, nudge: make(chan struct{}, 1)}

@@ -45,7 +45,7 @@ func (h *Hold) end(ran bool) *Lost {
 	e.unplanLocked(t)
 	e.mu.Unlock()
 
-	r := lease.ReleaseRequest{Key: t.l.key, Owner: t.owner, Claim: t.claim, Close: shut}
+	r := lease.ReleaseRequest{Key: t.l.key, Owner: t.owner, Claim: t.claim, Room: t.opt.Room, Close: shut}
 	cause := h.release(r)
 
 	e.mu.Lock()

@@ -33,9 +33,8 @@ type link struct {
 	// reply belongs to which. Published messages and confirmations of
 	// subscriptions are not counted.
 	asked, answered int
-	victim          *Trap // for the reply number victimAt
-	victimAt        int
-	raw             bool // the server streams a replica's data: no more replies to tell apart
+	trapped         map[int]*Trap // set for replies, by number
+	raw             bool          // the server streams a replica's data: no more replies to tell apart
 }
 
 // A message is a whole command, a whole reply, or the end of the stream.
@@ -48,7 +47,7 @@ type message struct {
 }
 
 func newLink(p *Proxy, client, server net.Conn) *link {
-	l := &link{proxy: p, client: client, server: server, done: make(chan struct{})}
+	l := &link{proxy: p, client: client, server: server, done: make(chan struct{}), trapped: map[int]*Trap{}}
 	l.change = sync.NewCond(&l.mu)
 	return l
 }
@@ -142,17 +141,7 @@ func (l *link) readReply(in *respReader) bool {
 	if err != nil {
 		return false
 	}
-	trap := l.noteReply(raw)
-	if trap == nil {
-		l.push(ToClient, message{bytes: raw})
-		return true
-	}
-	close(trap.sprung)
-	if trap.kind == loseReply {
-		return false
-	}
-	l.push(ToClient, message{bytes: raw, trap: trap})
-	return true
+	return l.takeReply(raw)
 }
 
 func (l *link) isRaw() bool {
@@ -174,21 +163,25 @@ func (l *link) copyRaw(in io.Reader) {
 	}
 }
 
-// noteReply counts a reply and returns the trap that is set for it.
-func (l *link) noteReply(raw []byte) *Trap {
+// takeReply counts a reply and queues it, in one step: answer relies on a reply
+// that is counted being in the queue. It does what a trap demands, and reports
+// whether there may be more replies.
+func (l *link) takeReply(raw []byte) bool {
+	due := l.proxy.due()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if raw[0] == '>' || l.answered == l.asked { // published, or not asked for
-		return nil
+	m := message{bytes: raw, due: due}
+	if raw[0] != '>' && l.answered < l.asked { // not published, and asked for
+		l.answered++
+		m.trap = l.trapped[l.answered]
 	}
-	l.answered++
+	if m.trap != nil {
+		close(m.trap.sprung)
+		m.end = m.trap.kind == loseReply
+	}
+	l.queue[ToClient] = append(l.queue[ToClient], m)
 	l.change.Broadcast()
-	if l.victim == nil || l.answered != l.victimAt {
-		return nil
-	}
-	trap := l.victim
-	l.victim = nil
-	return trap
+	return !m.end
 }
 
 // writeRequests ends the link when the server can be written to no more. When
@@ -272,7 +265,7 @@ func (l *link) noteRequest(args []string, trap *Trap) {
 	}
 	l.asked++
 	if trap != nil {
-		l.victim, l.victimAt = trap, l.asked
+		l.trapped[l.asked] = trap
 	}
 }
 
@@ -315,7 +308,7 @@ func (l *link) writeReplies() {
 
 // push puts a message into a queue.
 func (l *link) push(way Direction, m message) {
-	m.due = time.Now().Add(l.proxy.now().delay)
+	m.due = l.proxy.due()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.queue[way] = append(l.queue[way], m)
@@ -390,6 +383,9 @@ func (l *link) hold(trap *Trap) {
 	case <-l.done:
 	}
 }
+
+// due is when what comes in now may go out.
+func (p *Proxy) due() time.Time { return time.Now().Add(p.now().delay) }
 
 // now is the weather of this moment.
 func (p *Proxy) now() weather {

@@ -397,6 +397,19 @@ func TestTrapInAPipelineLeavesEarlierRepliesAlone(t *testing.T) {
 	}
 }
 
+func TestTwoTrapsSpringInOnePipeline(t *testing.T) {
+	p, _, _ := proxied(t)
+	held, lost := p.HoldNextReply("k1"), p.LoseNextReply("k2")
+	conn := dial(t, p)
+	fmt.Fprint(conn, "INCR k1\r\nINCR k2\r\n")
+	held.Wait(t)
+	lost.Wait(t)
+	held.Release()
+	if got, err := io.ReadAll(conn); string(got) != ":1\r\n" || err != nil {
+		t.Errorf("replies %q, %v", got, err)
+	}
+}
+
 func TestLostRequestIsNeverExecuted(t *testing.T) {
 	p, through, direct := proxied(t)
 	trap := p.LoseNextRequest("incr")

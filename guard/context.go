@@ -124,7 +124,7 @@ func Holding(ctx context.Context, key string) bool {
 	return find(ctx, func(h *engine.Hold) bool { return h.Key() == key }) != nil
 }
 
-// Ensure makes sure that every lease that ctx comes with is proven for at least
+// Ensure makes sure that every lease under which ctx's runs go on is proven for at least
 // d from now on, and renews those that are not, on the calling goroutine. Call
 // it before a step that must not be interrupted. d can be at most TTL − Margin
 // less a round trip. If it cannot be proven, the error is ErrLost with the
@@ -134,8 +134,11 @@ func Ensure(ctx context.Context, d time.Duration) error {
 	if c == nil {
 		return &Error{Op: "ensure", Kind: ErrLost, Err: errors.New("the context comes from no run")}
 	}
-	for ; c != nil; c = c.outer {
-		for _, h := range c.holds {
+	for r := c; r != nil; r = r.outer {
+		for _, h := range r.holds {
+			if r != c && h.Over() {
+				continue // ctx was leaked out of that run
+			}
 			if err := ensure(ctx, h, d); err != nil {
 				return err
 			}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/jobguard/jobguard/guard/internal/engine"
+	"github.com/jobguard/jobguard/guard/lease"
 )
 
 // DoAll is [Guard.Do] under several keys. They are acquired in sorted order,
@@ -37,8 +38,9 @@ func (g *Guard) acquireAll(ctx context.Context, op string, keys []string) ([]*en
 	if opt.Wait > 0 {
 		deadline = time.Now().Add(opt.Wait)
 	}
+	began := time.Now()
 	for round := 1; ; round++ {
-		holds, again, err := g.acquireOnce(ctx, op, keys, opt, deadline)
+		holds, again, err := g.acquireOnce(ctx, op, keys, opt, began, deadline)
 		pause := engine.Backoff(round)
 		if err == nil || !again || opt.Wait == 0 || !deadline.IsZero() && time.Until(deadline) <= pause {
 			return holds, err
@@ -53,7 +55,7 @@ func (g *Guard) acquireAll(ctx context.Context, op string, keys []string) ([]*en
 
 // acquireOnce goes through keys once. When it fails it has given back what it
 // acquired, and again tells whether starting over makes sense.
-func (g *Guard) acquireOnce(ctx context.Context, op string, keys []string, opt engine.Options, deadline time.Time) (_ []*engine.Hold, again bool, _ error) {
+func (g *Guard) acquireOnce(ctx context.Context, op string, keys []string, opt engine.Options, began, deadline time.Time) (_ []*engine.Hold, again bool, _ error) {
 	set := &keySet{}
 	setCtx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -73,7 +75,10 @@ func (g *Guard) acquireOnce(ctx context.Context, op string, keys []string, opt e
 			if ctx.Err() == nil && setCtx.Err() != nil {
 				return nil, true, &Error{Op: op, Key: key, Kind: ErrBusy, Err: errEarlyLost}
 			}
-			return nil, !inOrder && errors.Is(err, ErrBusy), err
+			// A key out of order is tried without waiting, so its hiccups are
+			// outwaited here too.
+			hiccup := errors.Is(err, ErrUnavailable) && !errors.Is(err, lease.ErrRefused) && time.Since(began) < g.opts.ttl
+			return nil, !inOrder && (errors.Is(err, ErrBusy) || hiccup), err
 		}
 		set.add(h, func(*engine.Lost) { cancel(errEarlyLost) })
 	}

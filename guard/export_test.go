@@ -2,3 +2,11 @@ package guard
 
 // ResetDefault undoes SetDefault, so that the test of it can run again.
 func ResetDefault() { defaultGuard.Store(nil) }
+
+// Left counts what g's family still keeps: calls, runs, and entries of the engine.
+func Left(g *Guard) int {
+	f := g.family
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.active + len(f.runs) + f.engine.Left()
+}

@@ -18,7 +18,7 @@ type Guard struct {
 // New returns a Guard over store, or an error that names the option that is
 // out of bounds. It does no I/O and starts no goroutine. A nil store panics.
 func New(store lease.Store, opts ...Option) (*Guard, error) {
-	if store == nil {
+	if v := reflect.ValueOf(store); store == nil || v.Kind() == reflect.Pointer && v.IsNil() {
 		panic("guard: nil Store")
 	}
 	if !reflect.TypeOf(store).Comparable() {

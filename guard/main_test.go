@@ -15,6 +15,9 @@ import (
 
 func TestMain(m *testing.M) {
 	if addr := os.Getenv(childEnv); addr != "" {
+		if os.Getenv(churnEnv) != "" {
+			churn(addr)
+		}
 		child(addr)
 		return
 	}

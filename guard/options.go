@@ -14,6 +14,10 @@ const (
 	minTTL     = 50 * time.Millisecond // below, scheduling noise alone loses leases
 	defaultTTL = 10 * time.Second
 	marginFrac = 10 // Margin defaults to TTL/10
+
+	// Longer than any lease should be, and short enough to be counted in
+	// milliseconds by every store.
+	maxDuration = 10 * 365 * 24 * time.Hour
 )
 
 // Option configures a Guard. Every option works in [New] and in [Guard.With],
@@ -129,6 +133,8 @@ func (o *options) check() error {
 		return o.wrong
 	case o.ttl < minTTL:
 		return fmt.Errorf("TTL %v is less than %v", o.ttl, minTTL)
+	case max(o.ttl, o.maxHold, o.minHold) > maxDuration:
+		return o.tooLong()
 	case o.margin != nil && *o.margin < 0:
 		return fmt.Errorf("Margin %v is negative", *o.margin)
 	case o.margin != nil && *o.margin >= o.ttl/2:
@@ -143,6 +149,18 @@ func (o *options) check() error {
 		return errors.New("Limit and Shared exclude each other")
 	}
 	return nil
+}
+
+// tooLong names the option that exceeds maxDuration.
+func (o *options) tooLong() error {
+	name, d := "TTL", o.ttl
+	switch {
+	case o.maxHold > maxDuration:
+		name, d = "MaxHold", o.maxHold
+	case o.minHold > maxDuration:
+		name, d = "MinHold", o.minHold
+	}
+	return fmt.Errorf("%s %v is more than %v", name, d, maxDuration)
 }
 
 // room is how many may hold the key at once.

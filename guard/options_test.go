@@ -3,6 +3,7 @@ package guard_test
 import (
 	"context"
 	"errors"
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -19,6 +20,9 @@ func TestBadOptionsAreNamedWithTheirBound(t *testing.T) {
 		{[]guard.Option{guard.TTL(49 * time.Millisecond)}, []string{"TTL", "49ms", "50ms"}},
 		{[]guard.Option{guard.TTL(0)}, []string{"TTL", "50ms"}},
 		{[]guard.Option{guard.TTL(-time.Second)}, []string{"TTL", "50ms"}},
+		{[]guard.Option{guard.TTL(math.MaxInt64)}, []string{"TTL", "87600h"}},
+		{[]guard.Option{guard.MinHold(math.MaxInt64)}, []string{"MinHold", "87600h"}},
+		{[]guard.Option{guard.MaxHold(math.MaxInt64)}, []string{"MaxHold", "87600h"}},
 		{[]guard.Option{guard.TTL(time.Second), guard.Margin(500 * time.Millisecond)}, []string{"Margin", "500ms", "TTL/2"}},
 		{[]guard.Option{guard.Margin(-1)}, []string{"Margin", "negative"}},
 		{[]guard.Option{guard.Wait(-1)}, []string{"Wait", "negative"}},
@@ -56,6 +60,7 @@ func TestMisusePanicsInGuardsName(t *testing.T) {
 	g := newGuard(t, guardtest.NewStore())
 	for name, f := range map[string]func(){
 		"nil store":       func() { _, _ = guard.New(nil) },
+		"typed nil store": func() { _, _ = guard.New((*guardtest.Store)(nil)) },
 		"nil fn of Do":    func() { _ = g.Do(t.Context(), "k", nil) },
 		"nil fn of DoAll": func() { _ = g.DoAll(t.Context(), []string{"k"}, nil) },
 		"nil fn of Lead":  func() { _ = g.Lead(t.Context(), "k", nil) },

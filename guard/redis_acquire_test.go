@@ -229,7 +229,12 @@ func TestRedisNewcomerDoesNotBargeOnAFreeKeyWithALine(t *testing.T) {
 	for range 10 {
 		end, _ := hold(t, holder, "k")
 		in := make(chan error, 1)
-		go func() { in <- waiter.Do(context.Background(), "k", nothing) }()
+		go func() {
+			in <- waiter.Do(context.Background(), "k", func(context.Context) error {
+				time.Sleep(300 * time.Millisecond) // still in when the newcomer asks
+				return nil
+			})
+		}()
 		for admin.ZCard(t.Context(), queueOf(t, admin)).Val() == 0 {
 			time.Sleep(time.Millisecond)
 		}
@@ -243,7 +248,7 @@ func TestRedisNewcomerDoesNotBargeOnAFreeKeyWithALine(t *testing.T) {
 			if err != nil {
 				t.Error(err)
 			}
-		case <-time.After(500 * time.Millisecond):
+		case <-time.After(800 * time.Millisecond):
 			t.Error("the newcomer's look did not wake the head of the line")
 			<-in
 		}

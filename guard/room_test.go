@@ -106,10 +106,11 @@ func TestLongRunsUnderALimitAreRenewed(t *testing.T) {
 		_, a, b := twoProcesses(t, guard.Limit(2))
 		_ = crowd(t, 2, func(i int, _ func(context.Context) error) error {
 			return []*guard.Guard{a, b}[i].Do(t.Context(), "k", func(ctx context.Context) error {
-				time.Sleep(time.Minute)
+				time.Sleep(30 * time.Second)
 				if err := a.With(guard.Wait(0)).Do(context.WithoutCancel(t.Context()), "k", nothing); !errors.Is(err, guard.ErrBusy) {
 					t.Errorf("a third got %v, want ErrBusy", err)
 				}
+				time.Sleep(30 * time.Second)
 				return ctx.Err()
 			})
 		})

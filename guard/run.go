@@ -64,6 +64,13 @@ func (g *Guard) acquire(ctx context.Context, op, key string, opt engine.Options)
 			return h, nil
 		}
 	}
+	for c := innermost(ctx); c != nil; c = c.outer {
+		for _, h := range c.holds {
+			if h.Key() == key && h.Engine().Store() == g.family.engine.Store() {
+				h.Surrender() // it is lost, or held would have found it
+			}
+		}
+	}
 	obs := g.opts.observers
 	if len(obs) > 0 {
 		ctx = obs.acquireStart(ctx, AcquireStart{Name: g.opts.name, Key: key, TTL: opt.TTL, Wait: opt.Wait})
@@ -120,6 +127,11 @@ func (g *Guard) call(ctx context.Context, op string, keys []string, holds []*eng
 			res.err, res.kept = err, false
 		}
 		if len(obs) > 0 {
+			for _, h := range holds {
+				if !c.outer.has(h) {
+					h.Mute() // a nested run may keep the hold longer than this one
+				}
+			}
 			end := RunEnd{Name: g.opts.name, Keys: keys, Held: took, Panicked: !returned}
 			for _, h := range holds {
 				end.Renewals += h.Renewals()

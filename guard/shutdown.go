@@ -79,8 +79,9 @@ func (f *family) wait(ctx context.Context) int {
 	}
 }
 
-// cancelRuns cancels the contexts of all runs, and of those about to begin.
-func (f *family) cancelRuns(cause error) {
+// cancelRuns cancels the contexts of all runs, and of those about to begin, and
+// returns how many there are.
+func (f *family) cancelRuns(cause error) int {
 	f.mu.Lock()
 	f.cancel = cause
 	runs := slices.Collect(maps.Keys(f.runs))
@@ -88,6 +89,7 @@ func (f *family) cancelRuns(cause error) {
 	for _, c := range runs {
 		c.cancel(cause)
 	}
+	return len(runs)
 }
 
 // Shutdown ends the work of g and every Guard that shares its New: no run
@@ -102,20 +104,18 @@ func (f *family) cancelRuns(cause error) {
 func (g *Guard) Shutdown(ctx context.Context) error {
 	f := g.family
 	f.engine.Close()
-	running := f.wait(ctx)
-	if running == 0 && ctx.Err() == nil {
+	if f.wait(ctx) == 0 && ctx.Err() == nil {
 		f.engine.Drain(ctx)
 		return nil
 	}
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), g.opts.ttl)
 	defer cancel()
-	if running == 0 {
-		f.engine.Drain(last)
-		return nil
-	}
-	f.cancelRuns(ErrClosed)
+	running := f.cancelRuns(ErrClosed)
 	left := f.wait(last)
 	f.engine.Drain(last)
-	return fmt.Errorf("guard: shutdown: %d runs had to be cancelled, %d of them have not returned: %w",
+	if running == 0 && left == 0 {
+		return nil
+	}
+	return fmt.Errorf("guard: shutdown: %d runs had to be cancelled, %d calls have not returned: %w",
 		running, left, context.Cause(ctx))
 }

@@ -21,6 +21,22 @@ func TestConformance(t *testing.T) {
 				}
 				s.HoldFor(key, value, ttl)
 			},
+			TryForeign: func(key, value string, ttl time.Duration) bool {
+				if _, held := s.Holder(key); held {
+					return false
+				}
+				s.HoldFor(key, value, ttl)
+				return true
+			},
+			Kept: func(key string) []string {
+				s.Keys() // drops what has ended
+				s.mu.Lock()
+				defer s.mu.Unlock()
+				if s.keys[key] == nil {
+					return nil
+				}
+				return []string{key}
+			},
 			Flush: func() { // as FLUSHALL would
 				s.mu.Lock()
 				defer s.mu.Unlock()

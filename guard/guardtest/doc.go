@@ -50,6 +50,11 @@
 // [Store.Waiting], [Store.Calls], and [Store.Keys], which is empty once every
 // lease was given back.
 //
+// Under guard.Limit and guard.Shared several hold a key at once. Expire and Hold
+// then take it from all of them; to take it from one:
+//
+//	store.HoldFor(key, store.Holders(key)[0], 0)
+//
 // # How far it agrees with a server
 //
 // It passes the same conformance suite as every other store

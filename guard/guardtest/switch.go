@@ -19,7 +19,8 @@ func (s *Store) Expire(key string) {
 
 // Hold makes a stranger hold key, with no TTL, as another program's lock would.
 // Whoever holds it now, alone or with others, has been robbed and learns of it
-// at the next renewal. [Store.Expire] ends it.
+// at the next renewal. [Store.Expire] ends it. With a present holder's id it
+// takes the TTL away from that lease and leaves the others alone.
 func (s *Store) Hold(key, owner string) {
 	s.change(key, func(e *entry) { e.set(owner, time.Time{}) })
 }

@@ -24,7 +24,8 @@ type Store interface {
 	// Acquire asks once for the key, in one atomic step:
 	//
 	//   - held by r.Owner already (a grant, or this owner's own earlier attempt
-	//     whose reply was lost): the TTL is refreshed and tokens are minted;
+	//     whose reply was lost): the lease lives at least for the TTL from now,
+	//     never shorter than before, and tokens are minted;
 	//   - free with nobody in line, or with r.Owner at the head: granted;
 	//   - free with somebody else at the head: the head is granted the key for
 	//     its claim time and woken; then as for "held";
@@ -138,6 +139,12 @@ type ReleaseRequest struct {
 	Owner string
 	Claim time.Duration // as in the owner's AcquireRequest
 	Room  Room
+
+	// Of the tokens up to LastFence that the owner was given it has used those up
+	// to Fence. The store may mint the rest again, so that tokens do not run
+	// ahead of the clock for longer than need be. If the two are equal, and
+	// both 0 for an owner that was given none, there is nothing to take back.
+	Fence, LastFence int64
 
 	// Close keeps the key shut for this long after the release: nobody is
 	// granted it meanwhile. 0 frees it at once. The place of an owner that is

@@ -3,8 +3,6 @@ package engine
 import (
 	"context"
 	"time"
-
-	"github.com/jobguard/jobguard/guard/lease"
 )
 
 // cleaner sends a release until it is answered, and once more after unknown,
@@ -15,7 +13,7 @@ import (
 // Between attempts it is a timer and no goroutine.
 type cleaner struct {
 	e        *Engine
-	r        lease.ReleaseRequest
+	g        givingBack
 	unknown  time.Time
 	end      time.Time
 	timeout  time.Duration // of one attempt
@@ -25,8 +23,8 @@ type cleaner struct {
 // cleanUpLocked starts a cleaner for what lives at most life from now, or from
 // unknown if that is later; failures tells how many attempts have failed already.
 // It counts as work until it ends.
-func (e *Engine) cleanUpLocked(r lease.ReleaseRequest, unknown time.Time, life time.Duration, failures int) {
-	c := &cleaner{e: e, r: r, unknown: unknown, end: time.Now().Add(life), timeout: min(life/3, time.Second), failures: failures}
+func (e *Engine) cleanUpLocked(g givingBack, unknown time.Time, life time.Duration, failures int) {
+	c := &cleaner{e: e, g: g, unknown: unknown, end: time.Now().Add(life), timeout: min(life/3, time.Second), failures: failures}
 	if unknown.After(time.Now()) {
 		c.end = unknown.Add(life)
 	}
@@ -41,7 +39,7 @@ func (e *Engine) cleanUpLocked(r lease.ReleaseRequest, unknown time.Time, life t
 func (c *cleaner) attempt() {
 	buried := c.unknown.After(time.Now())
 	ctx, cancel := context.WithTimeout(c.e.ctx, c.timeout)
-	_, err := c.e.store.Release(ctx, c.r)
+	_, err := c.e.store.Release(ctx, c.g.request())
 	cancel()
 	var pause time.Duration
 	switch {

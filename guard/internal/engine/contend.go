@@ -24,9 +24,9 @@ type contender struct {
 	ticket  int64 // the place in the store's line; 0 before joining
 
 	// Trouble to clean up when the contender ends without the key.
-	joined  bool      // the store may have the owner in line, or as the holder
-	unknown time.Time // deadline of the last attempt that was not answered
-	ttl     time.Duration
+	joined  bool          // the store may have the owner in line, or as the holder
+	unknown time.Time     // the latest deadline of attempts that were not answered
+	life    time.Duration // the longest that any of them could leave something
 
 	room     lease.Room
 	failures int // in a row
@@ -52,21 +52,26 @@ func (l *line) startLocked() *contender {
 // first makes the first attempt on the goroutine of the caller, for whom w
 // waits. It cannot be broken off, so it is short: when the store does not answer
 // in time the outcome is left open, and the next attempt, elsewhere, finds out.
+// Over a line that is too slow for that, all attempts are made elsewhere.
 func (c *contender) first(ctx context.Context, w *waiter) {
 	e := c.l.e
 	e.mu.Lock()
-	patience := max(firstMin, firstRTTs*e.rtt)
+	near := firstRTTs*e.rtt <= firstPatience
 	e.mu.Unlock()
-	deadline := time.Now().Add(min(patience, w.opt.acquireTimeout()))
-	if d, ok := ctx.Deadline(); ok && d.Before(deadline) {
-		deadline = d
+	var pause time.Duration
+	on := true
+	if near {
+		deadline := w.since.Add(min(firstPatience, w.opt.acquireTimeout()))
+		if d, ok := ctx.Deadline(); ok && d.Before(deadline) {
+			deadline = d
+		}
+		if w.opt.Wait > 0 && w.since.Add(w.opt.Wait).Before(deadline) {
+			deadline = w.since.Add(w.opt.Wait)
+		}
+		attempt := lease.NewAttempt(deadline)
+		pause, on = c.attempt(attempt, true)
+		attempt.End()
 	}
-	if w.opt.Wait > 0 && w.since.Add(w.opt.Wait).Before(deadline) {
-		deadline = w.since.Add(w.opt.Wait)
-	}
-	attempt := lease.NewAttempt(deadline)
-	pause, on := c.attempt(attempt, true)
-	attempt.End()
 	if on {
 		e.mu.Lock()
 		e.spawnLocked(func() { c.contend(pause) })
@@ -95,7 +100,7 @@ func (c *contender) timeout() time.Duration {
 	c.l.e.mu.Lock()
 	defer c.l.e.mu.Unlock()
 	if len(c.l.waiters) == 0 {
-		return 0
+		return claimMin // there will be no attempt, unless somebody comes just now
 	}
 	return c.l.waiters[0].opt.acquireTimeout()
 }
@@ -107,7 +112,7 @@ func (c *contender) attempt(ctx context.Context, first bool) (pause time.Duratio
 	e.mu.Lock()
 	if len(l.waiters) == 0 {
 		l.contending = false
-		l.holder, l.err, l.failing = "", nil, time.Time{}
+		l.heard, l.holder, l.err, l.failing = false, "", nil, time.Time{}
 		l.dropLocked()
 		c.leaveLocked()
 		e.mu.Unlock()
@@ -137,7 +142,9 @@ func (c *contender) attempt(ctx context.Context, first bool) (pause time.Duratio
 
 	deadline, _ := ctx.Deadline()
 	switch {
-	case err != nil && first && !time.Now().Before(deadline):
+	case err != nil && (first && !time.Now().Before(deadline) || errors.Is(ctx.Err(), context.Canceled)):
+		// Nobody's fault: too short an attempt, or one that was broken off because
+		// everybody had left. Who is there now is not to suffer for it.
 		c.unanswered(r, deadline)
 		return 0, true
 	case err != nil:
@@ -155,9 +162,13 @@ func (c *contender) attempt(ctx context.Context, first bool) (pause time.Duratio
 	}
 }
 
-// unanswered notes an attempt whose outcome is not known.
+// unanswered notes an attempt whose outcome is not known. An earlier one may
+// have the later deadline, and the longer TTL.
 func (c *contender) unanswered(r lease.AcquireRequest, deadline time.Time) {
-	c.unknown, c.ttl = deadline, max(r.TTL, r.Claim)
+	if deadline.After(c.unknown) {
+		c.unknown = deadline
+	}
+	c.life = max(c.life, r.TTL, r.Claim)
 	c.joined = c.joined || r.Join
 }
 
@@ -214,11 +225,21 @@ func (c *contender) held(r lease.AcquireRequest, reply lease.AcquireReply) (paus
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	l.err, l.failing = nil, time.Time{}
-	l.holder = reply.Holder
+	l.heard, l.holder = true, reply.Holder
 	l.expires = time.Time{}
 	if reply.Remaining >= 0 {
 		l.expires = time.Now().Add(reply.Remaining)
 	}
+	l.turnAwayLocked()
+	if len(l.waiters) == 0 || !r.Join {
+		return 0 // leave; or join, since somebody arrived who wants to stand in line
+	}
+	return pollAfter(reply)
+}
+
+// turnAwayLocked answers those who only wanted to try, now that somebody else
+// is known to have the key.
+func (l *line) turnAwayLocked() {
 	l.waiters = slices.DeleteFunc(l.waiters, func(w *waiter) bool {
 		if w.opt.Wait != 0 {
 			return false
@@ -226,10 +247,6 @@ func (c *contender) held(r lease.AcquireRequest, reply lease.AcquireReply) (paus
 		w.answer <- answer{fail: l.obstacleLocked(w)}
 		return true
 	})
-	if len(l.waiters) == 0 || !r.Join {
-		return 0 // leave; or join, since somebody arrived who wants to stand in line
-	}
-	return pollAfter(reply)
 }
 
 // pollAfter is how long to wait for a wake-up before asking anyway.
@@ -271,7 +288,7 @@ func (c *contender) deliver(r lease.AcquireRequest, reply lease.AcquireReply, se
 
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	l.holder, l.err, l.failing = "", nil, time.Time{}
+	l.heard, l.holder, l.err, l.failing = false, "", nil, time.Time{}
 	if len(l.waiters) == 0 {
 		return false
 	}
@@ -287,6 +304,7 @@ func (c *contender) deliver(r lease.AcquireRequest, reply lease.AcquireReply, se
 	l.tenure = t
 	t.startLocked()
 	l.answerLocked(answer{hold: t.newHoldLocked(w)})
+	l.turnAwayLocked()
 	return true
 }
 
@@ -296,8 +314,8 @@ func (c *contender) leaveLocked() {
 	if !c.joined && c.unknown.IsZero() {
 		return
 	}
-	r := lease.ReleaseRequest{Key: c.l.key, Owner: c.owner, Claim: c.claim, Room: c.room}
-	c.l.e.cleanUpLocked(r, c.unknown, max(c.ttl, c.claim), 0)
+	g := givingBack{ReleaseRequest: lease.ReleaseRequest{Key: c.l.key, Owner: c.owner, Claim: c.claim, Room: c.room}}
+	c.l.e.cleanUpLocked(g, c.unknown, max(c.life, c.claim), 0)
 }
 
 // observeRTT folds one measured round trip into the smoothed value, with the

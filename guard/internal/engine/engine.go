@@ -142,3 +142,11 @@ type Failure struct {
 }
 
 func (f *Failure) Error() string { return f.Kind.Error() }
+
+// Left counts what the engine keeps: lines, planned renewals and goroutines.
+// It is 0 when nobody holds or waits, and for tests.
+func (e *Engine) Left() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return len(e.lines) + len(e.renewals.due) + e.renewals.flushers + e.work
+}

@@ -161,7 +161,7 @@ func TestUnknownAttemptBeforeTheGrantIsCleanedUpAfterTheRelease(t *testing.T) {
 		}
 		h.End()
 		time.Sleep(time.Minute)
-		if at := s.releasedAt(); len(at) < 2 || at[len(at)-1].Sub(start) < firstMin {
+		if at := s.releasedAt(); len(at) < 2 || at[len(at)-1].Sub(start) < firstPatience {
 			t.Errorf("released at %v: a buried attempt would leave a zombie", at)
 		}
 		closeEngine(t, e)

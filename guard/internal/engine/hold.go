@@ -101,6 +101,30 @@ func (h *Hold) Live() bool {
 	return !h.t.lost.Load()
 }
 
+// Over reports whether the last run of the hold has ended.
+func (h *Hold) Over() bool { return h.over.Load() }
+
+// Surrender stops the best-effort renewal of a lost lease: the run has turned to
+// acquiring the key anew, and would keep itself out.
+func (h *Hold) Surrender() {
+	e := h.t.l.e
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if h.t.lost.Load() && !h.over.Load() {
+		e.unplanLocked(h.t)
+		h.t.renewal.over = true
+	}
+}
+
+// Mute undoes Notify and returns when no call is under way.
+func (h *Hold) Mute() {
+	e := h.t.l.e
+	e.mu.Lock()
+	h.notice = nil // from here on nothing is added to telling
+	e.mu.Unlock()
+	h.telling.Wait()
+}
+
 // Cause returns why the lease was lost, nil if it was not.
 func (h *Hold) Cause() *Lost {
 	if !h.t.lost.Load() {

@@ -32,7 +32,8 @@ type line struct {
 	breakOff context.CancelFunc // ends the contender's store call under way
 
 	// What the contender last heard, for those who give up.
-	holder  string    // "" if the key was never found held
+	heard   bool      // somebody had the key
+	holder  string    // who; "" if that was not told
 	expires time.Time // when the holder's lease would; zero if unknown
 	err     error     // of the last store call, nil if it was answered
 	failing time.Time // since when calls have failed in a row
@@ -53,8 +54,9 @@ type answer struct {
 }
 
 // Acquire waits for key as opt says and returns a hold, which the caller must
-// End, or the reason why there is none. When ctx ends, Acquire returns at once;
-// a grant that arrives at that very moment goes to the next in line.
+// End, or the reason why there is none. When ctx ends or the engine is closed,
+// Acquire returns within firstPatience, and at once if it has to wait at all; a
+// grant that arrives at that very moment goes to the next in line.
 func (e *Engine) Acquire(ctx context.Context, key string, opt Options) (*Hold, *Failure) {
 	if ctx.Err() != nil {
 		return nil, &Failure{Kind: ctx.Err(), Err: causeBeyond(ctx)}
@@ -67,8 +69,9 @@ func (e *Engine) Acquire(ctx context.Context, key string, opt Options) (*Hold, *
 		return nil, &Failure{Kind: ErrClosed}
 	}
 	l := e.lineLocked(key, opt.Room)
-	if opt.Wait == 0 && (l.tenure != nil || len(l.waiters) > 0) {
-		// Somebody here is ahead: trying once can only mean barging.
+	if opt.Wait == 0 && (l.tenure != nil || len(l.waiters) > 0 && (l.heard || l.err != nil)) {
+		// Somebody has it, or the store is failing, as others here have just
+		// found: trying once more can only mean barging.
 		f := l.obstacleLocked(w)
 		e.mu.Unlock()
 		return nil, f
@@ -76,7 +79,7 @@ func (e *Engine) Acquire(ctx context.Context, key string, opt Options) (*Hold, *
 	w.calls = l.calls
 	l.waiters = append(l.waiters, w)
 	var c *contender
-	if !l.contending && l.tenure == nil {
+	if l.mayContendLocked() {
 		c = l.startLocked()
 	}
 	e.mu.Unlock()
@@ -86,13 +89,21 @@ func (e *Engine) Acquire(ctx context.Context, key string, opt Options) (*Hold, *
 
 	var patience <-chan time.Time
 	if opt.Wait > 0 {
-		t := time.NewTimer(opt.Wait)
+		t := time.NewTimer(time.Until(w.since.Add(opt.Wait)))
 		defer t.Stop()
 		patience = t.C
 	}
 	select {
 	case a := <-w.answer:
-		return a.hold, a.fail
+		switch { // whoever is not wanted any more does not begin
+		case a.hold == nil:
+			return nil, a.fail
+		case ctx.Err() != nil:
+			return l.decline(a.hold, func(f *Failure) { f.addContext(ctx) })
+		case e.isClosed():
+			return l.decline(a.hold, func(f *Failure) { f.Kind = ErrClosed })
+		}
+		return a.hold, nil
 	case <-ctx.Done():
 		return l.giveUp(w, func(f *Failure) { f.addContext(ctx) })
 	case <-e.closed:
@@ -130,10 +141,16 @@ func (l *line) giveUp(w *waiter, because func(*Failure)) (*Hold, *Failure) {
 	if a.hold == nil || because == nil {
 		return a.hold, a.fail
 	}
-	e.mu.Lock()
-	e.spawnLocked(a.hold.Abandon) // the caller must not wait for the store
-	e.mu.Unlock()
-	f := &Failure{Attempts: a.hold.Attempts}
+	return l.decline(a.hold, because)
+}
+
+// decline gives a hold that came too late to the next in line, without making
+// the caller wait for the store.
+func (l *line) decline(h *Hold, because func(*Failure)) (*Hold, *Failure) {
+	l.e.mu.Lock()
+	l.e.spawnLocked(h.Abandon)
+	l.e.mu.Unlock()
+	f := &Failure{Attempts: h.Attempts}
 	because(f)
 	return nil, f
 }
@@ -166,9 +183,33 @@ func (l *line) dropLocked() {
 	}
 }
 
-// kickLocked starts a contender if somebody waits and nobody contends.
+// mayContendLocked reports whether it is time for a contender: somebody waits,
+// nobody stands in the store's line for this one, and the key cannot be handed
+// on here any more. Until then a place in that line would mostly be for nothing;
+// from then on it counts, against those of other processes.
+func (l *line) mayContendLocked() bool {
+	if len(l.waiters) == 0 || l.contending {
+		return false
+	}
+	if l.tenure == nil {
+		return true
+	}
+	left := tenureMax - time.Since(l.tenure.began)
+	if left > 0 && l.tenure.aging == nil {
+		l.tenure.aging = time.AfterFunc(left, l.kick)
+	}
+	return left <= 0 && !l.tenure.ended
+}
+
+func (l *line) kick() {
+	l.e.mu.Lock()
+	defer l.e.mu.Unlock()
+	l.kickLocked()
+}
+
+// kickLocked starts a contender if it is time for one.
 func (l *line) kickLocked() {
-	if len(l.waiters) == 0 || l.contending || l.tenure != nil {
+	if !l.mayContendLocked() {
 		l.dropLocked()
 		return
 	}
@@ -197,10 +238,10 @@ func (l *line) obstacleLocked(w *waiter) *Failure {
 		f.RetryAfter = max(0, l.tenure.trustLeft(time.Now())+l.tenure.opt.Margin)
 	case l.err != nil:
 		f.Kind, f.Err = ErrUnavailable, l.err
-	case l.holder != "":
+	case l.heard:
 		f.Holder = l.holder
 		f.RetryAfter = max(0, time.Until(l.expires))
-	case w.opt.Wait != 0:
+	default:
 		f.Kind, f.Err = ErrUnavailable, errNoAnswer
 	}
 	return f

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"time"
 
 	"github.com/jobguard/jobguard/guard/lease"
@@ -30,11 +31,11 @@ func (h *Hold) end(ran bool) *Lost {
 		return h.Cause()
 	}
 	h.over.Store(true)
-	var shut time.Duration
-	if ran {
-		shut = max(0, t.opt.MinHold-time.Since(h.granted))
+	var shutUntil time.Time
+	if ran && t.opt.MinHold > 0 {
+		shutUntil = h.granted.Add(t.opt.MinHold)
 	}
-	if t.handOnLocked(shut) {
+	if t.handOnLocked(shutUntil) {
 		h.runs = 0
 		e.mu.Unlock()
 		h.telling.Wait()
@@ -42,11 +43,20 @@ func (h *Hold) end(ran bool) *Lost {
 	}
 	t.ended = true
 	t.timer.Stop()
+	if t.aging != nil {
+		t.aging.Stop()
+	}
 	e.unplanLocked(t)
+	g := givingBack{
+		ReleaseRequest: lease.ReleaseRequest{
+			Key: t.l.key, Owner: t.owner, Claim: t.claim, Room: t.opt.Room,
+			Fence: t.nextFence - 1, LastFence: t.lastFence,
+		},
+		shutUntil: shutUntil,
+	}
 	e.mu.Unlock()
 
-	r := lease.ReleaseRequest{Key: t.l.key, Owner: t.owner, Claim: t.claim, Room: t.opt.Room, Close: shut}
-	cause := h.release(r)
+	cause := h.release(g)
 
 	e.mu.Lock()
 	h.runs = 0
@@ -63,9 +73,9 @@ func (h *Hold) end(ran bool) *Lost {
 // and reports whether it did. The tenure must be young, so that other processes
 // get their turn; have half its TTL of trust left, so that the new run does not
 // begin on the edge; have a token left; and suit the waiter's options.
-func (t *tenure) handOnLocked(shut time.Duration) bool {
+func (t *tenure) handOnLocked(shutUntil time.Time) bool {
 	l, now := t.l, time.Now()
-	if len(l.waiters) == 0 || shut > 0 || t.lost.Load() || t.nextFence > t.lastFence ||
+	if len(l.waiters) == 0 || shutUntil.After(now) || t.lost.Load() || t.nextFence > t.lastFence ||
 		!t.opt.sameLease(l.waiters[0].opt) ||
 		now.Sub(t.began) >= tenureMax || t.trustLeft(now) < t.opt.TTL/2 {
 		return false
@@ -74,12 +84,26 @@ func (t *tenure) handOnLocked(shut time.Duration) bool {
 	return true
 }
 
-// release gives the lease back. "Not yours" in answer to the first attempt
-// means that the lease was lost before it; after an attempt that was not
-// answered it more likely means that the unanswered one worked, and as trust had
-// not ended, the run was exclusive either way. What could not be done here is left
-// to a cleaner.
-func (h *Hold) release(r lease.ReleaseRequest) *Lost {
+// givingBack is a release that may be sent more than once, at different times.
+type givingBack struct {
+	lease.ReleaseRequest
+	shutUntil time.Time // when MinHold is over; zero if it does not matter
+}
+
+// request is what to send now.
+func (g *givingBack) request() lease.ReleaseRequest {
+	r := g.ReleaseRequest
+	if !g.shutUntil.IsZero() {
+		r.Close = max(0, time.Until(g.shutUntil))
+	}
+	return r
+}
+
+// release gives the lease back. "Not yours" means that the lease was lost
+// before, unless an earlier attempt may have worked without our hearing of it;
+// as trust had not ended then, the run was exclusive. What could not be done
+// here is left to a cleaner.
+func (h *Hold) release(g givingBack) *Lost {
 	t, e := h.t, h.t.l.e
 	attempts := releaseAttempts
 	lost := h.Cause()
@@ -87,36 +111,38 @@ func (h *Hold) release(r lease.ReleaseRequest) *Lost {
 		attempts = 1 // best effort: the key is probably somebody else's
 	}
 	var err error
-	for attempt := range attempts {
+	maybeDone := false
+	for range attempts {
 		a := lease.NewAttempt(time.Now().Add(t.opt.renewTimeout()))
 		var reply lease.ReleaseReply
-		reply, err = e.store.Release(a, r)
+		reply, err = e.store.Release(a, g.request())
 		a.End()
 		if err != nil {
+			maybeDone = maybeDone || !errors.Is(err, lease.ErrRefused)
 			continue
 		}
-		if lost == nil && attempt == 0 && !reply.Released {
+		if lost == nil && !maybeDone && !reply.Released {
 			lost = &Lost{Kind: ErrLost, Reason: ReasonNotOwner}
 			h.tell(Event{Kind: EventLost, Err: lost})
 		}
 		// An attempt of ours to acquire that is still buried somewhere could
 		// re-create the lease: release once more when the store will refuse it.
 		if t.unknown.After(time.Now()) {
-			h.releaseLater(r, 0)
+			h.releaseLater(g, 0)
 		}
 		return lost
 	}
 	if lost == nil {
 		h.tell(Event{Kind: EventReleaseFailed, Err: err})
 	}
-	h.releaseLater(r, attempts)
+	h.releaseLater(g, attempts)
 	return lost
 }
 
 // releaseLater has a cleaner see to it that nothing of the tenure is left.
-func (h *Hold) releaseLater(r lease.ReleaseRequest, failures int) {
+func (h *Hold) releaseLater(g givingBack, failures int) {
 	t, e := h.t, h.t.l.e
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.cleanUpLocked(r, t.unknown, t.opt.TTL, failures)
+	e.cleanUpLocked(g, t.unknown, t.life, failures)
 }

@@ -17,7 +17,8 @@ type tenure struct {
 	opt   Options
 	began time.Time
 
-	unknown time.Time // deadline of the last unanswered Acquire before the grant
+	unknown time.Time     // the latest deadline of Acquires that went unanswered before the grant
+	life    time.Duration // the longest that any of them could leave something
 
 	// trust is when trust ends, on both clocks. It only grows, and only under
 	// the mutex; it is read without, by every look at a context.
@@ -29,6 +30,7 @@ type tenure struct {
 	cause *Lost
 
 	timer *time.Timer // fires at trust's end or before it
+	aging *time.Timer // fires when local waiters may contend; nil until one came
 	ended bool        // release has begun: nobody renews any more
 	hold  *Hold       // the present one
 
@@ -50,6 +52,7 @@ func newTenure(l *line, c *contender, opt Options, reply lease.AcquireReply) *te
 		owner:     c.owner,
 		claim:     c.claim,
 		unknown:   c.unknown,
+		life:      max(c.life, opt.TTL),
 		opt:       opt,
 		began:     time.Now(),
 		nextFence: reply.Fence,

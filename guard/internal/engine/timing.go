@@ -25,11 +25,11 @@ const (
 )
 
 // A caller's own first attempt cannot be broken off. It takes at most this long,
-// which a healthy server does not need, so that a caller who is cancelled while
-// the server stalls is not kept for much longer.
+// so a caller who is cancelled while the server stalls is not kept for longer.
+// Where so many round trips do not fit, it is not made.
 const (
-	firstMin  = 100 * time.Millisecond
-	firstRTTs = 8
+	firstPatience = 100 * time.Millisecond
+	firstRTTs     = 8
 )
 
 // tenureMax bounds how long local followers may pass a key among themselves

@@ -85,13 +85,13 @@ func (b *batcher) sendHere(attempt *lease.Attempt, ops []*op) bool {
 	}
 	b.flushers++
 	b.mu.Unlock()
-
+	defer func() { // even if a hook of the client's panics
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.flushers--
+		b.startLocked() // for those who came meanwhile
+	}()
 	b.send(attempt, ops)
-
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.flushers--
-	b.startLocked() // for those who came meanwhile
 	return true
 }
 

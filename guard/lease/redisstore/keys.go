@@ -1,6 +1,9 @@
 package redisstore
 
-import "strings"
+import (
+	"regexp"
+	"strings"
+)
 
 // aside stands in front of a user key that looks like a companion. No user key
 // contains control characters, so no user key is moved onto another.
@@ -36,8 +39,12 @@ func namesOf(prefix, key string) names {
 func leaseName(prefix, key string) string { return prefix + distinct(key) }
 
 func distinct(key string) string {
-	if strings.HasPrefix(key, "q:{") || strings.HasPrefix(key, "h:{") || strings.HasPrefix(key, "fence:{") {
+	if strings.IndexByte(key, '{') >= 0 && companion.MatchString(key) {
 		return aside + key
 	}
 	return key
 }
+
+// companion matches what could be one, also of a store with another prefix that
+// ends in ':' on the same server.
+var companion = regexp.MustCompile(`(^|:)(q|h|fence):\{`)

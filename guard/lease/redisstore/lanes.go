@@ -15,10 +15,10 @@ import (
 // to the same node: in a Cluster a dead shard must not hold up the renewals of
 // the others.
 type lanes struct {
-	client   redis.UniversalClient
-	cluster  *redis.ClusterClient // nil on a single node
-	punctual bool                 // the client keeps to deadlines
-	config   config
+	client  redis.UniversalClient
+	cluster *redis.ClusterClient // nil on a single node
+	inline  bool                 // the client keeps to deadlines, come what may
+	config  config
 
 	// shardsKnown is set once the Cluster's layout was loaded. From then on
 	// asking the client for a key's node does no I/O.
@@ -33,14 +33,14 @@ type laneID struct {
 	acked bool
 }
 
-func newLanes(client redis.UniversalClient, c config) *lanes {
+func newLanes(client redis.UniversalClient, inline bool, c config) *lanes {
 	cluster, _ := client.(*redis.ClusterClient)
 	return &lanes{
-		client:   client,
-		cluster:  cluster,
-		punctual: cluster == nil || cluster.Options().ContextTimeoutEnabled,
-		config:   c,
-		byID:     make(map[laneID]*batcher),
+		client:  client,
+		cluster: cluster,
+		inline:  inline,
+		config:  c,
+		byID:    make(map[laneID]*batcher),
 	}
 }
 
@@ -66,7 +66,7 @@ func (l *lanes) do(ctx context.Context, acked bool, ops ...*op) {
 func (l *lanes) once(ctx context.Context, acked bool, ops []*op) {
 	if len(ops) == 1 {
 		b := l.to(ctx, ops[0].key, acked)
-		if attempt, ok := ctx.(*lease.Attempt); ok && l.punctual && !acked && b.sendHere(attempt, ops) {
+		if attempt, ok := ctx.(*lease.Attempt); ok && l.inline && !acked && b.sendHere(attempt, ops) {
 			return
 		}
 		b.submit(ctx, ops[0])

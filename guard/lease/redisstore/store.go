@@ -43,10 +43,10 @@ var (
 // does a *redis.Ring, which would move leases to another node, with nobody
 // knowing, whenever it believes one to be down.
 //
-// Commands keep to their deadlines whatever the client's ContextTimeoutEnabled
-// says; a *redis.ClusterClient should have it set all the same, so that
-// connections that hang are given up as soon as their callers are. Add hooks to
-// the client before New.
+// Callers get their answer by their deadline whatever the client's
+// ContextTimeoutEnabled says. A *redis.ClusterClient, or another type that wraps
+// one, should have it set all the same, so that connections that hang are given
+// up as soon as their callers are. Add hooks to the client before New.
 func New(client redis.UniversalClient, opts ...Option) *Store {
 	if v := reflect.ValueOf(client); client == nil || v.Kind() == reflect.Pointer && v.IsNil() {
 		panic("redisstore: New: nil client")
@@ -59,8 +59,10 @@ func New(client redis.UniversalClient, opts ...Option) *Store {
 		opt(&c)
 	}
 	node, single := client.(*redis.Client)
+	inline := false
 	if single {
-		client = punctual(node)
+		node, inline = punctual(node)
+		client = node
 	}
 	s := &Store{
 		prefix:   c.prefix,
@@ -69,7 +71,7 @@ func New(client redis.UniversalClient, opts ...Option) *Store {
 		process:  uuid.NewString(),
 		replicas: c.replicas,
 		single:   single,
-		lanes:    newLanes(client, c),
+		lanes:    newLanes(client, inline, c),
 		clock:    newClock(),
 		orphans:  make(chan struct{}, maxOrphans),
 	}
@@ -127,14 +129,8 @@ func (s *Store) acquireOnce(ctx context.Context, names names, r lease.AcquireReq
 		r.Owner,
 		millis(r.TTL),
 		s.clock.notAfter(clockSlot, deadline, bounded),
-		r.Join,
-		r.Ticket,
-		millis(r.Claim),
-		s.single && s.inbox.listening(),
-		int(r.Room),
-		s.single,
-		s.inboxes,
 		max(1, r.Fences),
+		s.lineArgument(r.Room, millis(r.Claim), 0, r.Join, r.Ticket),
 	)
 	s.lanes.do(ctx, s.replicas > 0, o)
 	if err := o.outcome(); err != nil {
@@ -149,6 +145,24 @@ func (s *Store) acquireOnce(ctx context.Context, names names, r lease.AcquireReq
 		err = s.enough(o)
 	}
 	return reply, err
+}
+
+// lineArgument is what scripts need only where there is a line or several
+// holders: ARGV[5] of acquire.lua, in one piece.
+func (s *Store) lineArgument(room lease.Room, claim, shut int64, join bool, ticket int64) string {
+	b := make([]byte, 0, 64+len(s.inboxes))
+	for _, n := range [...]int64{int64(room), claim, shut, bit(join), ticket, bit(s.single && s.inbox.listening()), bit(s.single)} {
+		b = strconv.AppendInt(b, n, 10)
+		b = append(b, ',')
+	}
+	return string(append(b, s.inboxes...))
+}
+
+func bit(b bool) int64 {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 // clockSlot is where the clock of a slot's node is remembered.
@@ -182,7 +196,7 @@ func (s *Store) renewal(r lease.RenewRequest) *op {
 		return renewScript.call([]string{leaseName(s.prefix, r.Key)}, r.Owner, millis(r.TTL))
 	}
 	names := namesOf(s.prefix, r.Key)
-	return renewRoomScript.call(names.all[:3], r.Owner, millis(r.TTL), "", "", "", "", "", int(r.Room), "", "")
+	return renewRoomScript.call(names.all[:3], r.Owner, millis(r.TTL), 0, 0, s.lineArgument(r.Room, 0, 0, false, 0))
 }
 
 func (s *Store) renewed(o *op) (lease.RenewReply, error) {
@@ -205,8 +219,7 @@ func (s *Store) Release(ctx context.Context, r lease.ReleaseRequest) (lease.Rele
 	if r.Room != lease.Exclusive {
 		script = releaseRoomScript
 	}
-	// The places are those of acquire's arguments, which the line goes by.
-	o := script.call(names.all[:3], r.Owner, "", shut, "", "", claim, "", int(r.Room), s.single, s.inboxes)
+	o := script.call(names.all[:], r.Owner, shut, r.Fence, r.LastFence, s.lineArgument(r.Room, claim, shut, false, 0))
 	s.lanes.do(ctx, false, o)
 	err := o.outcome()
 	if r.Room == lease.Exclusive && redis.HasErrorPrefix(err, "TRYAGAIN") {
@@ -252,14 +265,18 @@ func millis(d time.Duration) int64 {
 
 // punctual returns a client over the same connections and with the same hooks
 // whose socket operations keep to their context's deadline, which they do not
-// by default.
-func punctual(client *redis.Client) *redis.Client {
-	if client.Options().ContextTimeoutEnabled {
-		return client
+// by default, and whether nothing else could hold up a command: code of the
+// user's that runs when a connection is made knows no deadline.
+func punctual(client *redis.Client) (_ *redis.Client, always bool) {
+	o := client.Options()
+	always = o.OnConnect == nil && o.CredentialsProvider == nil && o.CredentialsProviderContext == nil &&
+		o.StreamingCredentialsProvider == nil
+	if o.ContextTimeoutEnabled {
+		return client, always
 	}
 	// A clone made for this purpose has options of its own. go-redis has no
 	// other way to ask for it.
-	clone := client.WithTimeout(client.Options().ReadTimeout)
+	clone := client.WithTimeout(o.ReadTimeout)
 	clone.Options().ContextTimeoutEnabled = true
-	return clone
+	return clone, always
 }

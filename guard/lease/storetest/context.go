@@ -104,23 +104,31 @@ var contextChecks = []check{
 	{"an Acquire that reaches the server after its deadline has no effect", func(c *contract) {
 		needs(c, "Stall", c.Stall)
 		c.holder(c.A, c.key("other"), long) // a store may learn the server's time from replies
-		late := c.tenure(c.A, c.key("k"))
+		lates := []*tenure{c.tenure(c.A, c.key("exclusive")), c.reader(c.A, c.key("reader"))}
 		const stall = time.Second
 		c.Stall(stall)
-		ctx, cancel := context.WithTimeout(c.ctx, stall/4)
-		defer cancel()
-		_, err := late.store.Acquire(ctx, lease.AcquireRequest{
-			Key: late.key, Owner: late.owner, TTL: long, Join: true, Claim: long, Fences: 1,
-		})
-		if err == nil {
-			c.Fatal("Acquire was answered by a stalled server")
+		var wg sync.WaitGroup
+		for _, late := range lates {
+			wg.Go(func() {
+				ctx, cancel := context.WithTimeout(c.ctx, stall/4)
+				defer cancel()
+				_, err := late.store.Acquire(ctx, lease.AcquireRequest{
+					Key: late.key, Owner: late.owner, Room: late.room, TTL: long, Join: true, Claim: long, Fences: 1,
+				})
+				if err == nil {
+					c.Error("Acquire was answered by a stalled server")
+				}
+			})
 		}
-		time.Sleep(stall + short) // the request has been served by now
+		wg.Wait()
+		time.Sleep(stall + short) // the requests have been served by now
 
-		next := c.tenure(c.B, late.key)
-		next.mustHold(long)
-		next.mustRelease()
-		c.holder(c.A, late.key, long) // nor does it stand in line
+		for _, late := range lates {
+			next := c.tenure(c.B, late.key)
+			next.mustHold(long)
+			next.mustRelease()
+			c.holder(c.A, late.key, long) // nor does it stand in line
+		}
 	}},
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -58,7 +59,19 @@ func (c *contract) needsWatch() {
 	}
 }
 
-func needs[F func() | func(string) | func(time.Duration) | func(string, string, time.Duration)](c *contract, name string, f F) {
+func (c *contract) needsLimit() {
+	c.Helper()
+	if c.NoLimit {
+		c.Skip("the store keeps no limits")
+	}
+}
+
+type ability interface {
+	func() | func(string) | func(string) []string | func(time.Duration) |
+		func(string, string, time.Duration) | func(string, string, time.Duration) bool
+}
+
+func needs[F ability](c *contract, name string, f F) {
 	c.Helper()
 	if f == nil {
 		c.Skip("the fixture has no " + name)
@@ -71,12 +84,25 @@ type tenure struct {
 	store  lease.Store
 	key    string
 	owner  string
+	room   lease.Room
 	ticket int64
 	claim  time.Duration
 }
 
 func (c *contract) tenure(store lease.Store, key string) *tenure {
 	return &tenure{c: c, store: store, key: key, owner: store.NewOwner(""), claim: long}
+}
+
+// reader is a tenure that bears any number beside it.
+func (c *contract) reader(store lease.Store, key string) *tenure {
+	return c.roomy(store, key, lease.Unlimited)
+}
+
+// roomy is a tenure with a room of its own.
+func (c *contract) roomy(store lease.Store, key string, room lease.Room) *tenure {
+	n := c.tenure(store, key)
+	n.room = room
+	return n
 }
 
 // holder returns a tenure that holds key for ttl.
@@ -114,7 +140,7 @@ func (n *tenure) join(ttl time.Duration) lease.AcquireReply {
 
 func (n *tenure) acquire(r lease.AcquireRequest) lease.AcquireReply {
 	n.c.Helper()
-	r.Key, r.Owner, r.Ticket, r.Claim = n.key, n.owner, n.ticket, n.claim
+	r.Key, r.Owner, r.Room, r.Ticket, r.Claim = n.key, n.owner, n.room, n.ticket, n.claim
 	r.Fences = max(1, r.Fences)
 	reply, err := n.store.Acquire(n.c.ctx, r)
 	if err != nil {
@@ -128,6 +154,10 @@ func (n *tenure) acquire(r lease.AcquireRequest) lease.AcquireReply {
 func (c *contract) wellFormed(r lease.AcquireRequest, reply lease.AcquireReply) {
 	c.Helper()
 	switch {
+	case reply.Granted && r.Room != lease.Exclusive:
+		if reply.Fence != 0 || reply.Fences != 0 {
+			c.Errorf("granted with %d tokens from %d, want none: the owner is not exclusive", reply.Fences, reply.Fence)
+		}
 	case reply.Granted && (reply.Fences < 1 || reply.Fences > r.Fences):
 		c.Errorf("granted with %d tokens, want 1 to %d", reply.Fences, r.Fences)
 	case reply.Granted && reply.Fence < 1:
@@ -172,10 +202,56 @@ func (n *tenure) mustBeRefusedBy(holder *tenure) lease.AcquireReply {
 	return reply
 }
 
+// mustBeRefused asks without joining and wants to hear of any of several
+// holders: of its owner id, or of its name.
+func (n *tenure) mustBeRefused(holders ...*tenure) lease.AcquireReply {
+	n.c.Helper()
+	reply := n.ask(long)
+	if reply.Granted {
+		n.c.Fatalf("Acquire(%q) was granted, want refused", n.key)
+	}
+	n.c.namesOneOf(reply.Holder, holders)
+	return reply
+}
+
+// namesOneOf checks what a reply said of a key with several holders.
+func (c *contract) namesOneOf(holder string, holders []*tenure) {
+	c.Helper()
+	if lease.OwnerProcess(holder) == "" {
+		if !slices.ContainsFunc(holders, func(h *tenure) bool { return lease.OwnerName(h.owner) == lease.OwnerName(holder) }) {
+			c.Errorf("holder %q does not name any of the %d holders", holder, len(holders))
+		}
+		return
+	}
+	if !slices.ContainsFunc(holders, func(h *tenure) bool { return h.owner == holder }) {
+		c.Errorf("holder %q is none of the %d holders", holder, len(holders))
+	}
+}
+
+// mustBeThere wants all to hold the key now, whether they know it or not.
+func (c *contract) mustBeThere(ns ...*tenure) {
+	c.Helper()
+	for i, n := range ns {
+		if reply := n.renew(long); !reply.Held {
+			c.Fatalf("number %d of %d does not hold the key: Renew() = %+v", i+1, len(ns), reply)
+		}
+	}
+}
+
+// mustNotBeThere wants none of them to hold the key.
+func (c *contract) mustNotBeThere(ns ...*tenure) {
+	c.Helper()
+	for i, n := range ns {
+		if n.renew(long).Held {
+			c.Fatalf("number %d of %d holds the key", i+1, len(ns))
+		}
+	}
+}
+
 func (n *tenure) release(closeFor time.Duration) lease.ReleaseReply {
 	n.c.Helper()
 	reply, err := n.store.Release(n.c.ctx, lease.ReleaseRequest{
-		Key: n.key, Owner: n.owner, Claim: n.claim, Close: closeFor,
+		Key: n.key, Owner: n.owner, Room: n.room, Claim: n.claim, Close: closeFor,
 	})
 	if err != nil {
 		n.c.Fatalf("Release(%q): %v", n.key, err)
@@ -199,7 +275,7 @@ func (n *tenure) leave() {
 
 func (n *tenure) renew(ttl time.Duration) lease.RenewReply {
 	n.c.Helper()
-	replies := n.store.Renew(n.c.ctx, []lease.RenewRequest{{Key: n.key, Owner: n.owner, TTL: ttl}})
+	replies := n.store.Renew(n.c.ctx, []lease.RenewRequest{n.renewal(ttl)})
 	if len(replies) != 1 {
 		n.c.Fatalf("Renew of one lease gave %d replies", len(replies))
 	}
@@ -207,6 +283,10 @@ func (n *tenure) renew(ttl time.Duration) lease.RenewReply {
 		n.c.Fatalf("Renew(%q): %v", n.key, replies[0].Err)
 	}
 	return replies[0]
+}
+
+func (n *tenure) renewal(ttl time.Duration) lease.RenewRequest {
+	return lease.RenewRequest{Key: n.key, Owner: n.owner, Room: n.room, TTL: ttl}
 }
 
 // watch subscribes the owner, if the store can wake it, and returns a channel

@@ -54,6 +54,20 @@ var fenceChecks = []check{
 		}
 	}},
 
+	{"tokens rise over times in which readers held the key", func(c *contract) {
+		rising := c.rising()
+		for i := range 5 {
+			w := c.tenure([]lease.Store{c.A, c.B}[i%2], c.key("k"))
+			rising(w.acquire(lease.AcquireRequest{TTL: long, Fences: 100}))
+			w.mustRelease()
+			r1, r2 := c.reader(c.A, w.key), c.reader(c.B, w.key)
+			r1.acquire(lease.AcquireRequest{TTL: long, Fences: 100}) // gets none, whatever it asks for
+			r2.mustHold(long)
+			r1.mustRelease()
+			r2.mustRelease()
+		}
+	}},
+
 	{"tokens rise over the loss of all data", func(c *contract) {
 		needs(c, "Flush", c.Flush)
 		rising := c.rising()

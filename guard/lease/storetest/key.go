@@ -1,6 +1,10 @@
 package storetest
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/jobguard/jobguard/guard/lease"
+)
 
 // hardKeys are apt to be taken for each other, or for the store's own data.
 func (c *contract) hardKeys() []string {
@@ -11,6 +15,7 @@ func (c *contract) hardKeys() []string {
 		id + ":", ":" + id, "::" + id, id + "/a", id + "\\a", id + "%2Fa",
 		id + " a", " " + id, id + " ", id + "A", id + "a",
 		"q:" + id, "q:{" + id + "}", "q:{" + id + "}:" + id, "q:{0}:" + id, "fence:{" + id + "}", "fence:" + id,
+		"h:" + id, "h:{0}:" + id, "r:{0}:" + id, "s:{0}:" + id, "shared|" + id, "limited|" + id,
 		"inbox:" + id, "lock:" + id, "guard:" + id, "guard:guard:" + id, "closed|" + id,
 		id + "|a", id + "*", id + "?", id + "[a]", id + "'\"", id + "$a", id + "\u00e9", id + "e\u0301",
 		id + "界", id + "\U0001f512", id + "\xff", id + long512, id + long512[1:] + "y",
@@ -40,6 +45,29 @@ var keyChecks = []check{
 				waiters[i].mustRelease()
 			}
 			c.holder(c.A, h.key, long)
+		}
+	}},
+
+	{"no key of readers is taken for another, whatever it is made of", func(c *contract) {
+		readers := make(map[string][]*tenure)
+		for _, key := range c.hardKeys() {
+			for _, store := range []lease.Store{c.A, c.B} {
+				r := c.reader(store, key)
+				r.mustHold(long)
+				readers[key] = append(readers[key], r)
+			}
+		}
+		for key, rs := range readers {
+			w := c.tenure(c.A, key)
+			w.mustBeRefused(rs...)
+			c.mustBeThere(rs...)
+			rs[0].mustRelease()
+			w.mustBeRefused(rs[1])
+			rs[1].mustRelease()
+			w.mustHold(long)
+		}
+		for _, rs := range readers {
+			c.mustNotBeThere(rs...)
 		}
 	}},
 }

@@ -80,13 +80,119 @@ var raceChecks = []check{
 	}},
 }
 
+var roomRaceChecks = []check{
+	{"a limit is never exceeded under contention", func(c *contract) {
+		c.needsLimit()
+		c.storm(3)
+	}},
+
+	{"readers and exclusive owners never meet under contention", func(c *contract) {
+		c.storm(lease.Unlimited, lease.Exclusive, lease.Unlimited)
+	}},
+
+	{"every limit is kept under contention of all kinds", func(c *contract) {
+		c.needsLimit()
+		c.storm(2, lease.Unlimited, 3, lease.Exclusive, lease.Unlimited)
+	}},
+
+	{"of many that ask at once a limit admits exactly as many", func(c *contract) {
+		c.needsLimit()
+		for round := range 20 {
+			var granted atomic.Int32
+			var wg sync.WaitGroup
+			start := make(chan struct{})
+			for i := range 8 {
+				n := c.roomy([]lease.Store{c.A, c.B}[i%2], c.key(fmt.Sprint(round)), 3)
+				wg.Go(func() {
+					<-start
+					reply, err := n.store.Acquire(c.ctx, lease.AcquireRequest{
+						Key: n.key, Owner: n.owner, Room: n.room, TTL: long, Fences: 1,
+					})
+					if err != nil {
+						c.Error(err)
+					}
+					if reply.Granted {
+						granted.Add(1)
+					}
+				})
+			}
+			close(start)
+			wg.Wait()
+			if got := granted.Load(); got != 3 {
+				c.Errorf("granted to %d, want 3", got)
+			}
+		}
+	}},
+}
+
+// storm has eight goroutines in each process hold one key again and again, with
+// the given rooms in turn, and checks that everybody inside bears the others.
+func (c *contract) storm(rooms ...lease.Room) {
+	const contenders, rounds = 8, 8 // contenders in each process
+	key := c.key("k")
+	var (
+		mu     sync.Mutex
+		inside = make(map[*tenure]bool)
+		last   int64 // token
+	)
+	enter := func(n *tenure, reply lease.AcquireReply) {
+		mu.Lock()
+		defer mu.Unlock()
+		inside[n] = true
+		for other := range inside {
+			if other.room != lease.Unlimited && len(inside) > max(1, int(other.room)) {
+				c.Errorf("%d inside, one of them with room %d", len(inside), other.room)
+			}
+		}
+		switch {
+		case n.room != lease.Exclusive && reply.Fences != 0:
+			c.Errorf("%d tokens for room %d", reply.Fences, n.room)
+		case n.room == lease.Exclusive && reply.Fence <= last:
+			c.Errorf("token %d after %d", reply.Fence, last)
+		}
+		last = max(last, reply.Fence)
+	}
+	leave := func(n *tenure) {
+		mu.Lock()
+		defer mu.Unlock()
+		delete(inside, n)
+	}
+	var wg sync.WaitGroup
+	for i := range 2 * contenders {
+		store := []lease.Store{c.A, c.B}[i%2]
+		wg.Go(func() {
+			for round := range rounds {
+				n := c.roomy(store, key, rooms[(i+round)%len(rooms)])
+				reply, err := n.contend(c.ctx)
+				if err != nil {
+					c.Error(err)
+					return
+				}
+				enter(n, reply)
+				time.Sleep(100 * time.Microsecond) // for others to get in
+				if replies := store.Renew(c.ctx, []lease.RenewRequest{n.renewal(long)}); !replies[0].Held {
+					c.Errorf("Renew() = %+v while holding", replies[0])
+				}
+				leave(n)
+				released, err := store.Release(c.ctx, lease.ReleaseRequest{Key: key, Owner: n.owner, Room: n.room, Claim: n.claim})
+				if err != nil || !released.Released {
+					c.Errorf("Release() = %+v, %v while holding", released, err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	c.holder(c.A, key, long) // nothing is left behind
+}
+
 // contend asks, waits, and asks again until granted, woken or by polling.
 func (n *tenure) contend(ctx context.Context) (lease.AcquireReply, error) {
 	woken, stop := n.watch()
 	defer stop()
 	for {
 		reply, err := n.store.Acquire(ctx, lease.AcquireRequest{
-			Key: n.key, Owner: n.owner, TTL: long, Join: true, Ticket: n.ticket, Claim: n.claim, Fences: 1,
+			Key: n.key, Owner: n.owner, Room: n.room, TTL: long, Join: true, Ticket: n.ticket, Claim: n.claim, Fences: 1,
 		})
 		if err != nil || reply.Granted {
 			return reply, err

@@ -110,6 +110,35 @@ var renewChecks = []check{
 		}
 	}},
 
+	{"Renew answers exclusive owners and others side by side", func(c *contract) {
+		const n = 300
+		requests := make([]lease.RenewRequest, n)
+		for i := range n {
+			key := c.key(fmt.Sprintf("batch %d", i))
+			h, room := c.tenure(c.A, key), lease.Exclusive
+			if i%2 == 0 {
+				room = lease.Unlimited
+			}
+			h.room = room
+			switch i % 5 {
+			case 0, 1, 2: // held
+				h.mustHold(long)
+			case 3: // held by another of the same kind
+				c.roomy(c.B, key, room).mustHold(long)
+			}
+			requests[i] = h.renewal(long)
+		}
+		replies := c.A.Renew(c.ctx, requests)
+		if len(replies) != n {
+			c.Fatalf("%d replies to %d requests", len(replies), n)
+		}
+		for i, reply := range replies {
+			if reply.Err != nil || reply.Held != (i%5 < 3) || (reply.Holder != "") != (i%5 == 3) {
+				c.Errorf("reply %d = %+v, want Held %v, a holder %v", i, reply, i%5 < 3, i%5 == 3)
+			}
+		}
+	}},
+
 	{"Renew of nothing answers nothing", func(c *contract) {
 		if replies := c.A.Renew(c.ctx, nil); len(replies) != 0 {
 			c.Errorf("Renew(nil) = %v", replies)

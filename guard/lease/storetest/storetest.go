@@ -33,12 +33,24 @@ type Fixture struct {
 	// comes first is granted. Joining gives no ticket.
 	NoQueue bool
 
+	// NoLimit says that the store refuses limits (a Room of one or more).
+	// Readers it must take.
+	NoLimit bool
+
 	// Vanish deletes the lease of key behind the stores' backs.
 	Vanish func(key string)
 
 	// Foreign makes another program hold key under value; without a TTL if
 	// ttl is 0.
 	Foreign func(key, value string, ttl time.Duration)
+
+	// TryForeign is Foreign by a program that minds ours: it takes key only if
+	// it finds it free, and says whether it did.
+	TryForeign func(key, value string, ttl time.Duration) bool
+
+	// Kept returns what the store keeps for key, in any words: leases, places,
+	// lines, but not what all keys share.
+	Kept func(key string) []string
 
 	// Flush deletes all data, counters included, behind the stores' backs.
 	Flush func()
@@ -56,6 +68,7 @@ func Run(t *testing.T, open func(t *testing.T) Fixture) {
 	for _, group := range [][]check{
 		ownerChecks, acquireChecks, renewChecks, releaseChecks,
 		lineChecks, watchChecks, fenceChecks, keyChecks, contextChecks, raceChecks,
+		roomChecks, placeChecks, lostPlaceChecks, turnChecks, turnWakeChecks, roomRaceChecks, keptChecks,
 	} {
 		for _, c := range group {
 			t.Run(c.sentence, func(t *testing.T) { c.run(newContract(t, open(t))) })

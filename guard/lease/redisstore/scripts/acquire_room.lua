@@ -6,7 +6,7 @@
 -- beside an exclusive owner; nobody overtakes the line; if the first write
 -- fails, nothing was done.
 
-local room, ttl = tonumber(ARGV[8]), tonumber(ARGV[2])
+local ttl = tonumber(ARGV[2])
 if clock() > tonumber(ARGV[3]) then return {2, now} end
 
 local value = redis.call('GET', lease)
@@ -14,7 +14,7 @@ if is_marker(value) then
   local member = room .. ';' .. owner
   local until_ = redis.call('ZSCORE', KEYS[3], member)
   if until_ and tonumber(until_) > now then -- a grant, or my own retry
-    redis.call('ZADD', KEYS[3], number(now + ttl * 1000), member)
+    redis.call('ZADD', KEYS[3], 'GT', number(now + ttl * 1000), member)
     mark(value)
     return {1, now, 0, 0}
   end
@@ -22,17 +22,17 @@ end
 
 local mine
 value, mine = grant_front(prune(value), owner)
-local fit, limited = fits(value, room)
+local fit, limited, leave = fits(value, room)
 if mine or fit and redis.call('EXISTS', queue) == 0 then
   admit(value, owner, room, ttl, limited)
   return {1, now, 0, 0}
 end
 
 local left
-if is_marker(value) then -- until the first of them makes room
-  left = math.ceil((redis.call('ZRANGE', KEYS[3], 0, 0, 'WITHSCORES')[2] - now) / 1000)
+if leave > 0 then -- until enough of them make room
+  left = math.ceil((redis.call('ZRANGE', KEYS[3], leave - 1, leave - 1, 'WITHSCORES')[2] - now) / 1000)
 else
   left = redis.call('PTTL', lease)
 end
-local ticket, head = stand_in_line()
-return {0, now, value or '', left, ticket, head}
+local place, head = stand_in_line()
+return {0, now, value or '', left, place, head}

@@ -5,10 +5,12 @@
 -- grant must last and whether it fits beside others. The score is twice the
 -- ticket, plus 1 if the waiter's process said that it listens.
 --
--- Uses from the script around it: lease, queue, and the arguments that
--- acquire.lua names ARGV[4] to ARGV[10].
+-- Uses lease, queue, owner and now (nil if not known) of the script around it,
+-- and ARGV[5] as acquire.lua describes it.
 
-local inbox, count = ARGV[10], ARGV[9] == '1'
+local room, claim, close, join, ticket, listens, count, inbox =
+  string.match(ARGV[5], '^(%-?%d+),(%d+),(%d+),([01]),(%d+),([01]),([01]),(.*)$')
+room = tonumber(room)
 
 -- The server's clock in µs, read once.
 local function clock()
@@ -21,31 +23,31 @@ end
 
 local function number(n) return string.format('%.0f', n) end
 
-local function member_of(owner) return ARGV[6] .. ',' .. ARGV[8] .. ';' .. owner end
+local function my_member() return claim .. ',' .. room .. ';' .. owner end
 
 -- Joins, or stays at its place. Returns the ticket, and 1 for the head.
 local function stand_in_line()
-  if ARGV[4] ~= '1' then return tonumber(ARGV[5]), 0 end
-  local member, listens = member_of(owner), tonumber(ARGV[7])
-  local ticket, head = tonumber(ARGV[5]), 0
-  if ticket == 0 then
+  local mine, head = tonumber(ticket), 0
+  if join ~= '1' then return mine, 0 end
+  local member = my_member()
+  if mine == 0 then
     -- Behind everybody, even if the clock stepped back.
     local last = redis.call('ZRANGE', queue, -1, -1, 'WITHSCORES')[2]
-    ticket = math.max(now, last and math.floor(last / 2) + 1 or 0)
-    if redis.call('ZADD', queue, 'NX', number(2 * ticket + listens), member) == 0 then
+    mine = math.max(now, last and math.floor(last / 2) + 1 or 0)
+    if redis.call('ZADD', queue, 'NX', number(2 * mine + listens), member) == 0 then
       -- Here already: the reply to my first arrival was lost.
-      ticket = math.floor(redis.call('ZSCORE', queue, member) / 2)
-      redis.call('ZADD', queue, number(2 * ticket + listens), member)
+      mine = math.floor(redis.call('ZSCORE', queue, member) / 2)
+      redis.call('ZADD', queue, number(2 * mine + listens), member)
     elseif not last then
       head = 1
     end
   else
-    redis.call('ZADD', queue, number(2 * ticket + listens), member)
+    redis.call('ZADD', queue, number(2 * mine + listens), member)
   end
   if head == 0 and redis.call('ZRANGE', queue, 0, 0)[1] == member then head = 1 end
   -- A line that nobody asks about any more vanishes.
-  redis.call('PEXPIRE', queue, math.max(60000, 4 * ARGV[6]))
-  return ticket, head
+  redis.call('PEXPIRE', queue, math.max(60000, 4 * claim))
+  return mine, head
 end
 
 -- Tells owner's process that lease was granted, and whether it listened. It
@@ -53,7 +55,7 @@ end
 local function wake(owner)
   local process = string.match(owner, '^([^:|]*)')
   local receivers = redis.pcall('PUBLISH', inbox .. process, owner .. '\n' .. lease)
-  return not count or type(receivers) ~= 'number' or receivers > 0
+  return count == '0' or type(receivers) ~= 'number' or receivers > 0
 end
 
 -- The text of a value that stands for several owners, or for none any more. It
@@ -65,10 +67,12 @@ end
 -- Several holders side by side. They are a ZSET of "<room>;<owner>" by the
 -- server's time, in µs, at which each lease ends. While there are any, the lease
 -- key has a marker, "shared|…" or, if one of them has a limit, "limited|…", that
--- lives as long as the longest of them.
+-- lives as long as the longest of them. Both go at the same millisecond, so a
+-- text that looks like a marker with no set beside it is another program's.
 
 local function is_marker(value)
   return value and (string.sub(value, 1, 7) == 'shared|' or string.sub(value, 1, 8) == 'limited|')
+    and redis.call('EXISTS', KEYS[3]) == 1
 end
 
 -- Drops holders whose time is over. Returns what the lease key holds then.
@@ -77,25 +81,29 @@ local function prune(value)
   local holders = KEYS[3]
   if redis.call('ZCOUNT', holders, '-inf', number(clock())) > 0 then
     redis.call('ZREMRANGEBYSCORE', holders, '-inf', number(clock()))
+    if redis.call('EXISTS', holders) == 0 then
+      redis.call('DEL', lease)
+      return nil
+    end
   end
-  if redis.call('EXISTS', holders) == 1 then return value end
-  redis.call('DEL', lease)
-  return nil
+  return value
 end
 
--- Tells whether one more with this room fits beside the holders, and whether
--- any of them, or it, has a limit. Where one has, there are few.
+-- Tells whether one more with this room fits beside the holders, whether any of
+-- them, or it, has a limit, and how many must leave first. Where one has a
+-- limit, there are few.
 local function fits(value, room)
-  if value and not is_marker(value) then return false end
+  if value and not is_marker(value) then return false, false, 0 end
   local strictest = room > 0 and room or math.huge
-  if not value then return true, room > 0 end
+  if not value then return true, room > 0, 0 end
   if string.sub(value, 1, 1) == 'l' then
     for _, member in ipairs(redis.call('ZRANGE', KEYS[3], 0, -1)) do
       local other = tonumber(string.match(member, '^(%-?%d+);'))
       if other > 0 then strictest = math.min(strictest, other) end
     end
   end
-  return redis.call('ZCARD', KEYS[3]) < strictest, strictest < math.huge
+  local leave = math.max(0, redis.call('ZCARD', KEYS[3]) - strictest + 1)
+  return leave == 0, strictest < math.huge, leave
 end
 
 -- Makes the marker and the set live as long as the longest holder.
@@ -130,27 +138,27 @@ local function grant_front(value, me)
   while true do
     local front = redis.call('ZRANGE', queue, 0, 0, 'WITHSCORES')
     if not front[1] then return value, false end
-    local claim, room, owner = string.match(front[1], '^(%d+),(%-?%d+);(.*)$')
-    room = tonumber(room)
+    local life, beside, next = string.match(front[1], '^(%d+),(%-?%d+);(.*)$')
+    beside = tonumber(beside)
     local fit, limited = not value, false
-    if room ~= 0 then fit, limited = fits(value, room) end
+    if beside ~= 0 then fit, limited = fits(value, beside) end
     if not fit then return value, false end
     redis.call('ZREM', queue, front[1])
-    if owner == me then return value, true end
+    if next == me then return value, true end
     local before = value
-    if room == 0 then
-      value = owner
-      redis.call('SET', lease, owner, 'PX', claim)
+    if beside == 0 then
+      value = next
+      redis.call('SET', lease, next, 'PX', life)
     else
-      value = admit(value, owner, room, tonumber(claim), limited)
+      value = admit(value, next, beside, tonumber(life), limited)
     end
-    local listened = wake(owner) or front[2] % 2 == 0
+    local listened = wake(next) or front[2] % 2 == 0
     if not listened and dead < 15 then
       dead = dead + 1
-      if room ~= 0 then redis.call('ZREM', KEYS[3], room .. ';' .. owner) end
+      if beside ~= 0 then redis.call('ZREM', KEYS[3], beside .. ';' .. next) end
       value = before
       if value then mark(value) else redis.call('DEL', lease, KEYS[3]) end
-    elseif room == 0 then
+    elseif beside == 0 then
       return value, false
     end
   end

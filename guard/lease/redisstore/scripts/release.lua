@@ -1,13 +1,13 @@
 -- release: end a lease, or leave the line. Followed by line.lua and
 -- release_line.lua, which go on where somebody else is concerned.
 --
--- KEYS[1] lease  KEYS[2] line  KEYS[3] holders, of one slot
+-- KEYS[1] lease  KEYS[2] line  KEYS[3] holders  KEYS[4] fence counter, of one slot
 -- ARGV[1] owner id
--- ARGV[3] close: keep the key shut so long, ms; 0 = free it
--- ARGV[6] claim, ms, as the owner gave it to acquire
--- ARGV[8] room: 0
--- ARGV[9] 1 = PUBLISH counts every listener of the fleet
--- ARGV[10] inbox channel prefix
+-- ARGV[2] 0 = free the key, no close
+-- ARGV[3] the last token that the owner used
+-- ARGV[4] the last that it was given; if equal, there is none to take back
+-- ARGV[5] as acquire.lua has it; of its fields these count: room, claim, count,
+--         inbox prefix, and close: keep the key shut so long, ms; 0 = free it
 --
 -- Returns 1 if owner held the lease, else 0
 --
@@ -17,7 +17,12 @@
 local lease, queue, owner, now = KEYS[1], KEYS[2], ARGV[1], nil
 
 local holder = redis.call('GET', lease)
-if holder == owner and ARGV[3] == '0' and redis.call('EXISTS', queue) == 0 then
+-- Unused tokens are minted again, if nobody has minted others since: they were
+-- ahead of the clock.
+if holder == owner and ARGV[3] ~= ARGV[4] and redis.call('GET', KEYS[4]) == ARGV[4] then
+  redis.call('SET', KEYS[4], ARGV[3])
+end
+if holder == owner and ARGV[2] == '0' and redis.call('EXISTS', queue) == 0 then
   redis.call('DEL', lease)
   return 1
 end

@@ -5,20 +5,25 @@
 -- Invariants: nobody else's lease is touched; whoever is at the front of the
 -- line and fits is let in.
 
-local released, member = 0, ARGV[8] .. ';' .. owner
+local released, member = 0, room .. ';' .. owner
 local value = redis.call('GET', lease)
 if is_marker(value) then
   local until_ = redis.call('ZSCORE', KEYS[3], member)
   if until_ then
     if tonumber(until_) > clock() then released = 1 end
     redis.call('ZREM', KEYS[3], member)
-    if released == 1 and ARGV[3] ~= '0' then
-      redis.call('ZADD', KEYS[3], number(clock() + ARGV[3] * 1000), ARGV[8] .. ';closed|' .. owner)
+    if released == 1 and close ~= '0' then
+      redis.call('ZADD', KEYS[3], number(clock() + close * 1000), room .. ';closed|' .. owner)
     end
   end
-  value = prune(value)
+  if redis.call('EXISTS', KEYS[3]) == 0 then -- I was the last
+    redis.call('DEL', lease)
+    value = nil
+  else
+    value = prune(value)
+  end
   if value and until_ then mark(value) end
 end
-redis.call('ZREM', queue, member_of(owner))
+redis.call('ZREM', queue, my_member())
 if not value or is_marker(value) then grant_front(value, nil) end
 return released

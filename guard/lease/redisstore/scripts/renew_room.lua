@@ -3,7 +3,7 @@
 -- KEYS[1] lease  KEYS[2] line, not used  KEYS[3] holders, of one slot
 -- ARGV[1] owner id
 -- ARGV[2] life of the lease from now, ms
--- ARGV[8] room
+-- ARGV[5] as acquire.lua has it; of its fields only room counts
 --
 -- Returns {1}          extended
 --         {0, value}   not the owner's; value is nil if nobody holds it
@@ -11,7 +11,7 @@
 -- Invariant: never creates a lease. It holds only while the marker is there and
 -- the owner's own time is not over: without the marker somebody else may be in.
 
-local value, member = redis.call('GET', lease), ARGV[8] .. ';' .. owner
+local value, member = redis.call('GET', lease), room .. ';' .. owner
 local until_ = is_marker(value) and redis.call('ZSCORE', KEYS[3], member)
 if not until_ or tonumber(until_) <= clock() then return {0, value} end
 redis.call('ZADD', KEYS[3], number(clock() + ARGV[2] * 1000), member)

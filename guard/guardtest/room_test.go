@@ -1,0 +1,274 @@
+package guardtest
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/jobguard/jobguard/guard/lease"
+)
+
+// come asks for a place, and stands in line if there is none.
+func come(t *testing.T, s *Store, owner string, room lease.Room, ttl time.Duration) lease.AcquireReply {
+	t.Helper()
+	reply, err := s.Acquire(t.Context(), lease.AcquireRequest{
+		Key: "k", Owner: owner, Room: room, TTL: ttl, Join: true, Claim: time.Second, Fences: 1,
+	})
+	if err != nil {
+		t.Fatalf("Acquire: %v", err)
+	}
+	return reply
+}
+
+func leave(t *testing.T, s *Store, owner string, room lease.Room, closeFor time.Duration) {
+	t.Helper()
+	if _, err := s.Release(t.Context(), lease.ReleaseRequest{Key: "k", Owner: owner, Room: room, Close: closeFor}); err != nil {
+		t.Fatalf("Release: %v", err)
+	}
+}
+
+func wantHolders(t *testing.T, s *Store, want ...string) {
+	t.Helper()
+	if got := s.Holders("k"); !slices.Equal(got, want) {
+		t.Errorf("Holders() = %q, want %q", got, want)
+	}
+}
+
+func TestPlacesEndExactlyAtTheirTTL(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *Store) {
+		come(t, s, "a", 3, 10*time.Second)
+		come(t, s, "b", lease.Unlimited, 20*time.Second)
+		wantHolders(t, s, "a", "b")
+		wantHolder(t, s, "k", "a")
+		if got := s.Remaining("k"); got != 20*time.Second {
+			t.Errorf("Remaining() = %v, want the last to count, 20s", got)
+		}
+		time.Sleep(10*time.Second - 1)
+		wantHolders(t, s, "a", "b")
+		time.Sleep(time.Nanosecond)
+		wantHolders(t, s, "b")
+		wantHolder(t, s, "k", "b")
+		time.Sleep(10 * time.Second)
+		wantHolders(t, s)
+		if got := s.Keys(); len(got) != 0 || len(s.keys) != 0 {
+			t.Errorf("Keys() = %q, %d entries, want none", got, len(s.keys))
+		}
+	})
+}
+
+func TestRemainingOfTheRefusedIsExact(t *testing.T) {
+	tests := []struct {
+		name string
+		room lease.Room
+		want time.Duration
+	}{
+		{"an exclusive owner waits for the last", lease.Exclusive, 40 * time.Second},
+		{"a limit of one does too", 1, 40 * time.Second},
+		{"a limit of two waits for two to go", 2, 30 * time.Second},
+		{"a limit of three for one", 3, 20 * time.Second},
+		{"a reader for one, because of c", lease.Unlimited, 20 * time.Second},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, s *Store) {
+				come(t, s, "a", lease.Unlimited, 40*time.Second)
+				come(t, s, "b", lease.Unlimited, 20*time.Second)
+				come(t, s, "c", 3, 30*time.Second)
+				got := come(t, s, "x", test.room, time.Minute)
+				if got.Granted || got.Remaining != test.want || got.Holder != "a" {
+					t.Errorf("Acquire() = %+v, want refused by a for %v", got, test.want)
+				}
+				time.Sleep(test.want - 1)
+				if come(t, s, "x", test.room, time.Minute).Granted {
+					t.Error("granted 1ns early")
+				}
+				time.Sleep(time.Nanosecond)
+				if !come(t, s, "x", test.room, time.Minute).Granted {
+					t.Error("not granted in time")
+				}
+			})
+		})
+	}
+}
+
+// Room comes when those leave who make it tight, and not merely when one does.
+func TestRemainingSeesTheStrictestLeave(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *Store) {
+		come(t, s, "a", 5, 10*time.Second)
+		come(t, s, "b", 2, 20*time.Second)
+		if got := come(t, s, "x", 5, time.Minute); got.Remaining != 10*time.Second {
+			t.Errorf("Remaining = %v, want 10s", got.Remaining)
+		}
+		s.Hold("k", "a") // for ever
+		if got := come(t, s, "x", 5, time.Minute); got.Remaining != 20*time.Second {
+			t.Errorf("Remaining = %v, want 20s: then b and its limit are gone", got.Remaining)
+		}
+		if got := come(t, s, "y", lease.Exclusive, time.Minute); got.Remaining >= 0 {
+			t.Errorf("Remaining = %v, want never", got.Remaining)
+		}
+	})
+}
+
+func TestRemainingOfOneBehindOthersIsWhenTheLineMoves(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *Store) {
+		come(t, s, "a", lease.Unlimited, 20*time.Second)
+		come(t, s, "b", lease.Unlimited, 30*time.Second)
+		come(t, s, "w", lease.Exclusive, time.Minute)
+		got := come(t, s, "late", lease.Unlimited, time.Minute)
+		if got.Granted || got.Head || got.Remaining != 30*time.Second {
+			t.Errorf("a reader behind a writer: %+v, want 30s", got)
+		}
+	})
+}
+
+func TestHandOnLetsInAllWhoFitAtOnce(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *Store) {
+		woken := map[string]int{}
+		for _, owner := range []string{"r1", "r2", "w", "r3"} {
+			defer s.Watch(owner, func() { woken[owner]++ })()
+		}
+		come(t, s, "first", lease.Exclusive, time.Minute)
+		come(t, s, "r1", lease.Unlimited, time.Minute)
+		come(t, s, "r2", 2, time.Minute)
+		come(t, s, "w", lease.Exclusive, time.Minute)
+		come(t, s, "r3", lease.Unlimited, time.Minute)
+		leave(t, s, "first", lease.Exclusive, 0)
+		wantHolders(t, s, "r1", "r2")
+		if woken["r1"] != 1 || woken["r2"] != 1 || len(woken) != 2 || s.Waiting("k") != 2 {
+			t.Errorf("woken %v with %d waiting, want r1 and r2 once, and 2", woken, s.Waiting("k"))
+		}
+		time.Sleep(time.Second) // their claims lapse; nobody is told
+		wantHolders(t, s)
+		if !come(t, s, "w", lease.Exclusive, time.Minute).Granted {
+			t.Error("w is first now, and was refused")
+		}
+	})
+}
+
+func TestAReaderThatTakesAFreeKeyBringsThoseBehindIt(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *Store) {
+		woken := 0
+		defer s.Watch("r2", func() { woken++ })()
+		come(t, s, "w", lease.Exclusive, time.Minute)
+		come(t, s, "r1", lease.Unlimited, time.Minute)
+		come(t, s, "r2", lease.Unlimited, time.Minute)
+		s.Expire("k")
+		if !come(t, s, "r1", lease.Unlimited, time.Minute).Granted {
+			t.Fatal("the head of the line was refused")
+		}
+		wantHolders(t, s, "r1", "r2")
+		if woken != 1 || s.Waiting("k") != 0 {
+			t.Errorf("r2 woken %d times with %d waiting, want 1 and 0", woken, s.Waiting("k"))
+		}
+	})
+}
+
+func TestUnwatchedReadersArePassedOver(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *Store) {
+		stop := s.Watch("gone", func() { t.Error("woken after stop") })
+		come(t, s, "w", lease.Exclusive, time.Minute)
+		come(t, s, "gone", lease.Unlimited, time.Minute)
+		come(t, s, "polling", lease.Unlimited, time.Minute)
+		stop()
+		leave(t, s, "w", lease.Exclusive, 0)
+		wantHolders(t, s, "polling")
+	})
+}
+
+func TestALapsedReaderReturnsBeforeTheWriterAtOnce(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *Store) {
+		come(t, s, "first", lease.Exclusive, time.Minute)
+		ticket := come(t, s, "late", lease.Unlimited, time.Minute).Ticket
+		come(t, s, "r", lease.Unlimited, time.Minute)
+		come(t, s, "w", lease.Exclusive, time.Minute)
+		leave(t, s, "first", lease.Exclusive, 0)
+		come(t, s, "r", lease.Unlimited, time.Minute)
+		time.Sleep(time.Second)
+		wantHolders(t, s, "r")
+		reply, err := s.Acquire(t.Context(), lease.AcquireRequest{
+			Key: "k", Owner: "late", Room: lease.Unlimited, TTL: time.Minute, Join: true, Ticket: ticket,
+		})
+		if err != nil || !reply.Granted {
+			t.Errorf("Acquire() = %+v, %v; want granted: nobody is before it", reply, err)
+		}
+	})
+}
+
+func TestExpireAndHoldTakeTheKeyFromAllHolders(t *testing.T) {
+	for name, rob := range map[string]func(s *Store){
+		"Expire":  func(s *Store) { s.Expire("k") },
+		"Hold":    func(s *Store) { s.Hold("k", "ops") },
+		"HoldFor": func(s *Store) { s.HoldFor("k", "ops", time.Second) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, s *Store) {
+				come(t, s, "a", 2, time.Minute)
+				come(t, s, "b", 2, time.Minute)
+				rob(s)
+				for _, reply := range s.Renew(t.Context(), []lease.RenewRequest{
+					{Key: "k", Owner: "a", Room: 2, TTL: time.Minute}, {Key: "k", Owner: "b", Room: 2, TTL: time.Minute},
+				}) {
+					if holder, _ := s.Holder("k"); reply.Held || reply.Holder != holder {
+						t.Errorf("Renew() = %+v, want lost to %q", reply, holder)
+					}
+				}
+				time.Sleep(time.Second)
+				if got, want := come(t, s, "c", 2, time.Minute).Granted, name != "Hold"; got != want {
+					t.Errorf("a second later a newcomer is granted: %v, want %v", got, want)
+				}
+			})
+		})
+	}
+}
+
+func TestHoldForCutsOneOfSeveralLeasesShort(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *Store) {
+		come(t, s, "a", 2, time.Minute)
+		come(t, s, "b", 2, time.Minute)
+		s.HoldFor("k", "b", time.Second)
+		if got := come(t, s, "c", 2, time.Minute); got.Granted || got.Remaining != time.Second {
+			t.Errorf("Acquire() = %+v, want refused for 1s: b is still a holder", got)
+		}
+		time.Sleep(time.Second)
+		wantHolders(t, s, "a")
+		s.HoldFor("k", "a", 0)
+		wantHolders(t, s)
+	})
+}
+
+func TestAClosedPlaceStaysExactlyForItsTime(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *Store) {
+		a := s.NewOwner("trace")
+		come(t, s, a, 1, time.Minute)
+		leave(t, s, a, 1, 5*time.Second)
+		wantHolders(t, s, "closed|guardtest|trace")
+		if got := come(t, s, "b", lease.Unlimited, time.Minute); got.Granted || got.Remaining != 5*time.Second {
+			t.Errorf("Acquire() = %+v, want refused for 5s: the place keeps its limit", got)
+		}
+		time.Sleep(5*time.Second - 1)
+		if come(t, s, "b", lease.Unlimited, time.Minute).Granted {
+			t.Error("granted while the place was taken")
+		}
+		time.Sleep(time.Nanosecond)
+		if !come(t, s, "b", lease.Unlimited, time.Minute).Granted {
+			t.Error("the place is still taken")
+		}
+	})
+}
+
+// On a server the two kinds lie in different places: a guard that mixes them up
+// must not pass its tests here.
+func TestALeaseIsFoundOnlyByRequestsOfItsKind(t *testing.T) {
+	for _, rooms := range [][2]lease.Room{{lease.Exclusive, lease.Unlimited}, {lease.Unlimited, lease.Exclusive}, {2, lease.Exclusive}} {
+		inBubble(t, func(t *testing.T, s *Store) {
+			come(t, s, "a", rooms[0], time.Minute)
+			if reply := s.Renew(t.Context(), []lease.RenewRequest{{Key: "k", Owner: "a", Room: rooms[1], TTL: time.Hour}})[0]; reply.Held {
+				t.Errorf("held with room %d, renewed with room %d", rooms[0], rooms[1])
+			}
+			leave(t, s, "a", rooms[1], 0)
+			wantHolders(t, s, "a")
+			leave(t, s, "a", rooms[0], 0)
+			wantHolders(t, s)
+		})
+	}
+}

@@ -1,0 +1,95 @@
+package storetest
+
+import (
+	"time"
+
+	"github.com/jobguard/jobguard/guard/lease"
+)
+
+// What a store keeps for keys that nobody uses. It may take its time, but
+// nobody asks it again.
+var keptChecks = []check{
+	{"nothing is kept of a key that all have left", func(c *contract) {
+		needs(c, "Kept", c.Kept)
+		key := c.key("k")
+		r1, r2, r3 := c.reader(c.A, key), c.reader(c.B, key), c.reader(c.A, key)
+		w1, w2 := c.tenure(c.B, key), c.tenure(c.A, key)
+		w1.mustHold(long)
+		if len(c.Kept(key)) == 0 {
+			c.Error("Kept says that nothing is kept of a held key")
+		}
+		if !c.NoQueue {
+			r1.mustWait()
+			r2.mustWait()
+			w2.mustWait()
+			r3.mustWait()
+		}
+		w1.mustRelease()
+		r1.mustHold(long)
+		r2.mustHold(long)
+		if !c.NoQueue {
+			w2.leave()
+		}
+		r3.mustHold(long)
+		r1.mustRelease()
+		r3.mustRelease()
+		r2.mustRelease()
+		c.keepsNothing(key)
+	}},
+
+	{"nothing is kept of a limit that all have left", func(c *contract) {
+		needs(c, "Kept", c.Kept)
+		c.needsLimit()
+		c.needsLine()
+		key := c.key("k")
+		var holders []*tenure
+		for range 2 {
+			h := c.roomy(c.A, key, 2)
+			h.mustHold(long)
+			holders = append(holders, h)
+		}
+		for _, room := range []lease.Room{2, 1, lease.Exclusive, lease.Unlimited} {
+			w := c.roomy(c.B, key, room)
+			w.mustWait()
+			holders = append(holders, w)
+		}
+		for _, h := range holders {
+			h.mustRelease()
+		}
+		c.keepsNothing(key)
+	}},
+
+	{"nothing is kept of places that expired or were closed", func(c *contract) {
+		needs(c, "Kept", c.Kept)
+		c.reader(c.A, c.key("crashed")).mustHold(short)
+		c.reader(c.B, c.key("crashed")).ask(short)
+		closed := c.reader(c.A, c.key("closed"))
+		closed.mustHold(long)
+		closed.release(short)
+		c.keepsNothing(c.key("crashed"))
+		c.keepsNothing(c.key("closed"))
+	}},
+
+	{"nothing is kept of a lease and its line that all have left", func(c *contract) {
+		needs(c, "Kept", c.Kept)
+		c.needsLine()
+		h := c.holder(c.A, c.key("k"), long)
+		w1, w2 := c.waiter(c.B, h.key, long), c.waiter(c.A, h.key, long)
+		w1.leave()
+		h.mustRelease()
+		w2.mustHold(long)
+		w2.mustRelease()
+		c.keepsNothing(h.key)
+	}},
+}
+
+func (c *contract) keepsNothing(key string) {
+	c.Helper()
+	var kept []string
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		if kept = c.Kept(key); len(kept) == 0 {
+			return
+		}
+	}
+	c.Errorf("kept for %v after the last had left: %q", patience, kept)
+}

@@ -1,0 +1,140 @@
+package storetest
+
+import "time"
+
+// What becomes of places when the key goes away behind the stores' backs.
+var lostPlaceChecks = []check{
+	{"all lose a key that vanishes, and an exclusive owner may come", func(c *contract) {
+		for name, vanish := range c.waysToVanish() {
+			r1, r2 := c.reader(c.A, c.key(name)), c.reader(c.B, c.key(name))
+			r1.mustHold(long)
+			r2.mustHold(long)
+			vanish(r1.key)
+			if reply := r1.renew(long); reply.Held || reply.Holder != "" {
+				c.Errorf("%s: Renew() = %+v, want neither held nor a holder", name, reply)
+			}
+			w := c.holder(c.B, r1.key, long)
+			if reply := r2.renew(long); reply.Held || reply.Holder != w.owner {
+				c.Errorf("%s: Renew() = %+v, want Holder %q", name, reply, w.owner)
+			}
+			if r1.release(0).Released || r2.release(short).Released {
+				c.Errorf("%s: Release said Released", name)
+			}
+			c.mustBeThere(w)
+			w.mustRelease()
+			c.reader(c.A, r1.key).mustHold(long)
+			c.mustNotBeThere(r1, r2) // others being there does not bring them back
+		}
+	}},
+
+	{"a key that vanished starts afresh with its limit", func(c *contract) {
+		c.needsLimit()
+		for name, vanish := range c.waysToVanish() {
+			h1, h2 := c.roomy(c.A, c.key(name), 2), c.roomy(c.B, c.key(name), 2)
+			h1.mustHold(long)
+			h2.mustHold(long)
+			vanish(h1.key)
+			n1, n2 := c.roomy(c.A, c.key(name), 2), c.roomy(c.B, c.key(name), 2)
+			n1.mustHold(long)
+			c.mustNotBeThere(h1)
+			n2.mustHold(long)
+			c.mustNotBeThere(h1, h2)
+			if h1.release(0).Released || h2.release(short).Released {
+				c.Errorf("%s: Release said Released", name)
+			}
+			c.roomy(c.A, c.key(name), 2).mustBeRefused(n1, n2)
+			c.mustBeThere(n1, n2)
+		}
+	}},
+
+	{"an owner that asks for its vanished key holds it alone", func(c *contract) {
+		for name, vanish := range c.waysToVanish() {
+			r1, r2 := c.reader(c.A, c.key(name)), c.reader(c.B, c.key(name))
+			r1.mustHold(long)
+			r2.mustHold(long)
+			vanish(r1.key)
+			r1.mustHold(long)
+			c.mustNotBeThere(r2)
+			r1.mustRelease()
+			c.holder(c.A, r1.key, long)
+		}
+	}},
+
+	{"all lose a key that another program takes", func(c *contract) {
+		needs(c, "Foreign", c.Foreign)
+		r1, r2 := c.reader(c.A, c.key("k")), c.reader(c.B, c.key("k"))
+		r1.mustHold(long)
+		r2.mustHold(long)
+		c.Foreign(r1.key, "worker-7", 0)
+		for _, r := range []*tenure{r1, r2} {
+			if reply := r.renew(long); reply.Held || reply.Holder != "worker-7" {
+				c.Errorf("Renew() = %+v, want held by worker-7", reply)
+			}
+		}
+		if r1.release(0).Released || r2.release(short).Released {
+			c.Error("Release of a foreign value said Released")
+		}
+		if reply := r1.ask(long); reply.Granted || reply.Holder != "worker-7" || reply.Remaining >= 0 {
+			c.Errorf("Acquire() = %+v, want refused by worker-7 for ever", reply)
+		}
+	}},
+
+	{"those robbed by another program stay robbed when it leaves", func(c *contract) {
+		needs(c, "Foreign", c.Foreign)
+		r1, r2 := c.reader(c.A, c.key("k")), c.reader(c.B, c.key("k"))
+		r1.mustHold(long)
+		r2.mustHold(long)
+		set := time.Now()
+		c.Foreign(r1.key, "worker-7", short)
+		w := c.tenure(c.A, r1.key)
+		c.within(patience, "granted", func() bool { return w.ask(long).Granted })
+		c.notBefore(set.Add(short), "granted")
+		w.mustRelease()
+		c.reader(c.B, r1.key).mustHold(long)
+		c.mustNotBeThere(r1, r2)
+	}},
+
+	{"a vanished key goes to all readers at the front of the line", func(c *contract) {
+		c.needsLine()
+		needs(c, "Vanish", c.Vanish)
+		h := c.holder(c.A, c.key("k"), long)
+		r1, r2, w := c.reader(c.B, h.key), c.reader(c.A, h.key), c.tenure(c.B, h.key)
+		for _, n := range []*tenure{r1, r2, w} {
+			n.mustWait()
+		}
+		c.Vanish(h.key)
+		c.reader(c.A, h.key).mustBeRefused(r1, r2) // it comes behind w
+		c.mustBeThere(r1, r2)
+		c.mustNotBeThere(w)
+	}},
+
+	{"a line stays when its readers' key vanishes", func(c *contract) {
+		c.needsLine()
+		needs(c, "Vanish", c.Vanish)
+		r1, w, r2 := c.reader(c.A, c.key("k")), c.tenure(c.B, c.key("k")), c.reader(c.A, c.key("k"))
+		r1.mustHold(long)
+		w.mustWait()
+		r2.mustWait()
+		c.Vanish(r1.key)
+		r2.mustBeRefusedBy(w)
+		w.mustHold(long)
+		w.mustRelease()
+		c.mustBeThere(r2)
+	}},
+}
+
+// waysToVanish are what the fixture has to take a key away.
+func (c *contract) waysToVanish() map[string]func(key string) {
+	c.Helper()
+	ways := make(map[string]func(string))
+	if c.Vanish != nil {
+		ways["vanished"] = c.Vanish
+	}
+	if c.Flush != nil {
+		ways["flushed"] = func(string) { c.Flush() }
+	}
+	if len(ways) == 0 {
+		c.Skip("the fixture has neither Vanish nor Flush")
+	}
+	return ways
+}

@@ -1,0 +1,276 @@
+package storetest
+
+import (
+	"time"
+
+	"github.com/jobguard/jobguard/guard/lease"
+)
+
+// The life of one place among several under a key.
+var placeChecks = []check{
+	{"a crash frees a place by its TTL, and only that place", func(c *contract) {
+		c.needsLimit()
+		crashed, alive := c.roomy(c.A, c.key("k"), 2), c.roomy(c.B, c.key("k"), 2)
+		next := c.roomy(c.A, c.key("k"), 2)
+		alive.mustHold(long)
+		sent := time.Now()
+		crashed.mustHold(short)
+		c.within(patience, "next granted", func() bool { return next.ask(long).Granted })
+		c.notBefore(sent.Add(short), "next granted")
+		c.roomy(c.B, c.key("k"), 2).mustBeRefused(alive, next)
+		c.mustNotBeThere(crashed)
+		if crashed.release(0).Released {
+			c.Error("Release of a place that had expired said Released")
+		}
+		c.mustBeThere(alive, next)
+		c.roomy(c.B, c.key("k"), 2).mustBeRefused(alive, next)
+	}},
+
+	{"a place that expired is lost, though nobody took it", func(c *contract) {
+		crashed, alive := c.reader(c.A, c.key("k")), c.reader(c.B, c.key("k"))
+		crashed.mustHold(short)
+		alive.mustHold(long)
+		time.Sleep(short + rounding)
+		reply := crashed.renew(long)
+		if reply.Held {
+			c.Fatal("renewed")
+		}
+		c.namesOneOf(reply.Holder, []*tenure{alive})
+		if crashed.release(0).Released {
+			c.Error("Release said Released")
+		}
+		alive.mustRelease()
+		c.holder(c.A, alive.key, long)
+	}},
+
+	{"crashed readers keep an exclusive owner out until the last TTL has passed", func(c *contract) {
+		r1, r2 := c.reader(c.A, c.key("k")), c.reader(c.B, c.key("k"))
+		w := c.tenure(c.A, r1.key)
+		sent := time.Now()
+		r1.mustHold(2 * short)
+		if !r2.ask(short).Granted {
+			c.Fatal("the second reader was refused")
+		}
+		c.within(patience, "granted", func() bool { return w.ask(long).Granted })
+		c.notBefore(sent.Add(2*short), "granted")
+		c.mustNotBeThere(r1, r2)
+	}},
+
+	{"a renewal with a short TTL shortens no other place", func(c *contract) {
+		r1, r2 := c.reader(c.A, c.key("k")), c.reader(c.B, c.key("k"))
+		r1.mustHold(long)
+		r2.mustHold(long)
+		if !r2.renew(short).Held {
+			c.Fatal("the second reader does not hold the key")
+		}
+		w := c.tenure(c.A, r1.key)
+		c.wantRemaining(w.mustBeRefused(r1, r2), long)
+		time.Sleep(2 * short)
+		w.mustBeRefused(r1, r2)
+		c.mustBeThere(r1)
+	}},
+
+	{"Renew keeps one place and not another's", func(c *contract) {
+		c.needsLimit()
+		sent := time.Now()
+		h1, h2, next := c.roomy(c.A, c.key("k"), 2), c.roomy(c.A, c.key("k"), 2), c.roomy(c.B, c.key("k"), 2)
+		h1.mustHold(time.Second)
+		h2.mustHold(time.Second)
+		if !h2.renew(long).Held {
+			if time.Since(sent) > time.Second {
+				c.Skip("the machine stood still for longer than the TTL")
+			}
+			c.Fatal("the second holder does not hold the key")
+		}
+		c.wantRemaining(c.tenure(c.B, h1.key).mustBeRefused(h1, h2), long)
+		c.within(patience, "next granted", func() bool { return next.ask(long).Granted })
+		c.notBefore(sent.Add(time.Second), "next granted")
+		c.mustNotBeThere(h1)
+		c.mustBeThere(h2, next)
+	}},
+
+	{"Renew never makes a place", func(c *contract) {
+		c.needsLimit()
+		stranger := c.roomy(c.A, c.key("k"), 2)
+		if reply := stranger.renew(long); reply.Held || reply.Holder != "" {
+			c.Errorf("Renew of a free key = %+v, want neither held nor a holder", reply)
+		}
+		c.holder(c.B, stranger.key, long).mustRelease()
+
+		h1, h2 := c.roomy(c.B, stranger.key, 2), c.roomy(c.A, stranger.key, 2)
+		h1.mustHold(long)
+		reply := stranger.renew(long)
+		if reply.Held {
+			c.Error("Renew among others was answered held")
+		}
+		c.namesOneOf(reply.Holder, []*tenure{h1})
+		h2.mustHold(long) // the second place is free
+		h2.mustRelease()
+		c.mustNotBeThere(h2)
+		stranger.mustHold(long)
+	}},
+
+	{"Renew by a reader never touches an exclusive owner's lease", func(c *contract) {
+		h := c.holder(c.A, c.key("k"), patience)
+		r := c.reader(c.B, h.key)
+		if reply := r.renew(long); reply.Held || reply.Holder != h.owner {
+			c.Errorf("Renew() = %+v, want Holder %q", reply, h.owner)
+		}
+		if reply := r.mustBeRefusedBy(h); reply.Remaining > patience+rounding {
+			c.Errorf("a reader's Renew extended the lease to %v", reply.Remaining)
+		}
+	}},
+
+	{"Release of what is not the owner's touches nobody", func(c *contract) {
+		r1, r2 := c.reader(c.A, c.key("readers")), c.reader(c.B, c.key("readers"))
+		r1.mustHold(long)
+		r2.mustHold(long)
+		h := c.holder(c.A, c.key("exclusive"), long)
+		for _, closeFor := range []time.Duration{0, short} {
+			for _, key := range []string{r1.key, h.key} {
+				if c.reader(c.B, key).release(closeFor).Released || c.tenure(c.B, key).release(closeFor).Released {
+					c.Errorf("Release(%q) by a stranger said Released", key)
+				}
+			}
+		}
+		c.mustBeThere(r1, r2, h)
+		c.reader(c.B, h.key).mustBeRefusedBy(h)
+		r1.mustRelease()
+		c.tenure(c.A, r1.key).mustBeRefused(r2)
+	}},
+
+	{"repeating Release of a place frees no other", func(c *contract) {
+		c.needsLimit()
+		h1, h2, next := c.roomy(c.A, c.key("k"), 2), c.roomy(c.B, c.key("k"), 2), c.roomy(c.A, c.key("k"), 2)
+		h1.mustHold(long)
+		h2.mustHold(long)
+		h1.mustRelease()
+		next.mustHold(long)
+		if h1.release(0).Released || h1.release(short).Released {
+			c.Error("the second Release said Released")
+		}
+		h1.mustBeRefused(h2, next)
+		c.mustBeThere(h2, next)
+	}},
+
+	{"Close keeps the place taken for its time, and no other", func(c *contract) {
+		c.needsLimit()
+		h1, h2, next := c.roomy(c.A, c.key("k"), 2), c.roomy(c.B, c.key("k"), 2), c.roomy(c.A, c.key("k"), 2)
+		h1.mustHold(long)
+		h2.mustHold(long)
+		sent := time.Now()
+		if !h1.release(short).Released {
+			c.Error("closing Release did not say Released")
+		}
+		if reply := next.ask(long); !reply.Granted && reply.Remaining > short+rounding {
+			c.Errorf("taken for %v, want at most %v", reply.Remaining, short)
+		}
+		c.mustBeThere(h2)
+		if !next.ask(long).Granted {
+			c.within(patience, "granted", func() bool { return next.ask(long).Granted })
+		}
+		c.notBefore(sent.Add(short), "granted")
+		c.mustBeThere(h2, next)
+	}},
+
+	{"Close takes the place from its owner", func(c *contract) {
+		c.needsLimit()
+		h, other := c.roomy(c.A, c.key("k"), 1), c.roomy(c.B, c.key("k"), 1)
+		h.mustHold(long)
+		if !h.release(long).Released {
+			c.Error("closing Release did not say Released")
+		}
+		c.mustNotBeThere(h)
+		if h.release(0).Released { // repeated, or a clean-up
+			c.Error("the second Release said Released")
+		}
+		h.mustBeRefused(h)
+		other.mustBeRefused(h)
+		c.tenure(c.B, h.key).mustBeRefused(h)
+	}},
+
+	{"two closed places are two, though one process left both", func(c *contract) {
+		c.needsLimit()
+		h1, h2, next := c.roomy(c.A, c.key("k"), 2), c.roomy(c.A, c.key("k"), 2), c.roomy(c.B, c.key("k"), 2)
+		h1.mustHold(long)
+		h2.mustHold(long)
+		h1.release(long)
+		h2.release(long)
+		c.wantRemaining(next.mustBeRefused(h1, h2), long)
+	}},
+
+	{"a reader that closes keeps exclusive owners out and readers not", func(c *contract) {
+		r1, r2, w := c.reader(c.A, c.key("k")), c.reader(c.B, c.key("k")), c.tenure(c.B, c.key("k"))
+		r1.mustHold(long)
+		sent := time.Now()
+		r1.release(short)
+		r2.mustHold(long)
+		r2.mustRelease()
+		if !w.ask(long).Granted {
+			c.within(patience, "granted", func() bool { return w.ask(long).Granted })
+		}
+		c.notBefore(sent.Add(short), "granted")
+	}},
+
+	{"a key that an exclusive owner closed is closed to readers", func(c *contract) {
+		h, r := c.holder(c.A, c.key("k"), long), c.reader(c.B, c.key("k"))
+		sent := time.Now()
+		h.release(short)
+		c.within(patience, "granted", func() bool { return r.ask(long).Granted })
+		c.notBefore(sent.Add(short), "granted")
+	}},
+
+	{"a foreign lock keeps readers and limits out", func(c *contract) {
+		needs(c, "Foreign", c.Foreign)
+		for _, room := range []lease.Room{lease.Unlimited, 1, 5} {
+			if room != lease.Unlimited && c.NoLimit {
+				continue
+			}
+			key := c.key("k")
+			for _, value := range []string{"worker-7", "", "a|b", "shared|x|y", "limited|x|", "closed|x|"} {
+				c.Foreign(key, value, long)
+				reply, err := c.A.Acquire(c.ctx, lease.AcquireRequest{
+					Key: key, Owner: c.A.NewOwner(""), Room: room, TTL: long, Fences: 1,
+				})
+				if err != nil || reply.Granted || reply.Holder != value {
+					c.Errorf("room %d: Acquire() = %+v, %v; want refused by %q", room, reply, err, value)
+				}
+				c.wantRemaining(reply, long)
+			}
+			c.Foreign(key, "worker-7", 0)
+			if reply := c.roomy(c.B, key, room).ask(long); reply.Granted || reply.Remaining >= 0 {
+				c.Errorf("room %d: Acquire() = %+v, want refused with negative Remaining", room, reply)
+			}
+		}
+	}},
+
+	{"a foreign lock is kept out while anybody holds the key", func(c *contract) {
+		needs(c, "TryForeign", c.TryForeign)
+		r1, r2, w := c.reader(c.A, c.key("k")), c.reader(c.B, c.key("k")), c.tenure(c.A, c.key("k"))
+		keptOut := func(who string) {
+			c.Helper()
+			if c.TryForeign(r1.key, "worker-7", long) {
+				c.Fatalf("another program took the key from %s", who)
+			}
+		}
+		w.mustHold(long)
+		keptOut("an exclusive owner")
+		w.mustRelease()
+		r1.mustHold(long)
+		keptOut("a reader")
+		r2.mustHold(long)
+		r1.mustRelease()
+		keptOut("the other reader")
+		c.mustBeThere(r2)
+		keptOut("a reader that renewed")
+		r2.release(long)
+		keptOut("a reader that closed its place")
+
+		r1.key = c.key("other")
+		r1.mustHold(long)
+		r1.mustRelease()
+		if !c.TryForeign(r1.key, "worker-7", long) {
+			c.Error("another program found the key taken when all had left")
+		}
+	}},
+}

@@ -1,0 +1,209 @@
+package storetest
+
+import (
+	"time"
+
+	"github.com/jobguard/jobguard/guard/lease"
+)
+
+// Who may hold a key side by side.
+var roomChecks = []check{
+	{"readers hold a key side by side", func(c *contract) {
+		var readers []*tenure
+		for i := range 6 {
+			r := c.reader([]lease.Store{c.A, c.B}[i%2], c.key("k"))
+			r.mustHold(long)
+			readers = append(readers, r)
+		}
+		c.mustBeThere(readers...)
+		for _, r := range readers {
+			r.mustRelease()
+		}
+		c.mustNotBeThere(readers...)
+	}},
+
+	{"an exclusive owner is refused until the last reader has left", func(c *contract) {
+		r1, r2, r3 := c.reader(c.A, c.key("k")), c.reader(c.B, c.key("k")), c.reader(c.B, c.key("k"))
+		r1.mustHold(long)
+		r2.mustHold(long)
+		r3.mustHold(long)
+		for _, store := range []lease.Store{c.A, c.B} {
+			c.wantRemaining(c.tenure(store, r1.key).mustBeRefused(r1, r2, r3), long)
+		}
+		r1.mustRelease()
+		c.tenure(c.A, r1.key).mustBeRefused(r2, r3)
+		r3.mustRelease()
+		c.tenure(c.B, r1.key).mustBeRefused(r2)
+		r2.mustRelease()
+		c.holder(c.A, r1.key, long)
+	}},
+
+	{"an exclusive owner keeps all others out, of whatever room", func(c *contract) {
+		h := c.holder(c.A, c.key("k"), long)
+		rooms := []lease.Room{lease.Unlimited}
+		if !c.NoLimit {
+			rooms = append(rooms, 1, 2, 1000)
+		}
+		for _, room := range rooms {
+			for _, store := range []lease.Store{c.A, c.B} {
+				c.wantRemaining(c.roomy(store, h.key, room).mustBeRefusedBy(h), long)
+			}
+		}
+		c.mustBeThere(h)
+		h.mustRelease()
+		c.reader(c.B, h.key).mustHold(long)
+	}},
+
+	{"a limit admits as many and no more", func(c *contract) {
+		c.needsLimit()
+		const n = 3
+		var holders []*tenure
+		for i := range n {
+			h := c.roomy([]lease.Store{c.A, c.B}[i%2], c.key("k"), n)
+			h.mustHold(long)
+			holders = append(holders, h)
+		}
+		for i := range 2 * n { // everyone's place is given to another in turn
+			c.roomy(c.A, c.key("k"), n).mustBeRefused(holders...)
+			next := c.roomy([]lease.Store{c.B, c.A}[i%2], c.key("k"), n)
+			next.mustBeRefused(holders...)
+			c.mustBeThere(holders...)
+			holders[0].mustRelease()
+			next.mustHold(long)
+			holders = append(holders[1:], next)
+		}
+	}},
+
+	{"a limit of one admits nobody else, and nobody admits it", func(c *contract) {
+		c.needsLimit()
+		h := c.roomy(c.A, c.key("k"), 1)
+		h.mustHold(long)
+		for _, room := range []lease.Room{lease.Exclusive, lease.Unlimited, 1, 2} {
+			c.wantRemaining(c.roomy(c.B, h.key, room).mustBeRefused(h), long)
+		}
+		h.mustRelease()
+		r := c.reader(c.B, h.key)
+		r.mustHold(long)
+		h.mustBeRefused(r)
+	}},
+
+	{"of different limits the strictest counts, whoever comes first", func(c *contract) {
+		c.needsLimit()
+		threes := []*tenure{c.roomy(c.A, c.key("k"), 3), c.roomy(c.B, c.key("k"), 3), c.roomy(c.A, c.key("k"), 3)}
+		two := c.roomy(c.B, c.key("k"), 2)
+
+		threes[0].mustHold(long)
+		threes[1].mustHold(long)
+		two.mustBeRefused(threes[:2]...) // it bears one other
+		threes[1].mustRelease()
+		two.mustHold(long)
+		threes[1].mustBeRefused(threes[0], two)
+		threes[2].mustBeRefused(threes[0], two)
+		threes[0].mustRelease()
+		threes[1].mustHold(long)
+		threes[2].mustBeRefused(threes[1], two)
+		two.mustRelease() // and with it its limit
+		threes[0].mustHold(long)
+		threes[2].mustHold(long)
+		c.roomy(c.B, c.key("k"), 3).mustBeRefused(threes...)
+	}},
+
+	{"a limit beside readers counts them, whoever comes first", func(c *contract) {
+		c.needsLimit()
+		r1, r2, r3 := c.reader(c.A, c.key("k")), c.reader(c.B, c.key("k")), c.reader(c.A, c.key("k"))
+		two, three := c.roomy(c.A, c.key("k"), 2), c.roomy(c.B, c.key("k"), 3)
+
+		r1.mustHold(long)
+		r2.mustHold(long)
+		two.mustBeRefused(r1, r2)
+		three.mustHold(long)
+		r3.mustBeRefused(r1, r2, three)
+		three.mustRelease()
+		r3.mustHold(long)
+		for _, r := range []*tenure{r1, r2, r3} {
+			r.mustRelease()
+		}
+
+		two.mustHold(long)
+		r1.mustHold(long)
+		r2.mustBeRefused(two, r1)
+		two.mustRelease()
+		r2.mustHold(long)
+		r3.mustHold(long)
+	}},
+
+	{"an owner that has a place is recognised and keeps the one", func(c *contract) {
+		c.needsLimit()
+		h1, h2, h3 := c.roomy(c.A, c.key("k"), 2), c.roomy(c.B, c.key("k"), 2), c.roomy(c.A, c.key("k"), 2)
+		h1.mustHold(patience / 2)
+		h1.store = c.B // in either process
+		h1.mustHold(long)
+		h2.mustHold(long)
+		h1.mustHold(long) // though there is no room for one more
+		h2.mustHold(long)
+		c.wantRemaining(c.tenure(c.A, h1.key).mustBeRefused(h1, h2), long)
+		h3.mustBeRefused(h1, h2)
+		h2.mustRelease()
+		h3.mustHold(long)
+		h1.mustRelease()
+		h3.mustRelease()
+		c.holder(c.B, h1.key, long) // nobody had two places
+	}},
+
+	{"a reader that asks again has its TTL refreshed", func(c *contract) {
+		r := c.reader(c.A, c.key("k"))
+		r.mustHold(patience / 2)
+		r.mustHold(long)
+		c.wantRemaining(c.tenure(c.B, r.key).mustBeRefused(r), long)
+	}},
+
+	{"without Join the refused leave no trace, of whatever room", func(c *contract) {
+		c.needsLine()
+		r, h := c.reader(c.A, c.key("readers")), c.holder(c.A, c.key("exclusive"), long)
+		r.mustHold(long)
+		if reply := c.tenure(c.B, r.key).mustBeRefused(r); reply.Ticket != 0 {
+			c.Errorf("ticket %d without Join", reply.Ticket)
+		}
+		passing := c.reader(c.B, r.key)
+		passing.mustHold(long) // no exclusive owner waits
+		passing.mustRelease()
+		r.mustRelease()
+		c.holder(c.A, r.key, long)
+
+		if reply := c.reader(c.B, h.key).mustBeRefusedBy(h); reply.Ticket != 0 {
+			c.Errorf("ticket %d without Join", reply.Ticket)
+		}
+		h.mustRelease()
+		c.holder(c.A, h.key, long) // no reader was let in
+
+		if c.NoLimit {
+			return
+		}
+		one, other := c.roomy(c.A, c.key("limit"), 1), c.roomy(c.B, c.key("limit"), 1)
+		one.mustHold(long)
+		other.mustBeRefused(one)
+		one.mustRelease()
+		c.holder(c.B, one.key, long)
+	}},
+
+	{"an exclusive asker is told when the last of several leases ends", func(c *contract) {
+		for _, ttls := range [][2]time.Duration{{long, long / 2}, {long / 2, long}} {
+			key := c.key(ttls[0].String())
+			r1, r2 := c.reader(c.A, key), c.reader(c.B, key)
+			r1.mustHold(ttls[0])
+			r2.mustHold(ttls[1])
+			c.wantRemaining(c.tenure(c.A, key).mustBeRefused(r1, r2), long)
+		}
+	}},
+
+	{"whoever asks for a place is told when the first becomes free", func(c *contract) {
+		c.needsLimit()
+		h1, h2 := c.roomy(c.A, c.key("k"), 2), c.roomy(c.B, c.key("k"), 3)
+		h1.mustHold(long)
+		h2.mustHold(long / 2)
+		// Without h2 one is left, which two bear and a limit of one does not.
+		c.wantRemaining(c.reader(c.A, h1.key).mustBeRefused(h1, h2), long/2)
+		c.wantRemaining(c.roomy(c.B, h1.key, 2).mustBeRefused(h1, h2), long/2)
+		c.wantRemaining(c.roomy(c.B, h1.key, 1).mustBeRefused(h1, h2), long)
+	}},
+}

@@ -42,7 +42,8 @@
 //   - Waiters stand in one line per key, across processes; a release grants the
 //     key to the first of them. Callers in one process share its place in that
 //     line, in order of arrival, and pass the key among themselves for 10 ms at
-//     most before the next process has its turn.
+//     most before the next process has its turn; only from then on do those who
+//     came during that time have a place among the processes.
 //   - A waiter is woken by a message and also polls, so a lost message delays
 //     it by a second at most.
 //
@@ -54,6 +55,12 @@
 //   - maxmemory-policy must be noeviction.
 //   - An external DEL or PEXPIRE, a restart without persistence, or a step of
 //     the server's clock frees the key until the next renewal notices.
+//   - Only the context that fn was given compares the clocks. One derived from
+//     it, by context.WithTimeout say, learns of a loss when a timer fires or
+//     somebody asks its parent.
+//   - A forward step of this machine's wall clock by more than what is left of a
+//     lease ends it here, though nothing happened on the server: a machine that
+//     slept looks the same.
 //   - A function that ignores its context cannot be stopped. While its process
 //     lives, its lease is renewed as long as the store has it; see also [MaxHold].
 //
@@ -90,11 +97,19 @@
 // retried for the lesser of Wait and TTL; OOM, NOPERM and WRONGTYPE are not.
 // Errors of guard are of type [*Error] and match the Err… values by errors.Is.
 //
+// # Several runs at once
+//
+// [Limit] lets n runs proceed at once under a key, [Shared] any number of
+// readers, and an exclusive run none beside it. All stand in the same line, so a
+// writer that waits is not overtaken by readers that come after it. Such runs
+// have no fencing token.
+//
 // # Nested runs
 //
 // Reentrancy follows the context, not the goroutine: a Do on a key that ctx
 // holds already, in the same store, runs under the same lease, which ends after
-// the last of the nested runs. Goroutines that share a context share its lease
+// the last of the nested runs. A stricter run inside a Shared or Limit run of the
+// same key would wait for it for ever and is refused at once. Goroutines that share a context share its lease
 // and do not exclude each other. Once a lease has ended, a context that was
 // leaked out of it acquires anew.
 //

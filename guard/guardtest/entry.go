@@ -58,7 +58,7 @@ func (s *Store) acquireLocked(r lease.AcquireRequest) lease.AcquireReply {
 
 	if i := e.lease(r.Owner, r.Room); i >= 0 {
 		e.leave(r.Owner)
-		e.holders[i].until = time.Now().Add(r.TTL)
+		e.holders[i].extend(r.TTL)
 		return s.grantedLocked(r)
 	}
 	s.handOnLocked(r.Key, e, r.Owner) // no barging: a place belongs to whoever waits
@@ -176,6 +176,14 @@ func places(room lease.Room) int {
 		return 1
 	}
 	return int(room)
+}
+
+// extend makes the lease last for ttl from now. It never shortens it: a request
+// that took its time may come after one that asked for more.
+func (h *holder) extend(ttl time.Duration) {
+	if until := time.Now().Add(ttl); until.After(h.until) {
+		h.until = until
+	}
 }
 
 func (e *entry) admit(owner string, room lease.Room, ttl time.Duration) {

@@ -42,6 +42,6 @@
 // # Locks
 //
 // One mutex per engine guards lines, tenures, holds and the heap of due
-// renewals. It is never held across a store call, a context's cancellation or
-// a caller's callback, so nothing slow and nothing foreign runs under it.
+// renewals. It is never held across I/O, the cancellation of a caller's context
+// or a caller's callback, so nothing slow runs under it.
 package engine

@@ -1,17 +1,19 @@
 // Package redisstore keeps leases on Redis: a single node, a primary behind
-// Sentinel, or Redis Cluster. It needs Redis 5 or newer.
+// Sentinel, or Redis Cluster. It needs Redis 7.0 or newer.
 //
 // # What is kept
 //
 //	<prefix><key>               the lease: a plain string with a TTL, its value the owner id
 //	<prefix>q:{tag}:<key>       the line of waiters, a ZSET by ticket; gone when nobody asks any more
+//	<prefix>h:{tag}:<key>       the holders, where several share the key, a ZSET by the end of their leases
 //	<prefix>fence:{tag}         the fencing counter, one for each of Cluster's 16 384 slots, kept for ever
 //	<prefix>inbox:<process id>  a Pub/Sub channel for wake-ups, one a process
 //
 // The lease is exactly what SET key value NX PX leaves behind, so with
 // Prefix("") programs that lock in that way exclude this one, and are excluded.
 // tag is a short text that hashes to the slot of the lease, so all keys of a
-// lock live on one shard. User keys that look like a companion have their lease
+// lock live on one shard. While several owners share a key, the lease holds a
+// marker instead of an owner id, "shared|…" or "limited|…". User keys that look like a companion have their lease
 // moved aside, under a name with a control byte that no user key contains.
 //
 // # What happens on each failure
@@ -25,8 +27,8 @@
 //   - Memory is full, a permission is missing, a key has the wrong type: the
 //     error wraps [lease.ErrRefused]. Releases work while memory is full.
 //   - A connection hangs: callers return when their context ends, and other
-//     calls go round it. The hanging goroutine ends with the client's
-//     ReadTimeout, or sooner if the client has ContextTimeoutEnabled set.
+//     calls go round it. On a Cluster the hanging goroutine ends with the
+//     client's ReadTimeout, or sooner if it has ContextTimeoutEnabled set.
 //   - The wake-up connection breaks: waiters poll, and are all woken once it
 //     is back.
 //   - A slot moves: MOVED and ASK are followed. While keys are on their way
@@ -35,11 +37,16 @@
 //   - A server's clock jumps, its data is lost, or an unsynced replica is
 //     promoted: a key can be held twice for a moment. Fencing tokens still
 //     grow, unless the clock that serves is behind tokens already given out.
+//     Tokens are microseconds of that clock; a process that hands a key on among
+//     its own goroutines reserves up to 10 ms of them ahead.
 //
 // # Concurrency
 //
-// Calls that are made at the same time share pipelines. A Store has no
+// Calls that are made at the same time share pipelines, by group commit: what
+// comes while all flushers are busy goes out with the next. go-redis' own
+// AutoPipeline was not taken: it is marked experimental. A Store has no
 // goroutine of its own while nothing is going on: those that send end when
 // nothing is left to send, and the one that listens for wake-ups ends a moment
-// after the last [Store.Watch] was stopped. The client is never closed.
+// after the last [Store.Watch] was stopped. It does not start before a watched
+// owner has to wait. The client is never closed.
 package redisstore

@@ -201,9 +201,16 @@ var roomChecks = []check{
 		h1, h2 := c.roomy(c.A, c.key("k"), 2), c.roomy(c.B, c.key("k"), 3)
 		h1.mustHold(long)
 		h2.mustHold(long / 2)
-		// Without h2 one is left, which two bear and a limit of one does not.
 		c.wantRemaining(c.reader(c.A, h1.key).mustBeRefused(h1, h2), long/2)
 		c.wantRemaining(c.roomy(c.B, h1.key, 2).mustBeRefused(h1, h2), long/2)
-		c.wantRemaining(c.roomy(c.B, h1.key, 1).mustBeRefused(h1, h2), long)
+	}},
+
+	{"whoever bears fewer is told when enough of them have ended", func(c *contract) {
+		c.needsLimit()
+		r1, r2 := c.reader(c.A, c.key("k")), c.reader(c.B, c.key("k"))
+		r1.mustHold(long)
+		r2.mustHold(long / 2)
+		c.wantRemaining(c.roomy(c.A, r1.key, 2).mustBeRefused(r1, r2), long/2)
+		c.wantRemaining(c.roomy(c.B, r1.key, 1).mustBeRefused(r1, r2), long)
 	}},
 }

@@ -72,7 +72,8 @@ func stageMain(args []string, stdout, stderr io.Writer) int {
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
 	go func() { // ends with the process
 		<-signals
-		signal.Stop(signals) // a second Ctrl-C kills
+		signal.Ignore(syscall.SIGPIPE) // tidying up may complain into the same pipe
+		signal.Stop(signals)           // a second Ctrl-C kills
 		interrupt(errInterrupted)
 	}()
 

@@ -8,7 +8,7 @@ import (
 )
 
 const (
-	orphanTimeout = 2 * time.Second
+	orphanTimeout = 10 * time.Second
 	maxOrphans    = 16 // released at once; any more cost their claim time
 )
 

@@ -21,16 +21,29 @@ func (n *names) queue() string { return n.all[1] }
 
 func namesOf(prefix, key string) names {
 	key = distinct(key)
-	lease := prefix + key
-	slot := slotOf(lease)
+	slot := slotOf(prefix + key)
 	tag := tags()[slot]
+	// One text, cut into four: an uncontended run makes these names twice.
+	var b strings.Builder
+	b.Grow(4*len(prefix) + 3*len(key) + 3*len(tag) + len("q:{}:h:{}:fence:{}"))
+	var cuts [4]int
+	for i, parts := range [...][4]string{
+		{prefix, key},
+		{prefix, "q:{", tag, "}:"},
+		{prefix, "h:{", tag, "}:"},
+		{prefix, "fence:{", tag, "}"},
+	} {
+		for _, part := range parts {
+			b.WriteString(part)
+		}
+		if i == 1 || i == 2 {
+			b.WriteString(key)
+		}
+		cuts[i] = b.Len()
+	}
+	all := b.String()
 	return names{
-		all: [4]string{
-			lease,
-			prefix + "q:{" + tag + "}:" + key,
-			prefix + "h:{" + tag + "}:" + key,
-			prefix + "fence:{" + tag + "}",
-		},
+		all:  [4]string{all[:cuts[0]], all[cuts[0]:cuts[1]], all[cuts[1]:cuts[2]], all[cuts[2]:]},
 		slot: slot,
 	}
 }

@@ -14,7 +14,7 @@ TIMEOUT ?= 8m
 # Directories of the modules of the workspace.
 MODULES = $(shell go list -m -f '{{.Dir}}')
 
-.PHONY: test race stress lint fmt tidy tidy-check needs
+.PHONY: test race stress bench bench-quick lint fmt tidy tidy-check needs
 
 # The race detector works through cgo, whatever the environment says.
 export CGO_ENABLED := 1
@@ -27,12 +27,21 @@ test: needs
 race: needs
 	go test -race -timeout $(TIMEOUT) -count=1 $(TESTFLAGS) work
 
-## stress: the suite N times in a row, until something fails
+## stress: the suite N times in a row, until something fails, and two minutes of contention
 stress: needs
 	@set -e; for i in $$(seq $(N)); do \
 		echo "== run $$i of $(N)"; \
 		go test -race -timeout $(TIMEOUT) -count=1 $(TESTFLAGS) work; \
 	done
+	JOBGUARD_STRESS=2m go test -race -timeout $(TIMEOUT) -count=1 -v -run TestRedisContention ./guard
+
+## bench: measure guard next to its rivals, about ten minutes, and write bench/RESULTS.md
+bench: needs
+	go run ./bench -o bench/RESULTS.md
+
+## bench-quick: the same in less than a minute, rough, printed only
+bench-quick: needs
+	go run ./bench -quick
 
 ## lint: go vet, golangci-lint, formatting and tidiness of every module
 lint:

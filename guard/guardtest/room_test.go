@@ -125,7 +125,7 @@ func TestHandOnLetsInAllWhoFitAtOnce(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *Store) {
 		woken := map[string]int{}
 		for _, owner := range []string{"r1", "r2", "w", "r3"} {
-			defer s.Watch(owner, func() { woken[owner]++ })()
+			t.Cleanup(s.Watch(owner, func() { woken[owner]++ }))
 		}
 		come(t, s, "first", lease.Exclusive, time.Minute)
 		come(t, s, "r1", lease.Unlimited, time.Minute)

@@ -2,6 +2,7 @@ package redisstore_test
 
 import (
 	"context"
+	"sync"
 	"testing"
 	"time"
 
@@ -60,6 +61,40 @@ func fixture(t *testing.T, prefix string, a, b redis.UniversalClient) storetest.
 		Foreign: func(key, value string, ttl time.Duration) {
 			check(a.Set(t.Context(), prefix+key, value, ttl).Err())
 		},
+		TryForeign: func(key, value string, ttl time.Duration) bool {
+			ok, err := a.SetNX(t.Context(), prefix+key, value, ttl).Result()
+			check(err)
+			return ok
+		},
+		Kept: func(key string) (kept []string) {
+			collect := func(ctx context.Context, node *redis.Client) error {
+				names, err := node.Keys(ctx, "*"+key).Result()
+				kept = append(kept, names...)
+				return err
+			}
+			switch client := a.(type) {
+			case *redis.Client:
+				check(collect(t.Context(), client))
+			case *redis.ClusterClient:
+				for _, node := range nodes(t, client) {
+					check(collect(t.Context(), node))
+				}
+			}
+			return kept
+		},
 		Flush: func() { check(a.FlushAll(t.Context()).Err()) },
 	}
+}
+
+func nodes(t *testing.T, c *redis.ClusterClient) (all []*redis.Client) {
+	var mu sync.Mutex
+	if err := c.ForEachMaster(t.Context(), func(_ context.Context, node *redis.Client) error {
+		mu.Lock()
+		defer mu.Unlock()
+		all = append(all, node)
+		return nil
+	}); err != nil {
+		t.Error(err)
+	}
+	return all
 }

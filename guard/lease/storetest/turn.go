@@ -26,7 +26,7 @@ var turnChecks = []check{
 		r2.mustHold(long)
 	}},
 
-	{"of R R W R R the two in front come together, then W, then the other two", func(c *contract) {
+	{"of two readers, an exclusive owner and two readers in line come two, one, two", func(c *contract) {
 		c.needsLine()
 		h := c.holder(c.A, c.key("k"), long)
 		r1, r2 := c.reader(c.A, h.key), c.reader(c.B, h.key)

@@ -1,0 +1,131 @@
+package main
+
+import "math"
+
+// bar is something that guard promises about its speed.
+type bar struct {
+	workload string
+	text     string
+
+	metric  metric
+	of      func(sample) float64 // computed from several metrics, instead of metric
+	against string               // the value is guard's divided by this rival's; "": guard's own
+
+	sense sense
+	limit float64
+	goal  float64 // beyond the limit; 0: none
+}
+
+type sense int
+
+const (
+	atLeast sense = iota
+	atMost
+)
+
+func (s sense) holds(value, limit float64) bool {
+	if s == atLeast {
+		return value >= limit
+	}
+	return value <= limit
+}
+
+// theBest as bar.against is the rival, floor included, that is best at the
+// bar's metric.
+const theBest = "the best"
+
+// bars are from before there was a library to measure.
+var bars = []bar{
+	{workload: alone, text: "throughput ≥ 0.80 × floor", metric: rate, against: nameFloor, limit: 0.80},
+	{workload: alone, text: "throughput ≥ 1.0 × redislock", metric: rate, against: nameRedislock, limit: 1},
+	{workload: alone, text: "throughput ≥ 1.3 × rueidislock (majority 1)", metric: rate, against: nameRueidislock1, limit: 1.3},
+
+	{workload: crowd, text: "throughput ≥ 1.5 × the best rival", metric: rate, against: theBest, limit: 1.5},
+
+	{workload: oneKey64x1, text: "throughput ≥ 6 × rueidislock (majority 1), goal 10 ×", metric: rate, against: nameRueidislock1, limit: 6, goal: 10},
+	{workload: oneKey64x1, text: "p99 wait ≤ 2 × (64 / own throughput)", of: func(s sample) float64 { return s[waitP99] * s[rate] / 64 }, sense: atMost, limit: 2},
+	{workload: oneKey64x1, text: "slowest worker ≥ 0.5 × fastest", metric: fairness, limit: 0.5},
+	{workload: oneKey64x1, text: "Redis commands per handoff ≤ 1/5 of rueidislock's (majority 1)", metric: commands, against: nameRueidislock1, sense: atMost, limit: 0.2},
+
+	{workload: oneKey8x8, text: "throughput ≥ 15 × the best rival, goal 25 ×", metric: rate, against: theBest, limit: 15, goal: 25},
+
+	{workload: oneKeyWork, text: "throughput ≥ every rival's", metric: rate, against: theBest, limit: 1},
+	{workload: oneKeyWork, text: "p99 wait ≤ 1/3 of the best rival's, goal 1/5", metric: waitP99, against: theBest, sense: atMost, limit: 1. / 3, goal: 1. / 5},
+	{workload: oneKeyWork, text: "worst wait ≤ 1/5 of the best rival's, goal 1/10", metric: waitMax, against: theBest, sense: atMost, limit: 1. / 5, goal: 1. / 10},
+	{workload: oneKeyWork, text: "slowest worker ≥ 0.7 × fastest", metric: fairness, limit: 0.7},
+
+	{workload: garbage, text: "allocations of a `Do` ≤ redsync's of acquire + release", metric: allocs, against: nameRedsync, sense: atMost, limit: 1},
+
+	{workload: manyLeases, text: "none lost", metric: leasesLost, sense: atMost, limit: 0},
+	{workload: manyLeases, text: "0 goroutines per lease", metric: leaseGoroutines, sense: atMost, limit: 0.01},
+	{workload: manyLeases, text: "≤ 1 KiB heap + stack per lease beyond the user's own", metric: leaseMemory, sense: atMost, limit: 1024},
+	{workload: manyLeases, text: "p99 renewal lateness < 1 s", metric: leaseLateP99, sense: atMost, limit: 1},
+}
+
+// outcome is how a bar was met. The rounds say how sure that is.
+type outcome struct {
+	bar
+	measured bool
+	rival    string // what guard was compared with
+	value    float64
+	rounds   spread // of the value in single rounds
+}
+
+func (o outcome) met() bool     { return o.measured && o.sense.holds(o.value, o.limit) }
+func (o outcome) goalMet() bool { return o.goal != 0 && o.measured && o.sense.holds(o.value, o.goal) }
+
+func (b bar) judge(r *results) outcome {
+	o := outcome{bar: b, rival: b.against}
+	if b.against == theBest {
+		o.rival = r.best(b.workload, b.metric, b.sense)
+	}
+	ours := r.of(b, nameGuard)
+	s, ok := spreadOf(ours)
+	if !ok {
+		return o
+	}
+	if b.against == "" {
+		o.measured, o.value, o.rounds = true, s.median, s
+		return o
+	}
+	theirs := r.of(b, o.rival)
+	t, ok := spreadOf(theirs)
+	if !ok {
+		return o
+	}
+	o.measured, o.value = true, s.median/t.median
+	ratios := make([]float64, min(len(ours), len(theirs)))
+	for i := range ratios {
+		ratios[i] = ours[i] / theirs[i]
+	}
+	o.rounds, _ = spreadOf(ratios) // not empty, as neither of the two is
+	return o
+}
+
+// of are a rival's values of what b is about, by round.
+func (r *results) of(b bar, rival string) []float64 {
+	if b.of == nil {
+		return r.values(b.workload, rival, b.metric)
+	}
+	var vs []float64
+	for _, s := range r.samples[cell{b.workload, rival}] {
+		vs = append(vs, b.of(s))
+	}
+	return vs
+}
+
+// best is the rival with the best median of m, "" if none was measured. What
+// should be at least something is better when larger.
+func (r *results) best(workload string, m metric, sense sense) string {
+	best, value := "", math.NaN()
+	for _, rival := range everybody() {
+		v, ok := r.median(workload, rival.name, m)
+		if !ok || rival.name == nameGuard {
+			continue
+		}
+		if best == "" || v != value && sense.holds(v, value) {
+			best, value = rival.name, v
+		}
+	}
+	return best
+}

@@ -1,0 +1,43 @@
+package main
+
+import "context"
+
+// Locker is one client of a lock on Redis: what one process would have, with
+// connections of its own.
+type Locker interface {
+	// Do waits for key, until ctx ends, and runs fn on the calling goroutine
+	// while it is held. With ok, token is the fencing token. The error is nil
+	// if fn ran and the lock was released.
+	Do(ctx context.Context, key string, fn func(token int64, ok bool)) error
+	Close() error
+}
+
+// rival is a way to have a lock on Redis.
+type rival struct {
+	name   string
+	module string // whose version is reported; "" for the floor
+	setup  string // how it is configured, and why so
+	open   func(addr string, s setup) (Locker, error)
+}
+
+// The names that bars refer to.
+const (
+	nameGuard        = "guard"
+	nameFloor        = "floor"
+	nameRedsync      = "redsync"
+	nameRedislock    = "redislock"
+	nameRueidislock1 = "rueidislock-1"
+	nameRueidislock2 = "rueidislock-2"
+)
+
+// everybody is guard and its rivals, in the order of their turns.
+func everybody() []rival {
+	return []rival{
+		guardRival(),
+		floorRival(),
+		redsyncRival(),
+		redislockRival(),
+		rueidislockRival(nameRueidislock1, 1),
+		rueidislockRival(nameRueidislock2, 2),
+	}
+}

@@ -1,0 +1,144 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"regexp"
+	"runtime/pprof"
+	"syscall"
+	"time"
+
+	"github.com/redis/go-redis/v9/logging"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := command(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	switch {
+	case err == nil || errors.Is(err, flag.ErrHelp):
+	default:
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+// command runs what args ask for, prints the report to out and what it is doing
+// to progress. Servers that it started are gone when it returns.
+func command(ctx context.Context, args []string, out, progress io.Writer) error {
+	logging.Disable() // connections that break at the end of a measurement are no news
+
+	p, file, profile, err := parse(args, progress)
+	if err != nil {
+		return err
+	}
+	if profile != "" {
+		stop, err := startProfile(profile)
+		if err != nil {
+			return err
+		}
+		defer stop()
+	}
+	m := thisMachine()
+	tell := func(line string) { _, _ = fmt.Fprintln(progress, line) } // who closed stderr does not want to know
+	r, err := p.run(ctx, tell)
+	if err != nil {
+		return err
+	}
+	text := report(m, p, r)
+	if _, err := io.WriteString(out, text); err != nil {
+		return fmt.Errorf("print the report: %w", err)
+	}
+	if broken := r.broken(); broken != nil {
+		return broken // and nothing is written: figures of a broken lock are void
+	}
+	if file == "" {
+		return nil
+	}
+	if err := os.WriteFile(file, []byte(text), 0o644); err != nil { //nolint:gosec // results are for everybody
+		return fmt.Errorf("write the results: %w", err)
+	}
+	tell("written to " + file)
+	return nil
+}
+
+// parse turns the command line into a plan, and the names of the files to write
+// results and a CPU profile to.
+func parse(args []string, usage io.Writer) (p plan, file, profile string, err error) {
+	f := flag.NewFlagSet("bench", flag.ContinueOnError)
+	f.SetOutput(usage)
+	quick := f.Bool("quick", false, "fewer and shorter rounds, less than a minute in all; rough figures")
+	rounds := f.Int("rounds", 0, "how many rounds (default 5; quick: 2)")
+	duration := f.Duration("duration", 0, "how long a measurement takes (default 2s; quick: 120ms)")
+	only := f.String("only", "", "only workloads whose name matches this `regexp`")
+	rivals := f.String("rivals", "", "only rivals whose name matches this `regexp`")
+	retry := f.Duration("retry", 0, "how long a rival that polls pauses between two tries for a key that is held (default: 20ms, with work 5ms)")
+	pool := f.Int("pool", 0, "PoolSize of all go-redis clients (default: go-redis's own)")
+	f.StringVar(&file, "o", "", "write the report to this `file` too")
+	f.StringVar(&profile, "cpuprofile", "", "write a CPU profile of this process to this `file`")
+	if err := f.Parse(args); err != nil {
+		return p, "", "", err
+	}
+	if f.NArg() > 0 {
+		return p, "", "", fmt.Errorf("unexpected argument %q", f.Arg(0))
+	}
+
+	p = fullPlan()
+	if *quick {
+		p = quickPlan()
+	}
+	if *rounds != 0 {
+		p.rounds = *rounds
+	}
+	if *duration != 0 {
+		p.duration = *duration
+	}
+	p.retry, p.pool = *retry, *pool
+	if p.rounds < 1 || p.duration < time.Millisecond || p.retry < 0 || p.pool < 0 {
+		return p, "", "", errors.New("-rounds must be at least 1, -duration 1ms, -retry and -pool not negative")
+	}
+	if p.workloads, err = chosen(workloads(), *only, func(w workload) string { return w.name }); err != nil {
+		return p, "", "", fmt.Errorf("-only: %w", err)
+	}
+	if p.rivals, err = chosen(everybody(), *rivals, func(r rival) string { return r.name }); err != nil {
+		return p, "", "", fmt.Errorf("-rivals: %w", err)
+	}
+	return p, file, profile, nil
+}
+
+// chosen returns those of all whose name matches pattern, at least one.
+func chosen[T any](all []T, pattern string, name func(T) string) ([]T, error) {
+	re, err := regexp.Compile(pattern)
+	if err != nil {
+		return nil, err
+	}
+	var some []T
+	for _, t := range all {
+		if re.MatchString(name(t)) {
+			some = append(some, t)
+		}
+	}
+	if some == nil {
+		return nil, fmt.Errorf("nothing matches %q", pattern)
+	}
+	return some, nil
+}
+
+func startProfile(file string) (stop func(), err error) {
+	f, err := os.Create(file)
+	if err != nil {
+		return nil, fmt.Errorf("create the profile: %w", err)
+	}
+	if err := pprof.StartCPUProfile(f); err != nil {
+		return nil, errors.Join(fmt.Errorf("start the profile: %w", err), f.Close())
+	}
+	return func() {
+		pprof.StopCPUProfile()
+		_ = f.Close() // a profile cut short is seen by whoever opens it
+	}, nil
+}

@@ -1,0 +1,44 @@
+package main
+
+import (
+	"context"
+	"time"
+)
+
+// workload is something that locks are made to do.
+type workload struct {
+	name  string
+	title string
+	only  string // the one rival that can do it; "" if all can
+	once  bool   // takes too long for several rounds, or comes to the same in each
+
+	measure func(ctx context.Context, p plan, r rival) (sample, error)
+}
+
+// The names that bars refer to.
+const (
+	alone      = "alone"
+	crowd      = "crowd"
+	oneKey64x1 = "64x1"
+	oneKey8x8  = "8x8"
+	oneKeyWork = "8x8-1ms"
+	garbage    = "allocs"
+	manyLeases = "leases"
+)
+
+func workloads() []workload {
+	return []workload{
+		race{clients: 1, goroutines: 1, distinct: true}.
+			as(alone, "uncontended, 1 goroutine, distinct keys"),
+		race{clients: 1, goroutines: 256, distinct: true}.
+			as(crowd, "uncontended, 256 goroutines, distinct keys"),
+		race{clients: 64, goroutines: 1}.
+			as(oneKey64x1, "one key, 64 clients × 1 goroutine, no work"),
+		race{clients: 8, goroutines: 8}.
+			as(oneKey8x8, "one key, 8 clients × 8, no work"),
+		race{clients: 8, goroutines: 8, work: time.Millisecond, stretch: 3}.
+			as(oneKeyWork, "one key, 8 clients × 8, 1 ms of work"),
+		{name: garbage, title: "memory allocated by a run", once: true, measure: measureAllocs},
+		{name: manyLeases, title: "many leases held for long", only: nameGuard, once: true, measure: measureLeases},
+	}
+}

@@ -97,11 +97,10 @@ type fight struct {
 
 // contested is one key's resource and who is inside.
 type contested struct {
-	mu       sync.Mutex
-	token    int64           // highest accepted
-	inside   context.Context // of the last exclusive run that went in
-	harmed   time.Time       // when somebody last cut its lease short from outside
-	together int
+	mu     sync.Mutex
+	token  int64           // highest accepted
+	inside context.Context // of the last exclusive run that went in
+	harmed time.Time       // when somebody last cut its lease short from outside
 }
 
 func (f *fight) over() bool { return time.Now().After(f.until) }
@@ -150,15 +149,16 @@ func (f *fight) inside(ctx context.Context, key string, mode int, work time.Dura
 	}
 	if exclusive {
 		c.inside = ctx
-		if token < c.token {
-			f.stale.Add(1)
-		} else if token == c.token {
-			f.t.Errorf("%s: token %d twice", key, token)
-		} else {
+		switch {
+		case token > c.token:
 			c.token = token
-		}
-		if token < c.token && ctx.Err() == nil && undisturbed {
-			f.t.Errorf("%s: token %d is refused while its run is alive", key, token)
+		case token == c.token:
+			f.t.Errorf("%s: token %d twice", key, token)
+		default:
+			f.stale.Add(1)
+			if ctx.Err() == nil && undisturbed {
+				f.t.Errorf("%s: token %d is refused while its run is alive", key, token)
+			}
 		}
 	}
 	c.mu.Unlock()

@@ -214,8 +214,8 @@ func (in *inbox) run(ctx context.Context, s *subscription) {
 
 // listen subscribes and hands on what comes, until ctx ends or the connection breaks.
 func (in *inbox) listen(ctx context.Context, s *subscription) error {
-	pubsub := in.client.Subscribe(ctx) // to nothing yet, without I/O
-	defer pubsub.Close()
+	pubsub := in.client.Subscribe(ctx)                            // to nothing yet, without I/O
+	defer func() { _ = pubsub.Close() }()                         // or already closed
 	defer context.AfterFunc(ctx, func() { _ = pubsub.Close() })() // interrupts Receive
 	if err := pubsub.Subscribe(ctx, in.channel); err != nil {
 		return err

@@ -72,7 +72,7 @@ func FuzzCompanionsShareTheSlotOfTheLease(f *testing.F) {
 func accepted(prefix string) (ok bool) {
 	defer func() { ok = recover() == nil }()
 	Prefix(prefix)
-	return
+	return true
 }
 
 func FuzzNoUserKeyNamesACompanion(f *testing.F) {

@@ -174,7 +174,7 @@ func TestDeadWaitersArePassedOver(t *testing.T) {
 	for range 3 {
 		gone := dead.NewOwner("")
 		_, stop := dead.watching(gone)
-		defer stop()
+		t.Cleanup(stop)
 		dead.refused("k", gone, 0)
 	}
 	polling, waiter := alive.NewOwner(""), alive.NewOwner("")

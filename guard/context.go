@@ -55,15 +55,18 @@ func (c *runCtx) Value(key any) any {
 
 // Err looks at the clocks before it answers: a process that was stopped past
 // the end of its lease learns of it here, before any timer has had its turn.
+//
 // A lost lease cancels every context below it before Err returns, even if it was
-// another goroutine that found the loss and has not come to cancelling yet.
+// another goroutine that found the loss and is just about to cancel, or in the
+// midst of it: cancelling once more waits for that one to be done.
 func (c *runCtx) Err() error {
 	for r := c; r != nil; r = r.outer {
 		for _, h := range r.holds {
-			if !h.Live() && r.Context.Err() == nil {
-				if lost := h.Cause(); lost != nil {
-					r.cancel(ended(r.op, h, lost))
-				}
+			if h.Live() || c.Context.Err() != nil {
+				continue
+			}
+			if lost := h.Cause(); lost != nil {
+				r.cancel(ended(r.op, h, lost))
 			}
 		}
 	}

@@ -1,0 +1,98 @@
+package engine
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/jobguard/jobguard/guard/guardtest"
+)
+
+// queue has n callers wait for "k", and returns where their holds arrive.
+func queue(t testing.TB, e *Engine, n int, opt Options) <-chan *Hold {
+	holds := make(chan *Hold, n)
+	for range n {
+		go func() {
+			h, f := e.Acquire(context.Background(), "k", opt)
+			if f != nil {
+				t.Error(f)
+				return
+			}
+			holds <- h
+		}()
+	}
+	synctest.Wait()
+	return holds
+}
+
+func TestWithoutATokenLeftTheKeyIsNotHandedOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStrict(t)
+		e, other := New(s), New(s)
+		first := mustAcquire(t, e, usual) // alone, so it asked for one token
+		second := queue(t, e, 1, usual)
+		token := first.Fence
+		first.End()
+		h := <-second
+		if n := s.Calls(guardtest.OpAcquire); n != 2 {
+			t.Errorf("%d acquires for two runs with one token each", n)
+		}
+		third := queue(t, other, 1, usual)
+		if h.Fence <= token {
+			t.Errorf("token %d after %d", h.Fence, token)
+		}
+		token = h.Fence
+		h.End()
+		h = <-third
+		if h.Fence <= token {
+			t.Errorf("another process: token %d after %d", h.Fence, token)
+		}
+		h.End()
+		closeEngine(t, e)
+		closeEngine(t, other)
+	})
+}
+
+func TestARunDoesNotBeginOnTheEdgeOfTrust(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := New(newStrict(t))
+		opt := Options{TTL: 50 * time.Millisecond, Margin: 24 * time.Millisecond, Wait: Forever}
+		first := mustAcquire(t, e, opt)
+		holds := queue(t, e, 3, opt)
+		first.End() // three wait: the next tenure has tokens for all
+		for range 3 {
+			h := <-holds
+			if left := h.TrustLeft(); left < opt.TTL/2 {
+				t.Errorf("begins with %v of trust, TTL %v", left, opt.TTL)
+			}
+			time.Sleep(3 * time.Millisecond)
+			h.End()
+		}
+		closeEngine(t, e)
+	})
+}
+
+func TestALostTenureIsNotHandedOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStrict(t)
+		e := New(s)
+		first := mustAcquire(t, e, usual)
+		holds := queue(t, e, 2, usual)
+		first.End()
+		h := <-holds // it has tokens for the one that waits
+		s.Delay(2 * time.Millisecond)
+		s.Expire("k")
+		_ = h.Ensure(context.Background(), usual.TTL)
+		if h.Live() {
+			t.Fatal("not lost")
+		}
+		h.End()
+		h = <-holds
+		if owner, _ := s.Holder("k"); !h.Live() || owner != h.Owner() {
+			t.Errorf("live %v under %q, held by %q", h.Live(), h.Owner(), owner)
+		}
+		h.End()
+		closeEngine(t, e)
+	})
+}

@@ -1,0 +1,125 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/jobguard/jobguard/guard/guardtest"
+)
+
+func TestWaiterThatArrivesBesideATryStandsInLineAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStrict(t)
+		e := New(s)
+		s.Hold("k", "somebody")
+		s.Delay(20 * time.Millisecond)
+		once := usual
+		once.Wait = 0
+		go func() {
+			if _, f := e.Acquire(context.Background(), "k", once); f == nil || f.Kind != ErrBusy {
+				t.Errorf("trying once: %v, want ErrBusy", f)
+			}
+		}()
+		time.Sleep(5 * time.Millisecond) // its attempt is under way
+		holds := queue(t, e, 1, usual)
+		time.Sleep(50 * time.Millisecond)
+		if n := s.Waiting("k"); n != 1 {
+			t.Errorf("%d in line, want the one who waits", n)
+		}
+		s.Delay(0)
+		s.Expire("k")
+		(<-holds).End()
+		closeEngine(t, e)
+	})
+}
+
+func TestWhoComesLateToAFailingStoreHasItsOwnPatience(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStrict(t)
+		e := New(s)
+		s.Fail(errors.New("connection refused"))
+		go func() {
+			if _, f := e.Acquire(context.Background(), "k", usual); f == nil || f.Kind != ErrUnavailable {
+				t.Errorf("the first: %v, want ErrUnavailable", f)
+			}
+		}()
+		time.Sleep(8 * time.Second)
+		patient := usual
+		patient.Wait = 5 * time.Second
+		start := time.Now()
+		_, f := e.Acquire(context.Background(), "k", patient)
+		if d := time.Since(start); f == nil || f.Kind != ErrUnavailable || d != patient.Wait {
+			t.Errorf("the second: %v after %v, want ErrUnavailable after %v", f, d, patient.Wait)
+		}
+		s.Fail(nil)
+		closeEngine(t, e)
+	})
+}
+
+func TestTroubleThatIsOverDoesNotCount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStrict(t)
+		e := New(s)
+		s.Hold("k", "somebody")
+		down := errors.New("connection refused")
+		holds := queue(t, e, 1, usual)
+		for range 3 { // shorter than a TTL each time
+			s.Fail(down)
+			time.Sleep(6 * time.Second)
+			s.Fail(nil)
+			time.Sleep(6 * time.Second)
+		}
+		s.Expire("k")
+		select {
+		case h := <-holds:
+			h.End()
+		case <-time.After(time.Minute):
+			t.Error("did not get the key")
+		}
+		closeEngine(t, e)
+	})
+}
+
+func TestCallerIsNotKeptByAServerThatDoesNotAnswer(t *testing.T) {
+	const ms = time.Millisecond
+	for _, c := range []struct {
+		name          string
+		wait, timeout time.Duration
+		cancel        time.Duration
+		want          time.Duration
+	}{
+		{"Wait", 20 * ms, 0, 0, 20 * ms},
+		{"deadline", Forever, 30 * ms, 0, 30 * ms},
+		{"cancelled", Forever, 0, 10 * ms, firstPatience}, // the first attempt is not broken off
+		{"cancelled later", Forever, 0, 300 * ms, 300 * ms},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newStrict(t)
+				e := New(s)
+				s.Inject(guardtest.Fault{Op: guardtest.OpAcquire})
+				ctx, cancel := context.WithCancel(context.Background())
+				defer cancel()
+				if c.timeout > 0 {
+					ctx, cancel = context.WithTimeout(ctx, c.timeout)
+					defer cancel()
+				}
+				if c.cancel > 0 {
+					time.AfterFunc(c.cancel, cancel)
+				}
+				opt := usual
+				opt.Wait = c.wait
+				start := time.Now()
+				_, f := e.Acquire(ctx, "k", opt)
+				if d := time.Since(start); f == nil || d != c.want {
+					t.Errorf("%v after %v, want it after %v", f, d, c.want)
+				}
+				s.Fail(nil)
+				closeEngine(t, e)
+			})
+		})
+	}
+}

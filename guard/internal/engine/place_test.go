@@ -1,0 +1,57 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/jobguard/jobguard/guard/guardtest"
+	"github.com/jobguard/jobguard/guard/lease"
+)
+
+// cut is one process's way to a store; it can be cut off.
+type cut struct {
+	*guardtest.Store
+	off atomic.Bool
+}
+
+func (s *cut) Acquire(ctx context.Context, r lease.AcquireRequest) (lease.AcquireReply, error) {
+	if s.off.Load() {
+		return lease.AcquireReply{}, errors.New("cut off")
+	}
+	return s.Store.Acquire(ctx, r)
+}
+
+func TestProcessWhoseGrantLapsedReturnsToItsPlaceInLine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := guardtest.NewStore()
+		first := &cut{Store: s}
+		engines := []*Engine{New(first), New(s), New(s), New(s)}
+		holder := mustAcquire(t, engines[3], usual)
+		var waiting [3]<-chan *Hold
+		for i := range waiting {
+			waiting[i] = queue(t, engines[i], 1, usual)
+		}
+		first.off.Store(true)
+		holder.End()
+		second := <-waiting[1] // the grant to the first has lapsed
+		first.off.Store(false)
+		time.Sleep(3 * time.Second)
+		second.End()
+		select {
+		case h := <-waiting[0]:
+			h.End()
+			(<-waiting[2]).End()
+		case h := <-waiting[2]:
+			t.Error("the third was served before the first")
+			h.End()
+			(<-waiting[0]).End()
+		}
+		for _, e := range engines {
+			closeEngine(t, e)
+		}
+	})
+}

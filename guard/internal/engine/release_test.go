@@ -1,0 +1,152 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/jobguard/jobguard/guard/guardtest"
+)
+
+func TestAbandonedHoldDoesNotKeepTheKeyShut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStrict(t)
+		e := New(s)
+		opt := usual
+		opt.MinHold = time.Hour
+		mustAcquire(t, e, opt).Abandon()
+		if owner, held := s.Holder("k"); held {
+			t.Errorf("held by %q, though nothing ran", owner)
+		}
+		closeEngine(t, e)
+	})
+}
+
+// answered returns a waiter that was given h at the moment in which it gave up.
+func answered(h *Hold) *waiter {
+	w := &waiter{opt: usual, answer: make(chan answer, 1)}
+	w.answer <- answer{hold: h}
+	return w
+}
+
+func TestGrantInTheMomentOfGivingUpIsTakenOrPassedOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStrict(t)
+		e := New(s)
+		h := mustAcquire(t, e, usual)
+		// Only patience has ended: the hold is as good as one in time.
+		if got, f := h.t.l.giveUp(answered(h), nil); got != h || f != nil {
+			t.Errorf("giveUp() = %v, %v, want the hold", got, f)
+		}
+		// The context has ended: the next in line gets the key.
+		next := queue(t, e, 1, usual)
+		got, f := h.t.l.giveUp(answered(h), func(f *Failure) { f.Kind = context.Canceled })
+		if got != nil || f == nil || f.Kind != context.Canceled {
+			t.Errorf("giveUp() = %v, %v, want context.Canceled", got, f)
+		}
+		start := time.Now()
+		(<-next).End()
+		if d := time.Since(start); d > 0 {
+			t.Errorf("the next one waited %v on a free key", d)
+		}
+		closeEngine(t, e)
+	})
+}
+
+func TestAttemptThatNobodyWaitsForIsBrokenOffAndCleanedUpAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStrict(t)
+		e := New(s)
+		s.Inject(guardtest.Fault{Op: guardtest.OpAcquire}) // no reply
+		ctx, cancel := context.WithCancel(context.Background())
+		const gone = 300 * time.Millisecond // when the second attempt is under way
+		time.AfterFunc(gone, cancel)
+		start := time.Now()
+		if _, f := e.Acquire(ctx, "k", usual); f == nil || !errors.Is(f.Kind, context.Canceled) {
+			t.Errorf("Acquire() = %v, want the end of its context", f)
+		}
+		time.Sleep(time.Minute)
+		if at := s.releasedAt(); len(at) == 0 || at[0].Sub(start) != gone {
+			t.Errorf("released at %v, want it first after %v", at, gone)
+		}
+		s.Fail(nil)
+		closeEngine(t, e)
+	})
+}
+
+func TestCleanerGivesUpWhenTheLeaseHasExpired(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStrict(t)
+		e := New(s)
+		s.Inject(guardtest.Fault{Op: guardtest.OpRelease, Err: errors.New("down")})
+		mustAcquire(t, e, usual).End()
+		start := time.Now()
+		time.Sleep(time.Hour)
+		at := s.releasedAt()
+		if d := at[len(at)-1].Sub(start); d < usual.TTL/2 || d > usual.TTL {
+			t.Errorf("tried for %v, want about the TTL", d)
+		}
+		closeEngine(t, e)
+	})
+}
+
+func TestCleanerEndsWithDrain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStrict(t)
+		e := New(s)
+		s.Inject(guardtest.Fault{Op: guardtest.OpRelease, Err: errors.New("down")})
+		mustAcquire(t, e, usual).End()
+		e.Close()
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		start := time.Now()
+		e.Drain(ctx)
+		if d := time.Since(start); d != time.Second {
+			t.Errorf("drained after %v with a cleaner at work", d)
+		}
+		n := s.Calls(guardtest.OpRelease)
+		time.Sleep(time.Minute)
+		if more := s.Calls(guardtest.OpRelease) - n; more > 1 {
+			t.Errorf("%d attempts after Drain", more)
+		}
+		closeEngine(t, e)
+	})
+}
+
+// watching counts the watches that have not been stopped.
+type watching struct {
+	*guardtest.Store
+	n int
+}
+
+func (s *watching) Watch(owner string, wake func()) (stop func()) {
+	s.n++
+	end := s.Store.Watch(owner, wake)
+	return func() { s.n--; end() }
+}
+
+func TestEveryWatchIsStopped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &watching{Store: guardtest.NewStore()}
+		e := New(s)
+		h := mustAcquire(t, e, usual)
+		if s.n != 0 {
+			t.Errorf("%d watches while the key is held", s.n)
+		}
+		other := New(s)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		if _, f := other.Acquire(ctx, "k", usual); f == nil {
+			t.Error("acquired beside the holder")
+		}
+		synctest.Wait()
+		if s.n != 0 {
+			t.Errorf("%d watches when nobody waits", s.n)
+		}
+		h.End()
+		closeEngine(t, e)
+		closeEngine(t, other)
+	})
+}

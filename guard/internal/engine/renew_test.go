@@ -1,0 +1,214 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/jobguard/jobguard/guard/guardtest"
+)
+
+// lasting returns options with a TTL, and a tenth of it as the margin.
+func lasting(ttl time.Duration) Options {
+	return Options{TTL: ttl, Margin: ttl / 10, Wait: Forever}
+}
+
+// holdKey acquires key.
+func holdKey(t testing.TB, e *Engine, key string, opt Options) *Hold {
+	t.Helper()
+	h, f := e.Acquire(context.Background(), key, opt)
+	if f != nil {
+		t.Fatal(f)
+	}
+	return h
+}
+
+func TestManyLeasesOfAllKindsAreKeptAlive(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := New(newStrict(t))
+		var holds []*Hold
+		for i, ttl := range []time.Duration{time.Hour, 10 * time.Second, time.Second, 100 * time.Millisecond, 50 * time.Millisecond} {
+			for j := range 10 {
+				holds = append(holds, holdKey(t, e, fmt.Sprint(i, ".", j), lasting(ttl)))
+				time.Sleep(7 * time.Millisecond)
+			}
+		}
+		time.Sleep(2 * time.Minute)
+		for _, h := range holds {
+			if lost := h.End(); lost != nil {
+				t.Errorf("TTL %v: %v", h.TTL(), lost)
+			}
+		}
+		closeEngine(t, e)
+	})
+}
+
+func TestALongLeaseIsRenewedAfterAShortOneHasEnded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := New(newStrict(t))
+		short := holdKey(t, e, "short", lasting(time.Second)) // sets the timer
+		long := holdKey(t, e, "long", lasting(10*time.Second))
+		if lost := short.End(); lost != nil {
+			t.Error(lost)
+		}
+		time.Sleep(time.Minute) // the timer fires for nothing first
+		if lost := long.End(); lost != nil {
+			t.Error(lost)
+		}
+		closeEngine(t, e)
+	})
+}
+
+func TestAShortLeaseIsRenewedBesideALongOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := New(newStrict(t))
+		long := holdKey(t, e, "long", lasting(time.Hour)) // sets the timer
+		short := holdKey(t, e, "short", lasting(time.Second))
+		time.Sleep(time.Minute)
+		for _, h := range []*Hold{long, short} {
+			if lost := h.End(); lost != nil {
+				t.Errorf("TTL %v: %v", h.TTL(), lost)
+			}
+		}
+		closeEngine(t, e)
+	})
+}
+
+func TestRenewalsTravelTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStrict(t)
+		e := New(s)
+		var holds []*Hold
+		for i := range 100 {
+			holds = append(holds, holdKey(t, e, fmt.Sprint(i), usual))
+		}
+		time.Sleep(time.Minute)
+		for _, h := range holds {
+			if lost := h.End(); lost != nil {
+				t.Error(lost)
+			}
+		}
+		// 18 to 20 renewals of each lease, spread over a tenth of the interval.
+		if n := s.Calls(guardtest.OpRenew); n > 300 {
+			t.Errorf("%d round trips for 100 leases in a minute", n)
+		}
+		closeEngine(t, e)
+	})
+}
+
+func TestStuckRenewalsHoldUpNoOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStrict(t)
+		e := New(s)
+		var stuck []*Hold
+		for i := range maxFlushers - 1 { // different TTLs do not travel together
+			key := fmt.Sprint("stuck", i)
+			s.Inject(guardtest.Fault{Op: guardtest.OpRenew, Key: key})
+			stuck = append(stuck, holdKey(t, e, key, lasting(3*time.Second+time.Duration(i)*time.Millisecond)))
+		}
+		h := holdKey(t, e, "k", lasting(1100*time.Millisecond))
+		time.Sleep(2500 * time.Millisecond)
+		if lost := h.End(); lost != nil {
+			t.Errorf("lost while others were stuck: %v", lost)
+		}
+		s.Fail(nil)
+		for _, h := range stuck {
+			h.End()
+		}
+		closeEngine(t, e)
+	})
+}
+
+func TestMoreStuckRenewalsThanFlushersRecover(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStrict(t)
+		e := New(s)
+		var holds []*Hold
+		for i := range 2 * maxFlushers {
+			holds = append(holds, holdKey(t, e, fmt.Sprint(i), lasting(10*time.Second+time.Duration(i)*time.Millisecond)))
+		}
+		s.Inject(guardtest.Fault{Op: guardtest.OpRenew, Times: maxFlushers})
+		time.Sleep(time.Minute)
+		for _, h := range holds {
+			if lost := h.End(); lost != nil {
+				t.Errorf("%s: %v", h.Key(), lost)
+			}
+		}
+		closeEngine(t, e)
+	})
+}
+
+func TestOnlyAttemptsWithOneTimeoutTravelTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := New(newStrict(t))
+		var holds []*Hold
+		for i := range 6 {
+			ttl := []time.Duration{10 * time.Second, time.Second}[i%2]
+			holds = append(holds, holdKey(t, e, fmt.Sprint(i), lasting(ttl)))
+		}
+		e.mu.Lock()
+		for _, h := range holds {
+			e.unplanLocked(h.t)
+			e.planLocked(h.t, time.Now())
+		}
+		total := 0
+		for batch := e.takeDueLocked(); batch != nil; batch = e.takeDueLocked() {
+			for _, other := range batch {
+				if a, b := batch[0].opt.renewTimeout(), other.opt.renewTimeout(); a != b {
+					t.Errorf("attempts of %v and %v in one call", a, b)
+				}
+			}
+			total += len(batch)
+		}
+		if total != len(holds) {
+			t.Errorf("%d renewals due at once, want %d", total, len(holds))
+		}
+		e.mu.Unlock()
+		for _, h := range holds {
+			h.End()
+		}
+		closeEngine(t, e)
+	})
+}
+
+func TestARenewalIsNotBrokenOffForAnotherLeaseThatEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStrict(t)
+		e := New(s)
+		s.Delay(0)
+		var mu sync.Mutex
+		failed := 0
+		holds := make([]*Hold, 20)
+		for i := range holds {
+			holds[i] = holdKey(t, e, fmt.Sprint(i), usual)
+			holds[i].Notify(func(ev Event) {
+				mu.Lock()
+				defer mu.Unlock()
+				if ev.Kind == EventRenewFailed {
+					failed++
+				}
+			})
+		}
+		s.Delay(500 * time.Millisecond)
+		for _, h := range holds[:10] { // each while renewals are under way
+			for n := s.Calls(guardtest.OpRenew); s.Calls(guardtest.OpRenew) == n; {
+				time.Sleep(time.Millisecond)
+			}
+			time.Sleep(time.Millisecond)
+			if lost := h.End(); lost != nil {
+				t.Error(lost)
+			}
+		}
+		if failed > 0 {
+			t.Errorf("%d renewals failed with the store up", failed)
+		}
+		s.Delay(0)
+		for _, h := range holds[10:] {
+			h.End()
+		}
+		closeEngine(t, e)
+	})
+}

@@ -197,3 +197,38 @@ func TestDoAllIsCancelledWithAnyOfItsLeases(t *testing.T) {
 		}
 	})
 }
+
+func TestDoAllOutwaitsAHiccupOnAKeyOutOfOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := guardtest.NewStore()
+		g := newGuard(t, store)
+		reset := errors.New("connection reset by peer")
+		for _, c := range []struct {
+			name  string
+			times int
+			want  error
+		}{
+			{"one hiccup", 1, nil},
+			{"ten hiccups", 10, nil},
+			{"an outage", 0, guard.ErrUnavailable},
+		} {
+			err := g.Do(t.Context(), "m", func(ctx context.Context) error {
+				store.Inject(guardtest.Fault{Op: guardtest.OpAcquire, Key: "a", Err: reset, Times: c.times})
+				start := time.Now()
+				err := g.DoAll(ctx, []string{"a", "z"}, nothing)
+				if d := time.Since(start); d > 11*time.Second || c.want != nil && d < 10*time.Second {
+					t.Errorf("%s: DoAll took %v, want a TTL at most, and as long for an outage", c.name, d)
+				}
+				store.Fail(nil)
+				return err
+			})
+			if !errors.Is(err, c.want) {
+				t.Errorf("%s: DoAll() = %v, want %v", c.name, err, c.want)
+			}
+		}
+		time.Sleep(time.Second)
+		if keys := store.Keys(); len(keys) > 0 {
+			t.Errorf("%q are left", keys)
+		}
+	})
+}

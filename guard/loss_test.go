@@ -414,3 +414,27 @@ func TestWhoeverSeesThatTheLeaseIsLostSeesItsContextEnded(t *testing.T) {
 		})
 	}
 }
+
+func TestMinHoldDoesNotGrowWhenTheReleaseFails(t *testing.T) {
+	const poll = time.Second / 16 // the jitter of the look when a lease expires
+	synctest.Test(t, func(t *testing.T) {
+		store, a, b := twoProcesses(t, guard.TTL(20*time.Second))
+		start := time.Now()
+		err := a.With(guard.MinHold(30*time.Second)).Do(t.Context(), "k", func(context.Context) error {
+			store.Inject(guardtest.Fault{Op: guardtest.OpRelease})
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(10 * time.Second)
+		store.Fail(nil) // the release that comes through is 10 s late
+		if err := b.Do(t.Context(), "k", nothing); err != nil {
+			t.Error(err)
+		}
+		if d := time.Since(start); d < 30*time.Second || d > 30*time.Second+poll {
+			t.Errorf("the key was shut for %v, want 30s", d)
+		}
+		time.Sleep(time.Minute)
+	})
+}

@@ -277,3 +277,59 @@ func TestEnsureTellsWhyItCannotBeProven(t *testing.T) {
 		}
 	})
 }
+
+func TestEnsureLooksAwayFromAnOuterRunThatHasEnded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGuard(t, guardtest.NewStore())
+		var leaked context.Context
+		_ = g.Do(t.Context(), "outer", func(ctx context.Context) error {
+			leaked = context.WithoutCancel(ctx) //nolint:fatcontext // leaking it is the point
+			return nil
+		})
+		if err := guard.Ensure(leaked, time.Second); !errors.Is(err, guard.ErrLost) {
+			t.Errorf("Ensure() = %v under a run that has ended, want ErrLost", err)
+		}
+		err := g.Do(leaked, "inner", func(ctx context.Context) error {
+			return guard.Ensure(ctx, time.Second)
+		})
+		if err != nil {
+			t.Errorf("Ensure() = %v: the run that goes on holds its lease", err)
+		}
+	})
+}
+
+func TestNestedDoAfterALossWaitsForItsOwnLeaseForATTLAtMost(t *testing.T) {
+	const poll = time.Second / 16 // the jitter of the look when a lease expires
+	synctest.Test(t, func(t *testing.T) {
+		store := guardtest.NewStore()
+		g := newGuard(t, store)
+		err := g.Do(t.Context(), "k", func(ctx context.Context) error {
+			outer, _ := guard.Fence(ctx)
+			store.Inject(guardtest.Fault{Op: guardtest.OpRenew, Lost: true}) // they take effect
+			<-ctx.Done()
+			store.Fail(nil)
+			if _, held := store.Holder("k"); !held {
+				t.Fatal("the lease that nobody can prove any more is gone")
+			}
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Hour)
+			defer cancel()
+			start := time.Now()
+			err := g.Do(ctx, "k", func(ctx context.Context) error { // to clean up under the key
+				if d := time.Since(start); d > 10*time.Second+poll {
+					t.Errorf("kept out for %v by the renewals of the run around it", d)
+				}
+				if token, ok := guard.Fence(ctx); !ok || token <= outer {
+					t.Errorf("token %d %v after %d: not acquired anew", token, ok, outer)
+				}
+				return ctx.Err()
+			})
+			if err != nil {
+				t.Errorf("nested Do() = %v", err)
+			}
+			return nil
+		})
+		if !errors.Is(err, guard.ErrLost) {
+			t.Errorf("outer Do() = %v, want ErrLost", err)
+		}
+	})
+}

@@ -162,3 +162,36 @@ func TestLogObserverWritesLosses(t *testing.T) {
 		}
 	})
 }
+
+func TestNoEventFollowsRunEndWhenANestedRunOutlivesItsOuterRun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := guardtest.NewStore()
+		obs := &recorder{}
+		g := newGuard(t, store, guard.Observe(obs))
+		nested := make(chan error, 1)
+		err := g.Do(t.Context(), "k", func(ctx context.Context) error {
+			in := make(chan struct{})
+			go func() {
+				nested <- g.Do(ctx, "k", func(context.Context) error {
+					close(in)
+					time.Sleep(20 * time.Second)
+					return nil
+				})
+			}()
+			<-in
+			return nil
+		})
+		if err != nil {
+			t.Error(err)
+		}
+		if err := <-nested; err != nil {
+			t.Error(err)
+		}
+		if store.Calls(guardtest.OpRenew) == 0 {
+			t.Error("nothing happened to the lease that could have been reported")
+		}
+		if got := strings.Join(obs.log, ", "); got != "acquire start, acquire end, run start, run end" {
+			t.Errorf("the observer saw %s", got)
+		}
+	})
+}

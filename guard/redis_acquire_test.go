@@ -297,3 +297,90 @@ func TestRedisForeignLockExcludesAndIsExcluded(t *testing.T) {
 		t.Errorf("waited %v for a lock of 700ms", d)
 	}
 }
+
+func TestRedisForeignTextThatLooksLikeAMarkerIsLeftAlone(t *testing.T) {
+	s := redistest.Start(t)
+	admin := s.Client(t)
+	g := onRedis(t, s.Addr())
+	for _, text := range []string{"shared|token-of-another-program", "limited|token|of another program", "closed|me|"} {
+		for name, mode := range map[string][]guard.Option{
+			"Shared": {guard.Shared()}, "Limit": {guard.Limit(3)}, "exclusive": nil,
+		} {
+			for _, wait := range []time.Duration{0, 100 * time.Millisecond} { // without and with a place in line
+				must(t, admin.Set(t.Context(), "guard:k", text, 20*time.Second))
+				err := g.With(mode...).With(guard.Wait(wait)).Do(t.Context(), "k", func(context.Context) error {
+					t.Errorf("%s ran beside %q; the key is %q now", name, text, admin.Get(t.Context(), "guard:k").Val())
+					return nil
+				})
+				if !errors.Is(err, guard.ErrBusy) {
+					t.Errorf("%s beside %q: Do() = %v, want ErrBusy", name, text, err)
+				}
+				for guard.Left(g) > 0 { // it has left the line
+					time.Sleep(time.Millisecond)
+				}
+				got, left := admin.Get(t.Context(), "guard:k").Val(), admin.PTTL(t.Context(), "guard:k").Val()
+				if got != text || left < 10*time.Second {
+					t.Errorf("after %s: %q for %v, want %q untouched", name, got, left, text)
+				}
+			}
+		}
+	}
+}
+
+func TestRedisLockOfABareStoreDoesNotTouchACompanionOfItsName(t *testing.T) {
+	s := redistest.Start(t)
+	admin := s.Client(t)
+	g, other := onRedis(t, s.Addr()), onRedis(t, s.Addr())
+	bare := onClient(t, redis.NewClient(&redis.Options{Addr: s.Addr()}), []redisstore.Option{redisstore.Prefix("")}, guard.Wait(0))
+
+	// use needs all the companions of k there are, and calls inUse with each.
+	use := func(inUse func(companion string)) {
+		end, shared := hold(t, g.With(guard.Shared()), "k")
+		waited := make(chan error, 1)
+		go func() { waited <- other.Do(context.Background(), "k", nothing) }()
+		for admin.ZCard(t.Context(), queueOf(t, admin)).Val() == 0 && len(waited) == 0 {
+			time.Sleep(time.Millisecond)
+		}
+		for _, name := range admin.Keys(t.Context(), "guard:*:{*").Val() {
+			inUse(name)
+		}
+		end()
+		if err := errors.Join(<-shared, <-waited); err != nil {
+			t.Errorf("using k: %v", err)
+		}
+	}
+
+	if err := g.Do(t.Context(), "k", nothing); err != nil {
+		t.Fatal(err)
+	}
+	var companions []string
+	use(func(name string) {
+		companions = append(companions, name)
+		kind := admin.Type(t.Context(), name).Val()
+		err := bare.Do(t.Context(), name, func(ctx context.Context) error {
+			if got := admin.Type(ctx, name).Val(); got != kind {
+				t.Errorf("the companion %s was of type %s and is of type %s", name, kind, got)
+			}
+			return nil
+		})
+		if err != nil {
+			t.Errorf("bare Do(%q) = %v while nobody has that", name, err)
+		}
+	})
+	if len(companions) != 3 {
+		t.Fatalf("companions %q, want a line, holders and a fence counter", companions)
+	}
+	for _, name := range companions { // the lock comes first, the companion after it
+		must(t, admin.FlushAll(t.Context()))
+		err := bare.Do(t.Context(), name, func(ctx context.Context) error {
+			if n := admin.Exists(ctx, name).Val(); n != 0 {
+				t.Errorf("the lock on %q is kept there", name)
+			}
+			use(func(string) {})
+			return ctx.Err()
+		})
+		if err != nil {
+			t.Errorf("bare Do(%q) = %v while nobody has that", name, err)
+		}
+	}
+}

@@ -1,0 +1,49 @@
+package guard_test
+
+import (
+	"context"
+	"sync"
+	"testing"
+
+	"github.com/jobguard/jobguard/guard"
+	"github.com/jobguard/jobguard/internal/redistest"
+)
+
+// Tenures with local followers reserve tokens ahead of the server's clock. None
+// that nobody used may still be reserved when the server forgets its counter.
+func TestRedisFencesRiseOverAFlushRightAfterContendedTenures(t *testing.T) {
+	s := redistest.Start(t)
+	admin := s.Client(t)
+	g, other := onRedis(t, s.Addr()), onRedis(t, s.Addr())
+	for _, g := range []*guard.Guard{g, other} {
+		if err := g.Do(t.Context(), "warm-up", nothing); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for round := range 50 {
+		var last int64 // guarded by the key
+		run := func(ctx context.Context) error {
+			token, ok := guard.Fence(ctx)
+			if !ok || token <= last {
+				t.Errorf("round %d: token %d %v after %d", round, token, ok, last)
+			}
+			last = token
+			return nil
+		}
+		for range 3 { // the second tenure would get what the first had reserved
+			var wg sync.WaitGroup
+			for range 8 {
+				wg.Go(func() {
+					if err := g.Do(t.Context(), "k", run); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+			wg.Wait()
+		}
+		must(t, admin.FlushAll(t.Context()))
+		if err := other.Do(t.Context(), "k", run); err != nil {
+			t.Error(err)
+		}
+	}
+}

@@ -32,12 +32,15 @@ func child(addr string) {
 	if err != nil {
 		panic(err)
 	}
+	// A run inside: what it sees of the lease around it is what is asked.
 	_ = g.Do(context.Background(), "k", func(ctx context.Context) error {
-		fmt.Println("held")
-		for in := bufio.NewScanner(os.Stdin); in.Scan(); {
-			fmt.Println(ctx.Err() == nil, errors.Is(context.Cause(ctx), guard.ErrLost), guard.Holding(ctx, "k"))
-		}
-		return nil
+		return g.With(guard.TTL(time.Minute)).Do(ctx, fmt.Sprint("inner", os.Getpid()), func(ctx context.Context) error {
+			fmt.Println("held")
+			for in := bufio.NewScanner(os.Stdin); in.Scan(); {
+				fmt.Println(ctx.Err() == nil, errors.Is(context.Cause(ctx), guard.ErrLost), guard.Holding(ctx, "k"))
+			}
+			return nil
+		})
 	})
 }
 

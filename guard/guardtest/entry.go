@@ -178,10 +178,11 @@ func places(room lease.Room) int {
 	return int(room)
 }
 
-// extend makes the lease last for ttl from now. It never shortens it: a request
-// that took its time may come after one that asked for more.
+// extend makes the lease last for ttl from now. It never shortens it, nor one
+// without an end: a request that took its time may come after one that asked for
+// more.
 func (h *holder) extend(ttl time.Duration) {
-	if until := time.Now().Add(ttl); until.After(h.until) {
+	if until := time.Now().Add(ttl); !h.until.IsZero() && until.After(h.until) {
 		h.until = until
 	}
 }

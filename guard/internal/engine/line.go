@@ -69,6 +69,7 @@ func (e *Engine) Acquire(ctx context.Context, key string, opt Options) (*Hold, *
 		return nil, &Failure{Kind: ErrClosed}
 	}
 	l := e.lineLocked(key, opt.Room)
+	w.calls = l.calls
 	if opt.Wait == 0 && (l.tenure != nil || len(l.waiters) > 0 && (l.heard || l.err != nil)) {
 		// Somebody has it, or the store is failing, as others here have just
 		// found: trying once more can only mean barging.
@@ -76,7 +77,6 @@ func (e *Engine) Acquire(ctx context.Context, key string, opt Options) (*Hold, *
 		e.mu.Unlock()
 		return nil, f
 	}
-	w.calls = l.calls
 	l.waiters = append(l.waiters, w)
 	var c *contender
 	if l.mayContendLocked() {

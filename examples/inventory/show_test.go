@@ -2,8 +2,6 @@ package main_test
 
 import (
 	"bytes"
-	"os"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -58,71 +56,6 @@ func TestSabotageIsFoundOut(t *testing.T) {
 				t.Errorf("guarded: %+v", g)
 			}
 		})
-	}
-}
-
-// Ctrl-C is most awkward while a replica is stopped and cannot die by itself.
-func TestInterruptLeavesNothingBehind(t *testing.T) {
-	if runtime.GOOS == "windows" {
-		t.Skip("no signals to send")
-	}
-	server := redistest.Start(t)
-	s := start(t, inventory, nil, "-redis", server.Addr())
-	s.out.waitFor(t, "is stopped there")
-	if err := s.cmd.Process.Signal(os.Interrupt); err != nil {
-		t.Fatal(err)
-	}
-	interrupted := time.Now()
-	if code := s.end(); code != 130 {
-		t.Errorf("exit code %d", code)
-	}
-	if took := time.Since(interrupted); took > 3*time.Second {
-		t.Errorf("took %v", took)
-	}
-	if got := s.stderr.String(); got != "inventory: interrupted\n" {
-		t.Errorf("complaint: %q", got)
-	}
-	if n := server.Client(t).DBSize(t.Context()).Val(); n != 0 {
-		t.Errorf("%d keys left", n)
-	}
-}
-
-// As in "go run ./examples/inventory | head -1".
-func TestReaderThatLeavesInterrupts(t *testing.T) {
-	if runtime.GOOS == "windows" {
-		t.Skip("no signals there")
-	}
-	r, w, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := prepare(t, inventory, nil)
-	s.cmd.Stdout = w
-	_ = r.Close() // it is not open for writing
-	s.start()
-	_ = w.Close() // the child has its own
-	if code := s.end(); code != 130 {
-		t.Errorf("exit code %d", code)
-	}
-}
-
-func TestReplicasDieWithTheStage(t *testing.T) {
-	if runtime.GOOS != "linux" {
-		t.Skip("only Linux ends a stopped process together with its parent")
-	}
-	s := start(t, inventory, nil)
-	s.out.waitFor(t, "is stopped there")
-	if n := len(processesOf(t, inventory)); n != 5 {
-		t.Errorf("%d processes, want the stage and four replicas", n)
-	}
-	if err := s.cmd.Process.Kill(); err != nil {
-		t.Fatal(err)
-	}
-	_ = s.cmd.Wait() // killed, as we know
-	for deadline := time.Now().Add(5 * time.Second); len(processesOf(t, inventory)) > 0; time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("still there: %v", processesOf(t, inventory))
-		}
 	}
 }
 

@@ -55,7 +55,7 @@ func FuzzCompanionsShareTheSlotOfTheLease(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, prefix, key string) {
 		if !accepted(prefix) || strings.ContainsFunc(key, isControl) {
-			t.Skip()
+			return // nothing is promised for these
 		}
 		n := namesOf(prefix, key)
 		for _, name := range n.all {
@@ -80,7 +80,7 @@ func FuzzNoUserKeyNamesACompanion(f *testing.F) {
 	f.Add("orders:1", "fence:{ab}")
 	f.Fuzz(func(t *testing.T, one, other string) {
 		if strings.ContainsFunc(one+other, isControl) {
-			t.Skip()
+			return // nothing is promised for these
 		}
 		n := namesOf("guard:", one)
 		// The attack: the very name of a companion as a user key.

@@ -142,8 +142,10 @@ var lineChecks = []check{
 		c.needsLine()
 		h := c.holder(c.A, c.key("k"), short)
 		w := c.tenure(c.B, h.key)
-		if w.join(long).Granted {
-			c.Skip("the machine stood still for longer than the TTL")
+		for w.join(long).Granted { // the machine stood still for longer than the TTL
+			w.mustRelease()
+			h = c.holder(c.A, h.key, short)
+			w = c.tenure(c.B, h.key)
 		}
 		c.newcomerFinds(h, w)
 	}},

@@ -1,0 +1,50 @@
+//go:build unix
+
+package main_test
+
+import (
+	"os"
+	"testing"
+	"time"
+
+	"github.com/jobguard/jobguard/internal/redistest"
+)
+
+// Ctrl-C is most awkward while a replica is stopped and cannot die by itself.
+func TestInterruptLeavesNothingBehind(t *testing.T) {
+	server := redistest.Start(t)
+	s := start(t, inventory, nil, "-redis", server.Addr())
+	s.out.waitFor(t, "is stopped there")
+	if err := s.cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	interrupted := time.Now()
+	if code := s.end(); code != 130 {
+		t.Errorf("exit code %d", code)
+	}
+	if took := time.Since(interrupted); took > 3*time.Second {
+		t.Errorf("took %v", took)
+	}
+	if got := s.stderr.String(); got != "inventory: interrupted\n" {
+		t.Errorf("complaint: %q", got)
+	}
+	if n := server.Client(t).DBSize(t.Context()).Val(); n != 0 {
+		t.Errorf("%d keys left", n)
+	}
+}
+
+// As in "go run ./examples/inventory | head -1".
+func TestReaderThatLeavesInterrupts(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := prepare(t, inventory, nil)
+	s.cmd.Stdout = w
+	_ = r.Close() // it is not open for writing
+	s.start()
+	_ = w.Close() // the child has its own
+	if code := s.end(); code != 130 {
+		t.Errorf("exit code %d", code)
+	}
+}

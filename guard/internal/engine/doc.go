@@ -9,6 +9,9 @@
 // from grant to release. It serves one hold after another: a hold is what a
 // single run has, with a fencing token of its own.
 //
+// A line may have a tenure and a contender at once: once the key cannot be
+// handed on here any more, whoever waits takes a place in the store's line.
+//
 //	waiter ──┐                        ┌── hold (token 7)
 //	waiter ──┼─ line ─ contender ─ tenure ── hold (token 8)
 //	waiter ──┘           │            │
@@ -30,9 +33,11 @@
 //
 // # Goroutines
 //
-// None before the first call and none after the last. While somebody waits on a
-// key, one contender per key: started by the first waiter, ended by the grant
-// or when nobody waits any more. While renewals are due, up to maxFlushers
+// None before the first call and none after the last. An uncontended acquire
+// and its release run on the caller's. While somebody has to wait for a key, one
+// contender per key (one per caller for those who share it): started when the
+// first attempt brought no grant, ended by the grant or when nobody waits any
+// more. While renewals are due, up to maxFlushers
 // flushers, each started by the engine's one timer and ended by the store's
 // reply or the attempt's timeout. After a call of unknown outcome, one cleaner,
 // which is a goroutine only during its attempts, and ends when the store has

@@ -25,8 +25,8 @@ func TestEveryWorkloadWorksWithEveryRival(t *testing.T) {
 						t.Errorf("nothing was allocated: %v", s)
 					}
 				case manyLeases:
-					if s[leasesLost] != 0 || s[leaseRenewals] <= 0 || s[leaseRedisBytes] <= 0 {
-						t.Errorf("leases were lost, or not renewed, or not in Redis: %v", s)
+					if s[leasesLost] != 0 || s[leaseRenewals] <= 0 { // so few leases drown in the noise of Redis' memory
+						t.Errorf("leases were lost, or not renewed: %v", s)
 					}
 				default:
 					if s[waitP50] <= 0 || s[waitMax] < s[waitP99] || s[commands] <= 0 && s[rate] < 1e5 {

@@ -67,8 +67,9 @@ type watch struct{ wake func() }
 
 // place is whatever else a release needs to know of a waiter.
 type place struct {
-	key  string // the user's
-	room lease.Room
+	key   string // the user's
+	room  lease.Room
+	claim time.Duration
 }
 
 // subscription is one run of the inbox's goroutine.

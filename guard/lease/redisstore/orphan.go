@@ -26,6 +26,6 @@ func (s *Store) releaseOrphan(owner string, p place) {
 		ctx, cancel := context.WithTimeout(context.Background(), orphanTimeout)
 		defer cancel()
 		// If this fails, the grant lapses.
-		_, _ = s.Release(ctx, lease.ReleaseRequest{Key: p.key, Owner: owner, Room: p.room})
+		_, _ = s.Release(ctx, lease.ReleaseRequest{Key: p.key, Owner: owner, Room: p.room, Claim: p.claim})
 	}()
 }

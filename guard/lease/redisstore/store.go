@@ -107,7 +107,7 @@ func (s *Store) Acquire(ctx context.Context, r lease.AcquireRequest) (lease.Acqu
 		if reply.Granted {
 			s.inbox.settled(r.Owner)
 		} else if r.Join {
-			s.inbox.waits(r.Owner, place{key: r.Key, room: r.Room})
+			s.inbox.waits(r.Owner, place{key: r.Key, room: r.Room, claim: r.Claim})
 		}
 		return reply.AcquireReply, nil
 	}

@@ -205,3 +205,17 @@ func TestManyWaitersInManyProcesses(t *testing.T) {
 		t.Errorf("%d runs", n)
 	}
 }
+
+func TestWaiterThatLeftBeforeTheInboxListenedIsTakenOutOfTheLine(t *testing.T) {
+	server := redistest.Start(t)
+	p, rival := newProcess(t, server.Client(t)), newProcess(t, server.Client(t))
+	rival.granted("k", rival.NewOwner(""))
+	defer p.Watch(p.NewOwner(""), func() {})() // keeps the subscription
+	gone := p.NewOwner("")
+	stop := p.Watch(gone, func() {})
+	p.refused("k", gone, 0)
+	stop() // its leaving is not said; the subscription is only just being made
+	eventually(t, "nobody is in line", func() bool {
+		return len(p.client.Keys(t.Context(), "guard:q:*").Val()) == 0
+	})
+}

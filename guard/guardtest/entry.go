@@ -28,7 +28,8 @@ type waiter struct {
 	room    lease.Room
 	ticket  int64
 	claim   time.Duration
-	watched bool // when it last asked
+	asked   time.Time // when it last did
+	watched bool      // at that time
 }
 
 // entryLocked returns the entry of key without the leases that expired. Callers
@@ -91,7 +92,7 @@ func (s *Store) grantedLocked(r lease.AcquireRequest) lease.AcquireReply {
 // ticket. An owner that asks again without a ticket (the reply that gave it
 // one was lost) keeps the place it has.
 func (s *Store) joinLocked(e *entry, r lease.AcquireRequest) int64 {
-	w := waiter{owner: r.Owner, room: r.Room, ticket: r.Ticket, claim: r.Claim, watched: s.watchedLocked(r.Owner)}
+	w := waiter{owner: r.Owner, room: r.Room, ticket: r.Ticket, claim: r.Claim, asked: time.Now(), watched: s.watchedLocked(r.Owner)}
 	if i := e.place(r.Owner); i >= 0 && w.ticket == 0 {
 		w.ticket = e.line[i].ticket
 	}
@@ -153,7 +154,7 @@ func (s *Store) handOnLocked(key string, e *entry, asking string) {
 			continue
 		}
 		e.admit(head.owner, head.room, head.claim)
-		s.wakeLocked(key, head.owner)
+		s.wakeLocked(key, head)
 	}
 }
 

@@ -123,7 +123,7 @@ func TestTokensAreExact(t *testing.T) {
 func TestExpireWakesNobodyAndTheNextGetsItWhenSomebodyAsks(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *Store) {
 		woken := 0
-		defer s.Watch("b", func() { woken++ })()
+		defer s.Watch("b", func(lease.Grant) bool { woken++; return false })()
 		acquire(t, s, "k", "a", time.Minute)
 		acquire(t, s, "k", "b", time.Minute)
 		s.Expire("k")
@@ -172,7 +172,7 @@ func TestHoldForCutsALeaseShort(t *testing.T) {
 
 func TestUnwatchedWaiters(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *Store) {
-		stop := s.Watch("gone", func() { t.Error("woken after stop") })
+		stop := s.Watch("gone", func(lease.Grant) bool { t.Error("woken after stop"); return false })
 		acquire(t, s, "k", "a", time.Minute)
 		acquire(t, s, "k", "gone", time.Minute)
 		acquire(t, s, "k", "polling", time.Minute)
@@ -186,9 +186,10 @@ func TestWakeMayCallTheStore(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *Store) {
 		var seen string
 		var stop func()
-		stop = s.Watch("b", func() {
+		stop = s.Watch("b", func(lease.Grant) bool {
 			seen, _ = s.Holder("k")
 			stop()
+			return false
 		})
 		acquire(t, s, "k", "a", time.Minute)
 		acquire(t, s, "k", "b", time.Minute)

@@ -1,12 +1,16 @@
 package guardtest
 
-import "slices"
+import (
+	"slices"
 
-type watch struct{ wake func() }
+	"github.com/jobguard/jobguard/guard/lease"
+)
+
+type watch struct{ wake func(lease.Grant) bool }
 
 // Watch implements [lease.Watcher]. Wakes are called on the goroutine whose
 // call made the grant, before that call returns.
-func (s *Store) Watch(owner string, wake func()) (stop func()) {
+func (s *Store) Watch(owner string, wake func(lease.Grant) bool) (stop func()) {
 	w := &watch{wake}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -27,9 +31,9 @@ func (s *Store) unwatch(owner string, w *watch) {
 
 func (s *Store) watchedLocked(owner string) bool { return len(s.watches[owner]) > 0 }
 
-// wakeLocked sends the message that owner was granted key.
-func (s *Store) wakeLocked(key, owner string) {
-	watches := s.watches[owner]
+// wakeLocked sends the message that w was granted key, with its token.
+func (s *Store) wakeLocked(key string, w waiter) {
+	watches := s.watches[w.owner]
 	if len(watches) == 0 {
 		return // a poll-only waiter
 	}
@@ -37,7 +41,12 @@ func (s *Store) wakeLocked(key, owner string) {
 	if s.takeFaultLocked(OpWake, key) != nil {
 		return
 	}
+	var grant lease.Grant
+	if w.room == lease.Exclusive {
+		grant.Fence, _ = s.mintLocked(1)
+		grant.Since = w.asked
+	}
 	for _, w := range watches {
-		s.news = append(s.news, w.wake)
+		s.news = append(s.news, func() { w.wake(grant) })
 	}
 }

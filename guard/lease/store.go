@@ -57,11 +57,25 @@ type Store interface {
 type Watcher interface {
 	// Watch calls wake when owner should ask again at once: it was granted a
 	// key, or messages may have been missed. wake never blocks; it may be
-	// called from any goroutine, more than once, and without need. The caller
+	// called from any goroutine, more than once, and without need. It reports
+	// whether owner takes the grant at its word and does not ask. The caller
 	// calls stop once, after which wake is not called for news that arrives
 	// later. A grant that arrives for an owner nobody watches is released by
 	// the store.
-	Watch(owner string, wake func()) (stop func())
+	Watch(owner string, wake func(Grant) (taken bool)) (stop func())
+}
+
+// Grant is what a wake-up tells of an exclusive grant, so that its owner can
+// begin without another round trip. It says nothing, and is the zero value,
+// when the store cannot vouch for it.
+type Grant struct {
+	// Fence is the one token minted for the grant; 0: ask.
+	Fence int64
+
+	// Since is a moment at which the grant had not yet been made: when the owner
+	// sent its last Acquire that was answered, in which it was told to wait. The
+	// lease lives at least until Since plus the Claim of that request.
+	Since time.Time
 }
 
 // Room says how many owners may hold a key at once. An exclusive owner holds it

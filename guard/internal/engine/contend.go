@@ -23,6 +23,16 @@ type contender struct {
 	unwatch func()
 	ticket  int64 // the place in the store's line; 0 before joining
 
+	// nudge ends the sleep: it was granted the key, or everybody left. One pending
+	// nudge is enough, as the contender looks at everything each time. Arrivals
+	// need none: a contender that sleeps is in line for them too.
+	nudge chan struct{}
+
+	// Guarded by Engine.mu.
+	breakOff context.CancelFunc // ends the store call under way
+	resting  bool               // in the store's line, with no call under way
+	relieved bool               // a wake-up began the tenure: there is nothing left to do
+
 	// Trouble to clean up when the contender ends without the key.
 	joined  bool          // the store may have the owner in line, or as the holder
 	unknown time.Time     // the latest deadline of attempts that were not answered
@@ -35,17 +45,18 @@ type contender struct {
 // startLocked makes l's contender, for the first waiter.
 func (l *line) startLocked() *contender {
 	e := l.e
-	l.contending = true
 	c := &contender{
 		l:       l,
+		nudge:   make(chan struct{}, 1),
 		owner:   e.store.NewOwner(l.waiters[0].opt.Carrier),
 		claim:   max(claimMin, claimRTTs*e.rtt),
 		room:    l.waiters[0].opt.Room,
 		unwatch: func() {},
 	}
 	if e.watcher != nil {
-		c.unwatch = e.watcher.Watch(c.owner, l.nudgeContender)
+		c.unwatch = e.watcher.Watch(c.owner, c.woken)
 	}
+	l.contender = c
 	return c
 }
 
@@ -79,6 +90,52 @@ func (c *contender) first(ctx context.Context, w *waiter) {
 	}
 }
 
+// woken is called by the store when c should ask again, or need not: g may say
+// enough of a grant for the waiter to start at once. It reports whether it does.
+func (c *contender) woken(g lease.Grant) (taken bool) {
+	c.l.e.mu.Lock()
+	taken = c.startNowLocked(g)
+	c.l.e.mu.Unlock()
+	c.look()
+	return taken
+}
+
+// startNowLocked begins the tenure on the strength of the wake-up alone, and so
+// saves the round trip in which the contender would hear the same: the lease is
+// ours for the claim time from g.Since on, at least. The first renewal makes it
+// last. It reports false if the store had better be asked:
+//
+//   - a call is under way; its reply may know better;
+//   - several wait here: the tenure needs tokens for them;
+//   - what is proven of the claim would be over before renewals had their chance.
+//
+// Trust never exceeds what a renewal sent from now on would give, as that one may
+// shorten a claim that is longer than the TTL.
+func (c *contender) startNowLocked(g lease.Grant) bool {
+	l := c.l
+	if g.Fence == 0 || !c.resting || len(l.waiters) != 1 {
+		return false
+	}
+	w, now := l.waiters[0], time.Now()
+	t := newTenure(l, c, w.opt, lease.AcquireReply{Fence: g.Fence, Fences: 1})
+	t.extendLocked(g.Since, min(c.claim, now.Sub(g.Since)+w.opt.TTL))
+	left := t.trustLeft(now)
+	if left < min(c.claim, w.opt.TTL)/claimRest {
+		return false
+	}
+	c.resting, c.relieved = false, true
+	t.grantedLocked(w, now.Add(min(w.opt.renewEvery(), left/3)))
+	return true
+}
+
+// look wakes the contender.
+func (c *contender) look() {
+	select {
+	case c.nudge <- struct{}{}:
+	default:
+	}
+}
+
 // contend goes on asking the store until a waiter has the key or none is left.
 // What ends it is the grant, the last waiter's leaving (waiters leave when their
 // context or patience ends, or on Close) or a refusal.
@@ -88,7 +145,7 @@ func (c *contender) contend(pause time.Duration) {
 		c.sleep(pause)
 		ctx, cancel := context.WithTimeout(e.ctx, c.timeout())
 		e.mu.Lock()
-		c.l.breakOff = cancel
+		c.breakOff = cancel
 		e.mu.Unlock()
 		pause, on = c.attempt(ctx, false)
 		cancel()
@@ -110,9 +167,15 @@ func (c *contender) timeout() time.Duration {
 func (c *contender) attempt(ctx context.Context, first bool) (pause time.Duration, on bool) {
 	l, e := c.l, c.l.e
 	e.mu.Lock()
+	c.resting = false
+	if c.relieved {
+		e.mu.Unlock()
+		c.unwatch()
+		return 0, false
+	}
 	if len(l.waiters) == 0 {
-		l.contending = false
-		l.heard, l.holder, l.err, l.failing = false, "", nil, time.Time{}
+		l.contender = nil
+		l.heardNothingLocked()
 		l.dropLocked()
 		c.leaveLocked()
 		e.mu.Unlock()
@@ -234,6 +297,7 @@ func (c *contender) held(r lease.AcquireRequest, reply lease.AcquireReply) (paus
 	if len(l.waiters) == 0 || !r.Join {
 		return 0 // leave; or join, since somebody arrived who wants to stand in line
 	}
+	c.resting = true
 	return pollAfter(reply)
 }
 
@@ -273,7 +337,7 @@ func (c *contender) sleep(d time.Duration) {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
-	case <-c.l.nudge:
+	case <-c.nudge:
 	case <-t.C:
 	}
 }
@@ -288,7 +352,7 @@ func (c *contender) deliver(r lease.AcquireRequest, reply lease.AcquireReply, se
 
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	l.heard, l.holder, l.err, l.failing = false, "", nil, time.Time{}
+	l.heardNothingLocked()
 	if len(l.waiters) == 0 {
 		return false
 	}
@@ -297,14 +361,10 @@ func (c *contender) deliver(r lease.AcquireRequest, reply lease.AcquireReply, se
 		return false // the one we asked for has left; the next wants another TTL
 	}
 	t := newTenure(l, c, w.opt, reply)
-	if !t.extendLocked(sent) {
+	if !t.extendLocked(sent, w.opt.TTL) {
 		return false // so slow a reply that its trust is spent already
 	}
-	l.contending = false
-	l.tenure = t
-	t.startLocked()
-	l.answerLocked(answer{hold: t.newHoldLocked(w)})
-	l.turnAwayLocked()
+	t.grantedLocked(w, t.began.Add(jitter(w.opt.renewEvery()*9/10, w.opt.renewEvery())))
 	return true
 }
 

@@ -10,8 +10,7 @@ import (
 )
 
 // line is what this process knows about one key. Everything in it is guarded
-// by Engine.mu, except nudge, which is a channel. It exists while somebody here
-// waits for the key or holds it.
+// by Engine.mu. It exists while somebody here waits for the key or holds it.
 //
 // Those who would hold the key beside others do not keep each other waiting, so
 // each has a line of its own, which no other call finds, and a place of its own
@@ -20,16 +19,9 @@ type line struct {
 	e   *Engine
 	key string
 
-	waiters    []*waiter // in order of arrival; the first is served next
-	contending bool      // a contender stands for the waiters in the store
-	tenure     *tenure   // the live one: trusted, or just being released
-
-	// nudge wakes the contender: it was granted the key, or everybody left. One
-	// pending nudge is enough, as the contender looks at everything each time.
-	// Arrivals need no nudge: a contender that sleeps is in line for them too.
-	nudge chan struct{}
-
-	breakOff context.CancelFunc // ends the contender's store call under way
+	waiters   []*waiter  // in order of arrival; the first is served next
+	contender *contender // stands for the waiters in the store; nil if none does
+	tenure    *tenure    // the live one: trusted, or just being released
 
 	// What the contender last heard, for those who give up.
 	heard   bool      // somebody had the key
@@ -122,10 +114,10 @@ func (l *line) giveUp(w *waiter, because func(*Failure)) (*Hold, *Failure) {
 	e.mu.Lock()
 	if i := slices.Index(l.waiters, w); i >= 0 {
 		l.waiters = slices.Delete(l.waiters, i, i+1)
-		if len(l.waiters) == 0 && l.contending {
-			l.nudgeContender()
-			if l.breakOff != nil {
-				l.breakOff() // nobody needs the answer; the contender cleans up
+		if len(l.waiters) == 0 && l.contender != nil {
+			l.contender.look()
+			if l.contender.breakOff != nil {
+				l.contender.breakOff() // nobody needs the answer; the contender cleans up
 			}
 		}
 		f := l.obstacleLocked(w)
@@ -166,19 +158,24 @@ func causeBeyond(ctx context.Context) error {
 // lineLocked returns the line for key, making it if need be.
 func (e *Engine) lineLocked(key string, room lease.Room) *line {
 	if room != lease.Exclusive {
-		return &line{e: e, key: key, nudge: make(chan struct{}, 1)}
+		return &line{e: e, key: key}
 	}
 	l := e.lines[key]
 	if l == nil {
-		l = &line{e: e, key: key, nudge: make(chan struct{}, 1)}
+		l = &line{e: e, key: key}
 		e.lines[key] = l
 	}
 	return l
 }
 
+// heardNothingLocked forgets what the contender heard: it does not matter any more.
+func (l *line) heardNothingLocked() {
+	l.heard, l.holder, l.err, l.failing = false, "", nil, time.Time{}
+}
+
 // dropLocked forgets a line that nobody needs.
 func (l *line) dropLocked() {
-	if len(l.waiters) == 0 && !l.contending && l.tenure == nil && l.e.lines[l.key] == l {
+	if len(l.waiters) == 0 && l.contender == nil && l.tenure == nil && l.e.lines[l.key] == l {
 		delete(l.e.lines, l.key)
 	}
 }
@@ -188,7 +185,7 @@ func (l *line) dropLocked() {
 // on here any more. Until then a place in that line would mostly be for nothing;
 // from then on it counts, against those of other processes.
 func (l *line) mayContendLocked() bool {
-	if len(l.waiters) == 0 || l.contending {
+	if len(l.waiters) == 0 || l.contender != nil {
 		return false
 	}
 	if l.tenure == nil {
@@ -215,14 +212,6 @@ func (l *line) kickLocked() {
 	}
 	c := l.startLocked()
 	l.e.spawnLocked(func() { c.contend(0) })
-}
-
-// nudgeContender makes the contender, if there is one, look again.
-func (l *line) nudgeContender() {
-	select {
-	case l.nudge <- struct{}{}:
-	default:
-	}
 }
 
 // errNoAnswer is the cause when the wait ended before the store's first reply.

@@ -25,6 +25,10 @@ func (s *cut) Acquire(ctx context.Context, r lease.AcquireRequest) (lease.Acquir
 	return s.Store.Acquire(ctx, r)
 }
 
+func (s *cut) Watch(owner string, wake func(lease.Grant) bool) (stop func()) {
+	return s.Store.Watch(owner, func(g lease.Grant) bool { return !s.off.Load() && wake(g) })
+}
+
 func TestProcessWhoseGrantLapsedReturnsToItsPlaceInLine(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := guardtest.NewStore()

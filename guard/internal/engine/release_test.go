@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/jobguard/jobguard/guard/guardtest"
+	"github.com/jobguard/jobguard/guard/lease"
 )
 
 func TestAbandonedHoldDoesNotKeepTheKeyShut(t *testing.T) {
@@ -121,7 +122,7 @@ type watching struct {
 	n int
 }
 
-func (s *watching) Watch(owner string, wake func()) (stop func()) {
+func (s *watching) Watch(owner string, wake func(lease.Grant) bool) (stop func()) {
 	s.n++
 	end := s.Store.Watch(owner, wake)
 	return func() { s.n--; end() }

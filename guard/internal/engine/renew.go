@@ -189,7 +189,7 @@ func (t *tenure) settleLocked(sent time.Time, r lease.RenewReply) (tell func()) 
 		t.renewal.failed, t.renewal.err = 0, nil
 		t.renewal.done++
 		if !t.lost.Load() && left > 0 {
-			t.extendLocked(sent)
+			t.extendLocked(sent, t.opt.TTL)
 		}
 		e.planLocked(t, sent.Add(jitter(t.opt.renewEvery()*9/10, t.opt.renewEvery())))
 		return h.tellLocked(Event{Kind: EventRenewed, Left: left})

@@ -60,11 +60,11 @@ func newTenure(l *line, c *contender, opt Options, reply lease.AcquireReply) *te
 	}
 }
 
-// extendLocked moves the end of trust to sent + TTL − Margin, never back, and
+// extendLocked moves the end of trust to sent + life − Margin, never back, and
 // reports whether any trust is left. sent must be a moment before the answered
-// request left: the server's TTL cannot have begun earlier.
-func (t *tenure) extendLocked(sent time.Time) bool {
-	until := sent.Add(t.opt.TTL - t.opt.Margin)
+// request left: the server cannot have begun to count life earlier.
+func (t *tenure) extendLocked(sent time.Time, life time.Duration) bool {
+	until := sent.Add(life - t.opt.Margin)
 	if mono := int64(until.Sub(t.l.e.base)); mono > t.trust.mono.Load() {
 		// The wall clock's reading of sent, moved by the same duration.
 		t.trust.wall.Store(until.UnixNano())
@@ -82,10 +82,17 @@ func (t *tenure) trustLeft(now time.Time) time.Duration {
 	return time.Duration(min(mono, wall))
 }
 
-// startLocked arms the trust timer and plans the first renewal.
-func (t *tenure) startLocked() {
-	t.timer = time.AfterFunc(t.trustLeft(time.Now()), t.onTimer)
-	t.l.e.planLocked(t, t.began.Add(jitter(t.opt.renewEvery()*9/10, t.opt.renewEvery())))
+// grantedLocked begins the tenure in place of the contender and serves w, who
+// is first in line. It arms the trust timer and plans the first renewal.
+func (t *tenure) grantedLocked(w *waiter, renewal time.Time) {
+	l := t.l
+	l.heardNothingLocked()
+	l.contender = nil
+	l.tenure = t
+	t.timer = time.AfterFunc(t.trustLeft(t.began), t.onTimer)
+	l.e.planLocked(t, renewal)
+	l.answerLocked(answer{hold: t.newHoldLocked(w)})
+	l.turnAwayLocked()
 }
 
 // onTimer runs at the end of trust as it was known when the timer was set. By

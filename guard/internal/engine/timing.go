@@ -22,6 +22,11 @@ const (
 	// itself comes too late.
 	claimMin  = 2 * pollCap
 	claimRTTs = 4
+
+	// claimRest is the part of a claim that must be left for a run to begin on
+	// the wake-up alone. A quarter of claimMin is time for three renewals, and
+	// leaves out only those who last asked long ago.
+	claimRest = 4
 )
 
 // A caller's own first attempt cannot be broken off. It takes at most this long,

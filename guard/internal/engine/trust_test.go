@@ -92,8 +92,8 @@ func TestRepliesOutOfOrderDoNotShortenTrust(t *testing.T) {
 		h := mustAcquire(t, e, usual)
 		time.Sleep(time.Second)
 		e.mu.Lock()
-		h.t.extendLocked(time.Now())
-		h.t.extendLocked(time.Now().Add(-500 * time.Millisecond))
+		h.t.extendLocked(time.Now(), h.t.opt.TTL)
+		h.t.extendLocked(time.Now().Add(-500 * time.Millisecond), h.t.opt.TTL)
 		e.mu.Unlock()
 		if left := h.TrustLeft(); left != 9*time.Second {
 			t.Errorf("trusted for %v, want 9s from the later request", left)

@@ -32,6 +32,9 @@ const (
 type batcher struct {
 	send sender
 
+	here  alarm // of sendHere, which runs once at a time
+	waits waits
+
 	mu       sync.Mutex // never held while sending
 	queue    []*op
 	flushers int // those whose flight still has somebody waiting
@@ -76,7 +79,8 @@ func (f *flight) Err() error {
 }
 
 // sendHere sends ops on the caller's goroutine, if nothing else is under way, and
-// reports whether it did. Under load commands had better travel together. It returns by attempt's deadline: the client keeps to it.
+// reports whether it did. Under load commands had better travel together. It
+// returns by attempt's deadline: the client keeps to it.
 func (b *batcher) sendHere(attempt *lease.Attempt, ops []*op) bool {
 	b.mu.Lock()
 	if len(b.queue) > 0 || b.flushers > 0 {
@@ -91,7 +95,10 @@ func (b *batcher) sendHere(attempt *lease.Attempt, ops []*op) bool {
 		b.flushers--
 		b.startLocked() // for those who came meanwhile
 	}()
-	b.send(attempt, ops)
+	deadline, _ := attempt.Deadline()
+	done := b.here.set(deadline)
+	defer b.here.stop()
+	b.send(hereCtx{deadline: deadline, done: done}, ops)
 	return true
 }
 
@@ -99,7 +106,7 @@ func (b *batcher) sendHere(attempt *lease.Attempt, ops []*op) bool {
 func (b *batcher) submit(ctx context.Context, ops ...*op) {
 	deadline, _ := ctx.Deadline()
 	for _, o := range ops {
-		o.deadline = deadline
+		o.deadline, o.done = deadline, b.waits.channel()
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -109,15 +116,28 @@ func (b *batcher) submit(ctx context.Context, ops ...*op) {
 
 // wait returns when a submitted command is answered, or ctx ends.
 func (b *batcher) wait(ctx context.Context, o *op) {
+	if _, ok := ctx.(*lease.Attempt); ok {
+		// Ends by its deadline alone: a timer from the pool costs less than its Done.
+		t := b.waits.timer(time.Until(o.deadline))
+		defer b.waits.freeTimer(t)
+		select {
+		case <-o.done:
+			b.waits.freeChannel(o.done)
+		case <-t.C:
+			b.abandon(context.DeadlineExceeded, o)
+		}
+		return
+	}
 	select {
 	case <-o.done:
+		b.waits.freeChannel(o.done)
 	case <-ctx.Done():
-		b.abandon(ctx, o)
+		b.abandon(ctx.Err(), o)
 	}
 }
 
 // abandon gives up waiting. A command still in the queue is never sent.
-func (b *batcher) abandon(ctx context.Context, o *op) {
+func (b *batcher) abandon(why error, o *op) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	select {
@@ -126,11 +146,11 @@ func (b *batcher) abandon(ctx context.Context, o *op) {
 	default:
 	}
 	if o.flight != nil {
-		o.unanswered = fmt.Errorf("no answer in time: %w", ctx.Err())
+		o.unanswered = fmt.Errorf("no answer in time: %w", why)
 		b.leaveLocked(o.flight)
 		return
 	}
-	o.unanswered = fmt.Errorf("not sent in time: %w", ctx.Err())
+	o.unanswered = fmt.Errorf("not sent in time: %w", why)
 	b.queue = slices.DeleteFunc(b.queue, func(queued *op) bool { return queued == o })
 }
 
@@ -176,7 +196,7 @@ func (b *batcher) flush() {
 		b.mu.Lock()
 		alive := f.waiting > 0
 		for _, o := range ops {
-			close(o.done)
+			o.done <- struct{}{}
 		}
 		b.mu.Unlock()
 		if !alive {

@@ -34,7 +34,9 @@ func newClock() *clock {
 }
 
 // now is the local time in µs. Steps of the wall clock do not move it.
-func (c *clock) now() int64 { return time.Since(c.base).Microseconds() }
+func (c *clock) now() int64 { return c.at(time.Now()) }
+
+func (c *clock) at(t time.Time) int64 { return t.Sub(c.base).Microseconds() }
 
 // notAfter is a local deadline in the server's time, or 0 if that is not known.
 func (c *clock) notAfter(slot int, deadline time.Time, bounded bool) int64 {

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -29,8 +30,8 @@ const (
 	forbiddenPause        = 30 * time.Second
 )
 
-// inbox receives wake-ups for the owners of one process. It is a hint only:
-// whoever waits polls as well.
+// inbox receives wake-ups for the owners of one process. Whoever waits polls as
+// well: a message that is lost costs time and nothing else.
 //
 // Its goroutine is started by the first watched owner that has to stand in line
 // (keys that nobody contends for need no subscription), and stopped by a timer,
@@ -39,6 +40,7 @@ const (
 type inbox struct {
 	client  redis.UniversalClient
 	channel string
+	vouches bool                        // a message alone is enough to begin with
 	orphan  func(owner string, p place) // a grant that nobody wants; called on the inbox's goroutine
 
 	current atomic.Pointer[subscription] // nil while nobody had to wait; changed under mu
@@ -57,13 +59,18 @@ type ownerState struct {
 	// settled: it has its grant, or was released. A wake-up that still comes,
 	// having been overtaken by a poll, is then not a grant that nobody wants.
 	settled bool
+
+	// The last poll that was answered with "wait". A grant is made after it if the
+	// server says so: then the lease has its whole claim time from polled on.
+	polled   time.Time // when it was sent
+	answered int64     // when it ran, by the server's clock in µs; 0: never
 }
 
 // maxLeft bounds the owners remembered because their leaving went unanswered.
 // A grant to any more of them costs its claim time.
 const maxLeft = 1024
 
-type watch struct{ wake func() }
+type watch struct{ wake func(lease.Grant) bool }
 
 // place is whatever else a release needs to know of a waiter.
 type place struct {
@@ -78,10 +85,11 @@ type subscription struct {
 	cancel    context.CancelFunc
 }
 
-func newInbox(client redis.UniversalClient, channel string, orphan func(owner string, p place)) *inbox {
+func newInbox(client redis.UniversalClient, channel string, vouches bool, orphan func(owner string, p place)) *inbox {
 	return &inbox{
 		client:  client,
 		channel: channel,
+		vouches: vouches,
 		orphan:  orphan,
 		owners:  make(map[string]*ownerState),
 	}
@@ -96,11 +104,11 @@ func (in *inbox) listening() bool {
 // Watch implements [lease.Watcher]. Wake-ups come on the goroutine that listens,
 // one for the whole Store. It begins when a watched owner first has to stand in
 // line, and ends a quarter of a second after the last stop.
-func (s *Store) Watch(owner string, wake func()) (stop func()) {
+func (s *Store) Watch(owner string, wake func(lease.Grant) bool) (stop func()) {
 	return s.inbox.watch(owner, wake)
 }
 
-func (in *inbox) watch(owner string, wake func()) (stop func()) {
+func (in *inbox) watch(owner string, wake func(lease.Grant) bool) (stop func()) {
 	w := &watch{wake: wake}
 	in.mu.Lock()
 	defer in.mu.Unlock()
@@ -177,7 +185,7 @@ func (in *inbox) settled(owner string) {
 // waits notes that owner stands in line, and subscribes if nobody did before.
 // What is missed until then is made up for: once the server has confirmed the
 // subscription, everybody is woken to ask again.
-func (in *inbox) waits(owner string, p place) {
+func (in *inbox) waits(owner string, p place, polled time.Time, answered int64) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	state := in.owners[owner]
@@ -185,6 +193,7 @@ func (in *inbox) waits(owner string, p place) {
 		return
 	}
 	state.settled, state.place = false, p
+	state.polled, state.answered = polled, answered
 	if in.current.Load() == nil {
 		ctx, cancel := context.WithCancel(context.Background())
 		s := &subscription{cancel: cancel}
@@ -261,32 +270,57 @@ func (in *inbox) wakeAll(s *subscription) {
 	}
 	in.mu.Unlock()
 	for _, w := range all {
-		w.wake()
+		w.wake(lease.Grant{})
 	}
 	for owner, p := range left {
 		in.orphan(owner, p)
 	}
 }
 
-// deliver takes one message, as line.lua writes it: the owner that was granted
-// a lease, and the lease's name.
+// deliver takes one message, as line.lua writes it.
 func (in *inbox) deliver(s *subscription, payload string) {
-	owner, _, ok := strings.Cut(payload, "\n")
+	m, ok := readMessage(payload)
 	if !ok {
 		return
 	}
 	in.mu.Lock()
-	state := in.owners[owner]
+	state := in.owners[m.owner]
 	if state == nil || in.current.Load() != s {
 		in.mu.Unlock()
 		return // polled, or took its grant already
 	}
 	watches, p := state.watches, state.place // watches are replaced, never changed in place
+	var grant lease.Grant
+	// An older grant has lapsed, or was taken: its message is late.
+	if in.vouches && state.answered > 0 && m.granted > state.answered {
+		grant = lease.Grant{Fence: m.fence, Since: state.polled}
+	}
 	in.mu.Unlock()
 	for _, w := range watches {
-		w.wake()
+		if w.wake(grant) {
+			in.settled(m.owner)
+			grant = lease.Grant{} // for one only
+		}
 	}
 	if len(watches) == 0 && p.key != "" {
-		in.orphan(owner, p)
+		in.orphan(m.owner, p)
 	}
+}
+
+// message says that owner was granted a lease.
+type message struct {
+	owner   string
+	granted int64 // when, by the server's clock in µs
+	fence   int64 // the token minted for it; 0 for one that is not exclusive
+}
+
+// readMessage takes apart "<owner>\n<granted>\n<fence>\n<lease>".
+func readMessage(payload string) (m message, ok bool) {
+	parts := strings.SplitN(payload, "\n", 4)
+	if len(parts) < 4 {
+		return m, false
+	}
+	granted, err1 := strconv.ParseInt(parts[1], 10, 64)
+	fence, err2 := strconv.ParseInt(parts[2], 10, 64)
+	return message{owner: parts[0], granted: granted, fence: fence}, err1 == nil && err2 == nil
 }

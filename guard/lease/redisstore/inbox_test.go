@@ -1,6 +1,7 @@
 package redisstore_test
 
 import (
+	"fmt"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -21,7 +22,7 @@ func TestOneSubscriptionAProcessWhichEndsAfterTheLastWatch(t *testing.T) {
 	before := goleak.IgnoreCurrent()
 	inboxes := func() []string { return admin.PubSubChannels(t.Context(), "guard:inbox:*").Val() }
 	owner := p.NewOwner("")
-	stop := p.Watch(owner, func() {})
+	stop := p.Watch(owner, ignore)
 	p.granted("uncontended", owner)
 	stop()
 	if got := inboxes(); len(got) != 0 {
@@ -44,7 +45,7 @@ func TestOneSubscriptionAProcessWhichEndsAfterTheLastWatch(t *testing.T) {
 	if len(inboxes()) != 1 {
 		t.Error("the subscription did not outlive the last watch for a moment")
 	}
-	stopped := p.Watch(p.NewOwner(""), func() {}) // within that moment: goes on
+	stopped := p.Watch(p.NewOwner(""), ignore) // within that moment: goes on
 	time.Sleep(300 * time.Millisecond)
 	if len(inboxes()) != 1 {
 		t.Error("a new watch did not keep the subscription")
@@ -92,14 +93,79 @@ func TestLateWakeUpDoesNotReleaseALeaseInUse(t *testing.T) {
 	stop()
 	admin := server.Client(t)
 	channel := "guard:inbox:" + lease.OwnerProcess(owner)
-	if n := admin.Publish(t.Context(), channel, owner+"\nguard:k").Val(); n != 1 {
+	if n := admin.Publish(t.Context(), channel, owner+"\n9000000000000000\n1\nguard:k").Val(); n != 1 {
 		t.Fatalf("%d receivers", n)
 	}
-	admin.Publish(t.Context(), channel, "nonsense")
+	for _, nonsense := range []string{"nonsense", owner + "\nguard:k", owner + "\nsoon\n1\nguard:k", owner + "\n1\n\nguard:k"} {
+		admin.Publish(t.Context(), channel, nonsense)
+	}
 	time.Sleep(100 * time.Millisecond)
 	if p.value("guard:k") != owner {
 		t.Error("the lease was released")
 	}
+}
+
+// grantsOf has owner watched and stand in line for "k", and returns what its
+// wake-ups say from then on.
+func (p *process) grantsOf(owner string) <-chan lease.Grant {
+	p.t.Helper()
+	_, stopOther := p.watching(p.NewOwner("")) // the inbox listens
+	p.t.Cleanup(stopOther)
+	grants := make(chan lease.Grant, 100)
+	p.t.Cleanup(p.Watch(owner, func(g lease.Grant) bool { grants <- g; return false }))
+	p.refused("k", owner, 0)
+	return grants
+}
+
+func TestWakeUpCarriesTheTokenOfTheGrant(t *testing.T) {
+	server := redistest.Start(t)
+	p := newProcess(t, server.Client(t))
+	holder, waiter := p.NewOwner(""), p.NewOwner("")
+	first := p.granted("k", holder)
+	before := time.Now()
+	grants := p.grantsOf(waiter)
+	after := time.Now()
+	p.release("k", holder)
+	g := <-grants
+	if g.Fence <= first.Fence {
+		t.Errorf("token %d after %d", g.Fence, first.Fence)
+	}
+	if g.Since.Before(before) || g.Since.After(after) {
+		t.Errorf("since %v, asked between %v and %v", g.Since, before, after)
+	}
+	if next := p.granted("k", waiter); next.Fence <= g.Fence {
+		t.Errorf("token %d after %d", next.Fence, g.Fence)
+	}
+}
+
+func TestWakeUpOfAGrantThatLapsedSaysNothing(t *testing.T) {
+	server := redistest.Start(t)
+	p := newProcess(t, server.Client(t))
+	holder, waiter := p.NewOwner(""), p.NewOwner("")
+	p.granted("k", holder)
+	earlier := server.Client(t).Time(t.Context()).Val().UnixMicro()
+	grants := p.grantsOf(waiter)
+	message := fmt.Sprintf("%s\n%d\n%d\nguard:k", waiter, earlier, earlier)
+	server.Client(t).Publish(t.Context(), "guard:inbox:"+lease.OwnerProcess(waiter), message)
+	if g := <-grants; g != (lease.Grant{}) {
+		t.Errorf("a message from before the last question was taken for %+v", g)
+	}
+}
+
+// With ReplicaAck the run may not begin before replicas have the grant, which
+// whoever made it did not wait for.
+func TestWithReplicaAckAWakeUpSaysNothing(t *testing.T) {
+	primary := redistest.Start(t)
+	redistest.StartReplica(t, primary)
+	p := newProcess(t, primary.Client(t), redisstore.ReplicaAck(1, 5*time.Second))
+	holder, waiter := p.NewOwner(""), p.NewOwner("")
+	p.granted("k", holder)
+	grants := p.grantsOf(waiter)
+	p.release("k", holder)
+	if g := <-grants; g != (lease.Grant{}) {
+		t.Errorf("the wake-up says %+v", g)
+	}
+	p.granted("k", waiter)
 }
 
 func TestInboxRecoversAndWakesEverybody(t *testing.T) {
@@ -142,7 +208,7 @@ func TestWithoutChannelPermissionWaitersPoll(t *testing.T) {
 	admin.ACLSetUser(t.Context(), "deaf", "on", ">pw", "+@all", "~*", "resetchannels")
 	p := newProcess(t, server.Client(t, as("deaf", "pw")))
 	holder, waiter := p.NewOwner(""), p.NewOwner("")
-	defer p.Watch(waiter, func() {})()
+	defer p.Watch(waiter, ignore)()
 	p.granted("k", holder)
 	p.refused("k", waiter, 0)
 	time.Sleep(100 * time.Millisecond) // it subscribes in vain
@@ -168,11 +234,12 @@ func TestManyWaitersInManyProcesses(t *testing.T) {
 				for range 5 {
 					owner := p.NewOwner("")
 					woken := make(chan struct{}, 1)
-					stop := p.Watch(owner, func() {
+					stop := p.Watch(owner, func(lease.Grant) bool {
 						select {
 						case woken <- struct{}{}:
 						default:
 						}
+						return false
 					})
 					var ticket int64
 					for {
@@ -210,9 +277,9 @@ func TestWaiterThatLeftBeforeTheInboxListenedIsTakenOutOfTheLine(t *testing.T) {
 	server := redistest.Start(t)
 	p, rival := newProcess(t, server.Client(t)), newProcess(t, server.Client(t))
 	rival.granted("k", rival.NewOwner(""))
-	defer p.Watch(p.NewOwner(""), func() {})() // keeps the subscription
+	defer p.Watch(p.NewOwner(""), ignore)() // keeps the subscription
 	gone := p.NewOwner("")
-	stop := p.Watch(gone, func() {})
+	stop := p.Watch(gone, ignore)
 	p.refused("k", gone, 0)
 	stop() // its leaving is not said; the subscription is only just being made
 	eventually(t, "nobody is in line", func() bool {

@@ -63,7 +63,7 @@ func FuzzCompanionsShareTheSlotOfTheLease(f *testing.F) {
 				t.Errorf("%q of key %q is in slot %d, the lease in %d", name, key, slotOf(name), n.slot)
 			}
 		}
-		if leaseName(prefix, key) != n.lease() {
+		if leaseOnly(prefix, key).all[0] != n.lease() {
 			t.Errorf("two names for the lease of %q", key)
 		}
 	})
@@ -85,7 +85,7 @@ func FuzzNoUserKeyNamesACompanion(f *testing.F) {
 		n := namesOf("guard:", one)
 		// The attack: the very name of a companion as a user key.
 		for _, key := range []string{other, n.queue()[len("guard:"):], n.all[2][len("guard:"):]} {
-			if name := leaseName("guard:", key); name == n.queue() || name == n.all[2] {
+			if name := leaseOnly("guard:", key).all[0]; name == n.queue() || name == n.all[2] {
 				t.Errorf("user key %q names a companion of %q", key, one)
 			}
 		}
@@ -97,7 +97,7 @@ func TestOnlyKeysThatLookLikeCompanionsAreMovedAside(t *testing.T) {
 		"orders:{42}": "orders:{42}", "q:1": "q:1", "fence:": "fence:", "{q:{": "{q:{",
 		"q:{1}": "\x1fq:{1}", "fence:{": "\x1ffence:{",
 	} {
-		if got := leaseName("", key); got != want {
+		if got := leaseOnly("", key).all[0]; got != want {
 			t.Errorf("lease of %q is %q, want %q", key, got, want)
 		}
 	}

@@ -48,8 +48,8 @@ func namesOf(prefix, key string) names {
 	}
 }
 
-// leaseName is namesOf for those who need no more.
-func leaseName(prefix, key string) string { return prefix + distinct(key) }
+// leaseOnly is namesOf for those who need no more.
+func leaseOnly(prefix, key string) names { return names{all: [4]string{prefix + distinct(key)}} }
 
 func distinct(key string) string {
 	if strings.IndexByte(key, '{') >= 0 && companion.MatchString(key) {

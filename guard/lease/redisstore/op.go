@@ -10,7 +10,7 @@ import (
 // op is one command of the protocol under way. Its caller waits on done; only
 // the flusher that sends it touches the command before that.
 type op struct {
-	*redis.Cmd
+	redis.Cmd
 
 	script *script // nil: a plain command
 	key    string  // says which node serves it
@@ -22,6 +22,14 @@ type op struct {
 	unanswered error     // it stopped waiting; nothing else here may be read then
 
 	flight *flight // guarded by batcher.mu; nil while in the queue
+
+	// A script's arguments, as pointers into the op itself: a text or a number by
+	// itself would be an allocation each. The lease's name is an exception, so
+	// that a hook of the user's that prints commands shows what it is about.
+	args    [12]any
+	names   names
+	texts   [2]string
+	numbers [3]int64
 }
 
 // NoRetry keeps go-redis from sending a command again when the reply is lost:
@@ -30,18 +38,25 @@ func (*op) NoRetry() bool { return true }
 
 // newOp prepares a plain command about key.
 func newOp(key string, args ...any) *op {
-	return &op{Cmd: redis.NewCmd(context.Background(), args...), key: key, done: make(chan struct{})}
+	return &op{Cmd: *redis.NewCmd(context.Background(), args...), key: key}
 }
 
-// call prepares a script for its keys, the lease first, and its arguments.
-func (s *script) call(keys []string, args ...any) *op {
-	all := make([]any, 0, 3+len(keys)+len(args))
-	all = append(all, "evalsha", s.sha, len(keys))
-	for i := range keys {
-		all = append(all, keys[i])
+// call prepares a script for the first keys of n, and its arguments: a text,
+// numbers, and another text if it is not empty.
+func (s *script) call(n names, keys int, text string, numbers []int64, last string) *op {
+	o := &op{script: s, key: n.lease(), names: n, texts: [...]string{text, last}}
+	args := append(o.args[:0], "evalsha", s.arg, keys, o.key)
+	for i := range o.names.all[1:keys] {
+		args = append(args, &o.names.all[1+i])
 	}
-	o := newOp(keys[0], append(all, args...)...)
-	o.script = s
+	args = append(args, &o.texts[0])
+	for i := range copy(o.numbers[:], numbers) {
+		args = append(args, &o.numbers[i])
+	}
+	if last != "" {
+		args = append(args, &o.texts[1])
+	}
+	o.Cmd = *redis.NewCmd(context.Background(), args...)
 	return o
 }
 
@@ -62,11 +77,10 @@ func (o *op) unknown() bool {
 func (o *op) inFull() {
 	args := o.Args()
 	args[0], args[1] = "eval", o.script.source
-	o.Cmd = redis.NewCmd(context.Background(), args...)
+	o.Cmd = *redis.NewCmd(context.Background(), args...)
 }
 
 // again makes an answered command ready to be sent anew.
 func (o *op) again() {
-	o.Cmd = redis.NewCmd(context.Background(), o.Args()...)
-	o.done = make(chan struct{})
+	o.Cmd = *redis.NewCmd(context.Background(), o.Args()...)
 }

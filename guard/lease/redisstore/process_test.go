@@ -77,7 +77,7 @@ func (p *process) value(key string) string { return p.client.Get(p.t.Context(), 
 func (p *process) watching(owner string) (woken chan struct{}, stop func()) {
 	p.t.Helper()
 	woken = make(chan struct{}, 100)
-	stop = p.Watch(owner, func() { woken <- struct{}{} })
+	stop = p.Watch(owner, func(lease.Grant) bool { woken <- struct{}{}; return false })
 	if !p.subscribed {
 		p.subscribe()
 		p.awaken(woken) // when the server has confirmed the subscription
@@ -85,6 +85,9 @@ func (p *process) watching(owner string) (woken chan struct{}, stop func()) {
 	}
 	return woken, stop
 }
+
+// ignore is a wake that does not help.
+func ignore(lease.Grant) bool { return false }
 
 // subscribe makes the process subscribe, which it does when it first has to
 // stand in line.
@@ -94,7 +97,7 @@ func (p *process) subscribe() {
 	holder, waiter := p.NewOwner(""), p.NewOwner("")
 	p.granted(key, holder)
 	defer p.release(key, holder)
-	defer p.Watch(waiter, func() {})()
+	defer p.Watch(waiter, ignore)()
 	p.refused(key, waiter, 0)
 	p.release(key, waiter)
 }

@@ -18,7 +18,8 @@ const (
 type acquired struct {
 	lease.AcquireReply
 	status int64
-	server int64 // its clock, µs
+	server int64     // its clock, µs
+	sent   time.Time // before the request left
 }
 
 func readAcquired(o *op) (acquired, error) {

@@ -44,10 +44,10 @@ var (
 // that does not know it.
 type script struct {
 	source string
-	sha    string
+	arg    any // its digest, as an argument
 }
 
 func newScript(source string) *script {
 	sum := sha1.Sum([]byte(source))
-	return &script{source: source, sha: hex.EncodeToString(sum[:])}
+	return &script{source: source, arg: hex.EncodeToString(sum[:])}
 }

@@ -75,7 +75,8 @@ func New(client redis.UniversalClient, opts ...Option) *Store {
 		clock:    newClock(),
 		orphans:  make(chan struct{}, maxOrphans),
 	}
-	s.inbox = newInbox(client, s.inboxes+s.process, s.releaseOrphan)
+	// Where replicas must have a grant before it counts, a message is not enough.
+	s.inbox = newInbox(client, s.inboxes+s.process, c.replicas == 0, s.releaseOrphan)
 	return s
 }
 
@@ -107,7 +108,7 @@ func (s *Store) Acquire(ctx context.Context, r lease.AcquireRequest) (lease.Acqu
 		if reply.Granted {
 			s.inbox.settled(r.Owner)
 		} else if r.Join {
-			s.inbox.waits(r.Owner, place{key: r.Key, room: r.Room, claim: r.Claim})
+			s.inbox.waits(r.Owner, place{key: r.Key, room: r.Room, claim: r.Claim}, reply.sent, reply.server)
 		}
 		return reply.AcquireReply, nil
 	}
@@ -119,19 +120,13 @@ var errLate = errors.New("the server found every attempt late: does its clock ju
 func (s *Store) acquireOnce(ctx context.Context, names names, r lease.AcquireRequest) (acquired, error) {
 	deadline, bounded := ctx.Deadline()
 	clockSlot := s.clockSlot(names.slot)
-	sent := s.clock.now()
+	sent := time.Now()
 	script := acquireScript
 	if r.Room != lease.Exclusive {
 		script = acquireRoomScript
 	}
-	o := script.call(
-		names.all[:],
-		r.Owner,
-		millis(r.TTL),
-		s.clock.notAfter(clockSlot, deadline, bounded),
-		max(1, r.Fences),
-		s.lineArgument(r.Room, millis(r.Claim), 0, r.Join, r.Ticket),
-	)
+	numbers := [...]int64{millis(r.TTL), s.clock.notAfter(clockSlot, deadline, bounded), int64(max(1, r.Fences))}
+	o := script.call(names, 4, r.Owner, numbers[:], s.lineArgument(r.Room, millis(r.Claim), 0, r.Join, r.Ticket))
 	s.lanes.do(ctx, s.replicas > 0, o)
 	if err := o.outcome(); err != nil {
 		return acquired{}, err
@@ -140,7 +135,8 @@ func (s *Store) acquireOnce(ctx context.Context, names names, r lease.AcquireReq
 	if err != nil {
 		return acquired{}, err
 	}
-	s.clock.learn(clockSlot, reply.server, sent, reply.status == statusLate)
+	reply.sent = sent
+	s.clock.learn(clockSlot, reply.server, s.clock.at(sent), reply.status == statusLate)
 	if reply.Granted {
 		err = s.enough(o)
 	}
@@ -193,10 +189,10 @@ func (s *Store) Renew(ctx context.Context, rs []lease.RenewRequest) []lease.Rene
 
 func (s *Store) renewal(r lease.RenewRequest) *op {
 	if r.Room == lease.Exclusive {
-		return renewScript.call([]string{leaseName(s.prefix, r.Key)}, r.Owner, millis(r.TTL))
+		return renewScript.call(leaseOnly(s.prefix, r.Key), 1, r.Owner, []int64{millis(r.TTL)}, "")
 	}
-	names := namesOf(s.prefix, r.Key)
-	return renewRoomScript.call(names.all[:3], r.Owner, millis(r.TTL), 0, 0, s.lineArgument(r.Room, 0, 0, false, 0))
+	numbers := [...]int64{millis(r.TTL), 0, 0}
+	return renewRoomScript.call(namesOf(s.prefix, r.Key), 3, r.Owner, numbers[:], s.lineArgument(r.Room, 0, 0, false, 0))
 }
 
 func (s *Store) renewed(o *op) (lease.RenewReply, error) {
@@ -219,10 +215,11 @@ func (s *Store) Release(ctx context.Context, r lease.ReleaseRequest) (lease.Rele
 	if r.Room != lease.Exclusive {
 		script = releaseRoomScript
 	}
-	o := script.call(names.all[:], r.Owner, shut, r.Fence, r.LastFence, s.lineArgument(r.Room, claim, shut, false, 0))
+	numbers := [...]int64{shut, r.Fence, r.LastFence}
+	o := script.call(names, 4, r.Owner, numbers[:], s.lineArgument(r.Room, claim, shut, false, 0))
 	s.lanes.do(ctx, false, o)
 	err := o.outcome()
-	if r.Room == lease.Exclusive && redis.HasErrorPrefix(err, "TRYAGAIN") {
+	if err != nil && r.Room == lease.Exclusive && redis.HasErrorPrefix(err, "TRYAGAIN") {
 		o, err = s.releaseMoving(ctx, names, r.Owner, claim, shut)
 	}
 	if err != nil {
@@ -240,7 +237,7 @@ func (s *Store) Release(ctx context.Context, r lease.ReleaseRequest) (lease.Rele
 // keys cannot be used together.
 func (s *Store) releaseMoving(ctx context.Context, names names, owner string, claim, shut int64) (*op, error) {
 	leave := newOp(names.lease(), "zrem", names.queue(), member(owner, claim))
-	free := releaseOneScript.call(names.all[:1], owner, shut)
+	free := releaseOneScript.call(names, 1, owner, []int64{shut}, "")
 	s.lanes.do(ctx, false, leave, free)
 	return free, errors.Join(leave.outcome(), free.outcome())
 }

@@ -293,17 +293,22 @@ func (n *tenure) renewal(ttl time.Duration) lease.RenewRequest {
 // that has room for one wake.
 func (n *tenure) watch() (woken chan struct{}, stop func()) {
 	woken = make(chan struct{}, 1)
-	w, ok := n.store.(lease.Watcher)
-	if !ok {
-		return woken, func() {} // polls
-	}
-	stop = w.Watch(n.owner, func() {
+	return woken, n.onWake(func(lease.Grant) bool {
 		select {
 		case woken <- struct{}{}:
 		default:
 		}
+		return false
 	})
-	return woken, stop
+}
+
+// onWake has wake called, if the store can wake the owner.
+func (n *tenure) onWake(wake func(lease.Grant) bool) (stop func()) {
+	w, ok := n.store.(lease.Watcher)
+	if !ok {
+		return func() {} // polls
+	}
+	return w.Watch(n.owner, wake)
 }
 
 // within repeats try until it succeeds.

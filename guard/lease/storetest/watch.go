@@ -1,6 +1,10 @@
 package storetest
 
-import "time"
+import (
+	"time"
+
+	"github.com/jobguard/jobguard/guard/lease"
+)
 
 var watchChecks = []check{
 	{"a watched waiter is woken when it is granted the key", func(c *contract) {
@@ -77,6 +81,48 @@ var watchChecks = []check{
 		case <-woken:
 			c.Error("woken after stop")
 		case <-time.After(short):
+		}
+	}},
+
+	{"a wake-up with a token is as good as asking: the lease is there, and lives from Since for the claim time", func(c *contract) {
+		c.needsWatch()
+		h := c.holder(c.A, c.key("k"), long)
+		before := h.mustHold(long).Fence
+		w := c.tenure(c.B, h.key)
+		w.claim = 3 * short
+		grants := make(chan lease.Grant, 16)
+		stop := w.onWake(func(g lease.Grant) bool { grants <- g; return g.Fence != 0 })
+		defer stop()
+		asked := time.Now()
+		w.mustWait()
+		waits := time.Now()
+		h.mustRelease()
+		for {
+			var g lease.Grant
+			select {
+			case g = <-grants:
+			case <-time.After(patience):
+				c.Fatal("not woken")
+			}
+			if g.Fence == 0 { // without need, or the store does not vouch for grants
+				if r := w.join(long); r.Granted {
+					return
+				}
+				continue
+			}
+			if g.Fence <= before {
+				c.Errorf("token %d after %d", g.Fence, before)
+			}
+			if g.Since.Before(asked) || g.Since.After(waits) {
+				c.Errorf("Since is not when the answered request was made")
+			}
+			if reply := w.renew(w.claim); !reply.Held && time.Since(g.Since) < w.claim {
+				c.Error("the lease was not there")
+			}
+			if r := w.ask(long); !r.Granted || r.Fence <= g.Fence {
+				c.Errorf("asked later the owner was told %+v, after token %d", r, g.Fence)
+			}
+			return
 		}
 	}},
 

@@ -50,11 +50,22 @@ local function stand_in_line()
   return mine, head
 end
 
--- Tells owner's process that lease was granted, and whether it listened. It
--- must not undo the grant: a user who may not publish leaves waiters polling.
-local function wake(owner)
+-- Mints the token of a grant to a waiter: after those before, and not below the
+-- clock.
+local function token()
+  local previous = tonumber(redis.call('SET', KEYS[4], number(clock()), 'GET') or 0) or 0
+  if previous < now then return now end
+  redis.call('SET', KEYS[4], number(previous + 1))
+  return previous + 1
+end
+
+-- Tells owner's process that lease was granted, when, and the token (0: none),
+-- and returns whether it listened. It must not undo the grant: a user who may
+-- not publish leaves waiters polling.
+local function wake(owner, fence)
   local process = string.match(owner, '^([^:|]*)')
-  local receivers = redis.pcall('PUBLISH', inbox .. process, owner .. '\n' .. lease)
+  local message = owner .. '\n' .. number(clock()) .. '\n' .. number(fence) .. '\n' .. lease
+  local receivers = redis.pcall('PUBLISH', inbox .. process, message)
   return count == '0' or type(receivers) ~= 'number' or receivers > 0
 end
 
@@ -145,14 +156,14 @@ local function grant_front(value, me)
     if not fit then return value, false end
     redis.call('ZREM', queue, front[1])
     if next == me then return value, true end
-    local before = value
+    local before, fence = value, 0
     if beside == 0 then
-      value = next
+      value, fence = next, token()
       redis.call('SET', lease, next, 'PX', life)
     else
       value = admit(value, next, beside, tonumber(life), limited)
     end
-    local listened = wake(next) or front[2] % 2 == 0
+    local listened = wake(next, fence) or front[2] % 2 == 0
     if not listened and dead < 15 then
       dead = dead + 1
       if beside ~= 0 then redis.call('ZREM', KEYS[3], beside .. ';' .. next) end

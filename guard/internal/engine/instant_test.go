@@ -1,0 +1,201 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/jobguard/jobguard/guard/guardtest"
+	"github.com/jobguard/jobguard/guard/lease"
+)
+
+// handover has an engine hold "k" and another wait for it for age, and ends the
+// hold. It returns the second engine's.
+func handover(t *testing.T, s lease.Store, opt Options, age time.Duration) (h *Hold, end func()) {
+	t.Helper()
+	holder, e := New(s), New(s)
+	first := mustAcquire(t, holder, usual)
+	holds := queue(t, e, 1, opt)
+	time.Sleep(age)
+	first.End()
+	h = <-holds
+	if h.Fence <= first.Fence {
+		t.Errorf("token %d after %d", h.Fence, first.Fence)
+	}
+	return h, func() {
+		h.End()
+		closeEngine(t, e)
+		closeEngine(t, holder)
+	}
+}
+
+func TestWhoIsWokenStartsWithoutAskingAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStrict(t)
+		opt := Options{TTL: 10 * time.Second, Margin: 100 * time.Millisecond, Wait: Forever}
+		h, end := handover(t, s, opt, 300*time.Millisecond)
+		if n := s.Calls(guardtest.OpAcquire); n != 2 {
+			t.Errorf("%d acquires: one to hold, one to stand in line, and %d more", n, n-2)
+		}
+		// The claim may have begun when the waiter asked, 300 ms ago.
+		if left, want := h.TrustLeft(), claimMin-300*time.Millisecond-opt.Margin; left != want {
+			t.Errorf("%v of trust, want %v", left, want)
+		}
+		time.Sleep(time.Minute)
+		if !h.Live() {
+			t.Error("the lease did not last")
+		}
+		if n := s.Calls(guardtest.OpAcquire); n != 2 {
+			t.Errorf("asked again after the start, %d times", n-2)
+		}
+		end()
+	})
+}
+
+func TestTrustInAWakeUpEndsBeforeTheClaimDoes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStrict(t)
+		opt := Options{TTL: 10 * time.Second, Margin: 100 * time.Millisecond, Wait: Forever}
+		const age = 400 * time.Millisecond
+		h, end := handover(t, s, opt, age)
+		began := time.Now()
+		s.Inject(guardtest.Fault{Op: guardtest.OpRenew, Err: errors.New("cut off"), Times: 1000})
+		lost := make(chan time.Duration, 1)
+		h.Bind(func(*Lost) { lost <- time.Since(began) })
+		if at, want := <-lost, claimMin-age-opt.Margin; at != want {
+			t.Errorf("lost after %v, want %v", at, want)
+		}
+		if left := s.Remaining("k"); left < opt.Margin {
+			t.Errorf("the store's lease ended in %v, Margin %v", left, opt.Margin)
+		}
+		end()
+	})
+}
+
+// The first renewal of a short lease shortens the claim: trust must not rest on
+// what is not there any more.
+func TestTrustInAWakeUpSurvivesAShorterTTL(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStrict(t)
+		opt := Options{TTL: 300 * time.Millisecond, Margin: 30 * time.Millisecond, Wait: Forever}
+		h, end := handover(t, s, opt, 0)
+		if left, want := h.TrustLeft(), opt.TTL-opt.Margin; left != want {
+			t.Errorf("%v of trust in a lease that lives %v", left, opt.TTL)
+		}
+		for s.Calls(guardtest.OpRenew) == 0 {
+			time.Sleep(time.Millisecond)
+		}
+		s.Inject(guardtest.Fault{Op: guardtest.OpRenew, Err: errors.New("cut off"), Times: 1000})
+		lost := make(chan struct{})
+		h.Bind(func(*Lost) { close(lost) })
+		<-lost
+		if left := s.Remaining("k"); left < opt.Margin {
+			t.Errorf("the store's lease ended in %v, Margin %v", left, opt.Margin)
+		}
+		end()
+	})
+}
+
+func TestAWakeUpIsNotEnough(t *testing.T) {
+	for sentence, c := range map[string]struct {
+		opt     Options
+		age     time.Duration
+		waiters int
+	}{
+		"when the last question was long ago": {Options{TTL: 10 * time.Second, Margin: 800 * time.Millisecond, Wait: Forever}, 740 * time.Millisecond, 1},
+		"when Margin takes most of the claim": {Options{TTL: 20 * time.Second, Margin: 1600 * time.Millisecond, Wait: Forever}, 0, 1},
+		"when several wait here":              {usual, 0, 2},
+	} {
+		t.Run(sentence, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newStrict(t)
+				holder, e := New(s), New(s)
+				first := mustAcquire(t, holder, Options{TTL: time.Minute, Margin: time.Second})
+				holds := queue(t, e, c.waiters, c.opt)
+				asked := s.Calls(guardtest.OpAcquire)
+				time.Sleep(c.age)
+				if n := s.Calls(guardtest.OpAcquire); n != asked { // polls come at 750 ms or later
+					t.Fatalf("polled %d times already", n-asked)
+				}
+				first.End()
+				for range c.waiters {
+					h := <-holds
+					if left, want := h.TrustLeft(), c.opt.TTL-c.opt.Margin; left != want {
+						t.Errorf("%v of trust, want the full %v", left, want)
+					}
+					h.End()
+				}
+				if n := s.Calls(guardtest.OpAcquire); n != asked+1 {
+					t.Errorf("asked %d times after the wake-up", n-asked)
+				}
+				closeEngine(t, e)
+				closeEngine(t, holder)
+			})
+		})
+	}
+}
+
+// A wake-up that comes while a question is under way waits for its reply: two
+// sources must not start two runs.
+func TestAWakeUpDuringAQuestionStartsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStrict(t)
+		holder, e := New(s), New(s)
+		first := mustAcquire(t, holder, usual)
+		s.Delay(40 * time.Millisecond)
+		holds := make(chan *Hold, 1)
+		go func() {
+			h, f := e.Acquire(context.Background(), "k", usual)
+			if f != nil {
+				t.Error(f)
+			}
+			holds <- h
+		}()
+		time.Sleep(15 * time.Millisecond)
+		first.End() // arrives just after the waiter's question, whose reply is on its way
+		h := <-holds
+		if left, most := h.TrustLeft(), usual.TTL-usual.Margin; left > most {
+			t.Errorf("%v of trust, at most %v can be proven", left, most)
+		}
+		if n := e.Left(); n > 2 { // the line and its renewal
+			t.Errorf("%d things left beside a run", n)
+		}
+		h.End()
+		s.Delay(0)
+		closeEngine(t, e)
+		closeEngine(t, holder)
+	})
+}
+
+// Whoever gives up when the grant is on its way gives it back at once.
+func TestAWaiterThatLeavesAtTheWakeUpPassesTheKeyOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStrict(t)
+		holder, e, other := New(s), New(s), New(s)
+		first := mustAcquire(t, holder, usual)
+		ctx, cancel := context.WithCancel(t.Context())
+		gone := make(chan *Failure, 1)
+		go func() {
+			_, f := e.Acquire(ctx, "k", usual)
+			gone <- f
+		}()
+		synctest.Wait()
+		next := queue(t, other, 1, usual)
+		cancel()
+		first.End()
+		if f := <-gone; f == nil || !errors.Is(f.Kind, context.Canceled) && !errors.Is(f.Err, context.Canceled) {
+			t.Errorf("the cancelled waiter was told %v", f)
+		}
+		began := time.Now()
+		h := <-next
+		if d := time.Since(began); d > time.Second {
+			t.Errorf("the key was passed on after %v", d)
+		}
+		h.End()
+		for _, e := range []*Engine{e, other, holder} {
+			closeEngine(t, e)
+		}
+	})
+}

@@ -17,13 +17,24 @@ type runCtx struct {
 	context.Context // derived from the caller's; cancelled by cancel
 	cancel          context.CancelCauseFunc
 
-	op       string
-	holds    []*engine.Hold
-	bindings []*engine.Binding
-	one      [1]*engine.Hold // holds' array in the usual case
-	outer    *runCtx
+	guard *Guard
+	op    string
+	holds []*engine.Hold
+	one   [1]*engine.Hold // holds' memory in the usual case
+	outer *runCtx
 
+	maxHold *time.Timer // nil without MaxHold
 	tooLong atomic.Bool // MaxHold passed
+
+	// Of the goroutine that calls fn.
+	began     time.Time
+	observers observers
+	observed  context.Context // what the observers made of the caller's
+	fnErr     error
+	returned  bool // fn did: it neither panicked nor called Goexit
+	result    result
+
+	next, previous *runCtx // guarded by family.mu
 }
 
 type runKey struct{}
@@ -35,15 +46,18 @@ func innermost(ctx context.Context) *runCtx {
 }
 
 // newRunCtx derives fn's context from ctx and binds it to holds.
-func newRunCtx(ctx context.Context, op string, holds []*engine.Hold) *runCtx {
-	c := &runCtx{op: op, outer: innermost(ctx)}
+func newRunCtx(ctx context.Context, g *Guard, op string, holds []*engine.Hold) *runCtx {
+	c := &runCtx{guard: g, op: op, outer: innermost(ctx)}
 	c.Context, c.cancel = context.WithCancelCause(ctx)
 	c.holds = append(c.one[:0], holds...)
-	for _, h := range holds {
-		c.bindings = append(c.bindings, h.Bind(func(lost *engine.Lost) { c.cancel(ended(op, h, lost)) }))
+	for _, h := range c.holds {
+		h.Bind(c)
 	}
 	return c
 }
+
+// Lost implements [engine.Bound].
+func (c *runCtx) Lost(h *engine.Hold, why *engine.Lost) { c.cancel(ended(c.op, h, why)) }
 
 // Value finds the run itself, and else what the caller's context holds.
 func (c *runCtx) Value(key any) any {
@@ -75,8 +89,8 @@ func (c *runCtx) Err() error {
 
 // end detaches the context from its leases and cancels it.
 func (c *runCtx) end() {
-	for i, b := range c.bindings {
-		c.holds[i].Unbind(b)
+	for _, h := range c.holds {
+		h.Unbind(c)
 	}
 	c.cancel(nil)
 }

@@ -24,7 +24,7 @@ func (g *Guard) DoAll(ctx context.Context, keys []string, fn func(context.Contex
 		return &Error{Op: "doall", Kind: ErrInvalidKey, Err: errors.New("no keys")}
 	}
 	keys = slices.Compact(slices.Sorted(slices.Values(keys)))
-	return g.run(ctx, "doall", keys, fn).err
+	return g.runAll(ctx, keys, fn).err
 }
 
 // errEarlyLost is why a set is started over: one of its first keys was lost
@@ -56,9 +56,9 @@ func (g *Guard) acquireAll(ctx context.Context, op string, keys []string) ([]*en
 // acquireOnce goes through keys once. When it fails it has given back what it
 // acquired, and again tells whether starting over makes sense.
 func (g *Guard) acquireOnce(ctx context.Context, op string, keys []string, opt engine.Options, began, deadline time.Time) (_ []*engine.Hold, again bool, _ error) {
-	set := &keySet{}
 	setCtx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	set := &keySet{cancel: cancel}
 	last := lastHeld(ctx, g)
 	for _, key := range keys {
 		each := opt
@@ -80,7 +80,7 @@ func (g *Guard) acquireOnce(ctx context.Context, op string, keys []string, opt e
 			hiccup := errors.Is(err, ErrUnavailable) && !errors.Is(err, lease.ErrRefused) && time.Since(began) < g.opts.ttl
 			return nil, !inOrder && (errors.Is(err, ErrBusy) || hiccup), err
 		}
-		set.add(h, func(*engine.Lost) { cancel(errEarlyLost) })
+		set.add(h)
 	}
 	if setCtx.Err() != nil && ctx.Err() == nil {
 		set.abandon()
@@ -91,19 +91,22 @@ func (g *Guard) acquireOnce(ctx context.Context, op string, keys []string, opt e
 
 // keySet is what a DoAll has acquired so far.
 type keySet struct {
-	holds    []*engine.Hold
-	bindings []*engine.Binding
+	holds  []*engine.Hold
+	cancel context.CancelCauseFunc
 }
 
-func (s *keySet) add(h *engine.Hold, lost func(*engine.Lost)) {
+func (s *keySet) add(h *engine.Hold) {
 	s.holds = append(s.holds, h)
-	s.bindings = append(s.bindings, h.Bind(lost))
+	h.Bind(s)
 }
+
+// Lost implements [engine.Bound].
+func (s *keySet) Lost(*engine.Hold, *engine.Lost) { s.cancel(errEarlyLost) }
 
 // take ends the set's watch over its holds and returns them.
 func (s *keySet) take() []*engine.Hold {
-	for i, b := range s.bindings {
-		s.holds[i].Unbind(b)
+	for _, h := range s.holds {
+		h.Unbind(s)
 	}
 	return s.holds
 }

@@ -8,5 +8,5 @@ func Left(g *Guard) int {
 	f := g.family
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.active + len(f.runs) + f.engine.Left()
+	return f.active + len(f.runningLocked()) + f.engine.Left()
 }

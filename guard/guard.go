@@ -55,7 +55,7 @@ func (g *Guard) With(opts ...Option) *Guard {
 // Panics and runtime.Goexit pass through after the release. A nil fn panics.
 func (g *Guard) Do(ctx context.Context, key string, fn func(context.Context) error) error {
 	mustHave(fn != nil)
-	return g.run(ctx, "do", []string{key}, fn).err
+	return g.run(ctx, "do", key, fn).err
 }
 
 // Value is [Guard.Do] for a function that returns a value. The value is what

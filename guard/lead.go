@@ -20,7 +20,7 @@ func (g *Guard) Lead(ctx context.Context, key string, fn func(context.Context) e
 	mustHave(fn != nil)
 	g = g.With(Forever())
 	for failures := 0; ; {
-		res := g.run(ctx, "lead", []string{key}, fn)
+		res := g.run(ctx, "lead", key, fn)
 		switch {
 		case res.kept, errors.Is(res.err, ErrInvalidKey) && !res.ran:
 			return res.err

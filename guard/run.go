@@ -18,8 +18,35 @@ type result struct {
 	kept bool
 }
 
-// run acquires keys, which are sorted and distinct, calls fn, and releases.
-func (g *Guard) run(ctx context.Context, op string, keys []string, fn func(context.Context) error) result {
+// run acquires key, calls fn, and releases.
+//
+// What it keeps on the stack while fn runs is little, here and in call: a service
+// may have very many runs under way, and Go gives back a stack only by halves.
+func (g *Guard) run(ctx context.Context, op, key string, fn func(context.Context) error) result {
+	g.family.begin()
+	defer g.family.finish()
+	c, err := g.enter(ctx, op, key)
+	if err != nil {
+		return result{err: err}
+	}
+	c.call(fn)
+	return c.result
+}
+
+func (g *Guard) enter(ctx context.Context, op, key string) (*runCtx, error) {
+	if err := checkKey(key); err != nil {
+		return nil, &Error{Op: op, Key: key, Kind: ErrInvalidKey, Err: err}
+	}
+	h, err := g.acquire(ctx, op, key, g.opts.engine())
+	if err != nil {
+		return nil, err
+	}
+	return g.begin(ctx, op, h), nil
+}
+
+// runAll is run for several keys, which are sorted and distinct.
+func (g *Guard) runAll(ctx context.Context, keys []string, fn func(context.Context) error) result {
+	const op = "doall"
 	for _, key := range keys {
 		if err := checkKey(key); err != nil {
 			return result{err: &Error{Op: op, Key: key, Kind: ErrInvalidKey, Err: err}}
@@ -27,20 +54,13 @@ func (g *Guard) run(ctx context.Context, op string, keys []string, fn func(conte
 	}
 	g.family.begin()
 	defer g.family.finish()
-	var holds []*engine.Hold
-	var err error
-	if len(keys) == 1 {
-		var one [1]*engine.Hold
-		if one[0], err = g.acquire(ctx, op, keys[0], g.opts.engine()); err == nil {
-			holds = one[:]
-		}
-	} else {
-		holds, err = g.acquireAll(ctx, op, keys)
-	}
+	holds, err := g.acquireAll(ctx, op, keys)
 	if err != nil {
 		return result{err: err}
 	}
-	return g.call(ctx, op, keys, holds, fn)
+	c := g.begin(ctx, op, holds...)
+	c.call(fn)
+	return c.result
 }
 
 // errStronger is why a nested run is refused that would wait for the run around it.
@@ -95,56 +115,69 @@ func (g *Guard) acquire(ctx context.Context, op, key string, opt engine.Options)
 	return h, err
 }
 
-// call runs fn under holds and releases them, however fn ends.
-func (g *Guard) call(ctx context.Context, op string, keys []string, holds []*engine.Hold, fn func(context.Context) error) (res result) {
+// begin prepares the run of a function under holds.
+func (g *Guard) begin(ctx context.Context, op string, holds ...*engine.Hold) *runCtx {
 	began := time.Now()
 	obs := g.observersOf(ctx, holds)
 	if len(obs) > 0 {
-		fences := make([]int64, len(holds))
-		for i, h := range holds {
-			fences[i] = h.Fence
+		start := RunStart{Name: g.opts.name, TTL: g.opts.ttl}
+		for _, h := range holds {
+			start.Keys = append(start.Keys, h.Key())
+			start.Fences = append(start.Fences, h.Fence)
 		}
-		ctx = obs.runStart(ctx, RunStart{Name: g.opts.name, Keys: keys, Fences: fences, TTL: g.opts.ttl})
+		ctx = obs.runStart(ctx, start)
 		for _, h := range holds {
 			if !innermost(ctx).has(h) {
 				g.watch(ctx, h)
 			}
 		}
 	}
-	c := newRunCtx(ctx, op, holds)
+	c := newRunCtx(ctx, g, op, holds)
+	c.began, c.observers, c.observed = began, obs, ctx
 	g.family.enter(c)
-	stopMaxHold := g.armMaxHold(op, c)
+	c.armMaxHold(g.opts.maxHold)
+	return c
+}
 
-	var fnErr error
-	returned := false
-	defer func() {
-		// Reached by return, panic and Goexit alike; the latter two go on from here.
-		took := time.Since(began)
-		stopMaxHold()
-		g.family.leave(c)
-		res = result{err: fnErr, ran: true, kept: true}
-		if err := release(op, c, fnErr); err != nil {
-			res.err, res.kept = err, false
+// call runs fn, and ends the run however fn ends: return, panic and Goexit
+// alike. The latter two go on from here.
+func (c *runCtx) call(fn func(context.Context) error) {
+	defer c.finish()
+	c.fnErr = fn(c)
+	c.returned = true
+}
+
+func (c *runCtx) finish() {
+	took := time.Since(c.began)
+	if c.maxHold != nil {
+		c.maxHold.Stop()
+	}
+	c.guard.family.leave(c)
+	c.result = result{err: c.fnErr, ran: true, kept: true}
+	if err := c.release(); err != nil {
+		c.result.err, c.result.kept = err, false
+	}
+	if len(c.observers) > 0 {
+		c.report(took)
+	}
+}
+
+// report tells the observers of the run's end.
+func (c *runCtx) report(took time.Duration) {
+	end := RunEnd{Name: c.guard.opts.name, Held: took, Panicked: !c.returned}
+	for _, h := range c.holds {
+		if !c.outer.has(h) {
+			h.Mute() // a nested run may keep the hold longer than this one
 		}
-		if len(obs) > 0 {
-			for _, h := range holds {
-				if !c.outer.has(h) {
-					h.Mute() // a nested run may keep the hold longer than this one
-				}
-			}
-			end := RunEnd{Name: g.opts.name, Keys: keys, Held: took, Panicked: !returned}
-			for _, h := range holds {
-				end.Renewals += h.Renewals()
-			}
-			if returned {
-				end.Err = res.err
-			}
-			obs.runEnd(ctx, end)
-		}
-	}()
-	fnErr = fn(c)
-	returned = true
-	return res
+	}
+	for _, h := range c.holds {
+		end.Keys = append(end.Keys, h.Key())
+		end.Renewals += h.Renewals()
+	}
+	if c.returned {
+		end.Err = c.result.err
+	}
+	c.observers.runEnd(c.observed, end)
 }
 
 // observersOf returns whom to tell of a run: nobody if all its leases belong to
@@ -171,42 +204,41 @@ func (c *runCtx) has(h *engine.Hold) bool {
 	return false
 }
 
-// armMaxHold ends c's leases when MaxHold has passed. A nested run ends only
-// itself: the lease belongs to the run around it.
-func (g *Guard) armMaxHold(op string, c *runCtx) (stop func()) {
-	if g.opts.maxHold == 0 {
-		return func() {}
+// armMaxHold ends c's leases when d has passed; 0 means never. A nested run ends
+// only itself: the lease belongs to the run around it.
+func (c *runCtx) armMaxHold(d time.Duration) {
+	if d == 0 {
+		return
 	}
-	t := time.AfterFunc(g.opts.maxHold, func() {
+	c.maxHold = time.AfterFunc(d, func() {
 		c.tooLong.Store(true)
 		for _, h := range c.holds {
 			if !c.outer.has(h) {
 				h.StopRenewing()
 			}
 		}
-		c.cancel(&Error{Op: op, Key: c.holds[0].Key(), Fence: c.holds[0].Fence, Kind: ErrMaxHold})
+		c.cancel(&Error{Op: c.op, Key: c.holds[0].Key(), Fence: c.holds[0].Fence, Kind: ErrMaxHold})
 	})
-	return func() { t.Stop() }
 }
 
 // release ends c and its holds, and returns why the run was not under its
 // leases to its end, joined with fn's error; nil if it was.
-func release(op string, c *runCtx, fnErr error) error {
+func (c *runCtx) release() error {
 	tooLong := c.tooLong.Load()
 	c.end()
 	var err *Error
 	for _, h := range slices.Backward(c.holds) {
 		if lost := h.End(); lost != nil && (err == nil || errors.Is(lost, ErrLost)) {
-			err = ended(op, h, lost)
+			err = ended(c.op, h, lost)
 		}
 	}
 	if err == nil && tooLong {
 		h := c.holds[0]
-		err = &Error{Op: op, Key: h.Key(), Fence: h.Fence, Kind: ErrMaxHold}
+		err = &Error{Op: c.op, Key: h.Key(), Fence: h.Fence, Kind: ErrMaxHold}
 	}
 	if err == nil {
 		return nil
 	}
-	err.Err = errors.Join(err.Err, fnErr)
+	err.Err = errors.Join(err.Err, c.fnErr)
 	return err
 }

@@ -3,8 +3,6 @@ package guard
 import (
 	"context"
 	"fmt"
-	"maps"
-	"slices"
 	"sync"
 
 	"github.com/jobguard/jobguard/guard/internal/engine"
@@ -15,14 +13,16 @@ type family struct {
 	engine *engine.Engine
 
 	mu     sync.Mutex
-	active int                  // calls under way, from before they acquire until they have released
-	runs   map[*runCtx]struct{} // those whose fn is running, to cancel them
-	cancel error                // what they were cancelled with, and those who come late are
-	none   chan struct{}        // closed and cleared when active falls to 0; nil if nobody waits
+	active int           // calls under way, from before they acquire until they have released
+	runs   runCtx        // ring of those whose fn is running, to cancel them; this one is none
+	cancel error         // what they were cancelled with, and those who come late are
+	none   chan struct{} // closed and cleared when active falls to 0; nil if nobody waits
 }
 
 func newFamily(e *engine.Engine) *family {
-	return &family{engine: e, runs: make(map[*runCtx]struct{})}
+	f := &family{engine: e}
+	f.runs.next, f.runs.previous = &f.runs, &f.runs
+	return f
 }
 
 func (f *family) begin() {
@@ -43,7 +43,8 @@ func (f *family) finish() {
 
 func (f *family) enter(c *runCtx) {
 	f.mu.Lock()
-	f.runs[c] = struct{}{}
+	c.previous, c.next = &f.runs, f.runs.next
+	c.previous.next, c.next.previous = c, c
 	cancel := f.cancel
 	f.mu.Unlock()
 	if cancel != nil {
@@ -54,7 +55,15 @@ func (f *family) enter(c *runCtx) {
 func (f *family) leave(c *runCtx) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	delete(f.runs, c)
+	c.previous.next, c.next.previous = c.next, c.previous
+}
+
+// runningLocked returns the runs whose fn is running.
+func (f *family) runningLocked() (runs []*runCtx) {
+	for c := f.runs.next; c != &f.runs; c = c.next {
+		runs = append(runs, c)
+	}
+	return runs
 }
 
 // wait returns how many calls are under way when none are left or ctx ends.
@@ -84,7 +93,7 @@ func (f *family) wait(ctx context.Context) int {
 func (f *family) cancelRuns(cause error) int {
 	f.mu.Lock()
 	f.cancel = cause
-	runs := slices.Collect(maps.Keys(f.runs))
+	runs := f.runningLocked()
 	f.mu.Unlock()
 	for _, c := range runs {
 		c.cancel(cause)

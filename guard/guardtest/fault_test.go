@@ -116,7 +116,7 @@ func TestFaultOfOneKeySparesTheRestOfABatch(t *testing.T) {
 func TestLostWakeLeavesTheGrant(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *Store) {
 		woken := 0
-		defer s.Watch("b", func(lease.Grant) bool { woken++; return false })()
+		defer watch(s, "b", func(lease.Grant) bool { woken++; return false })()
 		s.Inject(Fault{Op: OpWake, Times: 1})
 		acquire(t, s, "k", "a", time.Minute)
 		acquire(t, s, "k", "b", time.Minute)

@@ -125,7 +125,7 @@ func TestHandOnLetsInAllWhoFitAtOnce(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *Store) {
 		woken := map[string]int{}
 		for _, owner := range []string{"r1", "r2", "w", "r3"} {
-			t.Cleanup(s.Watch(owner, func(lease.Grant) bool { woken[owner]++; return false }))
+			t.Cleanup(watch(s, owner, func(lease.Grant) bool { woken[owner]++; return false }))
 		}
 		come(t, s, "first", lease.Exclusive, time.Minute)
 		come(t, s, "r1", lease.Unlimited, time.Minute)
@@ -148,7 +148,7 @@ func TestHandOnLetsInAllWhoFitAtOnce(t *testing.T) {
 func TestAReaderThatTakesAFreeKeyBringsThoseBehindIt(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *Store) {
 		woken := 0
-		defer s.Watch("r2", func(lease.Grant) bool { woken++; return false })()
+		defer watch(s, "r2", func(lease.Grant) bool { woken++; return false })()
 		come(t, s, "w", lease.Exclusive, time.Minute)
 		come(t, s, "r1", lease.Unlimited, time.Minute)
 		come(t, s, "r2", lease.Unlimited, time.Minute)
@@ -165,7 +165,7 @@ func TestAReaderThatTakesAFreeKeyBringsThoseBehindIt(t *testing.T) {
 
 func TestUnwatchedReadersArePassedOver(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *Store) {
-		stop := s.Watch("gone", func(lease.Grant) bool { t.Error("woken after stop"); return false })
+		stop := watch(s, "gone", func(lease.Grant) bool { t.Error("woken after stop"); return false })
 		come(t, s, "w", lease.Exclusive, time.Minute)
 		come(t, s, "gone", lease.Unlimited, time.Minute)
 		come(t, s, "polling", lease.Unlimited, time.Minute)

@@ -24,11 +24,11 @@ type Store struct {
 
 	mu      sync.Mutex // never held while waiting, nor while calling a wake
 	keys    map[string]*entry
-	watches map[string][]*watch // by owner
-	news    []func()            // wakes to call once mu is free
-	owners  int64               // last sequence of an owner id
-	tickets int64               // last place in any line
-	fence   int64               // last token minted, for all keys
+	watches map[string]func(lease.Grant) bool // by owner
+	news    []func()                          // wakes to call once mu is free
+	owners  int64                             // last sequence of an owner id
+	tickets int64                             // last place in any line
+	fence   int64                             // last token minted, for all keys
 
 	delay  time.Duration
 	faults []*Fault
@@ -40,7 +40,7 @@ func NewStore() *Store {
 	return &Store{
 		process: rand.Text(),
 		keys:    make(map[string]*entry),
-		watches: make(map[string][]*watch),
+		watches: make(map[string]func(lease.Grant) bool),
 		calls:   make(map[Op]int),
 	}
 }

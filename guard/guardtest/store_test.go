@@ -123,7 +123,7 @@ func TestTokensAreExact(t *testing.T) {
 func TestExpireWakesNobodyAndTheNextGetsItWhenSomebodyAsks(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *Store) {
 		woken := 0
-		defer s.Watch("b", func(lease.Grant) bool { woken++; return false })()
+		defer watch(s, "b", func(lease.Grant) bool { woken++; return false })()
 		acquire(t, s, "k", "a", time.Minute)
 		acquire(t, s, "k", "b", time.Minute)
 		s.Expire("k")
@@ -172,7 +172,7 @@ func TestHoldForCutsALeaseShort(t *testing.T) {
 
 func TestUnwatchedWaiters(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *Store) {
-		stop := s.Watch("gone", func(lease.Grant) bool { t.Error("woken after stop"); return false })
+		stop := watch(s, "gone", func(lease.Grant) bool { t.Error("woken after stop"); return false })
 		acquire(t, s, "k", "a", time.Minute)
 		acquire(t, s, "k", "gone", time.Minute)
 		acquire(t, s, "k", "polling", time.Minute)
@@ -186,7 +186,7 @@ func TestWakeMayCallTheStore(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *Store) {
 		var seen string
 		var stop func()
-		stop = s.Watch("b", func(lease.Grant) bool {
+		stop = watch(s, "b", func(lease.Grant) bool {
 			seen, _ = s.Holder("k")
 			stop()
 			return false
@@ -230,4 +230,10 @@ func TestContextAtItsDeadlineIsOver(t *testing.T) {
 		}
 		wantHolder(t, s, "k", "")
 	})
+}
+
+// watch is Watch, and returns what undoes it.
+func watch(s *Store, owner string, wake func(lease.Grant) bool) (stop func()) {
+	s.Watch(owner, wake)
+	return func() { s.Unwatch(owner) }
 }

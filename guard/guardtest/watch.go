@@ -1,40 +1,28 @@
 package guardtest
 
-import (
-	"slices"
-
-	"github.com/jobguard/jobguard/guard/lease"
-)
-
-type watch struct{ wake func(lease.Grant) bool }
+import "github.com/jobguard/jobguard/guard/lease"
 
 // Watch implements [lease.Watcher]. Wakes are called on the goroutine whose
 // call made the grant, before that call returns.
-func (s *Store) Watch(owner string, wake func(lease.Grant) bool) (stop func()) {
-	w := &watch{wake}
+func (s *Store) Watch(owner string, wake func(lease.Grant) bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.watches[owner] = append(s.watches[owner], w)
-	return func() { s.unwatch(owner, w) }
+	s.watches[owner] = wake
 }
 
-func (s *Store) unwatch(owner string, w *watch) {
+// Unwatch implements [lease.Watcher].
+func (s *Store) Unwatch(owner string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	rest := slices.DeleteFunc(s.watches[owner], func(other *watch) bool { return other == w })
-	if len(rest) == 0 {
-		delete(s.watches, owner)
-		return
-	}
-	s.watches[owner] = rest
+	delete(s.watches, owner)
 }
 
-func (s *Store) watchedLocked(owner string) bool { return len(s.watches[owner]) > 0 }
+func (s *Store) watchedLocked(owner string) bool { return s.watches[owner] != nil }
 
 // wakeLocked sends the message that w was granted key, with its token.
 func (s *Store) wakeLocked(key string, w waiter) {
-	watches := s.watches[w.owner]
-	if len(watches) == 0 {
+	wake := s.watches[w.owner]
+	if wake == nil {
 		return // a poll-only waiter
 	}
 	s.calls[OpWake]++
@@ -46,7 +34,5 @@ func (s *Store) wakeLocked(key string, w waiter) {
 		grant.Fence, _ = s.mintLocked(1)
 		grant.Since = w.asked
 	}
-	for _, w := range watches {
-		s.news = append(s.news, func() { w.wake(grant) })
-	}
+	s.news = append(s.news, func() { wake(grant) })
 }

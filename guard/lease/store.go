@@ -58,11 +58,14 @@ type Watcher interface {
 	// Watch calls wake when owner should ask again at once: it was granted a
 	// key, or messages may have been missed. wake never blocks; it may be
 	// called from any goroutine, more than once, and without need. It reports
-	// whether owner takes the grant at its word and does not ask. The caller
-	// calls stop once, after which wake is not called for news that arrives
-	// later. A grant that arrives for an owner nobody watches is released by
-	// the store.
-	Watch(owner string, wake func(Grant) (taken bool)) (stop func())
+	// whether owner takes the grant at its word and does not ask. An owner is
+	// watched by one at a time. A grant that arrives for an owner nobody watches
+	// is released by the store.
+	Watch(owner string, wake func(Grant) (taken bool))
+
+	// Unwatch ends the watch: wake is not called for news that arrives later.
+	// Without a watch it does nothing.
+	Unwatch(owner string)
 }
 
 // Grant is what a wake-up tells of an exclusive grant, so that its owner can

@@ -20,15 +20,18 @@ type contender struct {
 	l       *line
 	owner   string
 	claim   time.Duration
-	unwatch func()
+	watched bool
 	ticket  int64 // the place in the store's line; 0 before joining
+
+	// Guarded by Engine.mu.
 
 	// nudge ends the sleep: it was granted the key, or everybody left. One pending
 	// nudge is enough, as the contender looks at everything each time. Arrivals
-	// need none: a contender that sleeps is in line for them too.
-	nudge chan struct{}
+	// need none: a contender that sleeps is in line for them too. It is made with
+	// the goroutine; nudged says that one came before.
+	nudge  chan struct{}
+	nudged bool
 
-	// Guarded by Engine.mu.
 	breakOff context.CancelFunc // ends the store call under way
 	resting  bool               // in the store's line, with no call under way
 	relieved bool               // a wake-up began the tenure: there is nothing left to do
@@ -42,33 +45,42 @@ type contender struct {
 	failures int // in a row
 }
 
-// startLocked makes l's contender, for the first waiter.
-func (l *line) startLocked() *contender {
+// startLocked makes c l's contender, for the first waiter.
+func (l *line) startLocked(c *contender) *contender {
 	e := l.e
-	c := &contender{
-		l:       l,
-		nudge:   make(chan struct{}, 1),
-		owner:   e.store.NewOwner(l.waiters[0].opt.Carrier),
-		claim:   max(claimMin, claimRTTs*e.rtt),
-		room:    l.waiters[0].opt.Room,
-		unwatch: func() {},
-	}
+	c.l = l
+	c.owner = e.store.NewOwner(l.waiters[0].opt.Carrier)
+	c.claim = max(claimMin, claimRTTs*e.rtt)
+	c.room = l.waiters[0].opt.Room
 	if e.watcher != nil {
-		c.unwatch = e.watcher.Watch(c.owner, c.woken)
+		e.watcher.Watch(c.owner, c.woken)
+		c.watched = true
 	}
 	l.contender = c
 	return c
 }
 
+// unwatch ends the watch, without the mutex.
+func (c *contender) unwatch() {
+	if c.watched {
+		c.l.e.watcher.Unwatch(c.owner)
+	}
+}
+
+// spawnLocked has c go on by itself.
+func (c *contender) spawnLocked(pause time.Duration) {
+	c.nudge = make(chan struct{}, 1)
+	if c.nudged {
+		c.lookLocked()
+	}
+	c.l.e.spawnLocked(func() { c.contend(pause) })
+}
+
 // first makes the first attempt on the goroutine of the caller, for whom w
 // waits. It cannot be broken off, so it is short: when the store does not answer
 // in time the outcome is left open, and the next attempt, elsewhere, finds out.
-// Over a line that is too slow for that, all attempts are made elsewhere.
-func (c *contender) first(ctx context.Context, w *waiter) {
-	e := c.l.e
-	e.mu.Lock()
-	near := firstRTTs*e.rtt <= firstPatience
-	e.mu.Unlock()
+// Over a line that is not near enough for that, all attempts are made elsewhere.
+func (c *contender) first(ctx context.Context, w *waiter, near bool) {
 	var pause time.Duration
 	on := true
 	if near {
@@ -84,9 +96,9 @@ func (c *contender) first(ctx context.Context, w *waiter) {
 		attempt.End()
 	}
 	if on {
-		e.mu.Lock()
-		e.spawnLocked(func() { c.contend(pause) })
-		e.mu.Unlock()
+		c.l.e.mu.Lock()
+		c.spawnLocked(pause)
+		c.l.e.mu.Unlock()
 	}
 }
 
@@ -94,9 +106,9 @@ func (c *contender) first(ctx context.Context, w *waiter) {
 // enough of a grant for the waiter to start at once. It reports whether it does.
 func (c *contender) woken(g lease.Grant) (taken bool) {
 	c.l.e.mu.Lock()
+	defer c.l.e.mu.Unlock()
 	taken = c.startNowLocked(g)
-	c.l.e.mu.Unlock()
-	c.look()
+	c.lookLocked()
 	return taken
 }
 
@@ -128,10 +140,11 @@ func (c *contender) startNowLocked(g lease.Grant) bool {
 	return true
 }
 
-// look wakes the contender.
-func (c *contender) look() {
+// lookLocked wakes the contender.
+func (c *contender) lookLocked() {
+	c.nudged = true
 	select {
-	case c.nudge <- struct{}{}:
+	case c.nudge <- struct{}{}: // never, as long as there is no channel
 	default:
 	}
 }
@@ -213,15 +226,13 @@ func (c *contender) attempt(ctx context.Context, first bool) (pause time.Duratio
 	case err != nil:
 		return c.failed(r, sent, deadline, err), true
 	case reply.Granted:
-		e.observeRTT(time.Since(sent))
 		if c.deliver(r, reply, sent) {
 			c.unwatch()
 			return 0, false
 		}
 		return 0, true
 	default:
-		e.observeRTT(time.Since(sent))
-		return c.held(r, reply), true
+		return c.held(r, reply, sent), true
 	}
 }
 
@@ -265,7 +276,7 @@ func (c *contender) failed(r lease.AcquireRequest, sent, deadline time.Time, err
 		}
 		left := since.Add(limit).Sub(now)
 		if refused || left <= 0 {
-			w.answer <- answer{fail: &Failure{Kind: ErrUnavailable, Err: err, Attempts: l.calls - w.calls}}
+			w.answerLocked(nil, &Failure{Kind: ErrUnavailable, Err: err, Attempts: l.calls - w.calls})
 			return true
 		}
 		pause = min(pause, left)
@@ -279,7 +290,7 @@ func (c *contender) failed(r lease.AcquireRequest, sent, deadline time.Time, err
 
 // held notes who has the key, turns away those who only wanted to try, and
 // returns when to ask again unless nudged.
-func (c *contender) held(r lease.AcquireRequest, reply lease.AcquireReply) (pause time.Duration) {
+func (c *contender) held(r lease.AcquireRequest, reply lease.AcquireReply, sent time.Time) (pause time.Duration) {
 	l, e := c.l, c.l.e
 	c.failures = 0
 	c.ticket = reply.Ticket
@@ -287,6 +298,7 @@ func (c *contender) held(r lease.AcquireRequest, reply lease.AcquireReply) (paus
 
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	e.observeRTTLocked(time.Since(sent))
 	l.err, l.failing = nil, time.Time{}
 	l.heard, l.holder = true, reply.Holder
 	l.expires = time.Time{}
@@ -308,7 +320,7 @@ func (l *line) turnAwayLocked() {
 		if w.opt.Wait != 0 {
 			return false
 		}
-		w.answer <- answer{fail: l.obstacleLocked(w)}
+		w.answerLocked(nil, l.obstacleLocked(w))
 		return true
 	})
 }
@@ -352,6 +364,7 @@ func (c *contender) deliver(r lease.AcquireRequest, reply lease.AcquireReply, se
 
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	e.observeRTTLocked(time.Since(sent))
 	l.heardNothingLocked()
 	if len(l.waiters) == 0 {
 		return false
@@ -378,11 +391,9 @@ func (c *contender) leaveLocked() {
 	c.l.e.cleanUpLocked(g, c.unknown, max(c.life, c.claim), 0)
 }
 
-// observeRTT folds one measured round trip into the smoothed value, with the
+// observeRTTLocked folds one measured round trip into the smoothed value, with the
 // weight 1/8 that TCP uses for the same purpose (RFC 6298).
-func (e *Engine) observeRTT(d time.Duration) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
+func (e *Engine) observeRTTLocked(d time.Duration) {
 	if e.rtt == 0 {
 		e.rtt = d
 		return

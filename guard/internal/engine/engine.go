@@ -54,6 +54,7 @@ type Engine struct {
 	idle  chan struct{}    // closed and cleared when work falls to 0; nil if nobody waits
 
 	renewals schedule
+	expiries timetable // when trust ends, as far as it was known then
 }
 
 // New returns an engine over store. It starts nothing.
@@ -64,6 +65,8 @@ func New(store lease.Store) *Engine {
 		closed: make(chan struct{}),
 		lines:  make(map[string]*line),
 	}
+	e.renewals.base, e.renewals.call = e.base, e.flush
+	e.expiries.base, e.expiries.call = e.base, e.expire
 	e.watcher, _ = store.(lease.Watcher)
 	e.ctx, e.stop = context.WithCancel(context.Background())
 	return e
@@ -143,10 +146,10 @@ type Failure struct {
 
 func (f *Failure) Error() string { return f.Kind.Error() }
 
-// Left counts what the engine keeps: lines, planned renewals and goroutines.
+// Left counts what the engine keeps: lines, what is planned, and goroutines.
 // It is 0 when nobody holds or waits, and for tests.
 func (e *Engine) Left() int {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return len(e.lines) + len(e.renewals.due) + e.renewals.flushers + e.work
+	return len(e.lines) + len(e.renewals.entries) + len(e.expiries.entries) + e.renewals.flushers + e.work
 }

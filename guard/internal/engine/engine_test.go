@@ -84,9 +84,9 @@ func closeEngine(t testing.TB, e *Engine) {
 	e.Drain(ctx)
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if len(e.lines) > 0 || len(e.renewals.due) > 0 || e.work > 0 || e.renewals.flushers > 0 {
+	if len(e.lines) > 0 || len(e.renewals.entries) > 0 || e.work > 0 || e.renewals.flushers > 0 {
 		t.Errorf("left: %d lines, %d renewals, %d workers, %d flushers",
-			len(e.lines), len(e.renewals.due), e.work, e.renewals.flushers)
+			len(e.lines), len(e.renewals.entries), e.work, e.renewals.flushers)
 	}
 }
 
@@ -178,7 +178,7 @@ func TestTrustNeverRevives(t *testing.T) {
 		}
 		ended := make(chan time.Duration, 9)
 		start := time.Now()
-		h.Bind(func(*Lost) { ended <- time.Since(start) })
+		h.Bind(onLost(func(*Lost) { ended <- time.Since(start) }))
 		// Renewals reach the server, their replies come only when trust is over.
 		s.Inject(guardtest.Fault{Op: guardtest.OpRenew, Lost: true})
 		time.Sleep(9 * time.Second)

@@ -26,7 +26,8 @@ type Hold struct {
 
 	// Guarded by Engine.mu.
 	runs   int // how many runs share the hold
-	bound  []*Binding
+	bound  []Bound
+	one    [1]Bound // bound's memory in the usual case
 	notice func(Event)
 
 	// telling counts events on their way to notice. It only grows under
@@ -34,23 +35,24 @@ type Hold struct {
 	telling sync.WaitGroup
 }
 
-// Binding ties one context to a hold: cancel is called once if the lease is
-// lost, and not after Unbind.
-type Binding struct {
-	cancel func(*Lost)
+// Bound is told, once, that the lease under a hold was lost, on another goroutine
+// or inside Live. Bounds are compared by identity.
+type Bound interface {
+	Lost(h *Hold, why *Lost)
 }
 
 // newHoldLocked makes the tenure's next hold, for w.
 func (t *tenure) newHoldLocked(w *waiter) *Hold {
-	now := time.Now()
-	h := &Hold{
-		t:        t,
-		Fence:    t.nextFence,
-		Attempts: t.l.calls - w.calls,
-		Waited:   now.Sub(w.since),
-		granted:  now,
-		runs:     1,
+	h := &t.first
+	if h.t != nil { // there was one before
+		h = new(Hold)
 	}
+	h.t = t
+	h.Fence = t.nextFence
+	h.Attempts = t.l.calls - w.calls
+	h.granted = time.Now()
+	h.Waited = h.granted.Sub(w.since)
+	h.runs = 1
 	t.nextFence++
 	t.hold = h
 	return h
@@ -141,24 +143,24 @@ func (h *Hold) TrustLeft() time.Duration {
 	return max(0, h.t.trustLeft(time.Now()))
 }
 
-// Bind has cancel called, on another goroutine or inside Live, if the lease is
-// lost; at once if it already is.
-func (h *Hold) Bind(cancel func(*Lost)) *Binding {
-	b := &Binding{cancel: cancel}
+// Bind has b told if the lease is lost; at once if it already is.
+func (h *Hold) Bind(b Bound) {
 	e := h.t.l.e
 	e.mu.Lock()
 	if !h.t.lost.Load() {
+		if h.bound == nil {
+			h.bound = h.one[:0]
+		}
 		h.bound = append(h.bound, b)
 		e.mu.Unlock()
-		return b
+		return
 	}
 	e.mu.Unlock()
-	cancel(h.Cause())
-	return b
+	b.Lost(h, h.Cause())
 }
 
-// Unbind undoes Bind.
-func (h *Hold) Unbind(b *Binding) {
+// Unbind undoes Bind, unless b is being told.
+func (h *Hold) Unbind(b Bound) {
 	e := h.t.l.e
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -167,7 +169,9 @@ func (h *Hold) Unbind(b *Binding) {
 	}
 }
 
-func (h *Hold) takeBoundLocked() []*Binding {
+// takeBoundLocked returns whom to tell. Nobody is bound after that: the lease is
+// lost.
+func (h *Hold) takeBoundLocked() []Bound {
 	b := h.bound
 	h.bound = nil
 	return b

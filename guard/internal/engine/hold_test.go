@@ -15,7 +15,7 @@ func TestBindToALostLeaseTellsAtOnce(t *testing.T) {
 		s.Expire("k")
 		_ = h.Ensure(context.Background(), usual.TTL)
 		told := false
-		h.Bind(func(lost *Lost) { told = lost != nil && lost.Reason == ReasonNotOwner })
+		h.Bind(onLost(func(lost *Lost) { told = lost != nil && lost.Reason == ReasonNotOwner }))
 		if !told {
 			t.Error("not told of a loss before Bind")
 		}
@@ -79,3 +79,10 @@ func TestHoldTellsHowItCameAbout(t *testing.T) {
 		closeEngine(t, e)
 	})
 }
+
+// boundFunc is a Bound that calls a function.
+type boundFunc struct{ told func(*Lost) }
+
+func (b *boundFunc) Lost(_ *Hold, why *Lost) { b.told(why) }
+
+func onLost(told func(*Lost)) Bound { return &boundFunc{told} }

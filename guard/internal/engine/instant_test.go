@@ -63,7 +63,7 @@ func TestTrustInAWakeUpEndsBeforeTheClaimDoes(t *testing.T) {
 		began := time.Now()
 		s.Inject(guardtest.Fault{Op: guardtest.OpRenew, Err: errors.New("cut off"), Times: 1000})
 		lost := make(chan time.Duration, 1)
-		h.Bind(func(*Lost) { lost <- time.Since(began) })
+		h.Bind(onLost(func(*Lost) { lost <- time.Since(began) }))
 		if at, want := <-lost, claimMin-age-opt.Margin; at != want {
 			t.Errorf("lost after %v, want %v", at, want)
 		}
@@ -89,7 +89,7 @@ func TestTrustInAWakeUpSurvivesAShorterTTL(t *testing.T) {
 		}
 		s.Inject(guardtest.Fault{Op: guardtest.OpRenew, Err: errors.New("cut off"), Times: 1000})
 		lost := make(chan struct{})
-		h.Bind(func(*Lost) { close(lost) })
+		h.Bind(onLost(func(*Lost) { close(lost) }))
 		<-lost
 		if left := s.Remaining("k"); left < opt.Margin {
 			t.Errorf("the store's lease ended in %v, Margin %v", left, opt.Margin)
@@ -159,7 +159,7 @@ func TestAWakeUpDuringAQuestionStartsNothing(t *testing.T) {
 		if left, most := h.TrustLeft(), usual.TTL-usual.Margin; left > most {
 			t.Errorf("%v of trust, at most %v can be proven", left, most)
 		}
-		if n := e.Left(); n > 2 { // the line and its renewal
+		if n := e.Left(); n > 3 { // the line, its renewal and its expiry
 			t.Errorf("%d things left beside a run", n)
 		}
 		h.End()

@@ -22,6 +22,7 @@ type line struct {
 	waiters   []*waiter  // in order of arrival; the first is served next
 	contender *contender // stands for the waiters in the store; nil if none does
 	tenure    *tenure    // the live one: trusted, or just being released
+	first     tenure     // the memory of the first one: mostly there is no other
 
 	// What the contender last heard, for those who give up.
 	heard   bool      // somebody had the key
@@ -32,17 +33,26 @@ type line struct {
 	calls   int       // store calls made since the line exists
 }
 
-// waiter is one Acquire that has not been answered.
+// waiter is one Acquire. Everything but opt and since is guarded by Engine.mu.
 type waiter struct {
-	opt    Options
-	since  time.Time
-	calls  int         // line.calls at that time
-	answer chan answer // buffered, so that answering never blocks; answered once
-}
+	opt   Options
+	since time.Time
+	calls int // line.calls at that time
 
-type answer struct {
+	// One of the two is set, once, when it is answered, and told is closed. Most
+	// are answered before they have to wait: they need no told.
 	hold *Hold
 	fail *Failure
+	told chan struct{}
+
+	contender contender // that it started, if it did: mostly it ends with the waiter
+}
+
+func (w *waiter) answerLocked(h *Hold, f *Failure) {
+	w.hold, w.fail = h, f
+	if w.told != nil {
+		close(w.told)
+	}
 }
 
 // Acquire waits for key as opt says and returns a hold, which the caller must
@@ -53,7 +63,7 @@ func (e *Engine) Acquire(ctx context.Context, key string, opt Options) (*Hold, *
 	if ctx.Err() != nil {
 		return nil, &Failure{Kind: ctx.Err(), Err: causeBeyond(ctx)}
 	}
-	w := &waiter{opt: opt, since: time.Now(), answer: make(chan answer, 1)}
+	w := &waiter{opt: opt, since: time.Now()}
 
 	e.mu.Lock()
 	if e.isClosed() {
@@ -70,14 +80,19 @@ func (e *Engine) Acquire(ctx context.Context, key string, opt Options) (*Hold, *
 		return nil, f
 	}
 	l.waiters = append(l.waiters, w)
-	var c *contender
 	if l.mayContendLocked() {
-		c = l.startLocked()
+		c := l.startLocked(&w.contender)
+		near := firstRTTs*e.rtt <= firstPatience
+		e.mu.Unlock()
+		c.first(ctx, w, near)
+		e.mu.Lock()
 	}
+	if w.hold != nil || w.fail != nil {
+		e.mu.Unlock()
+		return l.take(ctx, w)
+	}
+	w.told = make(chan struct{})
 	e.mu.Unlock()
-	if c != nil {
-		c.first(ctx, w)
-	}
 
 	var patience <-chan time.Time
 	if opt.Wait > 0 {
@@ -86,16 +101,8 @@ func (e *Engine) Acquire(ctx context.Context, key string, opt Options) (*Hold, *
 		patience = t.C
 	}
 	select {
-	case a := <-w.answer:
-		switch { // whoever is not wanted any more does not begin
-		case a.hold == nil:
-			return nil, a.fail
-		case ctx.Err() != nil:
-			return l.decline(a.hold, func(f *Failure) { f.addContext(ctx) })
-		case e.isClosed():
-			return l.decline(a.hold, func(f *Failure) { f.Kind = ErrClosed })
-		}
-		return a.hold, nil
+	case <-w.told:
+		return l.take(ctx, w)
 	case <-ctx.Done():
 		return l.giveUp(w, func(f *Failure) { f.addContext(ctx) })
 	case <-e.closed:
@@ -103,6 +110,19 @@ func (e *Engine) Acquire(ctx context.Context, key string, opt Options) (*Hold, *
 	case <-patience:
 		return l.giveUp(w, nil)
 	}
+}
+
+// take returns what w was answered; whoever is not wanted any more does not begin.
+func (l *line) take(ctx context.Context, w *waiter) (*Hold, *Failure) {
+	switch {
+	case w.hold == nil:
+		return nil, w.fail
+	case ctx.Err() != nil:
+		return l.decline(w.hold, func(f *Failure) { f.addContext(ctx) })
+	case l.e.isClosed():
+		return l.decline(w.hold, func(f *Failure) { f.Kind = ErrClosed })
+	}
+	return w.hold, nil
 }
 
 // giveUp takes w out of the line; because adds to the failure why. If w was
@@ -115,7 +135,7 @@ func (l *line) giveUp(w *waiter, because func(*Failure)) (*Hold, *Failure) {
 	if i := slices.Index(l.waiters, w); i >= 0 {
 		l.waiters = slices.Delete(l.waiters, i, i+1)
 		if len(l.waiters) == 0 && l.contender != nil {
-			l.contender.look()
+			l.contender.lookLocked()
 			if l.contender.breakOff != nil {
 				l.contender.breakOff() // nobody needs the answer; the contender cleans up
 			}
@@ -129,11 +149,10 @@ func (l *line) giveUp(w *waiter, because func(*Failure)) (*Hold, *Failure) {
 	}
 	e.mu.Unlock()
 
-	a := <-w.answer
-	if a.hold == nil || because == nil {
-		return a.hold, a.fail
+	if w.hold == nil || because == nil {
+		return w.hold, w.fail
 	}
-	return l.decline(a.hold, because)
+	return l.decline(w.hold, because)
 }
 
 // decline gives a hold that came too late to the next in line, without making
@@ -210,8 +229,7 @@ func (l *line) kickLocked() {
 		l.dropLocked()
 		return
 	}
-	c := l.startLocked()
-	l.e.spawnLocked(func() { c.contend(0) })
+	l.startLocked(new(contender)).spawnLocked(0)
 }
 
 // errNoAnswer is the cause when the wait ended before the store's first reply.
@@ -246,9 +264,9 @@ func (f *Failure) addContext(ctx context.Context) {
 	f.Err = errors.Join(ctx.Err(), causeBeyond(ctx), f.Err)
 }
 
-// answerLocked takes the first waiter out of the line and answers it.
-func (l *line) answerLocked(a answer) {
+// serveLocked gives h to the first waiter, and takes it out of the line.
+func (l *line) serveLocked(h *Hold) {
 	w := l.waiters[0]
 	l.waiters = slices.Delete(l.waiters, 0, 1)
-	w.answer <- a
+	w.answerLocked(h, nil)
 }

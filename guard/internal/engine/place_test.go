@@ -25,8 +25,8 @@ func (s *cut) Acquire(ctx context.Context, r lease.AcquireRequest) (lease.Acquir
 	return s.Store.Acquire(ctx, r)
 }
 
-func (s *cut) Watch(owner string, wake func(lease.Grant) bool) (stop func()) {
-	return s.Store.Watch(owner, func(g lease.Grant) bool { return !s.off.Load() && wake(g) })
+func (s *cut) Watch(owner string, wake func(lease.Grant) bool) {
+	s.Store.Watch(owner, func(g lease.Grant) bool { return !s.off.Load() && wake(g) })
 }
 
 func TestProcessWhoseGrantLapsedReturnsToItsPlaceInLine(t *testing.T) {

@@ -42,7 +42,7 @@ func (h *Hold) end(ran bool) *Lost {
 		return nil
 	}
 	t.ended = true
-	t.timer.Stop()
+	e.expiries.remove(&t.expiry)
 	if t.aging != nil {
 		t.aging.Stop()
 	}
@@ -80,7 +80,7 @@ func (t *tenure) handOnLocked(shutUntil time.Time) bool {
 		now.Sub(t.began) >= tenureMax || t.trustLeft(now) < t.opt.TTL/2 {
 		return false
 	}
-	l.answerLocked(answer{hold: t.newHoldLocked(l.waiters[0])})
+	l.serveLocked(t.newHoldLocked(l.waiters[0]))
 	return true
 }
 

@@ -27,9 +27,7 @@ func TestAbandonedHoldDoesNotKeepTheKeyShut(t *testing.T) {
 
 // answered returns a waiter that was given h at the moment in which it gave up.
 func answered(h *Hold) *waiter {
-	w := &waiter{opt: usual, answer: make(chan answer, 1)}
-	w.answer <- answer{hold: h}
-	return w
+	return &waiter{opt: usual, hold: h}
 }
 
 func TestGrantInTheMomentOfGivingUpIsTakenOrPassedOn(t *testing.T) {
@@ -122,10 +120,14 @@ type watching struct {
 	n int
 }
 
-func (s *watching) Watch(owner string, wake func(lease.Grant) bool) (stop func()) {
+func (s *watching) Watch(owner string, wake func(lease.Grant) bool) {
 	s.n++
-	end := s.Store.Watch(owner, wake)
-	return func() { s.n--; end() }
+	s.Store.Watch(owner, wake)
+}
+
+func (s *watching) Unwatch(owner string) {
+	s.n--
+	s.Store.Unwatch(owner)
 }
 
 func TestEveryWatchIsStopped(t *testing.T) {

@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"container/heap"
 	"context"
 	"time"
 
@@ -14,20 +13,16 @@ const (
 	coalesceFrac = 8   // renewals due within 1/8 of the attempt's timeout go along
 )
 
-// schedule is the heap of tenures by the time of their next renewal, with one
-// timer for the earliest. The timer's goroutine takes what is due and sends it;
-// no goroutine waits for a lease. Guarded by Engine.mu.
+// schedule says when which tenure is renewed. Its timer's goroutine takes what
+// is due and sends it; no goroutine waits for a lease. Guarded by Engine.mu.
 type schedule struct {
-	due      dueHeap
-	timer    *time.Timer
-	armed    time.Time // when the timer fires; zero if it is not set
+	timetable
 	flushers int
 }
 
 // renewal is the part of a tenure that the schedule keeps.
 type renewal struct {
-	due    time.Time
-	index  int     // in the heap, plus 1; 0 if not planned
+	entry  entry
 	flight *flight // the batch it is under way in, if any
 	over   bool    // never to be planned again
 	failed int     // in a row
@@ -44,18 +39,15 @@ type flight struct {
 
 // planLocked puts t's next renewal at due.
 func (e *Engine) planLocked(t *tenure, due time.Time) {
-	if t.ended || t.renewal.over || t.renewal.index > 0 {
+	if t.ended || t.renewal.over || t.renewal.entry.index > 0 {
 		return
 	}
-	t.renewal.due = due
-	heap.Push(&e.renewals.due, t)
-	e.armLocked()
+	e.renewals.add(&t.renewal.entry, t, due)
+	e.renewals.armLocked()
 }
 
 func (e *Engine) unplanLocked(t *tenure) {
-	if t.renewal.index > 0 {
-		heap.Remove(&e.renewals.due, t.renewal.index-1)
-	}
+	e.renewals.remove(&t.renewal.entry)
 	if f := t.renewal.flight; f != nil {
 		t.renewal.flight = nil
 		f.left--
@@ -65,25 +57,12 @@ func (e *Engine) unplanLocked(t *tenure) {
 	}
 }
 
-// armLocked sets the timer for the earliest renewal, unless it fires soon
-// enough as it is: one that fires for nothing costs less than resetting it for
-// every short lease.
-func (e *Engine) armLocked() {
-	s := &e.renewals
-	if len(s.due) == 0 || s.flushers >= maxFlushers {
-		return
+// armLocked sets the timer, unless there are flushers enough: the first that is
+// done does it then.
+func (s *schedule) armLocked() {
+	if s.flushers < maxFlushers {
+		s.arm()
 	}
-	next := s.due[0].renewal.due
-	if !s.armed.IsZero() && !next.Before(s.armed) {
-		return
-	}
-	s.armed = next
-	d := max(0, time.Until(next))
-	if s.timer == nil {
-		s.timer = time.AfterFunc(d, e.flush)
-		return
-	}
-	s.timer.Reset(d)
 }
 
 // flush runs on the timer's goroutine. It sends one batch of what is due, and
@@ -91,10 +70,10 @@ func (e *Engine) armLocked() {
 // else's renewal while fewer than maxFlushers are stuck.
 func (e *Engine) flush() {
 	e.mu.Lock()
-	e.renewals.armed = time.Time{}
+	e.renewals.fired()
 	batch := e.takeDueLocked()
 	if len(batch) == 0 {
-		e.armLocked()
+		e.renewals.armLocked()
 		e.mu.Unlock()
 		return
 	}
@@ -106,14 +85,14 @@ func (e *Engine) flush() {
 	}
 	e.renewals.flushers++
 	e.work++
-	e.armLocked()
+	e.renewals.armLocked()
 	e.mu.Unlock()
 
 	_ = e.renew(ctx, batch) // each tenure has been told its own outcome
 
 	e.mu.Lock()
 	e.renewals.flushers--
-	e.armLocked()
+	e.renewals.armLocked()
 	e.mu.Unlock()
 	e.done()
 }
@@ -121,20 +100,25 @@ func (e *Engine) flush() {
 // takeDueLocked removes a batch from the heap: what is due now or very soon,
 // as far as it goes with one attempt timeout.
 func (e *Engine) takeDueLocked() []*tenure {
-	s := &e.renewals
-	if len(s.due) == 0 || s.flushers >= maxFlushers || time.Until(s.due[0].renewal.due) > 0 {
+	s, now := &e.renewals, time.Now()
+	if s.flushers >= maxFlushers {
 		return nil
 	}
-	timeout := s.due[0].opt.renewTimeout()
-	horizon := time.Now().Add(timeout / coalesceFrac)
-	var batch []*tenure
-	for len(s.due) > 0 && len(batch) < maxBatch {
-		t := s.due[0]
-		if t.renewal.due.After(horizon) || t.opt.renewTimeout() != timeout {
+	x := s.takeUntil(now)
+	if x == nil {
+		return nil
+	}
+	timeout := x.t.opt.renewTimeout()
+	horizon := now.Add(timeout / coalesceFrac)
+	batch := []*tenure{x.t}
+	for len(batch) < maxBatch {
+		if x = s.first(); x == nil || x.t.opt.renewTimeout() != timeout {
 			break
 		}
-		heap.Pop(&s.due)
-		batch = append(batch, t)
+		if x = s.takeUntil(horizon); x == nil {
+			break
+		}
+		batch = append(batch, x.t)
 	}
 	return batch
 }
@@ -194,30 +178,4 @@ func (t *tenure) settleLocked(sent time.Time, r lease.RenewReply) (tell func()) 
 		e.planLocked(t, sent.Add(jitter(t.opt.renewEvery()*9/10, t.opt.renewEvery())))
 		return h.tellLocked(Event{Kind: EventRenewed, Left: left})
 	}
-}
-
-// dueHeap implements heap.Interface.
-type dueHeap []*tenure
-
-func (h dueHeap) Len() int           { return len(h) }
-func (h dueHeap) Less(i, j int) bool { return h[i].renewal.due.Before(h[j].renewal.due) }
-
-func (h dueHeap) Swap(i, j int) {
-	h[i], h[j] = h[j], h[i]
-	h[i].renewal.index, h[j].renewal.index = i+1, j+1
-}
-
-func (h *dueHeap) Push(x any) {
-	t := x.(*tenure) //nolint:forcetypeassert // only planLocked pushes
-	*h = append(*h, t)
-	t.renewal.index = len(*h)
-}
-
-func (h *dueHeap) Pop() any {
-	old := *h
-	t := old[len(old)-1]
-	old[len(old)-1] = nil
-	*h = old[:len(old)-1]
-	t.renewal.index = 0
-	return t
 }

@@ -29,10 +29,11 @@ type tenure struct {
 	lost  atomic.Bool
 	cause *Lost
 
-	timer *time.Timer // fires at trust's end or before it
-	aging *time.Timer // fires when local waiters may contend; nil until one came
-	ended bool        // release has begun: nobody renews any more
-	hold  *Hold       // the present one
+	expiry entry       // at trust's end or before it
+	aging  *time.Timer // fires when local waiters may contend; nil until one came
+	ended  bool        // release has begun: nobody renews any more
+	hold   *Hold       // the present one
+	first  Hold        // the memory of the first one
 
 	nextFence int64 // tokens left for local followers: nextFence … lastFence
 	lastFence int64
@@ -47,17 +48,17 @@ type instant struct {
 }
 
 func newTenure(l *line, c *contender, opt Options, reply lease.AcquireReply) *tenure {
-	return &tenure{
-		l:         l,
-		owner:     c.owner,
-		claim:     c.claim,
-		unknown:   c.unknown,
-		life:      max(c.life, opt.TTL),
-		opt:       opt,
-		began:     time.Now(),
-		nextFence: reply.Fence,
-		lastFence: reply.Fence + int64(reply.Fences) - 1,
+	t := &l.first
+	if t.l != nil { // there was one before
+		t = new(tenure)
 	}
+	t.l = l
+	t.owner, t.claim = c.owner, c.claim
+	t.unknown, t.life = c.unknown, max(c.life, opt.TTL)
+	t.opt = opt
+	t.began = time.Now()
+	t.nextFence, t.lastFence = reply.Fence, reply.Fence+int64(reply.Fences)-1
+	return t
 }
 
 // extendLocked moves the end of trust to sent + life − Margin, never back, and
@@ -83,46 +84,66 @@ func (t *tenure) trustLeft(now time.Time) time.Duration {
 }
 
 // grantedLocked begins the tenure in place of the contender and serves w, who
-// is first in line. It arms the trust timer and plans the first renewal.
+// is first in line. It sees to trust's end and plans the first renewal.
 func (t *tenure) grantedLocked(w *waiter, renewal time.Time) {
 	l := t.l
 	l.heardNothingLocked()
 	l.contender = nil
 	l.tenure = t
-	t.timer = time.AfterFunc(t.trustLeft(t.began), t.onTimer)
+	t.watchExpiryLocked(t.began)
 	l.e.planLocked(t, renewal)
-	l.answerLocked(answer{hold: t.newHoldLocked(w)})
+	l.serveLocked(t.newHoldLocked(w))
 	l.turnAwayLocked()
 }
 
-// onTimer runs at the end of trust as it was known when the timer was set. By
-// now a renewal may have moved it; the deadline is read under the mutex that a
-// renewal needs to move it, so either the renewal came first and the timer is
-// set anew, or trust ends here and the renewal finds it ended.
-func (t *tenure) onTimer() {
+func (t *tenure) watchExpiryLocked(now time.Time) {
 	e := t.l.e
+	e.expiries.add(&t.expiry, t, now.Add(t.trustLeft(now)))
+	e.expiries.arm()
+}
+
+// expire runs when a tenure's trust ends, as it was known before. By now a
+// renewal may have moved it; the deadline is read under the mutex that a renewal
+// needs to move it, so either the renewal came first and the tenure is looked at
+// again later, or trust ends here and the renewal finds it ended.
+//
+// It does no I/O, and is over before anybody is told, so that what those do who
+// are told cannot delay the next.
+func (e *Engine) expire() {
+	var tell []func()
 	e.mu.Lock()
-	if t.ended || t.lost.Load() {
-		e.mu.Unlock()
+	e.expiries.fired()
+	now := time.Now()
+	for x := e.expiries.takeUntil(now); x != nil; x = e.expiries.takeUntil(now) {
+		if x.t.trustLeft(now) > 0 {
+			x.t.watchExpiryLocked(now)
+		} else {
+			tell = append(tell, x.t.loseLocked(x.t.expiredLocked()))
+		}
+	}
+	e.expiries.arm()
+	e.mu.Unlock()
+	for _, f := range tell {
+		f()
+	}
+}
+
+// check ends the tenure's trust if the clocks say so, without waiting for the
+// timer: a process that was stopped runs on for a moment before its timers do.
+func (t *tenure) check() {
+	now := time.Now()
+	if t.lost.Load() || t.trustLeft(now) > 0 {
 		return
 	}
-	if left := t.trustLeft(time.Now()); left > 0 {
-		t.timer.Reset(left)
+	e := t.l.e
+	e.mu.Lock()
+	if t.ended || t.trustLeft(now) > 0 { // a renewal moved it
 		e.mu.Unlock()
 		return
 	}
 	tell := t.loseLocked(t.expiredLocked())
 	e.mu.Unlock()
 	tell()
-}
-
-// check ends the tenure's trust if the clocks say so, without waiting for the
-// timer: a process that was stopped runs on for a moment before its timers do.
-func (t *tenure) check() {
-	if t.lost.Load() || t.trustLeft(time.Now()) > 0 {
-		return
-	}
-	t.onTimer()
 }
 
 // Lost says how a tenure ended against its holder's will.
@@ -166,7 +187,7 @@ func (t *tenure) loseLocked(cause *Lost) (tell func()) {
 	}
 	t.cause = cause
 	t.lost.Store(true)
-	t.timer.Stop()
+	t.l.e.expiries.remove(&t.expiry)
 	if cause.Reason != ReasonExpired {
 		t.l.e.unplanLocked(t)
 		t.renewal.over = true
@@ -175,11 +196,12 @@ func (t *tenure) loseLocked(cause *Lost) (tell func()) {
 		t.l.tenure = nil
 		t.l.kickLocked()
 	}
-	bound := t.hold.takeBoundLocked()
-	report := t.hold.tellLocked(Event{Kind: EventLost, Err: cause, Holder: cause.Holder})
+	h := t.hold
+	bound := h.takeBoundLocked()
+	report := h.tellLocked(Event{Kind: EventLost, Err: cause, Holder: cause.Holder})
 	return func() {
 		for _, b := range bound {
-			b.cancel(cause)
+			b.Lost(h, cause)
 		}
 		report()
 	}

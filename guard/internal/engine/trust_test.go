@@ -41,7 +41,7 @@ func TestEitherClockEndsTrust(t *testing.T) {
 				e := New(newStrict(t))
 				h := mustAcquire(t, e, usual)
 				told := 0
-				h.Bind(func(*Lost) { told++ })
+				h.Bind(onLost(func(*Lost) { told++ }))
 				spend(h, clock.mono, clock.wall)
 				if h.Live() || h.TrustLeft() != 0 || told != 1 {
 					t.Errorf("live %v, trusted for %v, told %d times", h.Live(), h.TrustLeft(), told)
@@ -93,7 +93,7 @@ func TestRepliesOutOfOrderDoNotShortenTrust(t *testing.T) {
 		time.Sleep(time.Second)
 		e.mu.Lock()
 		h.t.extendLocked(time.Now(), h.t.opt.TTL)
-		h.t.extendLocked(time.Now().Add(-500 * time.Millisecond), h.t.opt.TTL)
+		h.t.extendLocked(time.Now().Add(-500*time.Millisecond), h.t.opt.TTL)
 		e.mu.Unlock()
 		if left := h.TrustLeft(); left != 9*time.Second {
 			t.Errorf("trusted for %v, want 9s from the later request", left)
@@ -140,7 +140,7 @@ func TestEnsureLeavesOneRenewalPlanned(t *testing.T) {
 			}
 		}
 		e.mu.Lock()
-		planned := len(e.renewals.due)
+		planned := len(e.renewals.entries)
 		e.mu.Unlock()
 		if planned != 1 {
 			t.Errorf("%d renewals planned for one lease", planned)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"math/rand/v2"
 	"net"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -46,7 +45,7 @@ type inbox struct {
 	current atomic.Pointer[subscription] // nil while nobody had to wait; changed under mu
 
 	mu      sync.Mutex // never held while wake or orphan runs
-	owners  map[string]*ownerState
+	owners  map[string]ownerState
 	watched int // owners with a watch
 	stop    *time.Timer
 }
@@ -54,8 +53,8 @@ type inbox struct {
 // ownerState is what is known of an owner that is watched, or that left the
 // line without the server having said so.
 type ownerState struct {
-	watches []*watch
-	place   place // what it stands in line for
+	wake  func(lease.Grant) bool // nil: not watched
+	place place                  // what it stands in line for
 	// settled: it has its grant, or was released. A wake-up that still comes,
 	// having been overtaken by a poll, is then not a grant that nobody wants.
 	settled bool
@@ -69,8 +68,6 @@ type ownerState struct {
 // maxLeft bounds the owners remembered because their leaving went unanswered.
 // A grant to any more of them costs its claim time.
 const maxLeft = 1024
-
-type watch struct{ wake func(lease.Grant) bool }
 
 // place is whatever else a release needs to know of a waiter.
 type place struct {
@@ -91,7 +88,7 @@ func newInbox(client redis.UniversalClient, channel string, vouches bool, orphan
 		channel: channel,
 		vouches: vouches,
 		orphan:  orphan,
-		owners:  make(map[string]*ownerState),
+		owners:  make(map[string]ownerState),
 	}
 }
 
@@ -103,46 +100,40 @@ func (in *inbox) listening() bool {
 
 // Watch implements [lease.Watcher]. Wake-ups come on the goroutine that listens,
 // one for the whole Store. It begins when a watched owner first has to stand in
-// line, and ends a quarter of a second after the last stop.
-func (s *Store) Watch(owner string, wake func(lease.Grant) bool) (stop func()) {
-	return s.inbox.watch(owner, wake)
-}
+// line, and ends a quarter of a second after the last Unwatch.
+func (s *Store) Watch(owner string, wake func(lease.Grant) bool) { s.inbox.watch(owner, wake) }
 
-func (in *inbox) watch(owner string, wake func(lease.Grant) bool) (stop func()) {
-	w := &watch{wake: wake}
+// Unwatch implements [lease.Watcher].
+func (s *Store) Unwatch(owner string) { s.inbox.unwatch(owner) }
+
+func (in *inbox) watch(owner string, wake func(lease.Grant) bool) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	state := in.owners[owner]
-	if state == nil {
-		state = &ownerState{}
-		in.owners[owner] = state
-	}
-	if len(state.watches) == 0 {
+	if state.wake == nil {
 		in.watched++
 	}
-	state.watches = append(state.watches, w)
-	state.settled = false
+	state.wake, state.settled = wake, false
+	in.owners[owner] = state
 	if in.stop != nil {
 		in.stop.Stop()
 	}
-	return func() { in.unwatch(owner, w) }
 }
 
-func (in *inbox) unwatch(owner string, w *watch) {
+func (in *inbox) unwatch(owner string) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	state := in.owners[owner]
-	if state == nil || !slices.Contains(state.watches, w) {
-		return // stopped before
-	}
-	state.watches = slices.DeleteFunc(slices.Clone(state.watches), func(other *watch) bool { return other == w })
-	if len(state.watches) > 0 {
+	if state.wake == nil {
 		return
 	}
 	in.watched--
 	subscribed := in.current.Load() != nil
 	if state.settled || !subscribed || len(in.owners)-in.watched > maxLeft {
 		delete(in.owners, owner)
+	} else {
+		state.wake = nil
+		in.owners[owner] = state
 	}
 	if in.watched == 0 && subscribed {
 		if in.stop == nil {
@@ -172,13 +163,13 @@ func (in *inbox) settled(owner string) {
 	}
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	state := in.owners[owner]
-	if state == nil {
-		return
-	}
-	state.settled = true
-	if len(state.watches) == 0 {
+	state, known := in.owners[owner]
+	switch {
+	case known && state.wake == nil:
 		delete(in.owners, owner)
+	case known:
+		state.settled = true
+		in.owners[owner] = state
 	}
 }
 
@@ -189,11 +180,12 @@ func (in *inbox) waits(owner string, p place, polled time.Time, answered int64) 
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	state := in.owners[owner]
-	if state == nil || len(state.watches) == 0 {
+	if state.wake == nil {
 		return
 	}
 	state.settled, state.place = false, p
 	state.polled, state.answered = polled, answered
+	in.owners[owner] = state
 	if in.current.Load() == nil {
 		ctx, cancel := context.WithCancel(context.Background())
 		s := &subscription{cancel: cancel}
@@ -258,19 +250,21 @@ func (in *inbox) listen(ctx context.Context, s *subscription) error {
 // watched asks again, and what was granted to those who left is given back.
 func (in *inbox) wakeAll(s *subscription) {
 	in.mu.Lock()
-	var all []*watch
+	var all []func(lease.Grant) bool
 	left := make(map[string]place)
 	if in.current.Load() == s {
 		for owner, state := range in.owners {
-			all = append(all, state.watches...)
-			if len(state.watches) == 0 && !state.settled && state.place.key != "" {
+			switch {
+			case state.wake != nil:
+				all = append(all, state.wake)
+			case !state.settled && state.place.key != "":
 				left[owner] = state.place
 			}
 		}
 	}
 	in.mu.Unlock()
-	for _, w := range all {
-		w.wake(lease.Grant{})
+	for _, wake := range all {
+		wake(lease.Grant{})
 	}
 	for owner, p := range left {
 		in.orphan(owner, p)
@@ -284,26 +278,22 @@ func (in *inbox) deliver(s *subscription, payload string) {
 		return
 	}
 	in.mu.Lock()
-	state := in.owners[m.owner]
-	if state == nil || in.current.Load() != s {
+	state, known := in.owners[m.owner]
+	if !known || in.current.Load() != s {
 		in.mu.Unlock()
 		return // polled, or took its grant already
 	}
-	watches, p := state.watches, state.place // watches are replaced, never changed in place
+	in.mu.Unlock()
 	var grant lease.Grant
 	// An older grant has lapsed, or was taken: its message is late.
 	if in.vouches && state.answered > 0 && m.granted > state.answered {
 		grant = lease.Grant{Fence: m.fence, Since: state.polled}
 	}
-	in.mu.Unlock()
-	for _, w := range watches {
-		if w.wake(grant) {
-			in.settled(m.owner)
-			grant = lease.Grant{} // for one only
-		}
-	}
-	if len(watches) == 0 && p.key != "" {
-		in.orphan(m.owner, p)
+	switch {
+	case state.wake == nil && state.place.key != "":
+		in.orphan(m.owner, state.place)
+	case state.wake != nil && state.wake(grant):
+		in.settled(m.owner)
 	}
 }
 

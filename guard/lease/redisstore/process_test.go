@@ -86,6 +86,12 @@ func (p *process) watching(owner string) (woken chan struct{}, stop func()) {
 	return woken, stop
 }
 
+// Watch is the store's, and returns what undoes it.
+func (p *process) Watch(owner string, wake func(lease.Grant) bool) (stop func()) {
+	p.Store.Watch(owner, wake)
+	return func() { p.Unwatch(owner) }
+}
+
 // ignore is a wake that does not help.
 func ignore(lease.Grant) bool { return false }
 

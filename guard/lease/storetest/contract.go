@@ -308,7 +308,8 @@ func (n *tenure) onWake(wake func(lease.Grant) bool) (stop func()) {
 	if !ok {
 		return func() {} // polls
 	}
-	return w.Watch(n.owner, wake)
+	w.Watch(n.owner, wake)
+	return func() { w.Unwatch(n.owner) }
 }
 
 // within repeats try until it succeeds.

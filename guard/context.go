@@ -27,12 +27,10 @@ type runCtx struct {
 	tooLong atomic.Bool // MaxHold passed
 
 	// Of the goroutine that calls fn.
-	began     time.Time
-	observers observers
-	observed  context.Context // what the observers made of the caller's
-	fnErr     error
-	returned  bool // fn did: it neither panicked nor called Goexit
-	result    result
+	began    time.Duration   // since epoch
+	observed context.Context // what the observers made of the caller's; nil if there are none to tell
+	returned bool            // fn did: it neither panicked nor called Goexit
+	result                   // err is fn's, until the release adds to it
 
 	next, previous *runCtx // guarded by family.mu
 }
@@ -45,15 +43,16 @@ func innermost(ctx context.Context) *runCtx {
 	return c
 }
 
-// newRunCtx derives fn's context from ctx and binds it to holds.
-func newRunCtx(ctx context.Context, g *Guard, op string, holds []*engine.Hold) *runCtx {
-	c := &runCtx{guard: g, op: op, outer: innermost(ctx)}
+// bind derives c from ctx and binds it to holds.
+func (c *runCtx) bind(ctx context.Context, holds []*engine.Hold) {
 	c.Context, c.cancel = context.WithCancelCause(ctx)
 	c.holds = append(c.one[:0], holds...)
 	for _, h := range c.holds {
+		if c.observed != nil && !c.outer.has(h) {
+			h.Notify(c) // before what might make an event
+		}
 		h.Bind(c)
 	}
-	return c
 }
 
 // Lost implements [engine.Bound].

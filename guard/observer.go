@@ -187,12 +187,11 @@ func shield(f func()) {
 	f()
 }
 
-// watch has the observers told of h's events.
-func (g *Guard) watch(ctx context.Context, h *engine.Hold) {
-	h.Notify(func(e engine.Event) {
-		g.opts.observers.event(ctx, Event{
-			Kind: EventKind(e.Kind), Name: g.opts.name, Key: h.Key(), Fence: h.Fence,
-			TTL: h.TTL(), Left: e.Left, Holder: lease.OwnerName(e.Holder), Err: e.Err,
-		})
+// Happened implements [engine.Listener]: it tells the run's observers.
+func (c *runCtx) Happened(h *engine.Hold, e engine.Event) {
+	opts := &c.guard.opts
+	opts.observers.event(c.observed, Event{
+		Kind: EventKind(e.Kind), Name: opts.name, Key: h.Key(), Fence: h.Fence,
+		TTL: h.TTL(), Left: e.Left, Holder: lease.OwnerName(e.Holder), Err: e.Err,
 	})
 }

@@ -115,25 +115,24 @@ func (g *Guard) acquire(ctx context.Context, op, key string, opt engine.Options)
 	return h, err
 }
 
+// epoch is what runs count their time from.
+var epoch = time.Now()
+
 // begin prepares the run of a function under holds.
 func (g *Guard) begin(ctx context.Context, op string, holds ...*engine.Hold) *runCtx {
-	began := time.Now()
-	obs := g.observersOf(ctx, holds)
-	if len(obs) > 0 {
+	began := time.Since(epoch)
+	var observed context.Context
+	if obs := g.observersOf(ctx, holds); len(obs) > 0 {
 		start := RunStart{Name: g.opts.name, TTL: g.opts.ttl}
 		for _, h := range holds {
 			start.Keys = append(start.Keys, h.Key())
 			start.Fences = append(start.Fences, h.Fence)
 		}
 		ctx = obs.runStart(ctx, start)
-		for _, h := range holds {
-			if !innermost(ctx).has(h) {
-				g.watch(ctx, h)
-			}
-		}
+		observed = ctx
 	}
-	c := newRunCtx(ctx, g, op, holds)
-	c.began, c.observers, c.observed = began, obs, ctx
+	c := &runCtx{guard: g, op: op, began: began, observed: observed, outer: innermost(ctx)}
+	c.bind(ctx, holds)
 	g.family.enter(c)
 	c.armMaxHold(g.opts.maxHold)
 	return c
@@ -143,21 +142,21 @@ func (g *Guard) begin(ctx context.Context, op string, holds ...*engine.Hold) *ru
 // alike. The latter two go on from here.
 func (c *runCtx) call(fn func(context.Context) error) {
 	defer c.finish()
-	c.fnErr = fn(c)
+	c.err = fn(c)
 	c.returned = true
 }
 
 func (c *runCtx) finish() {
-	took := time.Since(c.began)
+	took := time.Since(epoch) - c.began
 	if c.maxHold != nil {
 		c.maxHold.Stop()
 	}
 	c.guard.family.leave(c)
-	c.result = result{err: c.fnErr, ran: true, kept: true}
+	c.ran, c.kept = true, true
 	if err := c.release(); err != nil {
-		c.result.err, c.result.kept = err, false
+		c.err, c.kept = err, false
 	}
-	if len(c.observers) > 0 {
+	if c.observed != nil {
 		c.report(took)
 	}
 }
@@ -175,9 +174,9 @@ func (c *runCtx) report(took time.Duration) {
 		end.Renewals += h.Renewals()
 	}
 	if c.returned {
-		end.Err = c.result.err
+		end.Err = c.err
 	}
-	c.observers.runEnd(c.observed, end)
+	c.guard.opts.observers.runEnd(c.observed, end)
 }
 
 // observersOf returns whom to tell of a run: nobody if all its leases belong to
@@ -239,6 +238,6 @@ func (c *runCtx) release() error {
 	if err == nil {
 		return nil
 	}
-	err.Err = errors.Join(err.Err, c.fnErr)
+	err.Err = errors.Join(err.Err, c.err)
 	return err
 }

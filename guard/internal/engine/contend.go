@@ -23,7 +23,8 @@ type contender struct {
 	watched bool
 	ticket  int64 // the place in the store's line; 0 before joining
 
-	// Guarded by Engine.mu.
+	// What follows is guarded by Engine.mu.
+	news
 
 	// nudge ends the sleep: it was granted the key, or everybody left. One pending
 	// nudge is enough, as the contender looks at everything each time. Arrivals
@@ -59,6 +60,9 @@ func (l *line) startLocked(c *contender) *contender {
 	l.contender = c
 	return c
 }
+
+// knowsTrouble reports whether c, if there is one, has heard what is in the way.
+func (c *contender) knowsTrouble() bool { return c != nil && (c.heard || c.err != nil) }
 
 // unwatch ends the watch, without the mutex.
 func (c *contender) unwatch() {
@@ -136,7 +140,7 @@ func (c *contender) startNowLocked(g lease.Grant) bool {
 		return false
 	}
 	c.resting, c.relieved = false, true
-	t.grantedLocked(w, now.Add(min(w.opt.renewEvery(), left/3)))
+	t.grantedLocked(w, now.Add(min(w.opt.terms().renewEvery(), left/3)))
 	return true
 }
 
@@ -188,7 +192,6 @@ func (c *contender) attempt(ctx context.Context, first bool) (pause time.Duratio
 	}
 	if len(l.waiters) == 0 {
 		l.contender = nil
-		l.heardNothingLocked()
 		l.dropLocked()
 		c.leaveLocked()
 		e.mu.Unlock()
@@ -260,9 +263,9 @@ func (c *contender) failed(r lease.AcquireRequest, sent, deadline time.Time, err
 
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	l.err = err
-	if l.failing.IsZero() {
-		l.failing = sent
+	c.err = err
+	if c.failing.IsZero() {
+		c.failing = sent
 	}
 	now := time.Now()
 	l.waiters = slices.DeleteFunc(l.waiters, func(w *waiter) bool {
@@ -270,7 +273,7 @@ func (c *contender) failed(r lease.AcquireRequest, sent, deadline time.Time, err
 		if w.opt.Wait >= 0 {
 			limit = min(limit, w.opt.Wait)
 		}
-		since := l.failing
+		since := c.failing
 		if w.since.After(since) {
 			since = w.since
 		}
@@ -299,11 +302,9 @@ func (c *contender) held(r lease.AcquireRequest, reply lease.AcquireReply, sent 
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.observeRTTLocked(time.Since(sent))
-	l.err, l.failing = nil, time.Time{}
-	l.heard, l.holder = true, reply.Holder
-	l.expires = time.Time{}
+	c.news = news{heard: true, holder: reply.Holder}
 	if reply.Remaining >= 0 {
-		l.expires = time.Now().Add(reply.Remaining)
+		c.expires = time.Now().Add(reply.Remaining)
 	}
 	l.turnAwayLocked()
 	if len(l.waiters) == 0 || !r.Join {
@@ -365,7 +366,7 @@ func (c *contender) deliver(r lease.AcquireRequest, reply lease.AcquireReply, se
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.observeRTTLocked(time.Since(sent))
-	l.heardNothingLocked()
+	c.news = news{}
 	if len(l.waiters) == 0 {
 		return false
 	}
@@ -377,7 +378,7 @@ func (c *contender) deliver(r lease.AcquireRequest, reply lease.AcquireReply, se
 	if !t.extendLocked(sent, w.opt.TTL) {
 		return false // so slow a reply that its trust is spent already
 	}
-	t.grantedLocked(w, t.began.Add(jitter(w.opt.renewEvery()*9/10, w.opt.renewEvery())))
+	t.grantedLocked(w, t.began.time(e).Add(t.opt.renewPause()))
 	return true
 }
 

@@ -31,10 +31,24 @@ type Options struct {
 	Carrier string        // travels in the owner id
 }
 
-// sameLease reports whether a tenure acquired under o serves p as well.
-func (o Options) sameLease(p Options) bool {
-	return o.TTL == p.TTL && o.Margin == p.Margin && o.MinHold == p.MinHold && o.Room == p.Room
+// terms are the Options that a lease keeps to. A tenure acquired under the same
+// serves another caller as well.
+type terms struct {
+	TTL, Margin, MinHold time.Duration
+	Room                 lease.Room
 }
+
+func (o Options) terms() terms {
+	return terms{TTL: o.TTL, Margin: o.Margin, MinHold: o.MinHold, Room: o.Room}
+}
+
+// moment is a time of the monotonic clock, in ns since Engine.base: a third of
+// the size of a time.Time.
+type moment int64
+
+func (e *Engine) moment(t time.Time) moment { return moment(t.Sub(e.base)) }
+
+func (m moment) time(e *Engine) time.Time { return e.base.Add(time.Duration(m)) }
 
 // Engine keeps one process's leases in one store.
 type Engine struct {

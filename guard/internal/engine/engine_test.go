@@ -258,7 +258,7 @@ func (s *claims) Acquire(ctx context.Context, r lease.AcquireRequest) (lease.Acq
 func TestAttemptsFitIntoTrust(t *testing.T) {
 	for _, ttl := range []time.Duration{50 * time.Millisecond, time.Second, 10 * time.Second, time.Hour} {
 		o := Options{TTL: ttl, Margin: ttl/2 - 1}
-		if d := o.renewTimeout(); d <= 0 || o.renewEvery()+2*d > ttl-o.Margin {
+		if d := o.terms().renewTimeout(); d <= 0 || o.terms().renewEvery()+2*d > ttl-o.Margin {
 			t.Errorf("TTL %v: two attempts of %v do not fit", ttl, d)
 		}
 		if d := o.acquireTimeout(); d <= 0 || d > ttl-o.Margin {

@@ -18,19 +18,18 @@ type Hold struct {
 
 	// For the caller to read.
 	Fence    int64
-	Attempts int           // store calls made until the grant
-	Waited   time.Duration // from Acquire to the grant
+	Attempts int // store calls made until the grant
 
-	granted time.Time
+	granted moment
 	over    atomic.Bool // ended; written under Engine.mu
 
 	// Guarded by Engine.mu.
-	runs   int // how many runs share the hold
-	bound  []Bound
-	one    [1]Bound // bound's memory in the usual case
-	notice func(Event)
+	runs     int32 // how many runs share the hold
+	bound    []Bound
+	one      [1]Bound // bound's memory in the usual case
+	listener Listener
 
-	// telling counts events on their way to notice. It only grows under
+	// telling counts events on their way to listener. It only grows under
 	// Engine.mu and while runs > 0, so end can wait for it to be 0.
 	telling sync.WaitGroup
 }
@@ -50,8 +49,7 @@ func (t *tenure) newHoldLocked(w *waiter) *Hold {
 	h.t = t
 	h.Fence = t.nextFence
 	h.Attempts = t.l.calls - w.calls
-	h.granted = time.Now()
-	h.Waited = h.granted.Sub(w.since)
+	h.granted = t.l.e.moment(time.Now())
 	h.runs = 1
 	t.nextFence++
 	t.hold = h
@@ -89,7 +87,7 @@ func (h *Hold) Engine() *Engine { return h.t.l.e }
 func (h *Hold) Renewals() int {
 	h.t.l.e.mu.Lock()
 	defer h.t.l.e.mu.Unlock()
-	return h.t.renewal.done
+	return int(h.t.renewal.done)
 }
 
 // Live compares the clocks now and reports whether the lease is proven and the
@@ -114,7 +112,7 @@ func (h *Hold) Surrender() {
 	defer e.mu.Unlock()
 	if h.t.lost.Load() && !h.over.Load() {
 		e.unplanLocked(h.t)
-		h.t.renewal.over = true
+		h.t.renewalOver = true
 	}
 }
 
@@ -122,7 +120,7 @@ func (h *Hold) Surrender() {
 func (h *Hold) Mute() {
 	e := h.t.l.e
 	e.mu.Lock()
-	h.notice = nil // from here on nothing is added to telling
+	h.listener = nil // from here on nothing is added to telling
 	e.mu.Unlock()
 	h.telling.Wait()
 }
@@ -193,26 +191,31 @@ func (h *Hold) Share() bool {
 	return true
 }
 
-// Notify has f called with what happens to the lease while the hold lasts; End
-// waits for calls under way. f must not block for long: renewals wait for it.
-func (h *Hold) Notify(f func(Event)) {
+// Listener is told what happens to the lease of a hold. It must not block for
+// long: renewals wait for it.
+type Listener interface {
+	Happened(h *Hold, ev Event)
+}
+
+// Notify has to told of events while the hold lasts; End waits for calls under way.
+func (h *Hold) Notify(to Listener) {
 	e := h.t.l.e
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	h.notice = f
+	h.listener = to
 }
 
 // tellLocked returns a function that reports ev, to be called without the
 // mutex. The hold does not end before it was.
 func (h *Hold) tellLocked(ev Event) func() {
-	f := h.notice
-	if f == nil || h.runs == 0 {
+	to := h.listener
+	if to == nil || h.runs == 0 {
 		return func() {}
 	}
 	h.telling.Add(1)
 	return func() {
 		defer h.telling.Done()
-		f(ev)
+		to.Happened(h, ev)
 	}
 }
 

@@ -23,14 +23,16 @@ type line struct {
 	contender *contender // stands for the waiters in the store; nil if none does
 	tenure    *tenure    // the live one: trusted, or just being released
 	first     tenure     // the memory of the first one: mostly there is no other
+	calls     int        // store calls made since the line exists
+}
 
-	// What the contender last heard, for those who give up.
+// news is what a contender last heard, for those who give up.
+type news struct {
 	heard   bool      // somebody had the key
 	holder  string    // who; "" if that was not told
 	expires time.Time // when the holder's lease would; zero if unknown
 	err     error     // of the last store call, nil if it was answered
 	failing time.Time // since when calls have failed in a row
-	calls   int       // store calls made since the line exists
 }
 
 // waiter is one Acquire. Everything but opt and since is guarded by Engine.mu.
@@ -72,7 +74,7 @@ func (e *Engine) Acquire(ctx context.Context, key string, opt Options) (*Hold, *
 	}
 	l := e.lineLocked(key, opt.Room)
 	w.calls = l.calls
-	if opt.Wait == 0 && (l.tenure != nil || len(l.waiters) > 0 && (l.heard || l.err != nil)) {
+	if opt.Wait == 0 && (l.tenure != nil || len(l.waiters) > 0 && l.contender.knowsTrouble()) {
 		// Somebody has it, or the store is failing, as others here have just
 		// found: trying once more can only mean barging.
 		f := l.obstacleLocked(w)
@@ -187,11 +189,6 @@ func (e *Engine) lineLocked(key string, room lease.Room) *line {
 	return l
 }
 
-// heardNothingLocked forgets what the contender heard: it does not matter any more.
-func (l *line) heardNothingLocked() {
-	l.heard, l.holder, l.err, l.failing = false, "", nil, time.Time{}
-}
-
 // dropLocked forgets a line that nobody needs.
 func (l *line) dropLocked() {
 	if len(l.waiters) == 0 && l.contender == nil && l.tenure == nil && l.e.lines[l.key] == l {
@@ -210,7 +207,7 @@ func (l *line) mayContendLocked() bool {
 	if l.tenure == nil {
 		return true
 	}
-	left := tenureMax - time.Since(l.tenure.began)
+	left := tenureMax - time.Since(l.tenure.began.time(l.e))
 	if left > 0 && l.tenure.aging == nil {
 		l.tenure.aging = time.AfterFunc(left, l.kick)
 	}
@@ -239,15 +236,15 @@ var errNoAnswer = errors.New("no answer from the store yet")
 // or a store that fails, or that has not answered yet.
 func (l *line) obstacleLocked(w *waiter) *Failure {
 	f := &Failure{Kind: ErrBusy, Attempts: l.calls - w.calls}
-	switch {
+	switch c := l.contender; {
 	case l.tenure != nil:
 		f.Holder = l.tenure.owner
 		f.RetryAfter = max(0, l.tenure.trustLeft(time.Now())+l.tenure.opt.Margin)
-	case l.err != nil:
-		f.Kind, f.Err = ErrUnavailable, l.err
-	case l.heard:
-		f.Holder = l.holder
-		f.RetryAfter = max(0, time.Until(l.expires))
+	case c != nil && c.err != nil:
+		f.Kind, f.Err = ErrUnavailable, c.err
+	case c != nil && c.heard:
+		f.Holder = c.holder
+		f.RetryAfter = max(0, time.Until(c.expires))
 	default:
 		f.Kind, f.Err = ErrUnavailable, errNoAnswer
 	}

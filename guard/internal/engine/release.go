@@ -33,7 +33,7 @@ func (h *Hold) end(ran bool) *Lost {
 	h.over.Store(true)
 	var shutUntil time.Time
 	if ran && t.opt.MinHold > 0 {
-		shutUntil = h.granted.Add(t.opt.MinHold)
+		shutUntil = h.granted.time(e).Add(t.opt.MinHold)
 	}
 	if t.handOnLocked(shutUntil) {
 		h.runs = 0
@@ -76,8 +76,8 @@ func (h *Hold) end(ran bool) *Lost {
 func (t *tenure) handOnLocked(shutUntil time.Time) bool {
 	l, now := t.l, time.Now()
 	if len(l.waiters) == 0 || shutUntil.After(now) || t.lost.Load() || t.nextFence > t.lastFence ||
-		!t.opt.sameLease(l.waiters[0].opt) ||
-		now.Sub(t.began) >= tenureMax || t.trustLeft(now) < t.opt.TTL/2 {
+		t.opt != l.waiters[0].opt.terms() ||
+		now.Sub(t.began.time(l.e)) >= tenureMax || t.trustLeft(now) < t.opt.TTL/2 {
 		return false
 	}
 	l.serveLocked(t.newHoldLocked(l.waiters[0]))
@@ -127,7 +127,7 @@ func (h *Hold) release(g givingBack) *Lost {
 		}
 		// An attempt of ours to acquire that is still buried somewhere could
 		// re-create the lease: release once more when the store will refuse it.
-		if t.unknown.After(time.Now()) {
+		if t.unknown.time(e).After(time.Now()) {
 			h.releaseLater(g, 0)
 		}
 		return lost
@@ -144,5 +144,5 @@ func (h *Hold) releaseLater(g givingBack, failures int) {
 	t, e := h.t, h.t.l.e
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.cleanUpLocked(g, t.unknown, t.life, failures)
+	e.cleanUpLocked(g, t.unknown.time(e), t.life, failures)
 }

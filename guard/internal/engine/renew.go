@@ -24,10 +24,9 @@ type schedule struct {
 type renewal struct {
 	entry  entry
 	flight *flight // the batch it is under way in, if any
-	over   bool    // never to be planned again
-	failed int     // in a row
+	failed int32   // in a row
+	done   int32   // how many succeeded
 	err    error   // of the last one, nil if it succeeded
-	done   int     // how many succeeded
 }
 
 // flight is a batch under way. When the last of its tenures has ended, nobody
@@ -39,7 +38,7 @@ type flight struct {
 
 // planLocked puts t's next renewal at due.
 func (e *Engine) planLocked(t *tenure, due time.Time) {
-	if t.ended || t.renewal.over || t.renewal.entry.index > 0 {
+	if t.ended || t.renewalOver || t.renewal.entry.index > 0 {
 		return
 	}
 	e.renewals.add(&t.renewal.entry, t, due)
@@ -155,7 +154,7 @@ func (e *Engine) renew(ctx context.Context, batch []*tenure) (err error) {
 // comes when release has begun says nothing any more: the release may have run
 // before the renewal, which then rightly found another owner.
 func (t *tenure) settleLocked(sent time.Time, r lease.RenewReply) (tell func()) {
-	if t.ended || t.renewal.over {
+	if t.ended || t.renewalOver {
 		return nil
 	}
 	e, h := t.l.e, t.hold
@@ -164,7 +163,7 @@ func (t *tenure) settleLocked(sent time.Time, r lease.RenewReply) (tell func()) 
 		// One failure loses nothing while trust lasts: try again, soon.
 		t.renewal.failed++
 		t.renewal.err = r.Err
-		e.planLocked(t, time.Now().Add(backoff(t.renewal.failed, t.opt.TTL/10)))
+		e.planLocked(t, time.Now().Add(backoff(int(t.renewal.failed), t.opt.TTL/10)))
 		return h.tellLocked(Event{Kind: EventRenewFailed, Err: r.Err})
 	case !r.Held:
 		return t.loseLocked(&Lost{Kind: ErrLost, Reason: ReasonNotOwner, Holder: r.Holder})
@@ -175,7 +174,7 @@ func (t *tenure) settleLocked(sent time.Time, r lease.RenewReply) (tell func()) 
 		if !t.lost.Load() && left > 0 {
 			t.extendLocked(sent, t.opt.TTL)
 		}
-		e.planLocked(t, sent.Add(jitter(t.opt.renewEvery()*9/10, t.opt.renewEvery())))
+		e.planLocked(t, sent.Add(t.opt.renewPause()))
 		return h.tellLocked(Event{Kind: EventRenewed, Left: left})
 	}
 }

@@ -184,13 +184,13 @@ func TestARenewalIsNotBrokenOffForAnotherLeaseThatEnds(t *testing.T) {
 		holds := make([]*Hold, 20)
 		for i := range holds {
 			holds[i] = holdKey(t, e, fmt.Sprint(i), usual)
-			holds[i].Notify(func(ev Event) {
+			holds[i].Notify(listen(func(ev Event) {
 				mu.Lock()
 				defer mu.Unlock()
 				if ev.Kind == EventRenewFailed {
 					failed++
 				}
-			})
+			}))
 		}
 		s.Delay(500 * time.Millisecond)
 		for _, h := range holds[:10] { // each while renewals are under way

@@ -14,10 +14,10 @@ type tenure struct {
 	l     *line
 	owner string
 	claim time.Duration
-	opt   Options
-	began time.Time
+	opt   terms
+	began moment
 
-	unknown time.Time     // the latest deadline of Acquires that went unanswered before the grant
+	unknown moment        // the latest deadline of Acquires that went unanswered before the grant
 	life    time.Duration // the longest that any of them could leave something
 
 	// trust is when trust ends, on both clocks. It only grows, and only under
@@ -27,11 +27,13 @@ type tenure struct {
 	// lost is set once, under the mutex, when trust has ended, and is read
 	// without. cause says why and is fixed before lost is set.
 	lost  atomic.Bool
-	cause *Lost
+	ended bool // release has begun: nobody renews any more
+	// renewalOver: nothing is to be planned again.
+	renewalOver bool
+	cause       *Lost
 
 	expiry entry       // at trust's end or before it
 	aging  *time.Timer // fires when local waiters may contend; nil until one came
-	ended  bool        // release has begun: nobody renews any more
 	hold   *Hold       // the present one
 	first  Hold        // the memory of the first one
 
@@ -54,9 +56,12 @@ func newTenure(l *line, c *contender, opt Options, reply lease.AcquireReply) *te
 	}
 	t.l = l
 	t.owner, t.claim = c.owner, c.claim
-	t.unknown, t.life = c.unknown, max(c.life, opt.TTL)
-	t.opt = opt
-	t.began = time.Now()
+	if !c.unknown.IsZero() {
+		t.unknown = l.e.moment(c.unknown)
+	}
+	t.life = max(c.life, opt.TTL)
+	t.opt = opt.terms()
+	t.began = l.e.moment(time.Now())
 	t.nextFence, t.lastFence = reply.Fence, reply.Fence+int64(reply.Fences)-1
 	return t
 }
@@ -87,10 +92,9 @@ func (t *tenure) trustLeft(now time.Time) time.Duration {
 // is first in line. It sees to trust's end and plans the first renewal.
 func (t *tenure) grantedLocked(w *waiter, renewal time.Time) {
 	l := t.l
-	l.heardNothingLocked()
 	l.contender = nil
 	l.tenure = t
-	t.watchExpiryLocked(t.began)
+	t.watchExpiryLocked(t.began.time(l.e))
 	l.e.planLocked(t, renewal)
 	l.serveLocked(t.newHoldLocked(w))
 	l.turnAwayLocked()
@@ -190,7 +194,7 @@ func (t *tenure) loseLocked(cause *Lost) (tell func()) {
 	t.l.e.expiries.remove(&t.expiry)
 	if cause.Reason != ReasonExpired {
 		t.l.e.unplanLocked(t)
-		t.renewal.over = true
+		t.renewalOver = true
 	}
 	if t.l.tenure == t && !t.ended {
 		t.l.tenure = nil

@@ -53,11 +53,15 @@ func (o Options) acquireTimeout() time.Duration {
 }
 
 // renewEvery is the interval of renewal: two more can fail before trust ends.
-func (o Options) renewEvery() time.Duration { return o.TTL / 3 }
+func (o terms) renewEvery() time.Duration { return o.TTL / 3 }
+
+// renewPause is the interval less up to a tenth by chance, so that leases which
+// began together do not stay together.
+func (o terms) renewPause() time.Duration { return jitter(o.renewEvery()*9/10, o.renewEvery()) }
 
 // renewTimeout bounds one renewal or release attempt, so that two full
 // time-outs still fit between the first renewal and the end of trust.
-func (o Options) renewTimeout() time.Duration {
+func (o terms) renewTimeout() time.Duration {
 	return min((o.TTL-o.Margin-o.renewEvery())/2, time.Second)
 }
 

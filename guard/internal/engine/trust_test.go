@@ -113,11 +113,11 @@ func TestNothingIsToldOfARenewalThatCameTooLateToMatter(t *testing.T) {
 				s := newStrict(t)
 				e := New(s)
 				h := mustAcquire(t, e, usual)
-				h.Notify(func(ev Event) {
+				h.Notify(listen(func(ev Event) {
 					if ev.Kind == EventRenewed || ev.Kind == EventRenewFailed {
 						t.Errorf("told of a renewal: %+v", ev)
 					}
-				})
+				}))
 				s.Delay(400 * time.Millisecond)
 				for s.Calls(guardtest.OpRenew) == 0 {
 					time.Sleep(time.Millisecond)

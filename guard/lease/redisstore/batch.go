@@ -11,14 +11,12 @@ import (
 )
 
 const (
-	// maxFlushers round trips are under way at once in a batcher. More of them
-	// mean smaller batches and gain nothing: with 256 goroutines on loopback 1, 2
-	// and 8 could not be told apart on a busy machine. Two keep the line full while one batch's replies are dealt out, and
-	// let commands pass a connection that hangs.
-	maxFlushers = 2
-	// maxBatch commands at most travel together, so that one round trip
-	// stays well under a millisecond of the server's time.
-	maxBatch = 128
+	// maxFlushers round trips are under way at once in a batcher, with maxBatch
+	// commands each at most: so the server works on some while replies to others
+	// are dealt out. With 256 goroutines on loopback and 2 cores this took 52 000
+	// runs/s; 2 with 128 took 49 000, 8 with 16 took 5 % less too.
+	maxFlushers = 4
+	maxBatch    = 32
 )
 
 // batcher sends commands that are made at the same time in one round trip

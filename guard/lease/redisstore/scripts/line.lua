@@ -25,29 +25,30 @@ local function number(n) return string.format('%.0f', n) end
 
 local function my_member() return claim .. ',' .. room .. ';' .. owner end
 
+-- A line that nobody asks about any more vanishes. Whoever stands in it asks at
+-- least once a second.
+local function keep_line() redis.call('PEXPIRE', queue, math.max(60000, 4 * claim)) end
+
 -- Joins, or stays at its place. Returns the ticket, and 1 for the head.
 local function stand_in_line()
-  local mine, head = tonumber(ticket), 0
+  local mine = tonumber(ticket)
   if join ~= '1' then return mine, 0 end
   local member = my_member()
   if mine == 0 then
     -- Behind everybody, even if the clock stepped back.
     local last = redis.call('ZRANGE', queue, -1, -1, 'WITHSCORES')[2]
     mine = math.max(now, last and math.floor(last / 2) + 1 or 0)
-    if redis.call('ZADD', queue, 'NX', number(2 * mine + listens), member) == 0 then
-      -- Here already: the reply to my first arrival was lost.
-      mine = math.floor(redis.call('ZSCORE', queue, member) / 2)
-      redis.call('ZADD', queue, number(2 * mine + listens), member)
-    elseif not last then
-      head = 1
+    if redis.call('ZADD', queue, 'NX', number(2 * mine + listens), member) == 1 then
+      if last then return mine, 0 end -- the line lives as long as those before me ask
+      keep_line()
+      return mine, 1
     end
-  else
-    redis.call('ZADD', queue, number(2 * mine + listens), member)
+    -- Here already: the reply to my first arrival was lost.
+    mine = math.floor(redis.call('ZSCORE', queue, member) / 2)
   end
-  if head == 0 and redis.call('ZRANGE', queue, 0, 0)[1] == member then head = 1 end
-  -- A line that nobody asks about any more vanishes.
-  redis.call('PEXPIRE', queue, math.max(60000, 4 * claim))
-  return mine, head
+  redis.call('ZADD', queue, number(2 * mine + listens), member)
+  keep_line()
+  return mine, redis.call('ZRANGE', queue, 0, 0)[1] == member and 1 or 0
 end
 
 -- Mints the token of a grant to a waiter: after those before, and not below the
@@ -147,14 +148,15 @@ end
 local function grant_front(value, me)
   local dead = 0
   while true do
-    local front = redis.call('ZRANGE', queue, 0, 0, 'WITHSCORES')
+    -- When the key is free, whoever is first fits.
+    local front = value and redis.call('ZRANGE', queue, 0, 0, 'WITHSCORES') or redis.call('ZPOPMIN', queue)
     if not front[1] then return value, false end
     local life, beside, next = string.match(front[1], '^(%d+),(%-?%d+);(.*)$')
     beside = tonumber(beside)
     local fit, limited = not value, false
     if beside ~= 0 then fit, limited = fits(value, beside) end
     if not fit then return value, false end
-    redis.call('ZREM', queue, front[1])
+    if value then redis.call('ZREM', queue, front[1]) end
     if next == me then return value, true end
     local before, fence = value, 0
     if beside == 0 then

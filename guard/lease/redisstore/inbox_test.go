@@ -138,6 +138,34 @@ func TestWakeUpCarriesTheTokenOfTheGrant(t *testing.T) {
 	}
 }
 
+// A run that began on the wake-up alone is not mistaken for a grant that nobody
+// wants when the inbox makes up for messages it may have missed.
+func TestALeaseTakenOnTheWakeUpIsNotReleasedWhenTheInboxRecovers(t *testing.T) {
+	server := redistest.Start(t)
+	proxy := redistest.NewProxy(t, server.Addr())
+	p := newProcess(t, dial(t, proxy))
+	other, stopOther := p.watching(p.NewOwner(""))
+	defer stopOther()
+	holder, waiter := p.NewOwner(""), p.NewOwner("")
+	p.granted("k", holder)
+	taken := make(chan bool, 1)
+	stop := p.Watch(waiter, func(g lease.Grant) bool { taken <- g.Fence != 0; return true })
+	p.refused("k", waiter, 0)
+	p.release("k", holder)
+	if !<-taken {
+		t.Fatal("the wake-up says nothing of the grant")
+	}
+	stop()
+	proxy.Cut()
+	time.Sleep(50 * time.Millisecond)
+	proxy.Heal()
+	p.awaken(other)
+	time.Sleep(100 * time.Millisecond)
+	if !p.renew("k", waiter).Held {
+		t.Error("the lease of a run was released")
+	}
+}
+
 func TestWakeUpOfAGrantThatLapsedSaysNothing(t *testing.T) {
 	server := redistest.Start(t)
 	p := newProcess(t, server.Client(t))

@@ -29,8 +29,7 @@
 //
 //   - A lease is trusted from before the request was sent: until sent + TTL −
 //     Margin. A slow reply buys no time.
-//   - A timer per lease ends fn's context at that moment, whatever the network
-//     does. A successful renewal, every TTL/3, moves it; once it has fired, the
+//   - A timer ends fn's context at that moment, whatever the network does. A successful renewal, every TTL/3, moves it; once it has fired, the
 //     context stays cancelled. ctx.Err, [Holding], [Fence] and [Ensure] compare
 //     the clocks themselves, so that a process that was stopped past its TTL
 //     learns of it at its first look.
@@ -45,7 +44,9 @@
 //     most before the next process has its turn; only from then on do those who
 //     came during that time have a place among the processes.
 //   - A waiter is woken by a message and also polls, so a lost message delays
-//     it by a second at most.
+//     it by a second at most. If it asked a short time ago, it starts on the
+//     message alone, with trust for what is certain of its grant, and renews
+//     within 10 ms.
 //
 // # What is not guaranteed
 //

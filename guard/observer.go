@@ -103,7 +103,7 @@ const (
 	EventRenewed       = EventKind(engine.EventRenewed)       // a renewal succeeded
 	EventRenewFailed   = EventKind(engine.EventRenewFailed)   // one failed; it is retried while trust lasts
 	EventLost          = EventKind(engine.EventLost)          // fn's context has been cancelled
-	EventReleaseFailed = EventKind(engine.EventReleaseFailed) // retried in the background; the lease expires by TTL at the latest
+	EventReleaseFailed = EventKind(engine.EventReleaseFailed) // retried in the background; else the lease expires by itself, within TTL or 2 s
 )
 
 // String returns "renewed", "renew failed", "lost" or "release failed".

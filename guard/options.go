@@ -94,6 +94,10 @@ func Fallback(opts ...Option) Option {
 	return option(func(o *options) {
 		var f options
 		for _, opt := range opts {
+			if opt == nil {
+				o.wrong = errors.New("Fallback was given a nil Option")
+				return
+			}
 			opt.apply(&f)
 		}
 		if o.wait == nil {

@@ -56,6 +56,7 @@ func (f *family) leave(c *runCtx) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	c.previous.next, c.next.previous = c.next, c.previous
+	c.previous, c.next = nil, nil // whoever keeps c's context keeps no other run
 }
 
 // runningLocked returns the runs whose fn is running.

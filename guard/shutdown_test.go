@@ -3,6 +3,7 @@ package guard_test
 import (
 	"context"
 	"errors"
+	"runtime"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -124,4 +125,47 @@ func TestShutdownWaitsAtMostATTLForARunThatIgnoresIt(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// Whoever keeps the context of a run keeps no other run with it.
+func TestAContextThatIsKeptKeepsNoOtherRun(t *testing.T) {
+	g := newGuard(t, guardtest.NewStore())
+	begin := func(key string, seen func(context.Context)) (end func()) {
+		inside, release, done := make(chan struct{}), make(chan struct{}), make(chan error)
+		go func() {
+			done <- g.Do(context.Background(), key, func(ctx context.Context) error {
+				seen(ctx)
+				close(inside)
+				<-release
+				return nil
+			})
+		}()
+		<-inside
+		return func() {
+			close(release)
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	var kept context.Context
+	collected := make(chan struct{})
+	endFirst := begin("first", func(ctx context.Context) { kept = ctx })
+	endSecond := begin("second", func(ctx context.Context) {
+		runtime.SetFinalizer(ctx, func(context.Context) { close(collected) })
+	})
+	endFirst()
+	endSecond()
+	deadline := time.After(5 * time.Second)
+	for {
+		runtime.GC()
+		select {
+		case <-collected:
+			runtime.KeepAlive(kept)
+			return
+		case <-deadline:
+			t.Fatal("the second run is kept with the first one's context")
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
 }

@@ -118,8 +118,8 @@ func (c *contender) woken(g lease.Grant) (taken bool) {
 
 // startNowLocked begins the tenure on the strength of the wake-up alone, and so
 // saves the round trip in which the contender would hear the same: the lease is
-// ours for the claim time from g.Since on, at least. The first renewal makes it
-// last. It reports false if the store had better be asked:
+// ours for the claim time from g.Since on, at least. The first renewal, soon,
+// makes it last; most short runs are over before. It reports false if the store had better be asked:
 //
 //   - a call is under way; its reply may know better;
 //   - several wait here: the tenure needs tokens for them;
@@ -140,7 +140,7 @@ func (c *contender) startNowLocked(g lease.Grant) bool {
 		return false
 	}
 	c.resting, c.relieved = false, true
-	t.grantedLocked(w, now.Add(min(w.opt.terms().renewEvery(), left/3)))
+	t.grantedLocked(w, now.Add(min(confirmAfter, left/3)))
 	return true
 }
 

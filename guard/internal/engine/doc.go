@@ -29,7 +29,8 @@
 //
 // A waiter that is woken may start before it has asked again: the wake-up carries
 // the token, and since the grant was made after the waiter's last answered
-// question, trust lasts at least until that was sent + claim time − Margin.
+// question, it is trusted until that was sent + claim time − Margin, but not longer
+// than a TTL − Margin from now.
 //
 // When trust ends, the contexts bound to the hold are cancelled, the line is
 // free to contend again under another owner id, and renewal goes on, best
@@ -44,10 +45,11 @@
 // first attempt brought no grant, ended by the grant or when nobody waits any
 // more. While renewals are due, up to maxFlushers flushers, each started by the
 // timer of renewals and ended by the store's reply or the attempt's timeout. When
-// trust ends, the goroutine of the timer of expiries, for a moment. After a call
+// trust ends, the goroutine of the timer of expiries, for a moment, and one for
+// each listener that is told, which End waits for. After a call
 // of unknown outcome, one cleaner, which is a goroutine only during its attempts,
 // and ends when the store has answered or the lease would have expired. Close asks
-// all of them to end; Drain waits for it.
+// all of them to end; Drain waits for those that call the store.
 //
 // # Locks
 //

@@ -206,11 +206,11 @@ func (h *Hold) Notify(to Listener) {
 }
 
 // tellLocked returns a function that reports ev, to be called without the
-// mutex. The hold does not end before it was.
+// mutex, or nil if nobody listens. The hold does not end before it was called.
 func (h *Hold) tellLocked(ev Event) func() {
 	to := h.listener
 	if to == nil || h.runs == 0 {
-		return func() {}
+		return nil
 	}
 	h.telling.Add(1)
 	return func() {
@@ -224,7 +224,9 @@ func (h *Hold) tell(ev Event) {
 	h.t.l.e.mu.Lock()
 	report := h.tellLocked(ev)
 	h.t.l.e.mu.Unlock()
-	report()
+	if report != nil {
+		report()
+	}
 }
 
 // StopRenewing ends trust because MaxHold has passed. The store's lease then
@@ -236,9 +238,9 @@ func (h *Hold) StopRenewing() {
 		e.mu.Unlock()
 		return
 	}
-	tell := h.t.loseLocked(&Lost{Kind: ErrMaxHold, Reason: ReasonMaxHold})
+	lost := h.t.loseLocked(&Lost{Kind: ErrMaxHold, Reason: ReasonMaxHold})
 	e.mu.Unlock()
-	tell()
+	lost.tell()
 }
 
 // Ensure renews now unless at least d of trust is left, and returns the store's

@@ -208,3 +208,52 @@ func TestAWaiterThatLeavesAtTheWakeUpPassesTheKeyOn(t *testing.T) {
 		}
 	})
 }
+
+// However long ago the waiter asked, a renewal that is never answered leaves
+// time for another.
+func TestOneHungRenewalDoesNotLoseALeaseThatBeganOnAWakeUp(t *testing.T) {
+	for _, c := range []struct{ ttl, age time.Duration }{
+		{10 * time.Second, 0},
+		{10 * time.Second, 300 * time.Millisecond},
+		{5 * time.Second, 700 * time.Millisecond},
+		{3 * time.Second, 0},
+		{3 * time.Second, 700 * time.Millisecond},
+		{time.Second, 0},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newStrict(t)
+			holder, e := New(s), New(s)
+			first := mustAcquire(t, holder, usual)
+			holds := queue(t, e, 1, Options{TTL: c.ttl, Margin: c.ttl / 10, Wait: Forever})
+			time.Sleep(c.age)
+			s.Inject(guardtest.Fault{Op: guardtest.OpRenew, Times: 1})
+			first.End()
+			h := <-holds
+			time.Sleep(5 * time.Second)
+			if !h.Live() {
+				t.Errorf("TTL %v, asked %v ago: %v", c.ttl, c.age, h.Cause())
+			}
+			h.End()
+			closeEngine(t, e)
+			closeEngine(t, holder)
+		})
+	}
+}
+
+func TestCleanUpLastsAsLongAsAGrantFromTheLine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStrict(t)
+		h, end := handover(t, s, Options{TTL: 300 * time.Millisecond, Margin: 30 * time.Millisecond, Wait: Forever}, 0)
+		s.Fail(errors.New("cut off"))
+		time.AfterFunc(400*time.Millisecond, func() { s.Fail(nil) })
+		began := time.Now()
+		h.End()
+		for held := true; held; _, held = s.Holder("k") {
+			time.Sleep(time.Millisecond)
+		}
+		if d := time.Since(began); d > time.Second {
+			t.Errorf("the key was free after %v", d)
+		}
+		end()
+	})
+}

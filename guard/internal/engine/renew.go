@@ -76,7 +76,7 @@ func (e *Engine) flush() {
 		e.mu.Unlock()
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), batch[0].opt.renewTimeout())
+	ctx, cancel := context.WithTimeout(context.Background(), batch[0].attemptTimeout(time.Now()))
 	defer cancel()
 	f := &flight{left: len(batch), cancel: cancel}
 	for _, t := range batch {
@@ -96,6 +96,16 @@ func (e *Engine) flush() {
 	e.done()
 }
 
+// attemptTimeout bounds the next renewal. The first one of a lease that began on a
+// wake-up leaves time for another before trust ends.
+func (t *tenure) attemptTimeout(now time.Time) time.Duration {
+	d := t.opt.renewTimeout()
+	if left := t.trustLeft(now); t.renewal.failed == 0 && left > 0 && left < 2*d {
+		return left / 2
+	}
+	return d
+}
+
 // takeDueLocked removes a batch from the heap: what is due now or very soon,
 // as far as it goes with one attempt timeout.
 func (e *Engine) takeDueLocked() []*tenure {
@@ -107,12 +117,15 @@ func (e *Engine) takeDueLocked() []*tenure {
 	if x == nil {
 		return nil
 	}
-	timeout := x.t.opt.renewTimeout()
+	timeout := x.t.attemptTimeout(now)
 	horizon := now.Add(timeout / coalesceFrac)
 	batch := []*tenure{x.t}
 	for len(batch) < maxBatch {
-		if x = s.first(); x == nil || x.t.opt.renewTimeout() != timeout {
+		if x = s.first(); x == nil {
 			break
+		}
+		if d := x.t.attemptTimeout(now); d < timeout || d > timeout*5/4 {
+			break // one attempt does not suit both
 		}
 		if x = s.takeUntil(horizon); x == nil {
 			break
@@ -132,19 +145,23 @@ func (e *Engine) renew(ctx context.Context, batch []*tenure) (err error) {
 	sent := time.Now()
 	replies := e.store.Renew(ctx, rs)
 
-	var tell []func()
+	var lost []loss
+	var told []func()
 	e.mu.Lock()
 	for i, t := range batch {
 		t.renewal.flight = nil
-		if f := t.settleLocked(sent, replies[i]); f != nil {
-			tell = append(tell, f)
+		l, f := t.settleLocked(sent, replies[i])
+		lost = append(lost, l)
+		if f != nil {
+			told = append(told, f)
 		}
 		if replies[i].Err != nil {
 			err = replies[i].Err
 		}
 	}
 	e.mu.Unlock()
-	for _, f := range tell {
+	tellAll(lost)
+	for _, f := range told {
 		f()
 	}
 	return err
@@ -153,9 +170,9 @@ func (e *Engine) renew(ctx context.Context, batch []*tenure) (err error) {
 // settleLocked applies one renewal's outcome and plans the next. A reply that
 // comes when release has begun says nothing any more: the release may have run
 // before the renewal, which then rightly found another owner.
-func (t *tenure) settleLocked(sent time.Time, r lease.RenewReply) (tell func()) {
+func (t *tenure) settleLocked(sent time.Time, r lease.RenewReply) (_ loss, report func()) {
 	if t.ended || t.renewalOver {
-		return nil
+		return loss{}, nil
 	}
 	e, h := t.l.e, t.hold
 	switch {
@@ -164,9 +181,9 @@ func (t *tenure) settleLocked(sent time.Time, r lease.RenewReply) (tell func()) 
 		t.renewal.failed++
 		t.renewal.err = r.Err
 		e.planLocked(t, time.Now().Add(backoff(int(t.renewal.failed), t.opt.TTL/10)))
-		return h.tellLocked(Event{Kind: EventRenewFailed, Err: r.Err})
+		return loss{}, h.tellLocked(Event{Kind: EventRenewFailed, Err: r.Err})
 	case !r.Held:
-		return t.loseLocked(&Lost{Kind: ErrLost, Reason: ReasonNotOwner, Holder: r.Holder})
+		return t.loseLocked(&Lost{Kind: ErrLost, Reason: ReasonNotOwner, Holder: r.Holder}), nil
 	default:
 		left := max(0, t.trustLeft(time.Now()))
 		t.renewal.failed, t.renewal.err = 0, nil
@@ -175,6 +192,6 @@ func (t *tenure) settleLocked(sent time.Time, r lease.RenewReply) (tell func()) 
 			t.extendLocked(sent, t.opt.TTL)
 		}
 		e.planLocked(t, sent.Add(t.opt.renewPause()))
-		return h.tellLocked(Event{Kind: EventRenewed, Left: left})
+		return loss{}, h.tellLocked(Event{Kind: EventRenewed, Left: left})
 	}
 }

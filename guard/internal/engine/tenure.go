@@ -59,7 +59,7 @@ func newTenure(l *line, c *contender, opt Options, reply lease.AcquireReply) *te
 	if !c.unknown.IsZero() {
 		t.unknown = l.e.moment(c.unknown)
 	}
-	t.life = max(c.life, opt.TTL)
+	t.life = max(c.life, opt.TTL, c.claim) // a grant from the line lives for the claim time
 	t.opt = opt.terms()
 	t.began = l.e.moment(time.Now())
 	t.nextFence, t.lastFence = reply.Fence, reply.Fence+int64(reply.Fences)-1
@@ -94,7 +94,7 @@ func (t *tenure) grantedLocked(w *waiter, renewal time.Time) {
 	l := t.l
 	l.contender = nil
 	l.tenure = t
-	t.watchExpiryLocked(t.began.time(l.e))
+	t.watchExpiryLocked(time.Now())
 	l.e.planLocked(t, renewal)
 	l.serveLocked(t.newHoldLocked(w))
 	l.turnAwayLocked()
@@ -111,10 +111,9 @@ func (t *tenure) watchExpiryLocked(now time.Time) {
 // needs to move it, so either the renewal came first and the tenure is looked at
 // again later, or trust ends here and the renewal finds it ended.
 //
-// It does no I/O, and is over before anybody is told, so that what those do who
-// are told cannot delay the next.
+// It does no I/O, and the timer is set for the next before anybody is told.
 func (e *Engine) expire() {
-	var tell []func()
+	var lost []loss
 	e.mu.Lock()
 	e.expiries.fired()
 	now := time.Now()
@@ -122,14 +121,12 @@ func (e *Engine) expire() {
 		if x.t.trustLeft(now) > 0 {
 			x.t.watchExpiryLocked(now)
 		} else {
-			tell = append(tell, x.t.loseLocked(x.t.expiredLocked()))
+			lost = append(lost, x.t.loseLocked(x.t.expiredLocked()))
 		}
 	}
 	e.expiries.arm()
 	e.mu.Unlock()
-	for _, f := range tell {
-		f()
-	}
+	tellAll(lost)
 }
 
 // check ends the tenure's trust if the clocks say so, without waiting for the
@@ -145,9 +142,9 @@ func (t *tenure) check() {
 		e.mu.Unlock()
 		return
 	}
-	tell := t.loseLocked(t.expiredLocked())
+	lost := t.loseLocked(t.expiredLocked())
 	e.mu.Unlock()
-	tell()
+	lost.tell()
 }
 
 // Lost says how a tenure ended against its holder's will.
@@ -182,12 +179,12 @@ func (t *tenure) expiredLocked() *Lost {
 }
 
 // loseLocked ends trust for good: it marks the tenure, frees the local place in
-// line even if the run goes on, and returns what to call without the mutex.
+// line even if the run goes on, and returns whom to tell without the mutex.
 // The store may still have us as the holder; renewals go on as long as the run
 // does, unless the cause forbids it.
-func (t *tenure) loseLocked(cause *Lost) (tell func()) {
+func (t *tenure) loseLocked(cause *Lost) loss {
 	if t.lost.Load() {
-		return func() {}
+		return loss{}
 	}
 	t.cause = cause
 	t.lost.Store(true)
@@ -201,12 +198,44 @@ func (t *tenure) loseLocked(cause *Lost) (tell func()) {
 		t.l.kickLocked()
 	}
 	h := t.hold
-	bound := h.takeBoundLocked()
-	report := h.tellLocked(Event{Kind: EventLost, Err: cause, Holder: cause.Holder})
-	return func() {
-		for _, b := range bound {
-			b.Lost(h, cause)
+	return loss{
+		h: h, cause: cause, bound: h.takeBoundLocked(),
+		report: h.tellLocked(Event{Kind: EventLost, Err: cause, Holder: cause.Holder}),
+	}
+}
+
+// loss is whom to tell that a lease was lost: first those who must stop, then
+// whoever listens, who may take his time.
+type loss struct {
+	h      *Hold
+	cause  *Lost
+	bound  []Bound
+	report func() // nil if nobody listens
+}
+
+func (l loss) cancel() {
+	for _, b := range l.bound {
+		b.Lost(l.h, l.cause)
+	}
+}
+
+// tell cancels and reports, on this goroutine.
+func (l loss) tell() {
+	l.cancel()
+	if l.report != nil {
+		l.report()
+	}
+}
+
+// tellAll cancels everything, and then has each listener told by itself: a slow
+// one holds up nobody else's run, nor its end. End waits for these goroutines.
+func tellAll(losses []loss) {
+	for _, l := range losses {
+		l.cancel()
+	}
+	for _, l := range losses {
+		if l.report != nil {
+			go l.report()
 		}
-		report()
 	}
 }

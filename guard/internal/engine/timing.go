@@ -24,9 +24,13 @@ const (
 	claimRTTs = 4
 
 	// claimRest is the part of a claim that must be left for a run to begin on
-	// the wake-up alone. A quarter of claimMin is time for three renewals, and
-	// leaves out only those who last asked long ago.
+	// the wake-up alone. A quarter leaves out only those who last asked long ago,
+	// and is time for a renewal that hangs and another one.
 	claimRest = 4
+
+	// confirmAfter is when a run that began on the wake-up first renews: until
+	// then its lease has only the claim to live.
+	confirmAfter = 10 * time.Millisecond
 )
 
 // A caller's own first attempt cannot be broken off. It takes at most this long,

@@ -167,6 +167,38 @@ func TestEachLeaseIsLostAtItsOwnMoment(t *testing.T) {
 	})
 }
 
+// Whoever listens to one lease may take his time: others stop when they must.
+func TestASlowListenerHoldsUpNobodysLoss(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStrict(t)
+		e := New(s)
+		began := time.Now()
+		a, b := holdKey(t, e, "a", usual), holdKey(t, e, "b", usual)
+		lostAt := make(chan time.Duration, 2)
+		for _, h := range []*Hold{a, b} {
+			h.Notify(listen(func(ev Event) {
+				if ev.Kind == EventLost {
+					time.Sleep(5 * time.Second)
+				}
+			}))
+			h.Bind(onLost(func(*Lost) { lostAt <- time.Since(began) }))
+		}
+		s.Inject(guardtest.Fault{Op: guardtest.OpRenew, Err: errors.New("cut off")})
+		for range 2 {
+			if at, want := <-lostAt, usual.TTL-usual.Margin; at != want {
+				t.Errorf("lost after %v, want %v", at, want)
+			}
+		}
+		ended := time.Now()
+		a.End()
+		b.End()
+		if d := time.Since(ended); d > 5*time.Second {
+			t.Errorf("the two ends took %v, each listener 5 s, side by side", d)
+		}
+		closeEngine(t, e)
+	})
+}
+
 func TestEnsureLeavesOneRenewalPlanned(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := New(newStrict(t))

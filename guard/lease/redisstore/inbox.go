@@ -129,7 +129,8 @@ func (in *inbox) unwatch(owner string) {
 	}
 	in.watched--
 	subscribed := in.current.Load() != nil
-	if state.settled || !subscribed || len(in.owners)-in.watched > maxLeft {
+	never := state.place.key == "" // it never stood in line
+	if never || state.settled || !subscribed || len(in.owners)-in.watched > maxLeft {
 		delete(in.owners, owner)
 	} else {
 		state.wake = nil
@@ -273,10 +274,7 @@ func (in *inbox) wakeAll(s *subscription) {
 
 // deliver takes one message, as line.lua writes it.
 func (in *inbox) deliver(s *subscription, payload string) {
-	m, ok := readMessage(payload)
-	if !ok {
-		return
-	}
+	m := readMessage(payload)
 	in.mu.Lock()
 	state, known := in.owners[m.owner]
 	if !known || in.current.Load() != s {
@@ -304,13 +302,16 @@ type message struct {
 	fence   int64 // the token minted for it; 0 for one that is not exclusive
 }
 
-// readMessage takes apart "<owner>\n<granted>\n<fence>\n<lease>".
-func readMessage(payload string) (m message, ok bool) {
+// readMessage takes apart "<owner>\n<granted>\n<fence>\n<lease>". Of a text that is
+// made in another way only the owner counts: a reason to ask.
+func readMessage(payload string) message {
 	parts := strings.SplitN(payload, "\n", 4)
-	if len(parts) < 4 {
-		return m, false
+	if len(parts) == 4 {
+		granted, err1 := strconv.ParseInt(parts[1], 10, 64)
+		fence, err2 := strconv.ParseInt(parts[2], 10, 64)
+		if err1 == nil && err2 == nil {
+			return message{owner: parts[0], granted: granted, fence: fence}
+		}
 	}
-	granted, err1 := strconv.ParseInt(parts[1], 10, 64)
-	fence, err2 := strconv.ParseInt(parts[2], 10, 64)
-	return message{owner: parts[0], granted: granted, fence: fence}, err1 == nil && err2 == nil
+	return message{owner: parts[0]}
 }

@@ -83,4 +83,5 @@ func (o *op) inFull() {
 // again makes an answered command ready to be sent anew.
 func (o *op) again() {
 	o.Cmd = *redis.NewCmd(context.Background(), o.Args()...)
+	o.flight = nil
 }

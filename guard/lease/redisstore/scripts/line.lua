@@ -60,14 +60,21 @@ local function token()
   return previous + 1
 end
 
--- Tells owner's process that lease was granted, when, and the token (0: none),
--- and returns whether it listened. It must not undo the grant: a user who may
--- not publish leaves waiters polling.
+-- Tells whether the process of owner, which said that it listens, does not. Only
+-- where all who listen can be counted; a user who may not ask counts nobody.
+local function gone(owner)
+  if count == '0' then return false end
+  local listeners = redis.pcall('PUBSUB', 'NUMSUB', inbox .. string.match(owner, '^([^:|]*)'))
+  return listeners[2] == 0
+end
+
+-- Tells owner's process that lease was granted, when, and the token (0: none).
+-- It says so of a grant that stands, and only then: the waiter may start on it,
+-- and replicas pass it on too. It must not undo the grant: a user who may not
+-- publish leaves waiters polling.
 local function wake(owner, fence)
-  local process = string.match(owner, '^([^:|]*)')
   local message = owner .. '\n' .. number(clock()) .. '\n' .. number(fence) .. '\n' .. lease
-  local receivers = redis.pcall('PUBLISH', inbox .. process, message)
-  return count == '0' or type(receivers) ~= 'number' or receivers > 0
+  redis.pcall('PUBLISH', inbox .. string.match(owner, '^([^:|]*)'), message)
 end
 
 -- The text of a value that stands for several owners, or for none any more. It
@@ -158,21 +165,16 @@ local function grant_front(value, me)
     if not fit then return value, false end
     if value then redis.call('ZREM', queue, front[1]) end
     if next == me then return value, true end
-    local before, fence = value, 0
-    if beside == 0 then
-      value, fence = next, token()
-      redis.call('SET', lease, next, 'PX', life)
-    else
-      value = admit(value, next, beside, tonumber(life), limited)
-    end
-    local listened = wake(next, fence) or front[2] % 2 == 0
-    if not listened and dead < 15 then
+    if dead < 15 and front[2] % 2 == 1 and gone(next) then
       dead = dead + 1
-      if beside ~= 0 then redis.call('ZREM', KEYS[3], beside .. ';' .. next) end
-      value = before
-      if value then mark(value) else redis.call('DEL', lease, KEYS[3]) end
-    elseif beside == 0 then
-      return value, false
+    elseif beside ~= 0 then
+      value = admit(value, next, beside, tonumber(life), limited)
+      wake(next, 0)
+    else
+      local fence = token()
+      redis.call('SET', lease, next, 'PX', life)
+      wake(next, fence)
+      return next, false
     end
   end
 end

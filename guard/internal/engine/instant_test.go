@@ -168,6 +168,7 @@ func TestAWakeUpDuringAQuestionStartsNothing(t *testing.T) {
 		if left, most := h.TrustLeft(), usual.TTL-usual.Margin; left > most {
 			t.Errorf("%v of trust, at most %v can be proven", left, most)
 		}
+		synctest.Wait()
 		if n := e.Left(); n > 3 { // the line, its renewal and its expiry
 			t.Errorf("%d things left beside a run", n)
 		}
@@ -251,7 +252,7 @@ func TestCleanUpLastsAsLongAsAGrantFromTheLine(t *testing.T) {
 		for held := true; held; _, held = s.Holder("k") {
 			time.Sleep(time.Millisecond)
 		}
-		if d := time.Since(began); d > time.Second {
+		if d := time.Since(began); d >= claimMin-100*time.Millisecond { // then it was the claim that ended
 			t.Errorf("the key was free after %v", d)
 		}
 		end()

@@ -1,0 +1,149 @@
+// Package httpmw runs HTTP handlers once at a time across a fleet: a middleware
+// that holds a key, made from the request, while its handler runs.
+//
+//	package main
+//
+//	func main() {
+//		client := redis.NewClient(&redis.Options{Addr: "localhost:6379"})
+//		g, err := guard.New(redisstore.New(client))
+//		if err != nil {
+//			log.Fatal(err)
+//		}
+//		once := httpmw.New(g, httpmw.PathValue("sku"))
+//		http.Handle("POST /stock/{sku}", once(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+//			token, _ := guard.Fence(r.Context()) // for what the handler writes to
+//			fmt.Fprintln(w, "sold", r.PathValue("sku"), "under", token)
+//		})))
+//		log.Fatal(http.ListenAndServe(":8080", nil))
+//	}
+//
+// Which routes and methods are guarded is the router's business: wrap those, each
+// by itself. The handler finds the run in its context: guard.Fence, Holding and
+// Ensure work, and the context ends with cause guard.ErrLost when the lease is
+// lost. Pass r.Context() on.
+//
+// # What happens when
+//
+//	busy                   409, Retry-After: when the holder's lease ends, in        TestBusyIs409WithRetryAfterInWholeSecondsRoundedUp
+//	                       whole seconds, rounded up, at least 1
+//	store down             503, Retry-After: 1                                       TestStoreDownIs503WithRetryAfter
+//	lost, nothing sent     503, without Retry-After; also if the handler took no     TestLossBeforeHeadersIs503
+//	                       notice and returned. What it had put into the header
+//	                       is dropped
+//	lost, header sent      writes fail with guard.ErrLost, also those under way;     TestLossAfterHeadersBreaksTheResponse
+//	                       then the connection is aborted. No error handler          TestLossInterruptsAWriteUnderWay
+//	lost, hijacked         the context ends; the connection belongs to the handler   TestLossAfterHijackEndsOnlyTheContext
+//	MaxHold passed         as lost                                                   TestMaxHoldIsAnsweredLikeALoss
+//	panic                  passes through, http.ErrAbortHandler too, after the       TestPanicsPassThroughAfterTheRelease
+//	                       release
+//	shutdown               503, Retry-After: 1, Connection: close                    TestShutdownIs503OnAConnectionThatCloses
+//	shutdown, running      the handler goes on; if it must end its context does,     TestHandlerCancelledByShutdownStillAnswers
+//	                       and it can still answer
+//	client gone, waiting   leaves the line at once, if net/http can tell: see below  TestClientGoneWhileWaitingLeavesTheLineAtOnce
+//	context ended, waiting 409 if the key was held, else 503, Retry-After: 1: a      TestDeadlineWhileWaitingIsAnswered
+//	                       middleware's timeout, say. net/http would answer 200
+//	client gone, running   the context ends, the lease is kept until the handler     TestClientGoneWhileRunningKeepsTheKeyUntilTheHandlerReturns
+//	                       has returned
+//	bad key                400: a component is empty, the KeyFunc failed, or the     TestEmptyComponentIs400, TestKeyThatCannotBeUsedIs400
+//	                       key cannot be used
+//
+// Bodies are application/problem+json (RFC 9457). They name neither the key nor
+// its holder. [WithErrorHandler] replaces [Problem], which writes them. "Shutdown" is
+// Guard.Shutdown; call it beside http.Server.Shutdown, which stops nothing that
+// waits.
+//
+// # When a response is whole
+//
+// No client takes a response with a body for whole unless the lease lasted until the
+// handler had returned and the key was given back: before, the end mark of the
+// body has not been sent, or of a body with Content-Length the last byte. So a handler that
+// answers first and works on afterwards lets its client wait for the end. Flush
+// sends what there is, as ever. The exception is a response without a body (HEAD, 204,
+// 304, Content-Length: 0) that the handler flushes: it is whole with its header.
+// Proved by TestNoResponseIsWholeBeforeTheKeyIsGivenBack.
+//
+// Informational headers (1xx) are not a header sent:
+// TestInformationalHeadersLeaveTheStatusOpen. The ResponseWriter has exactly the
+// interfaces it had, and an http.ResponseController works on it:
+// TestResponseWriterKeepsExactlyItsInterfaces, TestResponseControllerWorks.
+//
+// # How long a request waits
+//
+// As the guard says: Wait, Forever. If it says nothing, 2 s
+// (TestDefaultWaitIsTwoSeconds).
+//
+// With HTTP/1 net/http notices that a client went away only when the handler has
+// read the request's body to its end. The middleware does not read it: a request
+// with a body whose client has gone stands in line until the wait is over, and then
+// its handler may even run. Keep the wait bounded for such routes
+// (TestUnreadBodyHidesThatTheClientIsGoneUntilTheWaitIsOver).
+//
+// # What observers are told
+//
+// The group's name is the pattern that routed the request ("POST /stock/{sku}"),
+// unless the guard has a guard.Name. Where the router sets no pattern it is "http".
+//
+// # Routers
+//
+// With net/http's ServeMux wrap the handler, as above. A middleware around the
+// whole mux knows no path values: every request is answered with 400.
+//
+// chi sets path values and pattern (tried: 5.5); use With, not Use:
+//
+//	r.With(httpmw.New(g, httpmw.PathValue("sku"))).Post("/stock/{sku}", sell)
+//
+// gin keeps a ResponseWriter of its own, into which the guarded one is put
+// (tried: 1.12):
+//
+//	func once(mw func(http.Handler) http.Handler) gin.HandlerFunc {
+//		return func(c *gin.Context) {
+//			for _, p := range c.Params {
+//				c.Request.SetPathValue(p.Key, p.Value)
+//			}
+//			c.Request.Pattern = c.FullPath()
+//			outer := c.Writer
+//			defer func() { c.Writer = outer; c.Abort() }() // the rest has run, or must not
+//			mw(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+//				c.Request, c.Writer = r, guarded{outer, w}
+//				c.Next()
+//			})).ServeHTTP(outer, c.Request)
+//		}
+//	}
+//
+//	type guarded struct {
+//		gin.ResponseWriter // Status, Size, Written
+//		w http.ResponseWriter
+//	}
+//
+//	func (g guarded) Write(b []byte) (int, error)       { return g.w.Write(b) }
+//	func (g guarded) WriteString(s string) (int, error) { return g.w.Write([]byte(s)) }
+//	func (g guarded) WriteHeader(code int)              { g.w.WriteHeader(code) }
+//	func (g guarded) WriteHeaderNow()                   { g.Flush() }
+//	func (g guarded) Flush()                            { g.w.(http.Flusher).Flush() }
+//	func (g guarded) Unwrap() http.ResponseWriter       { return g.w }
+//	func (g guarded) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+//		return g.w.(http.Hijacker).Hijack()
+//	}
+//
+//	r.POST("/stock/:sku", once(httpmw.New(g, httpmw.PathValue("sku"))), sell)
+//
+// echo (v4) comes with an adapter, and has to be told the path values:
+//
+//	func route(next echo.HandlerFunc) echo.HandlerFunc {
+//		return func(c echo.Context) error {
+//			for _, name := range c.ParamNames() {
+//				c.Request().SetPathValue(name, c.Param(name))
+//			}
+//			c.Request().Pattern = c.Path()
+//			return next(c)
+//		}
+//	}
+//
+//	e.POST("/stock/:sku", sell, route, echo.WrapMiddleware(httpmw.New(g, httpmw.PathValue("sku"))))
+//
+// # What it is not
+//
+// It does not make a request idempotent: one that is sent twice runs twice, one after
+// the other. Storing and replaying responses under an Idempotency-Key is another
+// thing.
+package httpmw

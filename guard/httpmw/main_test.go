@@ -1,0 +1,180 @@
+package httpmw_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/jobguard/jobguard/guard"
+	"github.com/jobguard/jobguard/guard/guardtest"
+	"github.com/jobguard/jobguard/guard/httpmw"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// patience is more than anything here takes on a busy machine.
+const patience = 30 * time.Second
+
+// All requests of these tests are for one thing.
+const (
+	path = "/stock/a42"
+	key  = "sku:a42"
+)
+
+// world is a real server with a guarded route "/stock/{sku}".
+type world struct {
+	*httptest.Server
+	t     testing.TB
+	store *guardtest.Store
+	guard *guard.Guard
+	log   *logged // what net/http complained about
+
+	mux   *http.ServeMux
+	outer func(http.Handler) http.Handler // around the middleware
+	opts  []httpmw.Option
+}
+
+type with func(*world)
+
+func withGuard(opts ...guard.Option) with {
+	return func(w *world) { w.guard = w.guard.With(opts...) }
+}
+
+func withOptions(opts ...httpmw.Option) with { return func(w *world) { w.opts = opts } }
+
+func withOuter(mw func(http.Handler) http.Handler) with { return func(w *world) { w.outer = mw } }
+
+// newWorld starts the server; its handler is h.
+func newWorld(t testing.TB, h http.HandlerFunc, opts ...with) *world {
+	t.Helper()
+	w := prepare(t, h, opts...)
+	w.Start()
+	return w
+}
+
+func prepare(t testing.TB, h http.HandlerFunc, opts ...with) *world {
+	t.Helper()
+	store := guardtest.NewStore()
+	g, err := guard.New(store)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &world{t: t, store: store, guard: g, log: &logged{}, mux: http.NewServeMux()}
+	w.outer = func(h http.Handler) http.Handler { return h }
+	for _, opt := range opts {
+		opt(w)
+	}
+	w.mux.Handle("/stock/{sku}", w.outer(httpmw.New(w.guard, httpmw.PathValue("sku"), w.opts...)(h)))
+	w.Server = httptest.NewUnstartedServer(w.mux)
+	w.Config.ErrorLog = log.New(w.log, "", 0)
+	t.Cleanup(func() {
+		w.Close()
+		if s := w.log.String(); s != "" {
+			t.Errorf("net/http complained: %s", s)
+		}
+		// A request can be answered before its lease is given back.
+		w.eventually("no key is left behind", func() bool {
+			for _, k := range store.Keys() {
+				if owner, _ := store.Holder(k); owner != "thief" && owner != "somebody" {
+					return false
+				}
+			}
+			return true
+		})
+	})
+	return w
+}
+
+// answer is what a client got.
+type answer struct {
+	*http.Response
+	body string
+	err  error // of the request, or of reading the body to its end
+}
+
+// whole says whether the client takes what it got for everything.
+func (a answer) whole() bool { return a.err == nil }
+
+func (w *world) get(method string) answer { return w.request(w.t.Context(), method, path, nil) }
+
+func (w *world) request(ctx context.Context, method, path string, body io.Reader) answer {
+	w.t.Helper()
+	r, err := http.NewRequestWithContext(ctx, method, w.URL+path, body)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return w.do(r)
+}
+
+func (w *world) do(r *http.Request) answer {
+	res, err := w.Client().Do(r)
+	if err != nil {
+		return answer{err: err}
+	}
+	defer res.Body.Close()
+	b, err := io.ReadAll(res.Body)
+	return answer{res, string(b), err}
+}
+
+func (w *world) eventually(what string, ok func() bool) {
+	w.t.Helper()
+	for end := time.Now().Add(patience); !ok(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			w.t.Errorf("in vain waited until %s", what)
+			return
+		}
+	}
+}
+
+// lose takes the lease away from the run that ctx comes from and returns when
+// the context says so.
+func (w *world) lose(ctx context.Context) {
+	w.store.Hold(key, "thief")
+	_ = guard.Ensure(ctx, 9*time.Second) // more than is left: asks the store now
+	<-ctx.Done()
+	if !errors.Is(context.Cause(ctx), guard.ErrLost) {
+		w.t.Errorf("cause %v, want ErrLost", context.Cause(ctx))
+	}
+}
+
+// logged is an error log.
+type logged struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *logged) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *logged) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// take empties the log.
+func (l *logged) take() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	defer l.b.Reset()
+	return l.b.String()
+}
+
+func ok(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "done") }
+
+// never is a handler that must not run.
+func never(t testing.TB) http.HandlerFunc {
+	return func(http.ResponseWriter, *http.Request) { t.Error("the handler ran") }
+}

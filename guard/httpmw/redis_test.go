@@ -1,0 +1,97 @@
+package httpmw_test
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/jobguard/jobguard/guard"
+	"github.com/jobguard/jobguard/guard/httpmw"
+	"github.com/jobguard/jobguard/guard/lease/redisstore"
+	"github.com/jobguard/jobguard/internal/redistest"
+)
+
+// onRedis serves h as one process of a fleet does, and returns its URL.
+func onRedis(t *testing.T, addr string, h http.HandlerFunc, opts ...guard.Option) string {
+	t.Helper()
+	client := redis.NewClient(&redis.Options{Addr: addr})
+	g, err := guard.New(redisstore.New(client), opts...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/stock/{sku}", httpmw.New(g, httpmw.PathValue("sku"))(h))
+	srv := httptest.NewServer(mux)
+	t.Cleanup(func() {
+		srv.Close()
+		if err := g.Shutdown(context.Background()); err != nil {
+			t.Error(err)
+		}
+		_ = client.Close()
+	})
+	return srv.URL + path
+}
+
+func fetch(t *testing.T, url string) answer {
+	t.Helper()
+	res, err := http.Get(url)
+	if err != nil {
+		return answer{err: err}
+	}
+	defer http.DefaultClient.CloseIdleConnections()
+	defer res.Body.Close()
+	b, err := io.ReadAll(res.Body)
+	return answer{res, string(b), err}
+}
+
+func TestRedisKeyBusyInAnotherProcessIs409(t *testing.T) {
+	s := redistest.Start(t)
+	running, end := make(chan struct{}), make(chan struct{})
+	a := onRedis(t, s.Addr(), func(w http.ResponseWriter, r *http.Request) {
+		close(running)
+		<-end
+		ok(w, r)
+	})
+	b := onRedis(t, s.Addr(), never(t), guard.Wait(50*time.Millisecond))
+	done := make(chan answer)
+	go func() { done <- fetch(t, a) }()
+	<-running
+	busy := fetch(t, b)
+	seconds, _ := strconv.Atoi(busy.Header.Get("Retry-After"))
+	if seconds < 1 || seconds > 10 { // the TTL
+		t.Errorf("Retry-After %d", seconds)
+	}
+	isProblem(t, busy, http.StatusConflict, strconv.Itoa(seconds))
+	close(end)
+	if first := <-done; !first.whole() || first.body != "done" {
+		t.Errorf("got %+v", first)
+	}
+}
+
+func TestRedisLossBreaksTheResponse(t *testing.T) {
+	s := redistest.Start(t)
+	admin := s.Client(t)
+	url := onRedis(t, s.Addr(), func(w http.ResponseWriter, r *http.Request) {
+		_, _ = w.Write([]byte("half"))
+		w.(http.Flusher).Flush()
+		admin.Del(r.Context(), "guard:"+key)
+		<-r.Context().Done()
+	}, guard.TTL(2*time.Second))
+	if a := fetch(t, url); a.whole() || a.Response == nil || a.body != "half" {
+		t.Errorf("got %+v", a)
+	}
+}
+
+func TestRedisDownIs503(t *testing.T) {
+	s := redistest.Start(t)
+	url := onRedis(t, s.Addr(), never(t), guard.Wait(100*time.Millisecond))
+	s.Kill()
+	isProblem(t, fetch(t, url), http.StatusServiceUnavailable, "1")
+	s.Restart()
+}

@@ -1,0 +1,302 @@
+package httpmw_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/jobguard/jobguard/guard"
+	"github.com/jobguard/jobguard/guard/guardtest"
+	"github.com/jobguard/jobguard/guard/httpmw"
+)
+
+// isProblem checks an answer of the middleware itself.
+func isProblem(t testing.TB, a answer, status int, retryAfter string) {
+	t.Helper()
+	if a.err != nil {
+		t.Errorf("no answer: %v", a.err)
+		return
+	}
+	if a.StatusCode != status || a.Header.Get("Retry-After") != retryAfter {
+		t.Errorf("status %d, Retry-After %q, want %d, %q", a.StatusCode, a.Header.Get("Retry-After"), status, retryAfter)
+	}
+	if got := a.Header.Get("Content-Type"); got != "application/problem+json" {
+		t.Errorf("Content-Type %q", got)
+	}
+	if a.Request.Method == http.MethodHead {
+		return
+	}
+	var p struct {
+		Type, Title, Detail string
+		Status              int
+	}
+	if err := json.Unmarshal([]byte(a.body), &p); err != nil {
+		t.Errorf("body %q: %v", a.body, err)
+	}
+	if p.Type != "about:blank" || p.Title != http.StatusText(status) || p.Status != status || p.Detail == "" {
+		t.Errorf("body %s", a.body)
+	}
+	for _, secret := range []string{"a42", "sku", "guardtest", "somebody", "thief"} {
+		if strings.Contains(a.body, secret) {
+			t.Errorf("body %s tells %q", a.body, secret)
+		}
+	}
+}
+
+func TestBusyIs409WithRetryAfterInWholeSecondsRoundedUp(t *testing.T) {
+	for name, c := range map[string]struct {
+		left time.Duration
+		want string
+	}{
+		"2 h less a bit": {2*time.Hour - 100*time.Millisecond, "7200"},
+		"at least one":   {900 * time.Millisecond, "1"},
+		"no end known":   {-1, "1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, never(t), withGuard(guard.Wait(0)))
+			if c.left < 0 {
+				w.store.Hold(key, "somebody")
+			} else {
+				w.store.HoldFor(key, "somebody", c.left)
+			}
+			isProblem(t, w.get("GET"), http.StatusConflict, c.want)
+		})
+	}
+}
+
+func TestRetryAfterIsRoundedUpToSeconds(t *testing.T) {
+	for left, want := range map[time.Duration]string{
+		-5 * time.Second: "1", 0: "1", 1: "1", time.Second: "1", time.Second + 1: "2", 2 * time.Second: "2", 9999 * time.Millisecond: "10",
+	} {
+		refuse := func(http.Handler) http.Handler {
+			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				httpmw.Problem(w, r, &guard.Error{Kind: guard.ErrBusy, RetryAfter: left})
+			})
+		}
+		w := newWorld(t, never(t), withOuter(refuse))
+		isProblem(t, w.get("GET"), http.StatusConflict, want)
+	}
+}
+
+func TestBusyHeadRequestIsAnsweredWithoutABody(t *testing.T) {
+	w := newWorld(t, never(t), withGuard(guard.Wait(0)))
+	w.store.Hold(key, "somebody")
+	a := w.get("HEAD")
+	isProblem(t, a, http.StatusConflict, "1")
+	if a.body != "" {
+		t.Errorf("body %q", a.body)
+	}
+}
+
+func TestStoreDownIs503WithRetryAfter(t *testing.T) {
+	w := newWorld(t, never(t), withGuard(guard.Wait(0)))
+	w.store.Fail(errors.New("connection refused"))
+	isProblem(t, w.get("GET"), http.StatusServiceUnavailable, "1")
+	w.store.Fail(nil)
+}
+
+func TestShutdownIs503OnAConnectionThatCloses(t *testing.T) {
+	w := newWorld(t, never(t))
+	w.store.Hold(key, "somebody")
+	done := make(chan answer)
+	go func() { done <- w.get("GET") }()
+	w.eventually("the request waits", func() bool { return w.store.Waiting(key) == 1 })
+	if err := w.guard.Shutdown(t.Context()); err != nil {
+		t.Error(err)
+	}
+	for _, a := range []answer{<-done, w.get("GET")} { // waiting, and after it
+		isProblem(t, a, http.StatusServiceUnavailable, "1")
+		if a.err == nil && !a.Close {
+			t.Error("the connection is kept")
+		}
+	}
+}
+
+func TestHandlerCancelledByShutdownStillAnswers(t *testing.T) {
+	running := make(chan struct{})
+	w := newWorld(t, func(w http.ResponseWriter, r *http.Request) {
+		close(running)
+		<-r.Context().Done()
+		if !errors.Is(context.Cause(r.Context()), guard.ErrClosed) || !guard.Holding(r.Context(), key) {
+			t.Errorf("cause %v, holding %v", context.Cause(r.Context()), guard.Holding(r.Context(), key))
+		}
+		ok(w, r)
+	})
+	done := make(chan answer)
+	go func() { done <- w.get("GET") }()
+	<-running
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_ = w.guard.Shutdown(ctx) // it had to cancel
+	if a := <-done; !a.whole() || a.StatusCode != http.StatusOK || a.body != "done" {
+		t.Errorf("got %+v", a)
+	}
+}
+
+func TestEmptyComponentIs400(t *testing.T) {
+	w := newWorld(t, ok)
+	mw := httpmw.New(w.guard, httpmw.PathValue("sku"))
+	w.mux.Handle("/misnamed/{id}", mw(never(t)))
+	w.mux.Handle("/rest/{sku...}", mw(never(t)))
+	w.mux.Handle("/outside/", mw(http.NewServeMux()))
+	w.mux.Handle("/header", httpmw.New(w.guard, httpmw.Header("X-Tenant"))(never(t)))
+	w.mux.Handle("/own", httpmw.New(w.guard, func(*http.Request) (string, error) { return "", nil })(never(t)))
+	w.mux.Handle("/joined/{sku}", httpmw.New(w.guard, httpmw.Join(httpmw.PathValue("sku"), httpmw.Header("X-Tenant")))(never(t)))
+	for _, path := range []string{"/misnamed/a42", "/rest/", "/outside/a42", "/header", "/own", "/joined/a42"} {
+		isProblem(t, w.request(t.Context(), "GET", path, nil), http.StatusBadRequest, "")
+	}
+	if n := w.store.Calls(guardtest.OpAcquire); n != 0 {
+		t.Errorf("the store was asked %d times", n)
+	}
+}
+
+func TestKeyThatCannotBeUsedIs400(t *testing.T) {
+	failed := errors.New("no session")
+	w := newWorld(t, ok)
+	for path, f := range map[string]httpmw.KeyFunc{
+		"/failed":  func(*http.Request) (string, error) { return "", failed },
+		"/long":    func(*http.Request) (string, error) { return strings.Repeat("x", 600), nil },
+		"/control": func(*http.Request) (string, error) { return "a\x00b", nil },
+	} {
+		w.mux.Handle(path, httpmw.New(w.guard, f)(never(t)))
+		isProblem(t, w.request(t.Context(), "GET", path, nil), http.StatusBadRequest, "")
+	}
+	got := make(chan error, 1)
+	w.mux.Handle("/told", httpmw.New(w.guard, func(*http.Request) (string, error) { return "", failed },
+		httpmw.WithErrorHandler(func(_ http.ResponseWriter, _ *http.Request, err error) { got <- err }))(never(t)))
+	w.request(t.Context(), "GET", "/told", nil)
+	if err := <-got; !errors.Is(err, failed) || !errors.Is(err, guard.ErrInvalidKey) {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestErrorHandlerReplacesTheAnswerAndIsCalledOnce(t *testing.T) {
+	var calls atomic.Int32
+	var w *world
+	teapot := httpmw.WithErrorHandler(func(w http.ResponseWriter, r *http.Request, err error) {
+		calls.Add(1)
+		var e *guard.Error
+		if !errors.As(err, &e) || e.Key != key || r.PathValue("sku") != "a42" {
+			t.Errorf("error %v, request %v", err, r)
+		}
+		w.WriteHeader(http.StatusTeapot)
+	})
+	for name, c := range map[string]struct {
+		want error
+		h    http.HandlerFunc
+		prep func()
+	}{
+		"busy": {guard.ErrBusy, never(t), func() { w.store.Hold(key, "somebody") }},
+		"down": {guard.ErrUnavailable, never(t), func() { w.store.Inject(guardtest.Fault{Op: guardtest.OpAcquire, Err: errors.New("down")}) }},
+		"lost": {guard.ErrLost, func(_ http.ResponseWriter, r *http.Request) { w.lose(r.Context()) }, func() {}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			calls.Store(0)
+			w = newWorld(t, c.h, withGuard(guard.Wait(0)), withOptions(teapot))
+			c.prep()
+			if a := w.get("GET"); a.StatusCode != http.StatusTeapot || a.body != "" {
+				t.Errorf("got %+v", a)
+			}
+			if n := calls.Load(); n != 1 {
+				t.Errorf("called %d times", n)
+			}
+			w.store.Fail(nil)
+		})
+	}
+}
+
+// starts notes what observers are told first.
+type starts struct {
+	guard.Observer
+	ch chan guard.AcquireStart
+}
+
+func newStarts() starts {
+	return starts{guard.LogObserver(slog.New(slog.DiscardHandler)), make(chan guard.AcquireStart, 10)}
+}
+
+func (s starts) AcquireStart(ctx context.Context, a guard.AcquireStart) context.Context {
+	s.ch <- a
+	return ctx
+}
+
+func TestDefaultWaitIsTwoSeconds(t *testing.T) {
+	for name, c := range map[string]struct {
+		opts []guard.Option
+		want time.Duration
+	}{
+		"unset":   {nil, 2 * time.Second},
+		"set":     {[]guard.Option{guard.Wait(time.Minute)}, time.Minute},
+		"none":    {[]guard.Option{guard.Wait(0)}, 0},
+		"forever": {[]guard.Option{guard.Forever()}, -1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			obs := newStarts()
+			w := newWorld(t, ok, withGuard(append(c.opts, guard.Observe(obs))...))
+			w.get("GET")
+			got := (<-obs.ch).Wait
+			if got != c.want && (c.want >= 0 || got >= 0) {
+				t.Errorf("waits %v, want %v", got, c.want)
+			}
+		})
+	}
+}
+
+func TestObserversAreToldTheRoutePattern(t *testing.T) {
+	obs := newStarts()
+	w := newWorld(t, ok, withGuard(guard.Observe(obs)))
+	mw := httpmw.New(w.guard, httpmw.PathValue("sku"))
+	w.mux.Handle("POST /a/{sku}", mw(http.HandlerFunc(ok)))
+	w.mux.Handle("GET /a/{sku}", mw(http.HandlerFunc(ok)))
+	w.mux.Handle("/named/{sku}", httpmw.New(w.guard.With(guard.Name("orders")), httpmw.PathValue("sku"))(http.HandlerFunc(ok)))
+	w.mux.Handle("/unrouted/{sku}", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r.Pattern = "" // as a router that sets none leaves it
+		mw(http.HandlerFunc(ok)).ServeHTTP(w, r)
+	}))
+	for _, c := range []struct{ method, path, want string }{
+		{"POST", "/a/1", "POST /a/{sku}"},
+		{"GET", "/a/1", "GET /a/{sku}"},
+		{"POST", "/a/2", "POST /a/{sku}"},
+		{"GET", "/named/1", "orders"},
+		{"GET", "/unrouted/1", "http"},
+	} {
+		w.request(t.Context(), c.method, c.path, nil)
+		if got := (<-obs.ch).Name; got != c.want {
+			t.Errorf("%s %s: name %q, want %q", c.method, c.path, got, c.want)
+		}
+	}
+}
+
+func TestMisusePanicsWithWhatIsWrong(t *testing.T) {
+	g, err := guard.New(guardtest.NewStore())
+	if err != nil {
+		t.Fatal(err)
+	}
+	sku := httpmw.PathValue("sku")
+	for want, f := range map[string]func(){
+		"httpmw: nil Guard":                              func() { httpmw.New(nil, sku) },
+		"httpmw: nil KeyFunc":                            func() { httpmw.New(g, nil) },
+		"httpmw: an Option is nil":                       func() { httpmw.New(g, sku, nil) },
+		"httpmw: nil Handler":                            func() { httpmw.New(g, sku)(nil) },
+		"httpmw: nil error handler":                      func() { httpmw.WithErrorHandler(nil) },
+		"httpmw: PathValue needs the names of wildcards": func() { httpmw.PathValue("a", "") },
+		"httpmw: Header needs a name":                    func() { httpmw.Header("") },
+		"httpmw: Join needs parts":                       func() { httpmw.Join() },
+		"httpmw: Join was given a nil KeyFunc":           func() { httpmw.Join(sku, nil) },
+	} {
+		func() {
+			defer func() {
+				if got := recover(); got != want {
+					t.Errorf("panicked with %v, want %q", got, want)
+				}
+			}()
+			f()
+		}()
+	}
+}

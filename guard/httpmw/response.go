@@ -1,0 +1,224 @@
+package httpmw
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"maps"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/felixge/httpsnoop"
+
+	"github.com/jobguard/jobguard/guard"
+)
+
+// response is a gate in front of the ResponseWriter. It is open while the lease
+// lasts: what the handler writes passes, except for the last byte of a body whose
+// length was announced (see tail). With the loss it closes for good. After a run
+// that kept its lease it stays open, for frameworks that write a handler's error
+// when the middleware has returned.
+//
+// The loss comes at any moment, from any goroutine. What counts is the context, and
+// it is asked at each write. Asking and noting that something was sent is one step
+// under mu, and so is noticing the loss and looking whether something was sent. So a
+// write that saw the lease alive either is interrupted by the loss, or had passed
+// before it.
+type response struct {
+	w   http.ResponseWriter
+	req *http.Request
+	key string
+
+	ctx    context.Context // of the run; set before the handler runs
+	before http.Header     // what the handler found in the header
+	tail   tail            // of the goroutine that writes, as w is
+
+	mu       sync.Mutex // never held during a write
+	sent     bool       // a header that is not 1xx was passed on, at least into buffers
+	hijacked bool
+	over     bool  // the run has ended and its lease had lasted
+	loss     error // why the gate is closed, or the run did not begin
+}
+
+// fate is what became of a response.
+type fate int
+
+const (
+	whole  fate = iota // all that the handler wrote may go out
+	unsent             // nothing has: there is still time for an answer
+	half               // something has that must not pass for everything
+	taken              // the connection was hijacked
+)
+
+func newResponse(w http.ResponseWriter, r *http.Request, key string) *response {
+	return &response{w: w, req: r, key: key, tail: tail{left: unknown}}
+}
+
+// serve runs next under ctx.
+func (r *response) serve(ctx context.Context, next http.Handler) {
+	r.ctx, r.before = ctx, r.w.Header().Clone()
+	settled := make(chan struct{})
+	// The goroutine is that of AfterFunc. It is stopped or waited for before the
+	// handler's panic or return goes on: later the connection may belong to
+	// another request.
+	stop := context.AfterFunc(ctx, func() {
+		defer close(settled)
+		r.interrupt()
+	})
+	defer func() {
+		if !stop() {
+			<-settled
+		}
+	}()
+	next.ServeHTTP(r.wrap(r.w), r.req.WithContext(ctx))
+}
+
+// lostLocked returns why the lease does not count any more, nil while it does. A context that
+// ended because the client went away, or at Shutdown, is no loss.
+func (r *response) lostLocked() error {
+	switch {
+	case r.loss != nil || r.over:
+		return r.loss
+	case r.ctx.Err() == nil:
+		return nil
+	}
+	cause := context.Cause(r.ctx)
+	switch {
+	case errors.Is(cause, guard.ErrLost), errors.Is(cause, guard.ErrMaxHold):
+		r.loss = cause
+	case !guard.Holding(r.ctx, r.key): // lost after the context had ended
+		r.loss = guard.ErrLost
+	}
+	return r.loss
+}
+
+// pass is asked before anything goes on to w that sends the header.
+func (r *response) pass() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err := r.lostLocked(); err != nil {
+		return err
+	}
+	if !r.sent {
+		r.sent = true
+		r.tail.expect(r.w.Header())
+	}
+	return nil
+}
+
+// interrupt ends a write that is under way when the lease is lost: to a client
+// that reads slowly it could go on for long.
+func (r *response) interrupt() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.lostLocked() != nil && r.sent && !r.hijacked {
+		silence(r.w)
+	}
+}
+
+// settle closes the gate after err, opens it for good after nil, and says what is
+// to be done.
+func (r *response) settle(err error) fate {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err != nil {
+		// Without an error there can be a loss too, of which a write was told: the run
+		// was nested in one that was cancelled with ErrMaxHold.
+		r.loss = err
+	}
+	switch {
+	case r.loss == nil:
+		r.over = true
+		return whole
+	case r.hijacked:
+		return taken
+	case r.sent:
+		return half
+	}
+	if r.ctx != nil {
+		h := r.w.Header()
+		clear(h)
+		maps.Copy(h, r.before)
+	}
+	return unsent
+}
+
+// finish lets out what was kept back.
+func (r *response) finish() {
+	if last := r.tail.take(); last != nil {
+		_, _ = r.w.Write(last) // the client may be gone
+	}
+}
+
+func (r *response) writeHeader(next httpsnoop.WriteHeaderFunc, status int) {
+	if informational(status) { // more headers come
+		r.mu.Lock()
+		lost := r.lostLocked()
+		r.mu.Unlock()
+		if lost == nil {
+			next(status)
+		}
+		return
+	}
+	if r.pass() == nil {
+		next(status)
+	}
+}
+
+func informational(status int) bool {
+	return status >= 100 && status <= 199 && status != http.StatusSwitchingProtocols
+}
+
+func (r *response) write(next httpsnoop.WriteFunc, p []byte) (int, error) {
+	if err := r.pass(); err != nil {
+		return 0, err
+	}
+	return r.tail.write(next, p)
+}
+
+func (r *response) readFrom(w io.Writer, next httpsnoop.ReadFromFunc, src io.Reader) (int64, error) {
+	if err := r.pass(); err != nil {
+		return 0, err
+	}
+	return r.tail.readFrom(w, next, src)
+}
+
+func (r *response) flush(next httpsnoop.FlushFunc) {
+	if r.pass() == nil {
+		next()
+	}
+}
+
+func (r *response) flushError(next httpsnoop.FlushErrorFunc) error {
+	if err := r.pass(); err != nil {
+		return err
+	}
+	return next()
+}
+
+// hijack holds mu throughout, so that interrupt never meets a connection that is
+// somebody else's already.
+func (r *response) hijack(next httpsnoop.HijackFunc) (net.Conn, *bufio.ReadWriter, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err := r.lostLocked(); err != nil {
+		return nil, nil, err
+	}
+	conn, rw, err := next()
+	r.hijacked = err == nil
+	return conn, rw, err
+}
+
+// setWriteDeadline keeps the handler from lifting the deadline that ended its
+// writes.
+func (r *response) setWriteDeadline(next httpsnoop.SetWriteDeadlineFunc, t time.Time) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err := r.lostLocked(); err != nil {
+		return err
+	}
+	return next(t)
+}

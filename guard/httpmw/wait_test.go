@@ -1,0 +1,108 @@
+package httpmw_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jobguard/jobguard/guard"
+	"github.com/jobguard/jobguard/guard/httpmw"
+)
+
+func TestClientGoneWhileWaitingLeavesTheLineAtOnce(t *testing.T) {
+	told := make(chan error, 1)
+	w := newWorld(t, never(t), withGuard(guard.Forever()),
+		withOptions(httpmw.WithErrorHandler(func(w http.ResponseWriter, r *http.Request, err error) {
+			told <- err
+			httpmw.Problem(w, r, err)
+		})))
+	w.store.Hold(key, "somebody")
+	for name, body := range map[string]string{"without a body": "", "with a body that was read": "all of it"} {
+		t.Run(name, func(t *testing.T) {
+			w.mux.Handle("/"+strings.ReplaceAll(name, " ", "-")+"/{sku}", http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+				_, _ = io.Copy(io.Discard, r.Body)
+				r.URL.Path = path
+				w.mux.ServeHTTP(rw, r)
+			}))
+			conn := dial(t, w)
+			fmt.Fprintf(conn, "POST /%s/a42 HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", strings.ReplaceAll(name, " ", "-"), len(body), body)
+			w.eventually("the request waits", func() bool { return w.store.Waiting(key) == 1 })
+			conn.Close()
+			w.eventually("the line is empty", func() bool { return w.store.Waiting(key) == 0 })
+			if err := <-told; !errors.Is(err, context.Canceled) {
+				t.Errorf("error %v, want that of the context", err)
+			}
+		})
+	}
+}
+
+func TestUnreadBodyHidesThatTheClientIsGoneUntilTheWaitIsOver(t *testing.T) {
+	const wait = 300 * time.Millisecond
+	told := make(chan error, 1)
+	w := newWorld(t, never(t), withGuard(guard.Wait(wait)),
+		withOptions(httpmw.WithErrorHandler(func(_ http.ResponseWriter, _ *http.Request, err error) { told <- err })))
+	w.store.Hold(key, "somebody")
+	conn := dial(t, w)
+	fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nall of it", path)
+	w.eventually("the request waits", func() bool { return w.store.Waiting(key) == 1 })
+	conn.Close()
+	if err := <-told; !errors.Is(err, guard.ErrBusy) || errors.Is(err, context.Canceled) {
+		t.Errorf("error %v, want only ErrBusy", err)
+	}
+}
+
+func TestBodyIsNotReadBeforeTheHandler(t *testing.T) {
+	w := newWorld(t, func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(w, r.Body) })
+	w.store.HoldFor(key, "somebody", 50*time.Millisecond)
+	a := w.request(t.Context(), "POST", path, strings.NewReader("all of it"))
+	if !a.whole() || a.body != "all of it" {
+		t.Errorf("got %+v", a)
+	}
+}
+
+func TestDeadlineWhileWaitingIsAnswered(t *testing.T) {
+	timeout := func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			ctx, cancel := context.WithTimeout(r.Context(), 50*time.Millisecond)
+			defer cancel()
+			next.ServeHTTP(w, r.WithContext(ctx))
+		})
+	}
+	w := newWorld(t, never(t), withGuard(guard.Forever()), withOuter(timeout))
+	w.store.Hold(key, "somebody")
+	isProblem(t, w.get("GET"), http.StatusConflict, "1")
+
+	over := func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			ctx, cancel := context.WithCancel(r.Context())
+			cancel()
+			next.ServeHTTP(w, r.WithContext(ctx))
+		})
+	}
+	isProblem(t, newWorld(t, never(t), withOuter(over)).get("GET"), http.StatusServiceUnavailable, "1")
+}
+
+func TestClientGoneWhileRunningKeepsTheKeyUntilTheHandlerReturns(t *testing.T) {
+	gone, end := make(chan bool, 1), make(chan struct{})
+	w := newWorld(t, func(_ http.ResponseWriter, r *http.Request) {
+		<-r.Context().Done()
+		gone <- guard.Holding(r.Context(), key)
+		<-end
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan answer)
+	go func() { done <- w.request(ctx, "GET", path, nil) }()
+	w.eventually("the handler runs", func() bool { _, held := w.store.Holder(key); return held })
+	cancel()
+	<-done
+	if !<-gone {
+		t.Error("the key was given back while the handler ran")
+	}
+	close(end)
+	w.eventually("the key is free", func() bool { return len(w.store.Keys()) == 0 })
+}

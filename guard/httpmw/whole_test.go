@@ -1,0 +1,186 @@
+package httpmw_test
+
+import (
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jobguard/jobguard/guard"
+)
+
+const size = 300_000
+
+var content = strings.Repeat("0123456789", size/10)
+
+// announcing are the ways to send a whole body with Content-Length.
+var announcing = map[string]func(t *testing.T, w http.ResponseWriter, r *http.Request){
+	"at once": func(_ *testing.T, w http.ResponseWriter, _ *http.Request) {
+		_, _ = w.Write([]byte(content))
+	},
+	"string": func(_ *testing.T, w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, content)
+	},
+	"byte by byte at the end": func(_ *testing.T, w http.ResponseWriter, _ *http.Request) {
+		_, _ = w.Write([]byte(content[:size-3]))
+		for _, b := range []byte(content[size-3:]) {
+			if n, err := w.Write([]byte{b}); n != 1 || err != nil {
+				panic(err)
+			}
+		}
+	},
+	"copied": func(t *testing.T, w http.ResponseWriter, _ *http.Request) {
+		n, err := io.Copy(w, io.MultiReader(strings.NewReader(content)))
+		if n != size || err != nil {
+			t.Errorf("copied %d, %v", n, err)
+		}
+	},
+	"copied in two": func(t *testing.T, w http.ResponseWriter, _ *http.Request) {
+		src := strings.NewReader(content)
+		for _, part := range []int64{1000, size - 1001, 1} {
+			if n, err := io.CopyN(w, src, part); n != part || err != nil {
+				t.Errorf("copied %d, %v", n, err)
+			}
+		}
+	},
+	"file": func(t *testing.T, w http.ResponseWriter, r *http.Request) {
+		name := filepath.Join(t.TempDir(), "content")
+		if err := os.WriteFile(name, []byte(content), 0o600); err != nil {
+			t.Error(err)
+		}
+		http.ServeFile(w, r, name)
+	},
+}
+
+func TestNoResponseIsWholeBeforeTheKeyIsGivenBack(t *testing.T) {
+	for name, send := range announcing {
+		for _, lose := range []bool{false, true} {
+			t.Run(name+", lost "+strconv.FormatBool(lose), func(t *testing.T) {
+				var w *world
+				w = newWorld(t, func(rw http.ResponseWriter, r *http.Request) {
+					rw.Header().Set("Content-Length", strconv.Itoa(size))
+					send(t, rw, r)
+					rw.(http.Flusher).Flush()
+					if lose {
+						w.store.Hold(key, "thief")
+					}
+				})
+				a := w.get("GET")
+				switch {
+				case lose && a.whole():
+					t.Errorf("the client takes %d with %d bytes for whole", a.StatusCode, len(a.body))
+				case !lose && (!a.whole() || a.body != content || a.ContentLength != size):
+					t.Errorf("got %d bytes of %d, %v", len(a.body), size, a.err)
+				}
+			})
+		}
+	}
+}
+
+func TestUnannouncedBodyIsUnchanged(t *testing.T) {
+	w := newWorld(t, func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.Copy(w, strings.NewReader(content))
+		_, _ = w.Write([]byte("more"))
+	})
+	if a := w.get("GET"); !a.whole() || a.body != content+"more" {
+		t.Errorf("got %d bytes, %v", len(a.body), a.err)
+	}
+}
+
+func TestBodyLongerThanAnnouncedIsRefused(t *testing.T) {
+	w := newWorld(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Length", "4")
+		_, _ = w.Write([]byte("done"))
+		for _, more := range []string{"!", "more"} {
+			if _, err := w.Write([]byte(more)); err != http.ErrContentLength {
+				t.Errorf("Write(%q): %v, want ErrContentLength", more, err)
+			}
+		}
+	})
+	if a := w.get("GET"); !a.whole() || a.body != "done" {
+		t.Errorf("got %+v", a)
+	}
+	w = newWorld(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Length", "4")
+		if _, err := w.Write([]byte("more than that")); err != http.ErrContentLength {
+			t.Errorf("Write: %v, want ErrContentLength", err)
+		}
+	})
+	if a := w.get("GET"); a.whole() {
+		t.Errorf("got %+v", a)
+	}
+}
+
+func TestHeadAndBodilessResponsesPass(t *testing.T) {
+	for _, c := range []struct {
+		method string
+		status int
+	}{{"HEAD", 200}, {"GET", 204}, {"GET", 304}} {
+		w := newWorld(t, func(w http.ResponseWriter, r *http.Request) {
+			if r.Method == http.MethodHead {
+				w.Header().Set("Content-Length", "4")
+			}
+			w.WriteHeader(c.status)
+			if r.Method == http.MethodHead {
+				ok(w, r)
+			}
+			w.(http.Flusher).Flush()
+		})
+		a := w.get(c.method)
+		if !a.whole() || a.StatusCode != c.status || c.method == "HEAD" && a.ContentLength != 4 {
+			t.Errorf("%s: got %+v", c.method, a)
+		}
+	}
+}
+
+func TestLostHeadResponseInBuffersIsBroken(t *testing.T) {
+	var w *world
+	w = newWorld(t, func(rw http.ResponseWriter, _ *http.Request) {
+		_, _ = rw.Write(make([]byte, 3000)) // passes the first buffer, not the second
+		w.store.Hold(key, "thief")
+	})
+	if a := w.get("HEAD"); a.whole() {
+		t.Errorf("got %+v", a)
+	}
+}
+
+func TestWhatAFrameworkWritesAfterTheMiddlewareReachesTheClient(t *testing.T) {
+	var inner http.ResponseWriter
+	late := func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			next.ServeHTTP(w, r)
+			http.Error(inner, "the handler's error", http.StatusTeapot)
+		})
+	}
+	keep := func(w http.ResponseWriter, _ *http.Request) { inner = w }
+	a := newWorld(t, keep, withOuter(late)).get("GET")
+	if !a.whole() || a.StatusCode != http.StatusTeapot || a.body != "the handler's error\n" {
+		t.Errorf("got %+v", a)
+	}
+
+	// But not what comes after a loss that has been answered.
+	var w *world
+	w = newWorld(t, func(rw http.ResponseWriter, r *http.Request) {
+		keep(rw, r)
+		w.lose(r.Context())
+	}, withOuter(late))
+	isProblem(t, w.get("GET"), http.StatusServiceUnavailable, "")
+}
+
+func TestConnectionIsKeptForTheNextRequest(t *testing.T) {
+	addrs := make(chan string, 2)
+	w := newWorld(t, func(w http.ResponseWriter, r *http.Request) {
+		addrs <- r.RemoteAddr
+		w.Header().Set("Content-Length", "4")
+		ok(w, r)
+	}, withGuard(guard.Wait(10*time.Second)))
+	w.get("GET")
+	w.get("GET")
+	if a, b := <-addrs, <-addrs; a != b {
+		t.Errorf("%s, then %s", a, b)
+	}
+}

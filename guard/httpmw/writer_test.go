@@ -1,0 +1,165 @@
+package httpmw_test
+
+import (
+	"bufio"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"testing"
+	"time"
+)
+
+// interfaces lists which optional interfaces w has.
+func interfaces(w http.ResponseWriter) (has [10]bool) {
+	_, has[0] = w.(http.Flusher)
+	_, has[1] = w.(interface{ FlushError() error })
+	_, has[2] = w.(http.CloseNotifier) //nolint:staticcheck // deprecated, and kept like the others
+	_, has[3] = w.(http.Hijacker)
+	_, has[4] = w.(io.ReaderFrom)
+	_, has[5] = w.(interface{ SetReadDeadline(time.Time) error })
+	_, has[6] = w.(interface{ SetWriteDeadline(time.Time) error })
+	_, has[7] = w.(interface{ EnableFullDuplex() error })
+	_, has[8] = w.(http.Pusher)
+	_, has[9] = w.(io.StringWriter)
+	return has
+}
+
+type plainWriter struct{ http.ResponseWriter }
+
+type flushingWriter struct {
+	http.ResponseWriter
+	http.Flusher
+}
+
+type hijackingWriter struct {
+	http.ResponseWriter
+	http.Hijacker
+	io.ReaderFrom
+}
+
+type stringWriter struct {
+	http.ResponseWriter
+	io.StringWriter
+}
+
+func TestResponseWriterKeepsExactlyItsInterfaces(t *testing.T) {
+	for name, shape := range map[string]func(w http.ResponseWriter) http.ResponseWriter{
+		"net/http": func(w http.ResponseWriter) http.ResponseWriter { return w },
+		"plain":    func(w http.ResponseWriter) http.ResponseWriter { return plainWriter{w} },
+		"unwraps":  func(w http.ResponseWriter) http.ResponseWriter { return unwrapper{w} },
+		"flushes":  func(w http.ResponseWriter) http.ResponseWriter { return flushingWriter{w, w.(http.Flusher)} },
+		"flushes and unwraps": func(w http.ResponseWriter) http.ResponseWriter {
+			return struct {
+				unwrapper
+				http.Flusher
+			}{unwrapper{w}, w.(http.Flusher)}
+		},
+		"strings": func(w http.ResponseWriter) http.ResponseWriter { return stringWriter{w, w.(io.StringWriter)} },
+		"hijacks": func(w http.ResponseWriter) http.ResponseWriter {
+			rf, _ := w.(io.ReaderFrom)
+			h, _ := w.(http.Hijacker)
+			return hijackingWriter{w, h, rf}
+		},
+	} {
+		for _, http2 := range []bool{false, true} {
+			var want [10]bool
+			w := prepare(t, func(w http.ResponseWriter, r *http.Request) {
+				if got := interfaces(w); got != want {
+					t.Errorf("%s, HTTP/%d: has %v, want %v", name, r.ProtoMajor, got, want)
+				}
+				ok(w, r)
+			}, withOuter(func(next http.Handler) http.Handler {
+				return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					w = shape(w)
+					want = interfaces(w)
+					next.ServeHTTP(w, r)
+				})
+			}))
+			if http2 {
+				w.EnableHTTP2 = true
+				w.StartTLS()
+			} else {
+				w.Start()
+			}
+			if a := w.get("GET"); a.body != "done" {
+				t.Errorf("%s: got %+v", name, a)
+			}
+		}
+	}
+}
+
+func TestResponseControllerWorks(t *testing.T) {
+	for name, outer := range map[string]func(http.Handler) http.Handler{
+		"on net/http's own":      func(h http.Handler) http.Handler { return h },
+		"through a bare wrapper": unwrapping,
+	} {
+		t.Run(name, func(t *testing.T) {
+			next := make(chan struct{})
+			w := newWorld(t, func(w http.ResponseWriter, _ *http.Request) {
+				rc := http.NewResponseController(w)
+				for what, err := range map[string]error{
+					"EnableFullDuplex": rc.EnableFullDuplex(),
+					"SetReadDeadline":  rc.SetReadDeadline(time.Now().Add(patience)),
+					"SetWriteDeadline": rc.SetWriteDeadline(time.Now().Add(patience)),
+				} {
+					if err != nil {
+						t.Errorf("%s: %v", what, err)
+					}
+				}
+				_, _ = w.Write([]byte("first\n"))
+				if err := rc.Flush(); err != nil {
+					t.Error(err)
+				}
+				<-next // the client has the first line
+				_, _ = w.Write([]byte("second\n"))
+			}, withOuter(outer))
+			res, err := w.Client().Get(w.URL + path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer res.Body.Close()
+			lines := bufio.NewReader(res.Body)
+			if line, err := lines.ReadString('\n'); line != "first\n" {
+				t.Errorf("read %q, %v", line, err)
+			}
+			close(next)
+			if rest, err := io.ReadAll(lines); string(rest) != "second\n" || err != nil {
+				t.Errorf("read %q, %v", rest, err)
+			}
+
+			w = newWorld(t, func(w http.ResponseWriter, _ *http.Request) {
+				conn, _, err := http.NewResponseController(w).Hijack()
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				_, _ = io.WriteString(conn, "HTTP/1.1 418 \r\nConnection: close\r\n\r\nmine")
+				_ = conn.Close()
+			}, withOuter(outer))
+			if a := w.get("GET"); !a.whole() || a.body != "mine" {
+				t.Errorf("got %+v", a)
+			}
+		})
+	}
+}
+
+func TestHijackThatFailsLeavesTheResponseToTheHandler(t *testing.T) {
+	refused := errors.New("not this one")
+	var w *world
+	w = newWorld(t, func(rw http.ResponseWriter, r *http.Request) {
+		if _, _, err := rw.(http.Hijacker).Hijack(); err != refused {
+			t.Errorf("Hijack: %v", err)
+		}
+		w.lose(r.Context())
+	}, withOuter(func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			next.ServeHTTP(hijackingWriter{w, hijacker{refused}, w.(io.ReaderFrom)}, r)
+		})
+	}))
+	isProblem(t, w.get("GET"), http.StatusServiceUnavailable, "")
+}
+
+type hijacker struct{ err error }
+
+func (h hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) { return nil, nil, h.err }

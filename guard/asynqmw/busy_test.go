@@ -1,0 +1,178 @@
+package asynqmw_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/hibiken/asynq"
+
+	"github.com/jobguard/jobguard/guard"
+	"github.com/jobguard/jobguard/guard/asynqmw"
+)
+
+func TestBusyTasksAllCompleteOneAtATimeAndNoneIsArchived(t *testing.T) {
+	t.Parallel()
+	for _, clones := range []bool{true, false} {
+		t.Run(fmt.Sprintf("client=%v", clones), func(t *testing.T) {
+			f := newFleet(t)
+			var tries attempts
+			var cloned atomic.Int64
+			r := &runs{work: func(ctx context.Context, _ *asynq.Task) error {
+				if id, _ := asynq.GetTaskID(ctx); strings.Contains(id, "~busy") {
+					cloned.Add(1)
+				}
+				time.Sleep(150 * time.Millisecond) // the work
+				return nil
+			}}
+			opts := []asynqmw.Option{soon}
+			if clones {
+				opts = append(opts, asynqmw.WithClient(f.client))
+			}
+			for i := range 3 {
+				f.enqueue(t, fmt.Sprintf("none-%d", i), asynq.MaxRetry(0))
+				f.enqueue(t, fmt.Sprintf("some-%d", i), asynq.MaxRetry(3))
+			}
+			f.serve(t, asynqmw.Configure(quick()), asynqmw.New(f.guard(t), tries.key, opts...)(r))
+			f.serve(t, asynqmw.Configure(quick()), asynqmw.New(f.guard(t), tries.key, opts...)(r))
+			r.await(t, 6)
+			eventually(t, "the queue is empty", func() bool { return f.queue(t).Size == 0 })
+			f.wantNoTrace(t)
+			if r.most.Load() != 1 || r.done.Load() != 6 {
+				t.Errorf("%d runs, %d at once, want 6, one at a time", r.done.Load(), r.most.Load())
+			}
+			if tries.Load() <= 6 && clones || (cloned.Load() > 0) != clones {
+				t.Errorf("%d attempts, %d clones ran: the tasks did not meet", tries.Load(), cloned.Load())
+			}
+		})
+	}
+}
+
+func TestBusyUsesUpNoRetryAndCountsNoFailure(t *testing.T) {
+	f := newFleet(t)
+	var tries attempts
+	var r runs
+	errs := newTold()
+	release := hold(t, f.guard(t), "k")
+	cfg := quick()
+	cfg.ErrorHandler = errs
+	f.serve(t, asynqmw.Configure(cfg), asynqmw.New(f.guard(t), tries.key, soon)(&r))
+	f.enqueue(t, "x", asynq.MaxRetry(1))
+	tries.await(t, 4)
+	if task := f.task("x"); task.Retried != 0 {
+		t.Errorf("%d retries used up", task.Retried)
+	}
+	release()
+	r.await(t, 1)
+	f.wantNoTrace(t)
+	errs.wantNothing(t)
+}
+
+func TestDeferredTaskComesBackSoonByDefault(t *testing.T) {
+	f := newFleet(t)
+	var tries attempts
+	hold(t, f.guard(t), "k")
+	f.serve(t, asynqmw.Configure(asynq.Config{LogLevel: asynq.FatalLevel}), asynqmw.New(f.guard(t), tries.key)(&runs{}))
+	f.enqueue(t, "x", asynq.MaxRetry(1))
+	tries.await(t, 1)
+	first := time.Now()
+	tries.await(t, 2)
+	if d := time.Since(first); d > 12*time.Second { // asynq's own delay is 15s at least
+		t.Errorf("it came back after %v", d)
+	}
+	if got := asynqmw.Configure(asynq.Config{}).DelayedTaskCheckInterval; got != time.Second {
+		t.Errorf("tasks that are due are looked for every %v, want 1s", got)
+	}
+}
+
+func TestDeferredTasksComeBackAtDifferentMoments(t *testing.T) {
+	f := newFleet(t)
+	hold(t, f.guard(t), "k")
+	var tries attempts
+	f.serve(t, asynqmw.Configure(quick()), asynqmw.New(f.guard(t), tries.key, asynqmw.DeferFor(time.Hour))(&runs{}))
+	for i := range 10 {
+		f.enqueue(t, fmt.Sprint(i), asynq.MaxRetry(1))
+	}
+	eventually(t, "all are deferred", func() bool { return f.queue(t).Retry == 10 })
+	moments := map[time.Time]bool{}
+	for i := range 10 {
+		next := f.task(fmt.Sprint(i)).NextProcessAt
+		moments[next] = true
+		if d := time.Until(next); d < 59*time.Minute || d > 2*time.Hour {
+			t.Errorf("a task comes back in %v, want between 1h and 2h", d)
+		}
+	}
+	if len(moments) < 5 { // ten of 3600 seconds
+		t.Errorf("ten tasks come back at %d moments", len(moments))
+	}
+}
+
+func TestSkipEndsABusyTaskAsDone(t *testing.T) {
+	f := newFleet(t)
+	hold(t, f.guard(t), "k")
+	var tries attempts
+	var r runs
+	f.serve(t, asynqmw.Configure(quick()), asynqmw.New(f.guard(t), tries.key, asynqmw.OnBusy(asynqmw.Skip))(&r))
+	f.enqueue(t, "x", asynq.MaxRetry(0), asynq.Retention(time.Hour))
+	eventually(t, "x is completed", func() bool {
+		task := f.task("x")
+		return task != nil && task.State == asynq.TaskStateCompleted
+	})
+	f.wantNoTrace(t)
+	if r.done.Load() != 0 {
+		t.Error("the handler ran")
+	}
+}
+
+func TestDiscardDeletesABusyTask(t *testing.T) {
+	f := newFleet(t)
+	hold(t, f.guard(t), "k")
+	var tries attempts
+	var r runs
+	errs := newTold()
+	cfg := quick()
+	cfg.ErrorHandler = errs
+	f.serve(t, asynqmw.Configure(cfg), asynqmw.New(f.guard(t), tries.key, asynqmw.OnBusy(asynqmw.Discard))(&r))
+	f.enqueue(t, "x", asynq.MaxRetry(3), asynq.Retention(time.Hour))
+	eventually(t, "x is gone", func() bool { return f.task("x") == nil })
+	f.wantNoTrace(t)
+	errs.wantNothing(t)
+	if r.done.Load() != 0 {
+		t.Error("the handler ran")
+	}
+}
+
+func TestGuardThatWaitsWaitsInPlace(t *testing.T) {
+	f := newFleet(t)
+	release := hold(t, f.guard(t), "k")
+	var tries attempts
+	var r runs
+	f.serve(t, asynqmw.Configure(quick()), asynqmw.New(f.guard(t, guard.Wait(time.Minute)), tries.key)(&r))
+	f.enqueue(t, "x")
+	tries.await(t, 1)
+	time.Sleep(300 * time.Millisecond) // a deferred one would have come back
+	release()
+	r.await(t, 1)
+	if tries.Load() != 1 {
+		t.Errorf("%d attempts, want 1", tries.Load())
+	}
+}
+
+func TestWaitBeyondTheTimeoutEndsInDeferral(t *testing.T) {
+	f := newFleet(t)
+	release := hold(t, f.guard(t), "k")
+	var tries attempts
+	var r runs
+	f.serve(t, asynqmw.Configure(quick()), asynqmw.New(f.guard(t, guard.Wait(time.Minute)), tries.key, soon)(&r))
+	f.enqueue(t, "x", asynq.MaxRetry(1), asynq.Timeout(time.Second))
+	tries.await(t, 4)
+	if task := f.task("x"); task.Retried != 0 {
+		t.Errorf("%d retries used up", task.Retried)
+	}
+	release()
+	r.await(t, 1)
+	f.wantNoTrace(t)
+}

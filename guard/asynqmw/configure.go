@@ -1,0 +1,91 @@
+package asynqmw
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/hibiken/asynq"
+)
+
+// ErrNotConfigured is the error of every task that a server without [Configure]
+// gives to the middleware. It wraps asynq.SkipRetry: the first task already is
+// archived, its handler not run and none of its retries used up, and says in its
+// last error what to do. When it is done, run the archived tasks again (asynq
+// task runall --state=archived). asynq keeps 10 000 archived tasks per queue.
+var ErrNotConfigured = errors.New("asynqmw: the server's asynq.Config did not go through asynqmw.Configure: a busy task could not be deferred")
+
+// dueInterval is how often a configured server looks for tasks that are due,
+// unless told otherwise: "soon" must not mean asynq's 5 seconds.
+const dueInterval = time.Second
+
+// Configure returns cfg with what deferral needs. Everything cfg says goes on
+// to count:
+//
+//   - IsFailure is false for tasks that are deferred; of all others cfg.IsFailure
+//     is asked, or asynq's default.
+//   - RetryDelayFunc is soon for tasks that are deferred; of all others
+//     cfg.RetryDelayFunc is asked, or asynq's default.
+//   - ErrorHandler is not told of tasks that are deferred, discarded or replaced
+//     by a clone, but of all else. Watch those with guard.Observe.
+//   - BaseContext is cfg.BaseContext with a marker that the middleware looks for.
+//   - DelayedTaskCheckInterval becomes 1s if it is unset; that costs each queue
+//     one Redis script a second per server.
+//
+// A unit test can call a handler with the BaseContext of Configure(asynq.Config{}).
+func Configure(cfg asynq.Config) asynq.Config {
+	cfg.IsFailure = isFailure(cfg.IsFailure)
+	cfg.RetryDelayFunc = retryDelay(cfg.RetryDelayFunc)
+	cfg.ErrorHandler = errorHandler(cfg.ErrorHandler)
+	cfg.BaseContext = baseContext(cfg.BaseContext)
+	if cfg.DelayedTaskCheckInterval == 0 {
+		cfg.DelayedTaskCheckInterval = dueInterval
+	}
+	return cfg
+}
+
+func isFailure(others func(error) bool) func(error) bool {
+	return func(err error) bool {
+		switch {
+		case asSettled(err) != nil:
+			return false
+		case others != nil:
+			return others(err)
+		}
+		return err != nil
+	}
+}
+
+func retryDelay(others asynq.RetryDelayFunc) asynq.RetryDelayFunc {
+	if others == nil {
+		others = asynq.DefaultRetryDelayFunc
+	}
+	return func(n int, err error, task *asynq.Task) time.Duration {
+		if s := asSettled(err); s != nil {
+			return s.delay
+		}
+		return others(n, err, task)
+	}
+}
+
+func errorHandler(others asynq.ErrorHandler) asynq.ErrorHandler {
+	if others == nil {
+		return nil
+	}
+	return asynq.ErrorHandlerFunc(func(ctx context.Context, task *asynq.Task, err error) {
+		if asSettled(err) == nil {
+			others.HandleError(ctx, task, err)
+		}
+	})
+}
+
+type markerKey struct{}
+
+func baseContext(base func() context.Context) func() context.Context {
+	if base == nil {
+		base = context.Background
+	}
+	return func() context.Context { return context.WithValue(base(), markerKey{}, true) }
+}
+
+func configured(ctx context.Context) bool { return ctx.Value(markerKey{}) != nil }

@@ -1,0 +1,112 @@
+// Package asynqmw runs asynq tasks once at a time per key: a middleware that
+// puts a task whose key is busy back into its queue, without a retry used up or
+// a failure counted. It works with github.com/hibiken/asynq v0.26.
+//
+//	func main() {
+//		addr := "localhost:6379"
+//		g, err := guard.New(redisstore.New(redis.NewClient(&redis.Options{Addr: addr})))
+//		if err != nil {
+//			log.Fatal(err)
+//		}
+//		conn := asynq.RedisClientOpt{Addr: addr}
+//		perOrder := asynqmw.New(g, asynqmw.PayloadField("order_id"), asynqmw.WithClient(asynq.NewClient(conn)))
+//		mux := asynq.NewServeMux()
+//		mux.Use(perOrder)
+//		mux.HandleFunc("order:ship", ship) // func(context.Context, *asynq.Task) error
+//		if err := asynq.NewServer(conn, asynqmw.Configure(asynq.Config{})).Run(mux); err != nil {
+//			log.Fatal(err)
+//		}
+//	}
+//
+// # What happens when
+//
+//	when                               what happens                                            proved by
+//	the key is busy                    deferred: tried again soon, at a random moment;         TestBusyUsesUpNoRetryAndCountsNoFailure
+//	                                   no retry, no failure, ErrorHandler not told
+//	the same, OnBusy(Skip)             the task is done                                        TestSkipEndsABusyTaskAsDone
+//	the same, OnBusy(Discard)          the task is deleted                                     TestDiscardDeletesABusyTask
+//	busy on the last attempt           a clone takes the task's place                          TestBusyLastAttemptMakesWayForAClone
+//	the same, without WithClient       the task waits in place                                 TestWithoutAClientTheLastAttemptWaitsInPlace
+//	the same, no clone can be enqueued the task waits in place, and tries again to be cloned   TestWhileNoCloneCanBeEnqueuedTheLastAttemptWaitsInPlace
+//	in place until its Timeout         archived, with who held the key as its last error;      TestLastAttemptThatWaitsInVainIsArchivedAsBusy
+//	                                   ErrorHandler told
+//	g has a Wait beyond the Timeout    deferred shortly before the Timeout                     TestWaitBeyondTheTimeoutEndsInDeferral
+//	the store is down                  deferred, whatever the policy; on the last attempt      TestStoreDownDefersAndHeals
+//	                                   a clone, or the task waits in place                     TestPolicyCountsOnceTheStoreIsBack
+//	the lease is lost, or MaxHold      the handler's ctx ends; a failure like any other,       TestLostLeaseIsAFailureAndRetried,
+//	passed                             retried, whatever the handler returned                  TestHeldTooLongIsAFailureAndRetried
+//	the handler ignores its Timeout    asynq counts a failure and retries, but the key is      TestHandlerThatIgnoresItsTimeoutNeverRunsTwiceAtOnce
+//	                                   held until the handler returns: the retry is deferred
+//	the handler panics                 the key is released; asynq recovers it, a failure       TestPanicReleasesTheKeyAndIsAFailure
+//	the guard is shut down             deferred; on the last attempt a clone, or the task      TestGuardShutDownLosesNoTask
+//	                                   waits until the server puts it back
+//	the server is shut down            a task that waits in place goes back into its queue     TestServerShutdownPutsAWaitingLastAttemptBack
+//	the key is invalid                 archived at once                                        TestInvalidKeyIsArchivedAtOnce
+//	the KeyFunc fails                  a failure like the handler's                            TestKeyFuncThatFailsIsRetried
+//	no handler for the type            asynq's own error: not guarded                          TestUnknownTypeIsNotFoundEvenWithoutAKey
+//	Configure was forgotten            archived at once with ErrNotConfigured                  TestForgottenConfigureIsAClearErrorAndBurnsNoRetry
+//
+// SkipRetry and RevokeTask from a handler, and all its other errors, pass through
+// unchanged. Middleware further out must wrap errors with %w, or Configure does
+// not recognise a deferral. Shut the server down first and the guard after it.
+//
+// # Waiting
+//
+// A task tries its key once; guard.Wait makes it stand in line, first come first
+// served, and take up one of the server's workers meanwhile:
+//
+//	asynqmw.New(g.With(guard.Wait(2*time.Second)), key)
+//
+// The time it waits counts towards its Timeout. It stops waiting a second before
+// the Timeout, or when a quarter of it is left, whichever is later, because a
+// Timeout is a failure to asynq.
+//
+// A deferred task costs a few Redis commands every second or two. Thousands of
+// tasks on one busy key want a queue of their own, or a longer [DeferFor].
+//
+// # The last attempt
+//
+// asynq archives a task that has no retry left, whatever error comes back, and
+// never mind that it was only busy. With MaxRetry(0) every attempt is the last.
+//
+// With [WithClient] the middleware enqueues a clone instead and has the task
+// revoked. The clone has the task's type, payload, headers, queue, and the retries
+// it had left, none. Its id is the task's with "~busy1" added, then "~busy2":
+// [TaskID] makes the same key of all of them. It is enqueued only if that id is
+// not taken; if it is, the clone is taken to be there already, so do not use a
+// TaskID again while a clone of the task before lies in the archive. Not
+// everything can be recovered from a task:
+//
+//   - Its Timeout is, or else its Deadline. A task with both has a clone whose
+//     Deadline is the end of this attempt.
+//   - Its Retention is not: the clone is deleted when it is done.
+//   - Its Unique lock is not: it is released, and the task can be enqueued
+//     again beside the clone.
+//
+// Without a client the task waits in place and takes up a worker. At the end of
+// its Timeout or Deadline asynq archives it, and nothing that a middleware can
+// return prevents that: it is there to be run again, and its last error says who
+// held the key. Give such tasks a Timeout that is longer than the work of those
+// before them.
+//
+// # Guarantees of asynq and of guard
+//
+// asynq runs a task at least once. Timeout, Deadline, cancellation, a shutdown
+// that takes too long and an outage of its Redis make asynq give up on a handler
+// that is still running, and start the task again elsewhere. The guard keeps the
+// key until the handler really returns, so that the two never overlap. What
+// the handler did before still happened: it must be idempotent, and pass
+// guard.Fence to what it writes to.
+//
+// asynq's Redis and the guard's may be the same server or different ones.
+//
+// # Schedulers
+//
+// [RunScheduler] and [RunPeriodicTaskManager] keep one asynq Scheduler or
+// PeriodicTaskManager active in the fleet.
+//
+// # Goroutines
+//
+// The middleware starts none. RunScheduler and RunPeriodicTaskManager work on the
+// calling goroutine; what asynq starts for them ends before they return.
+package asynqmw

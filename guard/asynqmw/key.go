@@ -1,0 +1,115 @@
+package asynqmw
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/hibiken/asynq"
+
+	"github.com/jobguard/jobguard/guard"
+)
+
+// KeyFunc makes the key that a task runs under; guard.Key builds one without
+// collisions. ctx is the handler's, so asynq.GetQueueName and its kind work.
+//
+// A key that is empty or otherwise invalid, and an error that wraps
+// guard.ErrInvalidKey, mean that the task can never have one: it is archived at
+// once. Any other error is a failure of the task, and retried.
+type KeyFunc func(ctx context.Context, task *asynq.Task) (string, error)
+
+// PayloadField takes the key from a top-level field of a JSON payload, a string
+// or an integer: PayloadField("sku") yields guard.Key("sku", value). If the
+// field is missing, empty, or anything else, the task has no valid key. 42 and
+// "42" make the same key.
+func PayloadField(name string) KeyFunc {
+	return func(_ context.Context, task *asynq.Task) (string, error) {
+		var fields map[string]json.RawMessage
+		if err := json.Unmarshal(task.Payload(), &fields); err != nil {
+			return "", fmt.Errorf("%w: the payload is no JSON object: %w", guard.ErrInvalidKey, err)
+		}
+		value, ok := fields[name]
+		if !ok {
+			return "", fmt.Errorf("%w: the payload has no field %q", guard.ErrInvalidKey, name)
+		}
+		text, ok := scalar(value)
+		if !ok {
+			return "", fmt.Errorf("%w: the payload's field %q is no integer and no string with something in it", guard.ErrInvalidKey, name)
+		}
+		return guard.Key(name, text), nil
+	}
+}
+
+// scalar returns the text of a non-empty string or an integer. There is one way
+// to write an integer without exponent in JSON, but for -0; other numbers have
+// many, and each would be a key of its own.
+func scalar(value json.RawMessage) (text string, ok bool) {
+	switch c := value[0]; {
+	case c == '"':
+		err := json.Unmarshal(value, &text)
+		return text, err == nil && text != ""
+	case c == '-' || '0' <= c && c <= '9':
+		text = string(value)
+		return text, text != "-0" && !strings.ContainsAny(text, ".eE")
+	}
+	return "", false
+}
+
+// TaskID makes a key of the task's id: one run at a time per task, even if a
+// handler outlives its Timeout. A clone has the key of the task it stands for;
+// a KeyFunc of your own that calls asynq.GetTaskID would give it another.
+func TaskID() KeyFunc {
+	return func(ctx context.Context, _ *asynq.Task) (string, error) {
+		id, ok := asynq.GetTaskID(ctx)
+		if !ok {
+			return "", noServer("task id")
+		}
+		original, _ := origin(id)
+		return guard.Key("task", original), nil
+	}
+}
+
+// TaskType makes a key of the task's type: one run at a time per type.
+func TaskType() KeyFunc {
+	return func(_ context.Context, task *asynq.Task) (string, error) {
+		return guard.Key("type", task.Type()), nil
+	}
+}
+
+// Queue makes a key of the queue's name: one run at a time per queue.
+func Queue() KeyFunc {
+	return func(ctx context.Context, _ *asynq.Task) (string, error) {
+		queue, ok := asynq.GetQueueName(ctx)
+		if !ok {
+			return "", noServer("queue")
+		}
+		return guard.Key("queue", queue), nil
+	}
+}
+
+func noServer(what string) error {
+	return fmt.Errorf("%w: no %s: the context comes from no asynq server", guard.ErrInvalidKey, what)
+}
+
+// Join makes one key of several parts, by guard.Key: different parts never make
+// the same key. If one of them has no valid key, neither has the task. No part, or
+// a nil one, panics.
+func Join(parts ...KeyFunc) KeyFunc {
+	if len(parts) == 0 || slices.ContainsFunc(parts, func(f KeyFunc) bool { return f == nil }) {
+		panic("guard: asynqmw.Join: no parts, or a nil one")
+	}
+	parts = slices.Clone(parts)
+	return func(ctx context.Context, task *asynq.Task) (string, error) {
+		keys := make([]string, len(parts))
+		for i, part := range parts {
+			key, err := part(ctx, task)
+			if err != nil {
+				return "", err
+			}
+			keys[i] = key
+		}
+		return guard.Key(keys...), nil
+	}
+}

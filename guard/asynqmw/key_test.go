@@ -1,0 +1,114 @@
+package asynqmw_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	"github.com/hibiken/asynq"
+
+	"github.com/jobguard/jobguard/guard"
+	"github.com/jobguard/jobguard/guard/asynqmw"
+)
+
+func TestPayloadFieldTakesStringsAndIntegersAndNothingElse(t *testing.T) {
+	t.Parallel()
+	for payload, want := range map[string]string{
+		`{"sku":"a:b","x":{}}`:          "sku:a%3Ab",
+		`{"sku":42}`:                    "sku:42",
+		`{"sku":"42"}`:                  "sku:42",
+		`{"sku":-7}`:                    "sku:-7",
+		`{"sku":123456789012345678901}`: "sku:123456789012345678901",
+		`{"sku":"\u0061"}`:              "sku:a",
+		`{"SKU":"a"}`:                   "",
+		`{"sku":""}`:                    "",
+		`{"sku":null}`:                  "",
+		`{"sku":true}`:                  "",
+		`{"sku":1.0}`:                   "",
+		`{"sku":1e2}`:                   "",
+		`{"sku":-0}`:                    "",
+		`{"sku":["a"]}`:                 "",
+		`{"sku":{"sku":"a"}}`:           "",
+		`{"other":"a"}`:                 "",
+		`["sku"]`:                       "",
+		`null`:                          "",
+		`{"sku":"a"`:                    "",
+		``:                              "",
+	} {
+		key, err := asynqmw.PayloadField("sku")(t.Context(), asynq.NewTask("t", []byte(payload)))
+		if key != want || errors.Is(err, guard.ErrInvalidKey) != (want == "") {
+			t.Errorf("%s makes the key %q, %v; want %q", payload, key, err, want)
+		}
+	}
+}
+
+func TestKeysOfTaskIDTypeAndQueue(t *testing.T) {
+	f := newFleet(t)
+	helpers := []asynqmw.KeyFunc{asynqmw.TaskID(), asynqmw.TaskType(), asynqmw.Queue(),
+		asynqmw.Join(asynqmw.TaskType(), asynqmw.Queue())}
+	want := []string{"task:x", "type:t", "queue:default", guard.Key("type:t", "queue:default")}
+	r := &runs{work: func(ctx context.Context, task *asynq.Task) error {
+		for i, helper := range helpers {
+			if key, err := helper(ctx, task); key != want[i] || err != nil {
+				t.Errorf("key %q, %v; want %q", key, err, want[i])
+			}
+		}
+		return nil
+	}}
+	f.serve(t, quick(), r)
+	f.enqueue(t, "x")
+	r.await(t, 1)
+}
+
+func TestOutsideAServerTaskIDAndQueueAreInvalidKeys(t *testing.T) {
+	t.Parallel()
+	for _, helper := range []asynqmw.KeyFunc{asynqmw.TaskID(), asynqmw.Queue(), asynqmw.Join(asynqmw.TaskType(), asynqmw.Queue())} {
+		if key, err := helper(t.Context(), asynq.NewTask("t", nil)); key != "" || !errors.Is(err, guard.ErrInvalidKey) {
+			t.Errorf("key %q, %v; want ErrInvalidKey", key, err)
+		}
+	}
+}
+
+func TestJoinMakesDifferentKeysOfDifferentParts(t *testing.T) {
+	t.Parallel()
+	fixed := func(key string) asynqmw.KeyFunc {
+		return func(context.Context, *asynq.Task) (string, error) { return key, nil }
+	}
+	seen := map[string]bool{}
+	for _, parts := range [][]string{{"a", "b"}, {"a:b"}, {"a", ":b"}, {"a:", "b"}, {"a%3Ab"}, {"ab"}} {
+		funcs := make([]asynqmw.KeyFunc, len(parts))
+		for i, part := range parts {
+			funcs[i] = fixed(part)
+		}
+		key, err := asynqmw.Join(funcs...)(t.Context(), asynq.NewTask("t", nil))
+		if err != nil || key == "" || seen[key] {
+			t.Errorf("%q make the key %q, %v: seen before: %v", parts, key, err, seen[key])
+		}
+		seen[key] = true
+	}
+	if key, err := asynqmw.Join(fixed("a"), fixed(""))(t.Context(), asynq.NewTask("t", nil)); key != "" || err != nil {
+		t.Errorf("an empty part makes the key %q, %v; want the empty one, which is refused", key, err)
+	}
+}
+
+func TestMisusePanics(t *testing.T) {
+	t.Parallel()
+	for name, misuse := range map[string]func(){
+		"nil guard":    func() { asynqmw.New(nil, asynqmw.TaskID()) },
+		"nil key":      func() { asynqmw.New(&guard.Guard{}, nil) },
+		"nil client":   func() { asynqmw.WithClient(nil) },
+		"no delay":     func() { asynqmw.DeferFor(0) },
+		"no policy":    func() { asynqmw.OnBusy(7) },
+		"join nothing": func() { asynqmw.Join() },
+		"join nil":     func() { asynqmw.Join(nil) },
+	} {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("%s: no panic", name)
+				}
+			}()
+			misuse()
+		}()
+	}
+}

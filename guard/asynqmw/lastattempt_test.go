@@ -1,0 +1,193 @@
+package asynqmw_test
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hibiken/asynq"
+
+	"github.com/jobguard/jobguard/guard"
+	"github.com/jobguard/jobguard/guard/asynqmw"
+	"github.com/jobguard/jobguard/internal/redistest"
+)
+
+func TestBusyLastAttemptMakesWayForAClone(t *testing.T) {
+	f := newFleet(t)
+	release := hold(t, f.guard(t), "k")
+	var tries attempts
+	headers := map[string]string{"traceparent": "00-1-2-03"}
+	r := &runs{work: func(_ context.Context, task *asynq.Task) error {
+		if !maps.Equal(task.Headers(), headers) || task.Type() != "t" || string(task.Payload()) != "payload" {
+			t.Errorf("the clone is %q %q with headers %v", task.Type(), task.Payload(), task.Headers())
+		}
+		return nil
+	}}
+	errs := newTold()
+	cfg := quick()
+	cfg.Queues = map[string]int{"critical": 1}
+	cfg.ErrorHandler = errs
+	// An hour: a look at the clone before it is due.
+	f.serve(t, asynqmw.Configure(cfg), asynqmw.New(f.guard(t), tries.key, asynqmw.WithClient(f.client), asynqmw.DeferFor(time.Hour))(r))
+
+	deadline := time.Now().Add(3 * time.Hour).Truncate(time.Second)
+	limits := map[string]asynq.Option{"timeout": asynq.Timeout(90 * time.Second), "deadline": asynq.Deadline(deadline)}
+	for id, limit := range limits {
+		task := asynq.NewTaskWithHeaders("t", []byte("payload"), headers)
+		if _, err := f.client.Enqueue(task, asynq.TaskID(id), asynq.Queue("critical"), asynq.MaxRetry(0), limit); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for id := range limits {
+		var clone *asynq.TaskInfo
+		eventually(t, "the clone is there and "+id+" gone", func() bool {
+			var err error
+			clone, err = f.inspector.GetTaskInfo("critical", id+"~busy1")
+			_, gone := f.inspector.GetTaskInfo("critical", id)
+			return err == nil && errors.Is(gone, asynq.ErrTaskNotFound)
+		})
+		if clone.State != asynq.TaskStateScheduled || clone.MaxRetry != 0 || !maps.Equal(clone.Headers, headers) {
+			t.Errorf("the clone is %+v", clone)
+		}
+		if id == "timeout" && (clone.Timeout != 90*time.Second || !clone.Deadline.IsZero()) ||
+			id == "deadline" && !clone.Deadline.Equal(deadline) {
+			t.Errorf("the clone of %s has Timeout %v, Deadline %v", id, clone.Timeout, clone.Deadline)
+		}
+		if d := time.Until(clone.NextProcessAt); d < 59*time.Minute || d > 2*time.Hour {
+			t.Errorf("the clone is due in %v, want between 1h and 2h", d)
+		}
+	}
+	release()
+	eventually(t, "the key is free", func() bool { return f.admin.Exists(t.Context(), "guard:k").Val() == 0 })
+	for id := range limits { // one by one: they are not to meet each other now
+		done := r.done.Load()
+		if err := f.inspector.RunTask("critical", id+"~busy1"); err != nil {
+			t.Fatal(err)
+		}
+		r.await(t, done+1)
+	}
+	if q, err := f.inspector.GetQueueInfo("critical"); err != nil || q.Archived != 0 || q.Failed != 0 {
+		t.Errorf("%+v, %v", q, err)
+	}
+	errs.wantNothing(t)
+}
+
+// The request for a clone can have got through though its reply was lost.
+func TestCloneThatIsThereAlreadyTakesTheTasksPlace(t *testing.T) {
+	f := newFleet(t)
+	hold(t, f.guard(t), "k")
+	var tries attempts
+	f.enqueue(t, "x~busy1", asynq.ProcessIn(time.Hour))
+	f.enqueue(t, "x", asynq.MaxRetry(0))
+	f.serve(t, asynqmw.Configure(quick()), asynqmw.New(f.guard(t), tries.key, asynqmw.WithClient(f.client))(&runs{}))
+	eventually(t, "x is gone", func() bool { return f.task("x") == nil })
+	f.wantNoTrace(t)
+	if q := f.queue(t); q.Size != 1 || q.Scheduled != 1 {
+		t.Errorf("%d tasks, %d of them scheduled, want the clone alone", q.Size, q.Scheduled)
+	}
+}
+
+func TestWhileNoCloneCanBeEnqueuedTheLastAttemptWaitsInPlace(t *testing.T) {
+	f := newFleet(t)
+	release := hold(t, f.guard(t), "k")
+	proxy := redistest.NewProxy(t, f.redis.Addr())
+	proxy.Cut()
+	client := asynq.NewClient(asynq.RedisClientOpt{Addr: proxy.Addr()})
+	defer client.Close()
+	var tries attempts
+	var r runs
+	f.serve(t, asynqmw.Configure(quick()), asynqmw.New(f.guard(t), tries.key, asynqmw.WithClient(client), soon)(&r))
+	f.enqueue(t, "x", asynq.MaxRetry(0))
+	tries.await(t, 1)
+	time.Sleep(300 * time.Millisecond) // time to go wrong
+	f.wantNoTrace(t)
+	release()
+	r.await(t, 1)
+	f.wantNoTrace(t)
+	if tries.Load() != 1 {
+		t.Errorf("%d attempts, want 1", tries.Load())
+	}
+}
+
+func TestTaskIDMakesTheSameKeyForAClone(t *testing.T) {
+	f := newFleet(t)
+	key := guard.Key("task", "x")
+	release := hold(t, f.guard(t), key)
+	var mu sync.Mutex
+	ids, keys := map[string]bool{}, map[string]bool{}
+	spy := func(ctx context.Context, task *asynq.Task) (string, error) {
+		key, err := asynqmw.TaskID()(ctx, task)
+		id, _ := asynq.GetTaskID(ctx)
+		mu.Lock()
+		defer mu.Unlock()
+		ids[id], keys[key] = true, true
+		return key, err
+	}
+	var r runs
+	f.serve(t, asynqmw.Configure(quick()), asynqmw.New(f.guard(t), spy, asynqmw.WithClient(f.client), soon)(&r))
+	f.enqueue(t, "x", asynq.MaxRetry(0))
+	eventually(t, "a clone of a clone", func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return ids["x"] && ids["x~busy1"] && ids["x~busy2"]
+	})
+	release()
+	r.await(t, 1)
+	mu.Lock()
+	defer mu.Unlock()
+	if got := slices.Collect(maps.Keys(keys)); !slices.Equal(got, []string{key}) {
+		t.Errorf("keys %q, want %q alone", got, key)
+	}
+}
+
+func TestWithoutAClientTheLastAttemptWaitsInPlace(t *testing.T) {
+	f := newFleet(t)
+	release := hold(t, f.guard(t), "k")
+	var tries attempts
+	var r runs
+	f.serve(t, asynqmw.Configure(quick()), asynqmw.New(f.guard(t), tries.key, soon)(&r))
+	f.enqueue(t, "x", asynq.MaxRetry(0))
+	tries.await(t, 1)
+	time.Sleep(300 * time.Millisecond) // time to go wrong
+	f.wantNoTrace(t)
+	release()
+	r.await(t, 1)
+	f.wantNoTrace(t)
+	if tries.Load() != 1 {
+		t.Errorf("%d attempts, want 1", tries.Load())
+	}
+}
+
+func TestLastAttemptThatWaitsInVainIsArchivedAsBusy(t *testing.T) {
+	f := newFleet(t)
+	release := hold(t, f.guard(t), "k")
+	var tries attempts
+	var r runs
+	errs := newTold()
+	cfg := quick()
+	cfg.ErrorHandler = errs
+	f.serve(t, asynqmw.Configure(cfg), asynqmw.New(f.guard(t), tries.key, soon)(&r))
+	f.enqueue(t, "x", asynq.MaxRetry(0), asynq.Timeout(time.Second))
+	if err := errs.next(t); !errors.Is(err, guard.ErrBusy) {
+		t.Errorf("the ErrorHandler was told %v, want ErrBusy", err)
+	}
+	eventually(t, "x is archived", func() bool { return f.task("x").State == asynq.TaskStateArchived })
+	if task := f.task("x"); !strings.Contains(task.LastErr, "held by") {
+		t.Errorf("last error %q, want the holder in it", task.LastErr)
+	}
+	if r.done.Load() != 0 {
+		t.Error("the handler ran beside the holder")
+	}
+	errs.wantNothing(t)
+
+	release()
+	if err := f.inspector.RunTask("default", "x"); err != nil {
+		t.Fatal(err)
+	}
+	r.await(t, 1)
+}

@@ -1,0 +1,184 @@
+package asynqmw
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hibiken/asynq"
+
+	"github.com/jobguard/jobguard/guard"
+)
+
+// New returns a middleware that runs each task under the key that key makes for
+// it: mux.Use(asynqmw.New(g, key)). The server's configuration must have gone
+// through [Configure].
+//
+// Where g says nothing else, the key is tried once (guard.Wait(0)), and observers
+// are told the task's type as guard.Name; give g a Name of its own if types
+// contain ids. The handler runs on asynq's goroutine, with a context that ends
+// with asynq's and with the lease. A nil g or key panics.
+func New(g *guard.Guard, key KeyFunc, opts ...Option) asynq.MiddlewareFunc {
+	if g == nil || key == nil {
+		panic("guard: asynqmw.New: nil Guard or KeyFunc")
+	}
+	m := &middleware{guard: g, key: key, settings: settings{delay: defaultDelay}}
+	for _, opt := range opts {
+		opt(&m.settings)
+	}
+	// A mux calls this function anew for every task: what is kept between tasks
+	// is in m.
+	return func(next asynq.Handler) asynq.Handler {
+		return asynq.HandlerFunc(func(ctx context.Context, task *asynq.Task) error {
+			return m.process(ctx, task, next)
+		})
+	}
+}
+
+type middleware struct {
+	settings
+	guard *guard.Guard
+	key   KeyFunc
+
+	byType sync.Map     // task type -> guards
+	types  atomic.Int64 // in byType
+}
+
+// process is one attempt of a task.
+func (m *middleware) process(ctx context.Context, task *asynq.Task, next asynq.Handler) error {
+	if isNotFound(next) { // there is nothing to guard, and perhaps no key to be made
+		return next.ProcessTask(ctx, task)
+	}
+	if !configured(ctx) {
+		return archive(ErrNotConfigured)
+	}
+	key, err := m.key(ctx, task)
+	if err != nil {
+		return keyError(fmt.Errorf("asynqmw: no key for a task of type %q: %w", task.Type(), err))
+	}
+	a := newAttempt(ctx, task, next, key)
+	g := m.guardsOf(task.Type())
+	ran, err := a.do(ctx, g.once, a.giveUp)
+	if ran {
+		return ended(err)
+	}
+	if final, outcome := m.judge(err); final {
+		return outcome
+	}
+	if !a.last {
+		return m.deferred(err)
+	}
+	if m.policy != Defer {
+		return m.lastAttempt(ctx, a, g.once, err) // to find it busy is what ends the wait
+	}
+	return m.lastAttempt(ctx, a, g.patient, err)
+}
+
+// judge says whether a task that did not get its key because of err is not to
+// come back, and then what becomes of it.
+func (m *middleware) judge(err error) (final bool, outcome error) {
+	switch {
+	case errors.Is(err, guard.ErrInvalidKey):
+		return true, keyError(err)
+	case errors.Is(err, guard.ErrBusy) && m.policy == Skip:
+		return true, nil
+	case errors.Is(err, guard.ErrBusy) && m.policy == Discard:
+		return true, &settled{how: "discarded", cause: err, revoke: true}
+	}
+	return false, nil
+}
+
+// deferred has the task put back by Configure's hooks.
+func (m *middleware) deferred(cause error) error {
+	return &settled{how: "deferred", cause: cause, delay: m.jittered()}
+}
+
+// guards are the variants that tasks of one type run under.
+type guards struct {
+	once    *guard.Guard // as g says, else tries once
+	patient *guard.Guard // stands in line until told to stop
+}
+
+// maxTypes bounds byType: types that contain ids must not fill the memory.
+const maxTypes = 1000
+
+func (m *middleware) guardsOf(taskType string) guards {
+	if g, ok := m.byType.Load(taskType); ok {
+		return g.(guards) //nolint:forcetypeassert // byType holds nothing else
+	}
+	once := m.guard.With(guard.Fallback(guard.Wait(0), guard.Name(taskType)))
+	g := guards{once: once, patient: once.With(guard.Forever())}
+	if m.types.Load() < maxTypes { // a few more may slip in beside each other: no harm
+		if _, there := m.byType.LoadOrStore(taskType, g); !there {
+			m.types.Add(1)
+		}
+	}
+	return g
+}
+
+// isNotFound reports whether next is what a mux puts in the place of a handler
+// that it does not have. Another middleware in between hides it.
+func isNotFound(next asynq.Handler) bool {
+	f, ok := next.(asynq.HandlerFunc)
+	return ok && reflect.ValueOf(f).Pointer() == reflect.ValueOf(asynq.NotFound).Pointer()
+}
+
+// attempt is one attempt of one task.
+type attempt struct {
+	task   *asynq.Task
+	next   asynq.Handler
+	key    string
+	began  time.Time
+	giveUp time.Time // when to stop waiting for the key; zero: never
+	last   bool      // asynq archives whatever error it ends with
+}
+
+func newAttempt(ctx context.Context, task *asynq.Task, next asynq.Handler, key string) *attempt {
+	a := &attempt{task: task, next: next, key: key, began: time.Now()}
+	if deadline, ok := ctx.Deadline(); ok {
+		a.giveUp = deadline.Add(-min(maxHeadstart, deadline.Sub(a.began)/4))
+	}
+	retried, ok := asynq.GetRetryCount(ctx)
+	maxRetry, _ := asynq.GetMaxRetry(ctx)
+	a.last = ok && retried >= maxRetry
+	return a
+}
+
+// maxHeadstart is how long before its Timeout a task that still waits gives up:
+// when the Timeout fires, asynq counts a failure itself and does not look at
+// what comes back. A quarter of what the task has, if that is less.
+const maxHeadstart = time.Second
+
+// errWaitOver ends the wait at giveUp.
+var errWaitOver = errors.New("the task's Timeout or Deadline is near")
+
+// do runs the handler under the key and reports whether it did. It stops
+// waiting for the key at until, unless that is zero.
+func (a *attempt) do(ctx context.Context, g *guard.Guard, until time.Time) (ran bool, err error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	// The handler and the end of the wait race for begun, and whoever comes
+	// second does nothing: a handler that runs is not cancelled by the timer, and
+	// none starts with a context that the timer is just about to cancel.
+	var begun atomic.Bool
+	if !until.IsZero() {
+		wait := time.AfterFunc(time.Until(until), func() {
+			if begun.CompareAndSwap(false, true) {
+				cancel(errWaitOver)
+			}
+		})
+		defer wait.Stop()
+	}
+	err = g.Do(ctx, a.key, func(ctx context.Context) error {
+		if !begun.CompareAndSwap(false, true) {
+			return errWaitOver
+		}
+		ran = true
+		return a.next.ProcessTask(ctx, a.task)
+	})
+	return ran, err
+}

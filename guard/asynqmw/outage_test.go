@@ -1,0 +1,138 @@
+package asynqmw_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/hibiken/asynq"
+
+	"github.com/jobguard/jobguard/guard"
+	"github.com/jobguard/jobguard/guard/asynqmw"
+	"github.com/jobguard/jobguard/internal/redistest"
+)
+
+func TestStoreDownDefersAndHeals(t *testing.T) {
+	t.Parallel()
+	for name, opts := range map[string]func(*fleet) []asynqmw.Option{
+		"in place": func(*fleet) []asynqmw.Option { return nil },
+		"clone":    func(f *fleet) []asynqmw.Option { return []asynqmw.Option{asynqmw.WithClient(f.client)} },
+		"skip":     func(*fleet) []asynqmw.Option { return []asynqmw.Option{asynqmw.OnBusy(asynqmw.Skip)} },
+		"discard":  func(*fleet) []asynqmw.Option { return []asynqmw.Option{asynqmw.OnBusy(asynqmw.Discard)} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFleet(t)
+			proxy := redistest.NewProxy(t, f.redis.Addr())
+			g := guardAt(t, proxy.Addr(), guard.TTL(500*time.Millisecond))
+			var r runs
+			errs := newTold()
+			cfg := quick()
+			cfg.ErrorHandler = errs
+			var tries attempts
+			key := func(ctx context.Context, task *asynq.Task) (string, error) {
+				if retries, _ := asynq.GetMaxRetry(ctx); retries > 0 {
+					tries.Add(1) // those that can be deferred
+				}
+				return asynqmw.TaskID()(ctx, task)
+			}
+			proxy.Cut()
+			f.serve(t, asynqmw.Configure(cfg), asynqmw.New(g, key, append(opts(f), soon)...)(&r))
+			f.enqueue(t, "none", asynq.MaxRetry(0))
+			f.enqueue(t, "one", asynq.MaxRetry(1))
+			tries.await(t, 4)
+			if task := f.task("one"); task == nil || task.Retried != 0 {
+				t.Errorf("the task is %+v, want no retry used up", task)
+			}
+			proxy.Heal()
+			r.await(t, 2)
+			eventually(t, "the queue is empty", func() bool { return f.queue(t).Size == 0 })
+			f.wantNoTrace(t)
+			errs.wantNothing(t)
+		})
+	}
+}
+
+// A last attempt waits for the store, and then finds that somebody else does
+// the work.
+func TestPolicyCountsOnceTheStoreIsBack(t *testing.T) {
+	f := newFleet(t)
+	proxy := redistest.NewProxy(t, f.redis.Addr())
+	hold(t, f.guard(t), "k")
+	proxy.Cut()
+	var tries attempts
+	var r runs
+	asked := newNames()
+	g := guardAt(t, proxy.Addr(), guard.Observe(asked))
+	f.serve(t, asynqmw.Configure(quick()), asynqmw.New(g, tries.key, asynqmw.OnBusy(asynqmw.Skip))(&r))
+	f.enqueue(t, "x", asynq.MaxRetry(0), asynq.Retention(time.Hour))
+	asked.next(t)
+	asked.next(t) // again, in place
+	if task := f.task("x"); task == nil || task.State != asynq.TaskStateActive {
+		t.Errorf("the task is %+v, want it active", task)
+	}
+	proxy.Heal()
+	eventually(t, "x is completed", func() bool { return f.task("x").State == asynq.TaskStateCompleted })
+	f.wantNoTrace(t)
+	if r.done.Load() != 0 {
+		t.Error("the handler ran")
+	}
+}
+
+func TestGuardShutDownLosesNoTask(t *testing.T) {
+	f := newFleet(t)
+	g := f.guard(t)
+	if err := g.Shutdown(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	var tries attempts
+	var r runs
+	server := f.serve(t, asynqmw.Configure(quick()), asynqmw.New(g, tries.key, soon)(&r))
+	f.enqueue(t, "none", asynq.MaxRetry(0))
+	f.enqueue(t, "one", asynq.MaxRetry(1))
+	tries.await(t, 4) // one of them is that of "none"
+	if task := f.task("one"); task.Retried != 0 {
+		t.Errorf("%d retries used up", task.Retried)
+	}
+	server.Shutdown()
+	if task := f.task("none"); task.State != asynq.TaskStatePending {
+		t.Errorf("the last attempt is %v, want it back in the queue", task.State)
+	}
+	f.serve(t, asynqmw.Configure(quick()), asynqmw.New(f.guard(t), tries.key, soon)(&r))
+	r.await(t, 2)
+	f.wantNoTrace(t)
+}
+
+func TestGuardShutDownPutsACloneOfALastAttemptBack(t *testing.T) {
+	f := newFleet(t)
+	g := f.guard(t)
+	if err := g.Shutdown(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	var tries attempts
+	server := f.serve(t, asynqmw.Configure(quick()), asynqmw.New(g, tries.key, soon, asynqmw.WithClient(f.client))(&runs{}))
+	f.enqueue(t, "x", asynq.MaxRetry(0))
+	tries.await(t, 3)
+	server.Shutdown()
+	var r runs
+	f.serve(t, asynqmw.Configure(quick()), asynqmw.New(f.guard(t), tries.key)(&r))
+	r.await(t, 1)
+	f.wantNoTrace(t)
+}
+
+func TestServerShutdownPutsAWaitingLastAttemptBack(t *testing.T) {
+	f := newFleet(t)
+	release := hold(t, f.guard(t), "k")
+	var tries attempts
+	var r runs
+	server := f.serve(t, asynqmw.Configure(quick()), asynqmw.New(f.guard(t), tries.key)(&r))
+	f.enqueue(t, "x", asynq.MaxRetry(0))
+	tries.await(t, 1)
+	server.Shutdown()
+	if task := f.task("x"); task.State != asynq.TaskStatePending {
+		t.Errorf("the task is %v, want it back in the queue", task.State)
+	}
+	release()
+	f.serve(t, asynqmw.Configure(quick()), asynqmw.New(f.guard(t), tries.key)(&r))
+	r.await(t, 1)
+	f.wantNoTrace(t)
+}

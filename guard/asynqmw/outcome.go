@@ -1,0 +1,78 @@
+package asynqmw
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hibiken/asynq"
+
+	"github.com/jobguard/jobguard/guard"
+)
+
+// settled is the error with which an attempt ends whose handler did not run and
+// that is no failure: it tells Configure's hooks what to do. It may come back
+// wrapped by other middleware.
+type settled struct {
+	how    string
+	cause  error
+	delay  time.Duration // until the task is tried again
+	revoke bool          // the task is to be deleted: discarded, or a clone is in its place
+}
+
+func (s *settled) Error() string { return "asynqmw: " + s.how + ": " + s.cause.Error() }
+
+// Unwrap gives the cause, such as guard.ErrBusy, to middleware further out.
+func (s *settled) Unwrap() []error {
+	if s.revoke {
+		return []error{s.cause, asynq.RevokeTask}
+	}
+	return []error{s.cause}
+}
+
+// asSettled finds a settled in err, nil if there is none.
+func asSettled(err error) *settled {
+	var s *settled
+	if errors.As(err, &s) {
+		return s
+	}
+	return nil
+}
+
+// archive makes asynq archive the task at once: it stays visible and can be run
+// again, and no retry is used up.
+func archive(err error) error { return fmt.Errorf("%w (%w)", err, asynq.SkipRetry) }
+
+// keyError archives a task whose key can never be made. Any other error of a
+// KeyFunc, which may have asked a database, is a failure like the handler's.
+func keyError(err error) error {
+	if errors.Is(err, guard.ErrInvalidKey) {
+		return archive(err)
+	}
+	return err
+}
+
+// ended returns the error of an attempt whose handler ran.
+func ended(err error) error {
+	var e *guard.Error
+	lost := errors.As(err, &e) && (errors.Is(e.Kind, guard.ErrLost) || errors.Is(e.Kind, guard.ErrMaxHold))
+	if lost && asSettled(err) == nil && (errors.Is(err, asynq.SkipRetry) || errors.Is(err, asynq.RevokeTask)) {
+		return failure{err}
+	}
+	return err
+}
+
+// failure is a lost lease beside which the handler asked for the archive or for
+// deletion. It had lost the right to decide that: asynq shall not find its wish,
+// and retry.
+type failure struct{ err error }
+
+func (f failure) Error() string { return f.err.Error() }
+
+// Is finds all but that wish. There is no Unwrap, which would lead there too.
+func (f failure) Is(target error) bool {
+	return target != asynq.SkipRetry && target != asynq.RevokeTask && errors.Is(f.err, target)
+}
+
+// As finds what errors.As finds in the error.
+func (f failure) As(target any) bool { return errors.As(f.err, target) }

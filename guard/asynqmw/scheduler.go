@@ -1,0 +1,131 @@
+package asynqmw
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"reflect"
+	"time"
+
+	"github.com/hibiken/asynq"
+
+	"github.com/jobguard/jobguard/guard"
+)
+
+// RunScheduler runs a Scheduler while this process is the leader under key, so
+// that one in the fleet is active: two would enqueue everything twice. When the
+// leader dies, another takes over within the TTL. It blocks until ctx ends and
+// returns its cause, or what guard.Guard.Lead returns.
+//
+// newScheduler makes the Scheduler and registers its entries, on the calling
+// goroutine, at the start of every term: a Scheduler that was shut down cannot be
+// started again. Call neither Run, Start nor Shutdown yourself. A nil or used
+// Scheduler is an error, which is returned.
+//
+// Ticks that fall between two leaders are missed, and @every counts anew. A
+// process that was stopped and resumed can still enqueue one tick before it
+// notices that it lost the lease; asynq.Unique or a TaskID made of the tick
+// keeps that out. End ctx before you shut the guard down.
+func RunScheduler(ctx context.Context, g *guard.Guard, key string, newScheduler func() *asynq.Scheduler) error {
+	l := &leader{what: "Scheduler", make: func() (runner, error) { return newScheduler(), nil }}
+	return l.run(ctx, g, key)
+}
+
+// RunPeriodicTaskManager is [RunScheduler] for a PeriodicTaskManager.
+//
+// An error of newManager is returned. If the manager does not start, because
+// its PeriodicTaskConfigProvider fails or gives an invalid configuration, this
+// process logs it (log/slog), steps down for another to try, and campaigns again
+// after a second, and later after up to half a minute, with the same manager. If
+// none of that ever helped, the manager's own connections to Redis are left
+// behind: asynq cannot close them before it has started. A RedisUniversalClient
+// of yours, you can.
+func RunPeriodicTaskManager(ctx context.Context, g *guard.Guard, key string, newManager func() (*asynq.PeriodicTaskManager, error)) error {
+	l := &leader{what: "PeriodicTaskManager", make: func() (runner, error) { return newManager() }}
+	for {
+		err := l.run(ctx, g, key)
+		var failed *startError
+		if !errors.As(err, &failed) {
+			return err
+		}
+		l.failures++
+		pause := backoff(l.failures)
+		slog.ErrorContext(ctx, "asynqmw: stepping down: the PeriodicTaskManager did not start",
+			"key", key, "error", failed.err, "again", pause)
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// runner is an asynq Scheduler or PeriodicTaskManager. Its goroutines live from
+// Start to the end of Shutdown.
+type runner interface {
+	Start() error
+	Shutdown()
+}
+
+// leader is of the goroutine that campaigns.
+type leader struct {
+	what     string
+	make     func() (runner, error)
+	unused   runner // one that did not start; asynq has no way to close it
+	used     runner // the one of the last term
+	failures int    // to start, in a row
+}
+
+// startError is why a runner did not start.
+type startError struct{ err error }
+
+func (e *startError) Error() string { return "asynqmw: start: " + e.err.Error() }
+func (e *startError) Unwrap() error { return e.err }
+
+func (l *leader) run(ctx context.Context, g *guard.Guard, key string) error {
+	return g.With(guard.Fallback(guard.Name("asynq "+l.what))).Lead(ctx, key, l.term)
+}
+
+// term runs one runner from its making to the end of ctx. Lead holds the lease
+// until it returns, that is until Shutdown is through and nothing is enqueued
+// any more, so the next leader starts after that. If the lease was lost, the
+// next may start before, but ctx ended before the lease did.
+func (l *leader) term(ctx context.Context) error {
+	r, err := l.next()
+	if err != nil {
+		return err
+	}
+	if err := r.Start(); err != nil {
+		l.unused = r
+		return &startError{err}
+	}
+	l.unused, l.used, l.failures = nil, r, 0
+	<-ctx.Done()
+	r.Shutdown()
+	return context.Cause(ctx)
+}
+
+// next returns a runner to start.
+func (l *leader) next() (runner, error) {
+	if l.unused != nil {
+		return l.unused, nil
+	}
+	r, err := l.make()
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("asynqmw: making a %s: %w", l.what, err)
+	case reflect.ValueOf(r).IsNil():
+		return nil, fmt.Errorf("asynqmw: the function that makes a %s returned nil", l.what)
+	case r == l.used:
+		return nil, fmt.Errorf("asynqmw: the function that makes a %s returned the same one again; it cannot be started twice", l.what)
+	}
+	return r, nil
+}
+
+// backoff doubles from one second to thirty, with up to a fifth on top.
+func backoff(failures int) time.Duration {
+	d := min(time.Second<<min(failures-1, 5), 30*time.Second)
+	return d + rand.N(d/5)
+}

@@ -14,6 +14,8 @@ const module = "github.com/jobguard/jobguard/"
 func TestImportArrowsPointDown(t *testing.T) {
 	core := []string{"guard/lease", "guard/internal/engine"}
 	redis := []string{"github.com/redis/go-redis/v9", "github.com/google/uuid", "github.com/cespare/xxhash/v2", "go.uber.org/atomic", "golang.org/x/sys", "github.com/dgryski/go-rendezvous"}
+	// What asynq brings along.
+	asynq := append([]string{"github.com/robfig/cron/v3", "github.com/spf13/cast", "golang.org/x/time", "google.golang.org/protobuf"}, redis...)
 	for pkg, allowed := range map[string][]string{
 		"guard/lease":            nil,
 		"guard/internal/engine":  {"guard/lease"},
@@ -21,6 +23,9 @@ func TestImportArrowsPointDown(t *testing.T) {
 		"guard/guardtest":        {"guard/lease"},
 		"guard/lease/storetest":  {"guard/lease"},
 		"guard/lease/redisstore": append([]string{"guard/lease"}, redis...),
+		"guard/httpmw":           append([]string{"guard", "github.com/felixge/httpsnoop"}, core...),
+		"guard/cronwrap":         append([]string{"guard", "github.com/robfig/cron/v3"}, core...),
+		"guard/asynqmw":          append(append([]string{"guard", "github.com/hibiken/asynq"}, core...), asynq...),
 	} {
 		out, err := exec.CommandContext(t.Context(), "go", "list", "-deps",
 			"-f", "{{if not .Standard}}{{.ImportPath}}{{end}}", module+pkg).CombinedOutput()

@@ -2,23 +2,31 @@ package guard_test
 
 import (
 	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
 )
 
 // TestReadmeSnippetsAreCompiled finds every Go block of the README in an
-// example, so that what newcomers copy is what the compiler has seen.
+// example of guard or of an adapter, so that what newcomers copy is what the compiler has seen.
 func TestReadmeSnippetsAreCompiled(t *testing.T) {
 	readme, err := os.ReadFile("../README.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	examples, err := os.ReadFile("example_test.go")
+	files, err := filepath.Glob("*/example_test.go")
 	if err != nil {
 		t.Fatal(err)
 	}
-	code := squeeze(string(examples))
+	var code string
+	for _, file := range append(files, "example_test.go") {
+		examples, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		code += squeeze(string(examples))
+	}
 	blocks := regexp.MustCompile("(?s)```go\n(.*?)```").FindAllStringSubmatch(string(readme), -1)
 	if len(blocks) < 5 {
 		t.Fatalf("found %d Go blocks", len(blocks))

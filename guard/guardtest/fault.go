@@ -20,7 +20,7 @@ const (
 // Fault is one way in which calls go wrong. The zero Fault swallows every
 // request without a reply: the server is unreachable.
 type Fault struct {
-	Op  Op     // which calls; "" means acquire, renew and release
+	Op  Op     // which calls; "" means all but wakes
 	Key string // under which key; "" means any
 
 	// Err is what the calls return, at once. nil means that no reply comes:

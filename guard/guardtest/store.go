@@ -29,6 +29,7 @@ type Store struct {
 	owners  int64                             // last sequence of an owner id
 	tickets int64                             // last place in any line
 	fence   int64                             // last token minted, for all keys
+	ticks   map[string]lease.Tick             // the last of each key; made by the first claim
 
 	delay  time.Duration
 	faults []*Fault

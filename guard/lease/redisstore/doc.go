@@ -7,6 +7,7 @@
 //	<prefix>q:{tag}:<key>       the line of waiters, a ZSET by ticket; gone when nobody asks any more
 //	<prefix>h:{tag}:<key>       the holders, where several share the key, a ZSET by the end of their leases
 //	<prefix>fence:{tag}         the fencing counter, one for each of Cluster's 16 384 slots, kept for ever
+//	<prefix>tick:{tag}:<key>    the last tick of a schedule (see lease.TickStore), a hash; for 400 days after the last claim
 //	<prefix>inbox:<process id>  a Pub/Sub channel for wake-ups, one a process
 //
 // The lease is exactly what SET key value NX PX leaves behind, so with

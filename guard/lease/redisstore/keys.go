@@ -60,4 +60,4 @@ func distinct(key string) string {
 
 // companion matches what could be one, also of a store with another prefix that
 // ends in ':' on the same server.
-var companion = regexp.MustCompile(`(^|:)(q|h|fence):\{`)
+var companion = regexp.MustCompile(`(^|:)(q|h|tick|fence):\{`)

@@ -27,6 +27,10 @@ var (
 	releaseRoomLua string
 	//go:embed scripts/release_one.lua
 	releaseOneLua string
+	//go:embed scripts/tick_claim.lua
+	tickClaimLua string
+	//go:embed scripts/tick_end.lua
+	tickEndLua string
 
 	// Scripts for several holders name what line.lua uses by themselves.
 	roomLua = "local lease, queue, owner, now = KEYS[1], KEYS[2], ARGV[1], nil\n" + lineLua
@@ -38,6 +42,8 @@ var (
 	releaseScript     = newScript(releaseLua + lineLua + releaseLineLua)
 	releaseRoomScript = newScript(roomLua + releaseRoomLua)
 	releaseOneScript  = newScript(releaseOneLua)
+	tickClaimScript   = newScript(tickClaimLua)
+	tickEndScript     = newScript(tickEndLua)
 )
 
 // script is a Lua script that is sent by its digest, and whole only to a server

@@ -37,6 +37,9 @@ type Fixture struct {
 	// Readers it must take.
 	NoLimit bool
 
+	// NoGrants says that wake-ups never tell the token of the grant.
+	NoGrants bool
+
 	// Vanish deletes the lease of key behind the stores' backs.
 	Vanish func(key string)
 
@@ -69,6 +72,7 @@ func Run(t *testing.T, open func(t *testing.T) Fixture) {
 		ownerChecks, acquireChecks, renewChecks, releaseChecks,
 		lineChecks, watchChecks, fenceChecks, keyChecks, contextChecks, raceChecks,
 		roomChecks, placeChecks, lostPlaceChecks, turnChecks, turnWakeChecks, roomRaceChecks, keptChecks,
+		tickChecks,
 	} {
 		for _, c := range group {
 			t.Run(c.sentence, func(t *testing.T) { c.run(newContract(t, open(t))) })

@@ -1,0 +1,204 @@
+package cronwrap_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/jobguard/jobguard/guard"
+	"github.com/jobguard/jobguard/guard/cronwrap"
+	"github.com/jobguard/jobguard/guard/guardtest"
+	"github.com/jobguard/jobguard/internal/redistest"
+)
+
+func TestMissedTicksAreMadeUpForWhenTheFleetIsBack(t *testing.T) {
+	for name, c := range map[string]struct {
+		opts []cronwrap.JobOption
+		want []int
+	}{
+		"none":             {nil, nil},
+		"once":             {[]cronwrap.JobOption{cronwrap.CatchUp(cronwrap.Once, time.Hour)}, []int{50}},
+		"all":              {[]cronwrap.JobOption{cronwrap.CatchUp(cronwrap.All(100), time.Hour)}, []int{20, 30, 40, 50}},
+		"the latest three": {[]cronwrap.JobOption{cronwrap.CatchUp(cronwrap.All(3), time.Hour)}, []int{30, 40, 50}},
+		"not older than":   {[]cronwrap.JobOption{cronwrap.CatchUp(cronwrap.All(100), 15*time.Second)}, []int{40, 50}},
+		"with retry":       {[]cronwrap.JobOption{cronwrap.CatchUp(cronwrap.All(100), time.Hour), cronwrap.Retry()}, []int{20, 30, 40, 50}},
+		"with wait":        {[]cronwrap.JobOption{cronwrap.CatchUp(cronwrap.All(100), time.Hour), cronwrap.Overlap(cronwrap.Wait)}, []int{20, 30, 40, 50}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				start := time.Now()
+				store, l := guardtest.NewStore(), new(log)
+				before := newReplica(t, store, l)
+				before.add(t, "@every 10s", "report", nil, c.opts...)
+				before.cron.Start()
+				time.Sleep(15 * time.Second)
+				before.shutdown(t)
+				time.Sleep(38 * time.Second) // now it is 53
+				for range 3 {
+					r := newReplica(t, store, l)
+					r.add(t, "@every 10s", "report", sleeping(time.Second), c.opts...)
+					r.cron.Start()
+				}
+				time.Sleep(10 * time.Second)
+				want := append([]int{10}, c.want...)
+				l.mustBe(t, start, append(want, 60)...)
+				l.noErrors(t)
+			})
+		})
+	}
+}
+
+func TestMissedTicksAreMadeUpForOnceByTheNextFleetOnRedis(t *testing.T) {
+	t.Parallel()
+	server, l := redistest.Start(t), new(log)
+	const step = 200 * time.Millisecond
+	opt := cronwrap.CatchUp(cronwrap.All(1000), time.Minute)
+	for range 3 { // fleets, one after the other
+		var fleet []replica
+		for range 3 {
+			r := newReplica(t, onRedis(t, server.Addr()), l)
+			r.addSchedule(t, steps(step), "report", work, opt)
+			r.cron.Start()
+			fleet = append(fleet, r)
+		}
+		time.Sleep(5 * step)
+		for _, r := range fleet {
+			r.shutdown(t)
+		}
+		time.Sleep(10 * step)
+	}
+	l.everyTickOnce(t, step, 30)
+	l.noErrors(t)
+}
+
+func TestJobThatNeverRanHasMissedNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start, l := time.Now(), new(log)
+		time.Sleep(time.Hour)
+		r := newReplica(t, guardtest.NewStore(), l)
+		r.add(t, "@every 10s", "report", nil, cronwrap.CatchUp(cronwrap.All(100), time.Hour))
+		r.cron.Start()
+		time.Sleep(15 * time.Second)
+		l.mustBe(t, start, 3610)
+	})
+}
+
+// What Skip dropped was not missed, also if a replica starts just then.
+func TestSkippedTicksAreNotMadeUpFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		store, l := guardtest.NewStore(), new(log)
+		first := newReplica(t, store, l)
+		first.add(t, "@every 10s", "report", sleeping(35*time.Second), cronwrap.CatchUp(cronwrap.All(100), time.Hour))
+		first.cron.Start()
+		time.Sleep(25 * time.Second)
+		second := newReplica(t, store, l)
+		second.add(t, "@every 10s", "report", nil, cronwrap.CatchUp(cronwrap.All(100), time.Hour))
+		second.cron.Start()
+		time.Sleep(22 * time.Second)
+		l.mustBe(t, start, 10)
+		l.noErrors(t)
+	})
+}
+
+func TestTicksThatTheStoresOutageCostAreMadeUpFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		store, l := guardtest.NewStore(), new(log)
+		r := newReplica(t, store, l)
+		r.add(t, "@every 10s", "report", nil, cronwrap.CatchUp(cronwrap.All(100), time.Hour))
+		r.cron.Start()
+		time.Sleep(15 * time.Second)
+		store.Fail(errors.New("down"))
+		time.Sleep(20 * time.Second)
+		store.Fail(nil)
+		time.Sleep(10 * time.Second)
+		l.mustBe(t, start, 10, 20, 30, 40)
+		if n := len(l.failures()); n != 2 {
+			t.Errorf("%d errors were reported, want 2", n)
+		}
+	})
+}
+
+func TestCatchingUpAwaitsAStoreThatIsDown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		store, l := guardtest.NewStore(), new(log)
+		opt := cronwrap.CatchUp(cronwrap.Once, 48*time.Hour)
+		before := newReplica(t, store, l)
+		before.add(t, "@every 24h", "report", nil, opt)
+		before.cron.Start()
+		time.Sleep(25 * time.Hour)
+		before.shutdown(t)
+		time.Sleep(25 * time.Hour)
+		store.Fail(errors.New("down"))
+		r := newReplica(t, store, l)
+		r.add(t, "@every 24h", "report", nil, opt)
+		r.cron.Start()
+		time.Sleep(time.Hour)
+		store.Fail(nil)
+		time.Sleep(time.Hour)
+		l.mustBe(t, start, 24*3600, 48*3600)
+		if errs := l.failures(); len(errs) != 1 || !errors.Is(errs[0], guard.ErrUnavailable) {
+			t.Errorf("reported: %v, want ErrUnavailable once", errs)
+		}
+	})
+}
+
+func TestTickThatWasBegunAndNotDoneIsMadeUpForWithRetry(t *testing.T) {
+	for name, c := range map[string]struct {
+		opts []cronwrap.JobOption
+		want []int
+	}{
+		"at most once":  {nil, []int{10, 20, 30}},
+		"at least once": {[]cronwrap.JobOption{cronwrap.Retry()}, []int{10, 10, 20, 30}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				start := time.Now()
+				store, l := guardtest.NewStore(), new(log)
+				opts := slices.Concat(c.opts, []cronwrap.JobOption{cronwrap.CatchUp(cronwrap.All(10), time.Hour)})
+				before := newReplica(t, store, l)
+				before.add(t, "@every 10s", "report", func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }, opts...)
+				before.cron.Start()
+				time.Sleep(15 * time.Second)
+				gone, cancel := context.WithCancel(t.Context())
+				cancel()
+				if err := before.Shutdown(gone); err == nil {
+					t.Error("Shutdown() = nil, though the run had to be cancelled")
+				}
+				time.Sleep(20 * time.Second)
+				r := newReplica(t, store, l)
+				r.add(t, "@every 10s", "report", nil, opts...)
+				r.cron.Start()
+				time.Sleep(time.Second)
+				l.mustBe(t, start, c.want...)
+			})
+		})
+	}
+}
+
+// A tick that comes due while others are made up for does not overtake them.
+func TestNoTickOvertakesThoseThatAreMadeUpFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		store, l := guardtest.NewStore(), new(log)
+		opt := cronwrap.CatchUp(cronwrap.All(100), time.Hour)
+		before := newReplica(t, store, l)
+		before.add(t, "@every 10s", "report", nil, opt)
+		before.cron.Start()
+		time.Sleep(15 * time.Second)
+		before.shutdown(t)
+		time.Sleep(44900 * time.Millisecond) // 59.9
+		for range 2 {
+			r := newReplica(t, store, l)
+			r.add(t, "@every 10s", "report", sleeping(2*time.Second), opt, cronwrap.Overlap(cronwrap.Wait))
+			r.cron.Start()
+		}
+		time.Sleep(25 * time.Second)
+		l.mustBe(t, start, 10, 20, 30, 40, 50, 60, 70, 80)
+	})
+}

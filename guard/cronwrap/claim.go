@@ -1,0 +1,130 @@
+package cronwrap
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jobguard/jobguard/guard"
+	"github.com/jobguard/jobguard/guard/lease"
+)
+
+// attemptTimeout bounds one call about ticks.
+const attemptTimeout = 2 * time.Second
+
+// last returns the tick that the store remembers.
+func (j *job) last(ctx context.Context) (lease.Tick, error) {
+	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
+	defer cancel()
+	last, err := j.ticks.LastTick(ctx, j.name)
+	if err != nil {
+		return lease.Tick{}, fmt.Errorf("%w: the last tick could not be read: %w", guard.ErrUnavailable, err)
+	}
+	return last, nil
+}
+
+// claimAndCall claims tick and calls fn. The key is held. *ran is set before fn is
+// called. Ticks that came due during the run of the final one were skipped, if
+// that is the policy.
+func (j *job) claimAndCall(ctx context.Context, tick time.Time, final bool, ran *bool) error {
+	owner := j.guard.Store().NewOwner("")
+	if err := j.claim(ctx, owner, tick); err != nil {
+		return err
+	}
+	*ran = true
+	var err error // nil if fn exits its goroutine
+	defer func() { j.end(ctx, owner, tick, final, err) }()
+	err = j.call(ctx, tick)
+	return err
+}
+
+// claim claims tick, asking again while the key is held if there is no answer: a
+// claim of the same owner is granted again, so the lost reply to the first does no
+// harm. It comes before fn, so a tick runs at most once, whoever dies when.
+//
+// With Retry a tick that is not done is claimed from its runner. Two of them are
+// told apart by their fencing tokens: if this process was stopped since it was
+// granted the key, and somebody else has had it meanwhile, the store refuses.
+func (j *job) claim(ctx context.Context, owner string, tick time.Time) error {
+	fence, exclusive := guard.Fence(ctx)
+	r := lease.TickRequest{
+		Key: j.name, Owner: owner, At: tick, MaxAhead: j.Runner.opts.maxSkew,
+		Rerun: j.opts.retry && exclusive, Fence: fence,
+	}
+	for {
+		reply, err := j.askFor(ctx, r)
+		switch {
+		case ctx.Err() != nil: // also if it was claimed: nobody proves that the key is still ours
+			return context.Cause(ctx)
+		case err == nil && reply.Claimed:
+			return nil
+		case err == nil && reply.Ahead > 0:
+			return fmt.Errorf("%w: by %v", ErrSkew, reply.Ahead)
+		case err == nil:
+			return errDealtWith
+		case errors.Is(err, lease.ErrRefused):
+			return fmt.Errorf("%w: the tick could not be claimed: %w", guard.ErrUnavailable, err)
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+		}
+	}
+}
+
+func (j *job) askFor(ctx context.Context, r lease.TickRequest) (lease.TickReply, error) {
+	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
+	defer cancel()
+	return j.ticks.ClaimTick(ctx, r)
+}
+
+// endTries is how often the end of a tick is told. The key is held meanwhile.
+const endTries = 3
+
+// end marks tick done, if it is. That it is not marked does not matter without
+// Retry: no other replica runs it again.
+func (j *job) end(ctx context.Context, owner string, tick time.Time, final bool, failed error) {
+	if !j.over(ctx, failed) {
+		return
+	}
+	r := lease.TickEnd{Key: j.name, Owner: owner, At: tick}
+	if final && j.opts.overlap == Skip && j.opts.catchUp > 0 {
+		// Those that were skipped were not missed. Without CatchUp nobody asks.
+		if due := j.schedule.latest(tick, time.Now(), 1); len(due) > 0 {
+			r.Through = due[0]
+		}
+	}
+	var err error
+	for range endTries {
+		if err = j.endOnce(ctx, r); err == nil || guardLost(ctx) {
+			return
+		}
+	}
+	if j.opts.retry {
+		j.report(tick, fmt.Errorf("%w: the tick ran and could not be marked done; it may run again: %w", guard.ErrUnavailable, err))
+	}
+}
+
+func (j *job) endOnce(ctx context.Context, r lease.TickEnd) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), attemptTimeout/2)
+	defer cancel()
+	_, err := j.ticks.EndTick(ctx, r)
+	return err
+}
+
+// over says whether tick's run counts, now that fn is over. A lost lease can mean
+// that another replica runs it again already. A run that Shutdown broke off is
+// another replica's with Retry, and nobody's without.
+func (j *job) over(ctx context.Context, failed error) bool {
+	if guardLost(ctx) {
+		return false
+	}
+	brokenOff := errors.Is(context.Cause(ctx), guard.ErrClosed) && failed != nil
+	return !brokenOff || !j.opts.retry
+}
+
+// guardLost looks at the clocks first: Err does.
+func guardLost(ctx context.Context) bool {
+	return ctx.Err() != nil && errors.Is(context.Cause(ctx), guard.ErrLost)
+}

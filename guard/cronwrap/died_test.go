@@ -1,0 +1,241 @@
+package cronwrap_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/robfig/cron/v3"
+
+	"github.com/jobguard/jobguard/guard"
+	"github.com/jobguard/jobguard/guard/cronwrap"
+	"github.com/jobguard/jobguard/guard/guardtest"
+	"github.com/jobguard/jobguard/guard/lease/redisstore"
+	"github.com/jobguard/jobguard/internal/redistest"
+)
+
+// childEnv holds the Redis address for a child process of the tests.
+const childEnv = "JOBGUARD_CRONWRAP_TEST_CHILD"
+
+const (
+	childTTL  = time.Second
+	childStep = 3 * time.Second
+)
+
+// child is a replica that tells the tick of its first run and never ends it. Its
+// clock is ahead of the others'.
+func child(addr string) {
+	g, err := guard.New(redisstore.New(redis.NewClient(&redis.Options{Addr: addr})), guard.TTL(childTTL))
+	if err != nil {
+		panic(err)
+	}
+	c := cron.New()
+	for _, name := range []string{"once", "retry"} {
+		var opts []cronwrap.JobOption
+		if name == "retry" {
+			opts = append(opts, cronwrap.Retry())
+		}
+		_, err = cronwrap.New(c, g).AddSchedule(skewed{steps(childStep), 700 * time.Millisecond}, name, func(ctx context.Context) error {
+			fmt.Println(name, cronwrap.Tick(ctx).UnixNano())
+			select {}
+		}, opts...)
+		if err != nil {
+			panic(err)
+		}
+	}
+	c.Run()
+}
+
+// The runner is a process of its own, and is killed.
+func TestTickWhoseRunnerWasKilledIsTakenOverWithRetryOnly(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	logs := map[string]*log{"once": {}, "retry": {}}
+	for name, l := range logs {
+		for range 2 {
+			r := newReplica(t, onRedis(t, server.Addr()), l, guard.TTL(childTTL))
+			var opts []cronwrap.JobOption
+			if name == "retry" {
+				opts = append(opts, cronwrap.Retry())
+			}
+			r.addSchedule(t, steps(childStep), name, work, opts...)
+			r.cron.Start()
+		}
+	}
+	cmd := exec.CommandContext(t.Context(), os.Args[0])
+	cmd.Env = append(os.Environ(), childEnv+"="+server.Addr())
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	killed := make(map[string]time.Time)
+	for lines := bufio.NewScanner(out); len(killed) < 2 && lines.Scan(); {
+		var name string
+		var tick int64
+		if _, err := fmt.Sscan(lines.Text(), &name, &tick); err != nil {
+			t.Fatal(err)
+		}
+		killed[name] = time.Unix(0, tick)
+	}
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait()
+	// Both jobs: the tick at which the runner died, and what comes after.
+	time.Sleep(time.Until(killed["retry"]) + 2*childStep + childTTL)
+	for name, want := range map[string]int{"once": 0, "retry": 1} {
+		runs, after := 0, 0
+		for _, tick := range logs[name].runs() {
+			if tick.Equal(killed[name]) {
+				runs++
+			}
+			if tick.After(killed[name]) {
+				after++
+			}
+		}
+		if runs != want || after == 0 {
+			t.Errorf("%s: the survivors ran the tick %d times, want %d, and %d ticks after it", name, runs, want, after)
+		}
+	}
+}
+
+// A lease that is lost is all that the others see of a death.
+func TestWithRetryTheFirstInLineTakesOverAndTheOthersDoNot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		store, l := guardtest.NewStore(), new(log)
+		for range 3 {
+			r := newReplica(t, store, l)
+			r.add(t, "@every 1m", "report", func(ctx context.Context) error {
+				if len(l.runs()) == 1 {
+					<-ctx.Done() // lost
+					return ctx.Err()
+				}
+				return nil
+			}, cronwrap.Retry())
+			r.cron.Start()
+		}
+		time.Sleep(time.Minute + 10*time.Second)
+		store.Expire("report")
+		time.Sleep(70 * time.Second)
+		l.mustBe(t, start, 60, 60, 120)
+		if errs := l.failures(); len(errs) != 1 || !errors.Is(errs[0], guard.ErrLost) {
+			t.Errorf("reported: %v, want ErrLost of the first", errs)
+		}
+	})
+}
+
+func TestWithoutRetryATickIsNeverRunAgain(t *testing.T) {
+	for name, want := range map[string][]int{"at most once": {60}, "at least once": {60, 60}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				start := time.Now()
+				store, l := guardtest.NewStore(), new(log)
+				opts := []cronwrap.JobOption{cronwrap.Overlap(cronwrap.Wait)}
+				if name == "at least once" {
+					opts = append(opts, cronwrap.Retry())
+				}
+				store.Hold("report", "somebody")
+				for range 2 {
+					r := newReplica(t, store, l)
+					r.add(t, "@every 1m", "report", func(ctx context.Context) error { <-ctx.Done(); return nil }, opts...)
+					r.cron.Start()
+				}
+				time.Sleep(65 * time.Second) // both stand in line for the tick
+				store.Expire("report")
+				time.Sleep(5 * time.Second)
+				l.mustBe(t, start, 60)
+				store.Expire("report") // the runner's
+				time.Sleep(20 * time.Second)
+				l.mustBe(t, start, want...)
+				store.Expire("report")
+				time.Sleep(20 * time.Second)
+			})
+		})
+	}
+}
+
+func TestFailedRunIsOverAlsoWithRetry(t *testing.T) {
+	for name, fail := range map[string]func(context.Context) error{
+		"error": func(context.Context) error { return errJob },
+		"panic": func(context.Context) error { panic(errJob) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				start := time.Now()
+				store, l := guardtest.NewStore(), new(log)
+				for range 3 {
+					r := newReplica(t, store, l)
+					r.add(t, "@every 1m", "report", fail, cronwrap.Retry())
+					r.cron.Start()
+				}
+				time.Sleep(150 * time.Second)
+				l.mustBe(t, start, 60, 120)
+				if n := len(l.failures()); n != 2 {
+					t.Errorf("%d errors were reported, want 2", n)
+				}
+			})
+		})
+	}
+}
+
+func TestTicksAreSkippedWithRetryTooWhileAnEarlierOneRuns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		store, l := guardtest.NewStore(), new(log)
+		for range 3 {
+			r := newReplica(t, store, l)
+			r.add(t, "@every 10s", "report", sleeping(25*time.Second), cronwrap.Retry())
+			r.cron.Start()
+		}
+		time.Sleep(69 * time.Second)
+		l.mustBe(t, start, 10, 40)
+		l.noErrors(t)
+	})
+}
+
+// A replica that starts during the run stands in line too: there may be no other.
+func TestTickWhoseRunnerDiedIsTakenOverByAReplicaThatStartsLater(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		store, l := guardtest.NewStore(), new(log)
+		first := newReplica(t, store, l)
+		first.add(t, "@every 1h", "report", func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }, cronwrap.Retry())
+		first.cron.Start()
+		time.Sleep(time.Hour + time.Minute)
+		second := newReplica(t, store, l)
+		second.add(t, "@every 1h", "report", nil, cronwrap.Retry())
+		second.cron.Start()
+		time.Sleep(time.Minute)
+		l.mustBe(t, start, 3600)
+		store.Expire("report")
+		time.Sleep(time.Minute)
+		l.mustBe(t, start, 3600, 3600)
+	})
+}
+
+// Under a Limit the key does not tell whether the runner is alive.
+func TestRetryTakesNothingOverUnlessTheGuardIsExclusive(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		store, l := guardtest.NewStore(), new(log)
+		for range 2 {
+			r := newReplica(t, store, l, guard.Limit(2))
+			r.add(t, "@every 1m", "report", sleeping(10*time.Second), cronwrap.Retry())
+			r.cron.Start()
+		}
+		time.Sleep(110 * time.Second)
+		l.mustBe(t, start, 60)
+	})
+}

@@ -1,0 +1,88 @@
+// Package cronwrap runs the jobs of github.com/robfig/cron/v3 once per tick across
+// all replicas of a fleet.
+//
+//	func main() {
+//		client := redis.NewClient(&redis.Options{Addr: "localhost:6379"})
+//		g, err := guard.New(redisstore.New(client))
+//		if err != nil {
+//			log.Fatal(err)
+//		}
+//		c := cron.New()
+//		jobs := cronwrap.New(c, g)
+//		if _, err := jobs.Add("0 2 * * *", "invoices", sendInvoices, cronwrap.CatchUp(cronwrap.Once, time.Hour)); err != nil {
+//			log.Fatal(err)
+//		}
+//		c.Start()
+//		<-stop // a channel that signal.Notify fills
+//		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+//		defer cancel()
+//		log.Print(jobs.Shutdown(ctx), g.Shutdown(ctx))
+//	}
+//
+// sendInvoices is a func(context.Context) error. Every replica runs this program.
+//
+// # How a tick runs once
+//
+// A tick is known by its scheduled time ([Tick]), which all replicas compute alike,
+// whatever their clocks say. When it comes due a replica looks at the last tick
+// that the store remembers; if it is not that one or a later one, it takes the key,
+// the job's name, and claims the tick in one atomic step that grants only what is
+// later than the last. fn runs after that, under the key. So a mutex keeps runs from
+// overlapping, and the claim keeps a tick from running again on a replica whose
+// clock is behind, when the first is long done.
+//
+// The claim comes before fn: a tick runs at most once, and not at all if its runner
+// dies in between. With [Retry] a tick is also marked when its run is over, and one
+// that is not is run again by the next that holds the key: at least once.
+//
+// # What happens when
+//
+//	what                                 then                                            shown by
+//	the key is held by other code        asked for again for 250 ms, then the tick is    TestTickIsSkippedWhileTheKeyIsHeld,
+//	                                     dropped; with Retry or Overlap(Wait) it         TestKeyThatIsHeldForAMomentCostsNoTick
+//	                                     stands in line
+//	an earlier tick's run is not over    Skip: dropped. Wait: stands in line, one        TestOverlapSkipDropsTicksDuringARun,
+//	                                     tick in each process (Retry: two)               TestOverlapWaitRunsTheLatestTickThatWaits
+//	the store is down at a tick          handler gets guard.ErrUnavailable; the tick     TestStoreDownAtATickReachesTheHandlerAndTheTickIsLost,
+//	                                     is lost, unless CatchUp makes up for it         TestTicksThatTheStoresOutageCostAreMadeUpFor
+//	the lease is lost                    ctx ends with cause guard.ErrLost; handler      TestLossCancelsTheJob
+//	                                     gets it; with Retry another replica runs it
+//	fn returns an error                  handler gets it; the tick is over, also         TestErrorOfTheJobReachesTheHandlerUnchanged,
+//	                                     with Retry                                      TestFailedRunIsOverAlsoWithRetry
+//	fn panics                            handler gets a *PanicError; likewise; cron      TestPanicReachesTheHandlerAndFreesTheKey
+//	                                     goes on, the key is given back
+//	Shutdown                             no tick begins; runs are awaited, then          TestShutdownWaitsForTheRunUnderWay,
+//	                                     cancelled with cause guard.ErrClosed            TestShutdownCancelsTheRunWhenItsContextEnds
+//	Shutdown cancels a run, and fn       with Retry another replica runs the tick        TestRunThatShutdownBrokeOffIsTakenOverWithRetry
+//	returns an error
+//	the runner died                      with Retry another replica runs the tick        TestTickWhoseRunnerWasKilledIsTakenOverWithRetryOnly
+//	                                     when the lease has expired; else nobody does
+//	clocks differ                        each tick runs once                             TestEachTickRunsOnceAcrossSkewedReplicasOnRedis
+//	a clock is ahead of the store's      its ticks are refused: handler gets ErrSkew     TestTickFarAheadOfTheStoresClockIsRefused
+//	by more than MaxSkew
+//	the fleet was down                   CatchUp makes up for what was missed, before    TestMissedTicksAreMadeUpForWhenTheFleetIsBack,
+//	                                     any later tick                                  TestNoTickOvertakesThoseThatAreMadeUpFor
+//	clocks are set back (DST)            a repeated local time runs twice, as with       TestDST
+//	                                     cron; with DST(Once) once
+//	clocks are set forward               a skipped local time does not run, as with      TestDST
+//	                                     cron
+//
+// # What is not guaranteed
+//
+//   - What the store forgets: a failover to a replica that lacks the last claim can
+//     let a tick run again. Claims are acknowledged as the store's leases are.
+//   - Retry is for ticks that were begun. A tick at which no replica was running, or
+//     the store was down, is a matter of CatchUp.
+//   - fn can be run again in part: under Retry, give what it writes the name of its
+//     [Tick], or check [guard.Fence].
+//   - cron runs nothing while the process or the machine is stopped, and one late
+//     tick of each job after that.
+//   - A guard with a Limit or Shared runs each tick once too, but Retry takes nothing
+//     over then: the key does not tell whether the runner is alive.
+//
+// # Goroutines
+//
+// fn runs on the goroutine that cron starts for each tick. A Runner has one of its own
+// for each job with CatchUp or Retry, from the start of cron until nothing is missing;
+// there fn runs for ticks that are made up for. [Runner.Shutdown] ends them.
+package cronwrap

@@ -1,0 +1,90 @@
+package cronwrap
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"time"
+)
+
+// ErrNoTicks is what Add returns if OncePerTick is wanted and the guard's store
+// cannot remember ticks: it is no lease.TickStore.
+var ErrNoTicks = errors.New("the store cannot remember ticks (it is no lease.TickStore); MutualExclusion works without")
+
+// ErrDuplicate is what Add returns if the Runner has a job of that name.
+var ErrDuplicate = errors.New("there is a job of that name")
+
+// ErrSkew is reported for a tick that lies further ahead of the store's clock
+// than MaxSkew: this machine's clock is wrong, or the store's.
+var ErrSkew = errors.New("the tick lies too far ahead of the store's clock")
+
+// Error is what a handler is told.
+type Error struct {
+	Name string    // the job's
+	Tick time.Time // its scheduled time; zero if it has none
+
+	// Err is what fn returned, a *[PanicError], or an error of guard: ErrLost
+	// (joined with fn's own), ErrMaxHold, ErrUnavailable.
+	Err error
+}
+
+// Error returns one line.
+func (e *Error) Error() string {
+	if e.Tick.IsZero() {
+		return fmt.Sprintf("cronwrap: job %q: %v", e.Name, e.Err)
+	}
+	return fmt.Sprintf("cronwrap: job %q, tick %s: %v", e.Name, e.Tick.Format(time.RFC3339Nano), e.Err)
+}
+
+// Unwrap returns Err.
+func (e *Error) Unwrap() error { return e.Err }
+
+// PanicError is a job's panic.
+type PanicError struct {
+	Value any
+	Stack []byte // of the goroutine, at the panic
+}
+
+// Error returns the value in words, without the stack.
+func (p *PanicError) Error() string { return fmt.Sprintf("panic: %v", p.Value) }
+
+// Unwrap returns Value if it is an error, else nil.
+func (p *PanicError) Unwrap() error {
+	err, _ := p.Value.(error)
+	return err
+}
+
+// errGoexit is reported when fn did not return, and did not panic either.
+var errGoexit = errors.New("the job called runtime.Goexit")
+
+// caught calls fn and turns a panic into an error, so that it ends neither the
+// process nor what is still to be done under the key.
+func caught(fn func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = &PanicError{Value: p, Stack: debug.Stack()}
+		}
+	}()
+	return fn()
+}
+
+// tell calls the handler, and survives it.
+func tell(h func(*Error), e *Error) {
+	if err := caught(func() error { h(e); return nil }); err != nil {
+		slog.Error("cronwrap: the OnError handler panicked", "job", e.Name, "error", err)
+	}
+}
+
+// logError is the default handler.
+func logError(e *Error) {
+	args := []any{"job", e.Name, "error", e.Err}
+	if !e.Tick.IsZero() {
+		args = append(args, "tick", e.Tick)
+	}
+	var p *PanicError
+	if errors.As(e.Err, &p) {
+		args = append(args, "stack", string(p.Stack))
+	}
+	slog.Error("cronwrap: job failed", args...)
+}

@@ -1,0 +1,107 @@
+package cronwrap
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/jobguard/jobguard/guard"
+)
+
+// Why ticks do not run. These are nothing that went wrong.
+var (
+	errDealtWith  = errors.New("another replica has this tick, or a later one")
+	errOverlap    = errors.New("the run of an earlier tick is not over")
+	errSuperseded = errors.New("a later tick took its place in line")
+	errNotFired   = errors.New("cron knows no tick for this run")
+)
+
+// place is a tick on its way to its run. Until that begins it can be called off,
+// by Shutdown, or by a later tick that takes its place in line.
+type place struct {
+	job  *job
+	tick time.Time // zero: only to catch up
+
+	ctx    context.Context // of the wait and the run
+	cancel context.CancelCauseFunc
+
+	ran bool // fn was called for the tick; of the goroutine that runs it
+}
+
+// arrive returns a place for tick, or nil after Shutdown. Its owner calls leave.
+func (j *job) arrive(tick time.Time) *place {
+	p := &place{job: j, tick: tick}
+	p.ctx, p.cancel = context.WithCancelCause(j.ctx)
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.closedLocked() {
+		p.cancel(nil)
+		return nil
+	}
+	j.active++
+	j.places[p] = struct{}{}
+	return p
+}
+
+func (p *place) leave() {
+	p.cancel(nil)
+	r := p.job.Runner
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	p.removeLocked()
+	r.doneLocked()
+}
+
+// begin says whether the run may begin. Whoever would call it off comes too late
+// then, or came in time and has cancelled ctx: both happen under mu.
+func (p *place) begin() bool {
+	r := p.job.Runner
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	p.removeLocked()
+	return p.ctx.Err() == nil
+}
+
+func (p *place) removeLocked() {
+	delete(p.job.places, p)
+	p.job.waiting = slices.DeleteFunc(p.job.waiting, func(other *place) bool { return other == p })
+}
+
+// standInLine says whether p may wait for the key. One tick of the job waits in
+// each process. When another comes, Skip drops that, and Wait the one before.
+//
+// With Retry the first of those that wait may be the one that has to take over
+// from a dead runner, so it stays, and with Wait there is a second place.
+func (p *place) standInLine() bool {
+	j := p.job
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	room := 1
+	if j.opts.retry && j.opts.overlap == Wait {
+		room = 2
+	}
+	if slices.Contains(j.waiting, p) {
+		return true
+	}
+	if len(j.waiting) == room {
+		last := j.waiting[room-1]
+		if j.opts.overlap == Skip || !last.tick.Before(p.tick) {
+			return false
+		}
+		last.cancel(errSuperseded)
+		last.removeLocked()
+	}
+	j.waiting = append(j.waiting, p)
+	return true
+}
+
+// quiet says whether err, of a tick that did not run, is nothing that went wrong.
+func (p *place) quiet(err error) bool {
+	for _, normal := range []error{errDealtWith, errOverlap, errSuperseded, errNotFired, guard.ErrBusy} {
+		if errors.Is(err, normal) {
+			return true
+		}
+	}
+	return p.ctx.Err() != nil || errors.Is(err, guard.ErrClosed) && p.job.isClosed()
+}

@@ -1,0 +1,178 @@
+package cronwrap
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/robfig/cron/v3"
+
+	"github.com/jobguard/jobguard/guard"
+	"github.com/jobguard/jobguard/guard/lease"
+)
+
+// Runner adds guarded jobs to a cron. It is safe for concurrent use, and starts
+// no goroutine before cron does.
+type Runner struct {
+	cron  *cron.Cron
+	guard *guard.Guard
+	opts  options
+
+	ctx    context.Context // what the jobs' contexts come from; ends in the second half of Shutdown
+	cancel context.CancelCauseFunc
+
+	// adding guards jobs and job.id. It is held while calling cron, whose own
+	// goroutine never takes it.
+	adding sync.Mutex
+	jobs   map[string]*job
+
+	// mu is never held while calling cron, the store or the user's code.
+	mu      sync.Mutex
+	closing chan struct{}       // closed by the first Shutdown
+	places  map[*place]struct{} // ticks whose run has not begun
+	active  int                 // ticks under way, and goroutines that catch up
+	idle    chan struct{}       // closed and cleared when active falls to 0; nil if nobody waits
+}
+
+// New returns a Runner of c's jobs under g. It does not start c. A nil c or g
+// panics.
+//
+// If g sets Wait, each tick stands in line for so long where it would else try
+// once, and no longer where it would else wait. Better leave it unset. A MinHold
+// only makes sense with MutualExclusion.
+func New(c *cron.Cron, g *guard.Guard, opts ...Option) *Runner {
+	if c == nil || g == nil {
+		panic("cronwrap: New: nil Cron or Guard")
+	}
+	o := options{onError: logError, maxSkew: defaultSkew}
+	for _, opt := range opts {
+		opt(&o)
+	}
+	ctx, cancel := context.WithCancelCause(context.Background())
+	return &Runner{
+		cron: c, guard: g, opts: o, ctx: ctx, cancel: cancel,
+		jobs:    make(map[string]*job),
+		closing: make(chan struct{}),
+		places:  make(map[*place]struct{}),
+	}
+}
+
+// Add adds a job that comes due as spec says, in the format and the location of
+// cron. An @every is counted from 1 January 1970 UTC, so that all replicas agree
+// on it: "@every 24h" is midnight UTC. Its interval has to be whole seconds.
+//
+// name is the key of the guard under which the job runs: all replicas give it the
+// same name, and other code that takes the key is excluded too. It is also the
+// guard's Name for observers, unless that is set.
+//
+// fn's context is cancelled when the lease is lost, with cause guard.ErrLost, and
+// by the second half of [Runner.Shutdown], with cause guard.ErrClosed. [Tick] and
+// [Name] read it. A nil fn panics.
+//
+// Errors: of the parser, ErrDuplicate, guard.ErrInvalidKey, [ErrNoTicks],
+// guard.ErrClosed after Shutdown, and what is wrong with the options. Nothing was
+// added then. A job whose entry was removed from cron can be added again.
+func (r *Runner) Add(spec, name string, fn func(context.Context) error, opts ...JobOption) (cron.EntryID, error) {
+	s, err := r.parse(spec)
+	if err == nil {
+		err = exact(spec, s)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("cronwrap: job %q: spec %q: %w", name, spec, err)
+	}
+	return r.AddSchedule(s, name, fn, opts...)
+}
+
+// AddSchedule is Add for a schedule of one's own. Its Next must depend on nothing
+// but its argument, and be the same in all replicas; see [Shifted] for one that
+// is not. A nil s panics.
+func (r *Runner) AddSchedule(s cron.Schedule, name string, fn func(context.Context) error, opts ...JobOption) (cron.EntryID, error) {
+	if s == nil || fn == nil {
+		panic("cronwrap: nil Schedule or fn")
+	}
+	j, err := r.newJob(s, name, fn, opts)
+	if err != nil {
+		return 0, fmt.Errorf("cronwrap: job %q: %w", name, err)
+	}
+	r.adding.Lock()
+	defer r.adding.Unlock()
+	if other := r.jobs[name]; other != nil && r.cron.Entry(other.id).Valid() {
+		return 0, fmt.Errorf("cronwrap: job %q: %w", name, ErrDuplicate)
+	}
+	r.jobs[name] = j
+	j.id = r.cron.Schedule(starting{j.schedule, j}, j)
+	return j.id, nil
+}
+
+func (r *Runner) newJob(s cron.Schedule, name string, fn func(context.Context) error, opts []JobOption) (*job, error) {
+	j := &job{Runner: r, name: name, fn: fn}
+	for _, opt := range opts {
+		opt(&j.opts)
+	}
+	if err := j.opts.check(); err != nil {
+		return nil, err
+	}
+	if err := checkName(r.guard, name); err != nil {
+		return nil, err
+	}
+	if r.isClosed() {
+		return nil, guard.ErrClosed
+	}
+	if !j.opts.exclusive {
+		ticks, ok := r.guard.Store().(lease.TickStore)
+		if !ok {
+			return nil, ErrNoTicks
+		}
+		j.ticks = ticks
+	}
+	var err error
+	if j.schedule, err = newSchedule(s, r.cron.Location(), j.opts.dst); err != nil {
+		return nil, err
+	}
+	j.behind.Store(j.opts.catchUp > 0 || j.opts.retry)
+	j.try = r.guard.With(guard.Fallback(guard.Wait(0), guard.Name(name)))
+	j.line = r.guard.With(guard.Fallback(guard.Forever(), guard.Name(name)))
+	return j, nil
+}
+
+// parse has spec parsed by cron's own parser, which cannot be had otherwise: for
+// a moment cron has an entry that does nothing. A parser that panics, as the
+// usual one does at a zone without fields, found something wrong with spec too.
+func (r *Runner) parse(spec string) (s cron.Schedule, err error) {
+	err = caught(func() error {
+		id, err := r.cron.AddFunc(spec, func() {})
+		if err != nil {
+			return err
+		}
+		s = r.cron.Entry(id).Schedule
+		r.cron.Remove(id)
+		return nil
+	})
+	return s, err
+}
+
+// checkName returns why name cannot be a key. It asks the guard, with a context
+// in which nothing can start.
+func checkName(g *guard.Guard, name string) error {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if err := g.Do(ctx, name, func(context.Context) error { return nil }); errors.Is(err, guard.ErrInvalidKey) {
+		return err
+	}
+	return nil
+}
+
+// starting is the schedule as cron has it. cron asks it first when it starts, or
+// at once if it runs: then is the time to catch up. Whoever finds the schedule
+// through cron's entries and asks before that only makes it happen sooner.
+type starting struct {
+	schedule
+	job *job
+}
+
+func (s starting) Next(t time.Time) time.Time {
+	s.job.started.Do(s.job.start)
+	return s.schedule.Next(t)
+}

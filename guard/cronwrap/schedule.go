@@ -1,0 +1,161 @@
+package cronwrap
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/robfig/cron/v3"
+)
+
+// Shifted is a schedule whose activations are not its ticks: it spreads the load
+// by a delay of its own in each process, say, or stands for a clock that is
+// wrong. Replicas agree on a tick by its scheduled time, so such a schedule has
+// to tell it.
+type Shifted interface {
+	cron.Schedule
+
+	// Tick returns the tick that an activation belongs to. Later activations
+	// have later ticks.
+	Tick(activation time.Time) time.Time
+}
+
+// schedule is when a job comes due. It has no state, so all replicas, and all
+// processes one after the other, compute the same ticks.
+type schedule struct {
+	cron.Schedule
+	location *time.Location // of cron: specs without a zone of their own are meant in it
+}
+
+// newSchedule returns s as jobs follow it.
+func newSchedule(s cron.Schedule, location *time.Location, dst DSTPolicy) (schedule, error) {
+	every, isEvery := s.(cron.ConstantDelaySchedule)
+	switch {
+	case isEvery && every.Delay <= 0:
+		return schedule{}, fmt.Errorf("interval %v is not positive", every.Delay)
+	case isEvery:
+		s = aligned(every.Delay)
+	case dst == Once:
+		s = oncePerLocalTime{s}
+	}
+	if s.Next(time.Now().In(location)).IsZero() {
+		return schedule{}, errors.New("it never comes due")
+	}
+	return schedule{s, location}, nil
+}
+
+// tick returns the tick of an activation.
+func (s schedule) tick(activation time.Time) time.Time {
+	if shifted, ok := s.Schedule.(Shifted); ok {
+		activation = shifted.Tick(activation)
+	}
+	return activation.Truncate(time.Microsecond).In(s.location) // as stores keep it
+}
+
+// latest returns the latest limit ticks that are later than after, and whose
+// activations lie not after now, in order. A schedule can only be asked
+// forwards, so windows before now are searched, each four times as long as the
+// one before, until one has enough of them: ticks of a second, and a month to
+// look back on, are no burden then.
+func (s schedule) latest(after, now time.Time, limit int) []time.Time {
+	earliest := after
+	if _, ok := s.Schedule.(Shifted); ok {
+		earliest = after.Add(-time.Hour) // a late tick can have an early activation
+	}
+	for window := time.Minute; ; window *= 4 {
+		from := now.Add(-window)
+		whole := window > 1<<60 || !from.After(earliest)
+		if whole {
+			from = earliest
+		}
+		if ticks := s.between(from, after, now, limit); whole || len(ticks) == limit {
+			return ticks
+		}
+	}
+}
+
+// between returns the last limit ticks later than after of the activations in
+// (from, now].
+func (s schedule) between(from, after, now time.Time, limit int) (ticks []time.Time) {
+	for at := s.Next(from.In(s.location)); !at.IsZero() && !at.After(now); at = s.Next(at) {
+		tick := s.tick(at)
+		if !tick.After(after) {
+			continue
+		}
+		if len(ticks) == limit {
+			ticks = append(ticks[:0], ticks[1:]...)
+		}
+		ticks = append(ticks, tick)
+	}
+	return ticks
+}
+
+// aligned is an interval counted from 1 January 1970 UTC. cron's own counts from
+// when each process started, so that no two processes have a tick in common.
+type aligned time.Duration
+
+func (a aligned) Next(t time.Time) time.Time {
+	rest := t.UnixNano() % int64(a)
+	if rest < 0 { // before 1970
+		rest += int64(a)
+	}
+	return t.Add(time.Duration(int64(a) - rest))
+}
+
+// exact refuses an interval that cron would round, without a word, to whole
+// seconds.
+func exact(spec string, s cron.Schedule) error {
+	_, interval, found := strings.Cut(spec, "@every ")
+	every, isEvery := s.(cron.ConstantDelaySchedule)
+	if !found || !isEvery {
+		return nil
+	}
+	if d, err := time.ParseDuration(interval); err == nil && d != every.Delay {
+		return fmt.Errorf("cron would round %v to %v", d, every.Delay)
+	}
+	return nil
+}
+
+// oncePerLocalTime leaves out the second of two ticks at the same local time.
+type oncePerLocalTime struct{ cron.Schedule }
+
+func (o oncePerLocalTime) Next(t time.Time) time.Time {
+	for {
+		next := o.Schedule.Next(t)
+		over := repeatedUntil(next, zoneOf(o.Schedule, next))
+		if next.IsZero() || !next.Before(over) {
+			return next
+		}
+		t = over.Add(-1).In(t.Location())
+	}
+}
+
+// Tick makes a Shifted schedule within stay one.
+func (o oncePerLocalTime) Tick(activation time.Time) time.Time {
+	if shifted, ok := o.Schedule.(Shifted); ok {
+		return shifted.Tick(activation)
+	}
+	return activation
+}
+
+// zoneOf is the location that a schedule is meant in. A spec can have its own.
+func zoneOf(s cron.Schedule, t time.Time) *time.Location {
+	if spec, ok := s.(*cron.SpecSchedule); ok && spec.Location != time.Local {
+		return spec.Location
+	}
+	return t.Location()
+}
+
+// repeatedUntil returns when the local times that clocks show for the second
+// time are over, if t is after clocks were last changed; t itself or earlier if
+// there is nothing repeated at t.
+func repeatedUntil(t time.Time, zone *time.Location) time.Time {
+	changed, _ := t.In(zone).ZoneBounds()
+	if changed.IsZero() {
+		return t
+	}
+	_, before := changed.Add(-1).In(zone).Zone()
+	_, now := changed.Zone()
+	return changed.Add(time.Duration(before-now) * time.Second)
+}

@@ -1,0 +1,51 @@
+package cronwrap
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+
+	"github.com/robfig/cron/v3"
+
+	"github.com/jobguard/jobguard/guard"
+)
+
+// Wrap returns a wrapper for the chain of one existing job, whose runs then do not
+// overlap in all replicas together:
+//
+//	c.Schedule(schedule, cron.NewChain(cronwrap.Wrap(g, "report")).Then(job))
+//
+// name is the key. Where g leaves Wait unset, a run whose key somebody else has is
+// dropped. A cron.Job takes no context: it cannot learn that the lease was lost,
+// nor that it should stop, and has no tick; so replicas whose clocks differ run a
+// short job several times, unless g sets a MinHold that is longer than the
+// difference. [Runner.Add] has none of these limits.
+//
+// Errors of the guard and panics of the job are logged with log/slog at level
+// Error. A wrapper outside of this one, such as cron.Recover, sees no panic. A nil
+// g, or a name that cannot be a key, panics.
+func Wrap(g *guard.Guard, name string) cron.JobWrapper {
+	if g == nil {
+		panic("cronwrap: Wrap: nil Guard")
+	}
+	if err := checkName(g, name); err != nil {
+		panic("cronwrap: Wrap: " + err.Error())
+	}
+	g = g.With(guard.Fallback(guard.Wait(0), guard.Name(name)))
+	return func(job cron.Job) cron.Job {
+		return cron.FuncJob(func() {
+			ran := false
+			err := g.Do(context.Background(), name, func(context.Context) error {
+				ran = true
+				return caught(func() error { job.Run(); return nil })
+			})
+			switch {
+			case err == nil:
+			case !ran && errors.Is(err, guard.ErrBusy):
+				slog.Debug("cronwrap: run dropped", "job", name, "reason", err)
+			default:
+				logError(&Error{Name: name, Err: err})
+			}
+		})
+	}
+}

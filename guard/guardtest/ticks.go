@@ -1,0 +1,83 @@
+package guardtest
+
+import (
+	"context"
+	"time"
+
+	"github.com/jobguard/jobguard/guard/lease"
+)
+
+var _ lease.TickStore = (*Store)(nil)
+
+// The calls of [lease.TickStore].
+const (
+	OpLastTick  Op = "last tick"
+	OpClaimTick Op = "claim tick"
+	OpEndTick   Op = "end tick"
+)
+
+// LastTick implements [lease.TickStore].
+func (s *Store) LastTick(ctx context.Context, key string) (lease.Tick, error) {
+	var tick lease.Tick
+	err := s.call(ctx, OpLastTick, []string{key}, func(int) { tick = s.ticks[key] })[0]
+	if err != nil {
+		return lease.Tick{}, err
+	}
+	return tick, nil
+}
+
+// ClaimTick implements [lease.TickStore].
+func (s *Store) ClaimTick(ctx context.Context, r lease.TickRequest) (lease.TickReply, error) {
+	var reply lease.TickReply
+	err := s.call(ctx, OpClaimTick, []string{r.Key}, func(int) { reply = s.claimTickLocked(r) })[0]
+	if err != nil {
+		return lease.TickReply{}, err
+	}
+	return reply, nil
+}
+
+// EndTick implements [lease.TickStore].
+func (s *Store) EndTick(ctx context.Context, r lease.TickEnd) (bool, error) {
+	var ended bool
+	err := s.call(ctx, OpEndTick, []string{r.Key}, func(int) { ended = s.endTickLocked(r) })[0]
+	if err != nil {
+		return false, err
+	}
+	return ended, nil
+}
+
+func (s *Store) claimTickLocked(r lease.TickRequest) lease.TickReply {
+	at, last := micros(r.At), s.ticks[r.Key]
+	if last.At.IsZero() || at.After(last.At) {
+		if ahead := time.Until(at); r.MaxAhead >= 0 && ahead > r.MaxAhead {
+			return lease.TickReply{Ahead: ahead}
+		}
+	} else {
+		mine := last.Owner == r.Owner
+		rerun := r.Rerun && r.Fence > last.Fence
+		if at.Before(last.At) || last.Done || !mine && !rerun {
+			return lease.TickReply{Last: last}
+		}
+	}
+	if s.ticks == nil {
+		s.ticks = make(map[string]lease.Tick)
+	}
+	s.ticks[r.Key] = lease.Tick{At: at, Owner: r.Owner, Fence: r.Fence}
+	return lease.TickReply{Claimed: true}
+}
+
+func (s *Store) endTickLocked(r lease.TickEnd) bool {
+	last := s.ticks[r.Key]
+	if at := micros(r.At); last.At.IsZero() || !last.At.Equal(at) || last.Owner != r.Owner {
+		return false
+	}
+	last.Done = true
+	if through := micros(r.Through); through.After(last.At) {
+		last.At = through
+	}
+	s.ticks[r.Key] = last
+	return true
+}
+
+// micros is t as a server keeps it.
+func micros(t time.Time) time.Time { return time.UnixMicro(t.UnixMicro()) }

@@ -1,0 +1,130 @@
+package redisstore
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/jobguard/jobguard/guard/lease"
+)
+
+// The last tick of a key is a hash, <prefix>tick:{tag}:<key>, in the slot of the
+// key's lease. It expires 400 days after the last claim.
+
+var _ lease.TickStore = (*Store)(nil)
+
+// tickName is where the last tick of a user key is kept. No user key can name it:
+// see companion.
+func tickName(prefix, key string) names {
+	key = distinct(key)
+	slot := slotOf(prefix + key)
+	return names{all: [4]string{prefix + "tick:{" + tags()[slot] + "}:" + key}, slot: slot}
+}
+
+// LastTick implements [lease.TickStore].
+func (s *Store) LastTick(ctx context.Context, key string) (lease.Tick, error) {
+	n := tickName(s.prefix, key)
+	name := n.lease()
+	o := newOp(name, "hmget", name, "tick", "done", "owner", "fence")
+	s.lanes.do(ctx, false, o)
+	err := o.outcome()
+	if err == nil {
+		var tick lease.Tick
+		if tick, err = readTick(o); err == nil {
+			return tick, nil
+		}
+	}
+	return lease.Tick{}, fault(ctx, "last tick", err)
+}
+
+// ClaimTick implements [lease.TickStore]. Where replicas must have a grant they
+// must have a claim: one that too few acknowledge is an error.
+func (s *Store) ClaimTick(ctx context.Context, r lease.TickRequest) (lease.TickReply, error) {
+	ahead := int64(-1)
+	if r.MaxAhead >= 0 {
+		ahead = r.MaxAhead.Microseconds()
+	}
+	rerun := strconv.FormatInt(bit(r.Rerun), 10)
+	numbers := [...]int64{r.At.UnixMicro(), ahead, r.Fence}
+	o := tickClaimScript.call(tickName(s.prefix, r.Key), 1, r.Owner, numbers[:], rerun)
+	s.lanes.do(ctx, s.replicas > 0, o)
+	err := o.outcome()
+	if err == nil {
+		var reply lease.TickReply
+		if reply, err = readClaim(o); err == nil && reply.Claimed {
+			err = s.enough(o)
+		}
+		if err == nil {
+			return reply, nil
+		}
+	}
+	return lease.TickReply{}, fault(ctx, "claim tick", err)
+}
+
+// EndTick implements [lease.TickStore].
+func (s *Store) EndTick(ctx context.Context, r lease.TickEnd) (bool, error) {
+	through := r.At
+	if r.Through.After(through) {
+		through = r.Through
+	}
+	numbers := [...]int64{r.At.UnixMicro(), through.UnixMicro()}
+	o := tickEndScript.call(tickName(s.prefix, r.Key), 1, r.Owner, numbers[:], "")
+	s.lanes.do(ctx, false, o)
+	err := o.outcome()
+	if err == nil {
+		var n int64
+		if n, err = o.Int64(); err == nil {
+			return n == 1, nil
+		}
+	}
+	return false, fault(ctx, "end tick", err)
+}
+
+// What tick_claim.lua answers first.
+const (
+	tickRefused = 0
+	tickClaimed = 1
+	tickAhead   = 2
+)
+
+func readClaim(o *op) (lease.TickReply, error) {
+	values, err := o.Slice()
+	if err != nil {
+		return lease.TickReply{}, err
+	}
+	r := reader{values: values}
+	switch r.integer() {
+	case tickClaimed:
+		return lease.TickReply{Claimed: true}, r.err
+	case tickAhead:
+		return lease.TickReply{Ahead: time.Duration(r.integer()) * time.Microsecond}, r.err
+	}
+	last := lease.Tick{At: time.UnixMicro(r.integer()), Done: r.integer() == 1, Owner: r.text(), Fence: r.integer()}
+	return lease.TickReply{Last: last}, r.err
+}
+
+// readTick takes a reply of HMGET apart: texts, or nils if there is no tick.
+func readTick(o *op) (lease.Tick, error) {
+	values, err := o.Slice()
+	if err != nil {
+		return lease.Tick{}, err
+	}
+	r := reader{values: values}
+	if len(values) > 0 && values[0] == nil {
+		return lease.Tick{}, nil
+	}
+	at, done, owner, fence := r.text(), r.text(), r.text(), r.text()
+	if r.err != nil {
+		return lease.Tick{}, r.err
+	}
+	micros, err := strconv.ParseInt(at, 10, 64)
+	if err != nil {
+		return lease.Tick{}, fmt.Errorf("the remembered tick: %w", err)
+	}
+	token, err := strconv.ParseInt(fence, 10, 64)
+	if err != nil {
+		return lease.Tick{}, fmt.Errorf("the remembered tick's token: %w", err)
+	}
+	return lease.Tick{At: time.UnixMicro(micros), Done: done == "1", Owner: owner, Fence: token}, nil
+}

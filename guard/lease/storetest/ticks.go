@@ -1,0 +1,262 @@
+package storetest
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jobguard/jobguard/guard/lease"
+)
+
+// tickChecks judge what a [lease.TickStore] promises beyond a Store.
+var tickChecks = []check{
+	{"a key without a tick has the zero Tick", func(c *contract) {
+		c.needsTicks()
+		if last := c.lastTick(c.A, c.key("k")); last != (lease.Tick{}) {
+			c.Errorf("LastTick() = %+v, want none", last)
+		}
+	}},
+
+	{"a tick is claimed once, whoever asks", func(c *contract) {
+		c.needsTicks()
+		first := c.claimant(c.A, c.key("k"), aTick)
+		first.mustClaim()
+		c.claimant(c.B, first.Key, aTick).mustBeRefused(first, false)
+		c.claimant(c.A, first.Key, aTick).mustBeRefused(first, false)
+	}},
+
+	{"of many claims at once one is granted", func(c *contract) {
+		c.needsTicks()
+		const rounds, rivals = 20, 8
+		for round := range rounds {
+			var won atomic.Int32
+			var wg sync.WaitGroup
+			for i := range rivals {
+				n := c.claimant([]lease.Store{c.A, c.B}[i%2], c.key("k"), aTick.Add(time.Duration(round)*time.Second))
+				wg.Go(func() {
+					if reply, err := n.ticks.ClaimTick(c.ctx, n.TickRequest); err != nil {
+						c.Error(err)
+					} else if reply.Claimed {
+						won.Add(1)
+					}
+				})
+			}
+			wg.Wait()
+			if n := won.Load(); n != 1 {
+				c.Fatalf("%d claims of one tick were granted", n)
+			}
+		}
+	}},
+
+	{"a later tick is claimed, an earlier one never", func(c *contract) {
+		c.needsTicks()
+		key := c.key("k")
+		c.claimant(c.A, key, aTick).mustClaim()
+		later := c.claimant(c.B, key, aTick.Add(time.Microsecond))
+		later.mustClaim()
+		early := c.claimant(c.A, key, aTick.Add(-time.Hour))
+		early.mustBeRefused(later, false)
+		early.Rerun, early.Fence = true, 1<<40
+		early.mustBeRefused(later, false)
+		c.claimant(c.B, key, aTick).mustBeRefused(later, false)
+	}},
+
+	{"a claim whose reply was lost can be repeated until it is done", func(c *contract) {
+		c.needsTicks()
+		n := c.claimant(c.A, c.key("k"), aTick)
+		n.mustClaim()
+		n.mustClaim()
+		n.mustEnd(time.Time{})
+		n.mustBeRefused(n, true)
+	}},
+
+	{"an unfinished tick is claimed again by a rerun under a higher token", func(c *contract) {
+		c.needsTicks()
+		first := c.claimant(c.A, c.key("k"), aTick)
+		first.Fence = 7
+		first.mustClaim()
+		next := c.claimant(c.B, first.Key, aTick)
+		next.Fence = 8
+		next.mustBeRefused(first, false) // without Rerun
+		next.Rerun = true
+		for _, fence := range []int64{0, 6, 7} {
+			next.Fence = fence
+			next.mustBeRefused(first, false)
+		}
+		next.Fence = 8
+		next.mustClaim()
+		if first.end(time.Time{}) {
+			c.Error("the tick was ended by whom it was taken from")
+		}
+		if last := c.lastTick(c.A, first.Key); last.Done || last.Owner != next.Owner || last.Fence != 8 {
+			c.Errorf("LastTick() = %+v, want the rerun's, not done", last)
+		}
+	}},
+
+	{"a tick that is done is never claimed again", func(c *contract) {
+		c.needsTicks()
+		n := c.claimant(c.A, c.key("k"), aTick)
+		n.mustClaim()
+		n.mustEnd(time.Time{})
+		rerun := c.claimant(c.B, n.Key, aTick)
+		rerun.Rerun, rerun.Fence = true, 1<<40
+		rerun.mustBeRefused(n, true)
+		later := c.claimant(c.B, n.Key, aTick.Add(time.Second))
+		later.mustClaim()
+		if n.end(time.Time{}) {
+			c.Error("an earlier tick was ended")
+		}
+		if last := c.lastTick(c.A, n.Key); last.Done {
+			c.Errorf("LastTick() = %+v: ended by the claimant of an earlier tick", last)
+		}
+	}},
+
+	{"a tick can end through a later one, never through an earlier one", func(c *contract) {
+		c.needsTicks()
+		n := c.claimant(c.A, c.key("k"), aTick)
+		n.mustClaim()
+		n.mustEnd(aTick.Add(time.Minute))
+		n.At = aTick.Add(time.Minute)
+		c.claimant(c.B, n.Key, aTick.Add(time.Second)).mustBeRefused(n, true)
+		c.claimant(c.B, n.Key, aTick.Add(time.Minute)).mustBeRefused(n, true)
+		next := c.claimant(c.B, n.Key, aTick.Add(time.Hour))
+		next.mustClaim()
+		next.mustEnd(aTick)
+		c.claimant(c.A, n.Key, aTick.Add(time.Hour)).mustBeRefused(next, true)
+	}},
+
+	{"a tick too far ahead of the store's clock is refused", func(c *contract) {
+		c.needsTicks()
+		n := c.claimant(c.A, c.key("k"), time.Now().Add(time.Hour))
+		n.MaxAhead = time.Minute
+		reply := n.claim()
+		if reply.Claimed || reply.Ahead < 50*time.Minute || reply.Ahead > 70*time.Minute {
+			c.Errorf("ClaimTick() = %+v, want refused as an hour ahead", reply)
+		}
+		if last := c.lastTick(c.A, n.Key); !last.At.IsZero() {
+			c.Errorf("LastTick() = %+v after a refusal, want none", last)
+		}
+		n.MaxAhead = 2 * time.Hour
+		n.mustClaim()
+	}},
+
+	{"ticks and leases do not touch each other, whatever the key", func(c *contract) {
+		c.needsTicks()
+		keys := append(c.hardKeys(), "tick:"+c.run, "tick:{"+c.run+"}", "tick:{0}:"+c.run, c.run+":tick:{0}:k")
+		for i, key := range keys {
+			h := c.holder(c.A, key, long)
+			n := c.claimant(c.A, key, aTick.Add(time.Duration(i)*time.Hour))
+			n.mustClaim()
+			c.tenure(c.B, key).mustBeRefusedBy(h)
+			h.mustRelease()
+		}
+		for i, key := range keys {
+			if last := c.lastTick(c.B, key); !last.At.Equal(aTick.Add(time.Duration(i) * time.Hour)) {
+				c.Errorf("LastTick(%q) = %+v, want that of %d hours", key, last, i)
+			}
+			c.holder(c.B, key, long)
+		}
+	}},
+
+	{"calls about ticks return when their context ends", func(c *contract) {
+		c.needsTicks()
+		ctx, cancel := context.WithCancel(c.ctx)
+		cancel()
+		n := c.claimant(c.A, c.key("k"), aTick)
+		if _, err := n.ticks.ClaimTick(ctx, n.TickRequest); err == nil {
+			c.Error("ClaimTick with a context that has ended gave no error")
+		}
+		if _, err := n.ticks.LastTick(ctx, n.Key); err == nil {
+			c.Error("LastTick with a context that has ended gave no error")
+		}
+		if _, err := n.ticks.EndTick(ctx, lease.TickEnd{Key: n.Key, Owner: n.Owner, At: n.At}); err == nil {
+			c.Error("EndTick with a context that has ended gave no error")
+		}
+		if last := c.lastTick(c.B, n.Key); !last.At.IsZero() {
+			c.Errorf("LastTick() = %+v, want none", last)
+		}
+	}},
+}
+
+// aTick is a tick's scheduled time. Years ago is as good as any.
+var aTick = time.Date(2024, 2, 29, 12, 30, 0, 0, time.UTC)
+
+func (c *contract) needsTicks() {
+	c.Helper()
+	if _, ok := c.A.(lease.TickStore); !ok {
+		c.Skip("the store is no lease.TickStore")
+	}
+}
+
+func (c *contract) lastTick(store lease.Store, key string) lease.Tick {
+	c.Helper()
+	last, err := ticksOf(store).LastTick(c.ctx, key)
+	if err != nil {
+		c.Fatalf("LastTick(%q): %v", key, err)
+	}
+	return last
+}
+
+// ticksOf is for those who have called needsTicks.
+func ticksOf(store lease.Store) lease.TickStore {
+	ticks, _ := store.(lease.TickStore)
+	return ticks
+}
+
+// claimant is one run that asks for a tick.
+type claimant struct {
+	c     *contract
+	ticks lease.TickStore
+	lease.TickRequest
+}
+
+func (c *contract) claimant(store lease.Store, key string, at time.Time) *claimant {
+	return &claimant{c: c, ticks: ticksOf(store), TickRequest: lease.TickRequest{
+		Key: key, Owner: store.NewOwner(""), At: at, MaxAhead: -1,
+	}}
+}
+
+func (n *claimant) claim() lease.TickReply {
+	n.c.Helper()
+	reply, err := n.ticks.ClaimTick(n.c.ctx, n.TickRequest)
+	if err != nil {
+		n.c.Fatalf("ClaimTick(%q): %v", n.Key, err)
+	}
+	return reply
+}
+
+func (n *claimant) mustClaim() {
+	n.c.Helper()
+	if reply := n.claim(); !reply.Claimed {
+		n.c.Fatalf("ClaimTick(%v) = %+v, want claimed", n.At, reply)
+	}
+	if last := n.c.lastTick(n.c.B, n.Key); last.Done || last.Owner != n.Owner || last.Fence != n.Fence || last.At.UnixMicro() != n.At.UnixMicro() {
+		n.c.Errorf("LastTick() = %+v after the claim of %+v", last, n.TickRequest)
+	}
+}
+
+// mustBeRefused expects that the tick of other is remembered.
+func (n *claimant) mustBeRefused(other *claimant, done bool) {
+	n.c.Helper()
+	reply := n.claim()
+	if last := reply.Last; reply.Claimed || last.Owner != other.Owner || !last.At.Equal(other.At) || last.Done != done || last.Fence != other.Fence {
+		n.c.Errorf("ClaimTick(%v) = %+v, want refused by %v of %s, done %t", n.At, reply, other.At, other.Owner, done)
+	}
+}
+
+func (n *claimant) end(through time.Time) bool {
+	n.c.Helper()
+	ended, err := n.ticks.EndTick(n.c.ctx, lease.TickEnd{Key: n.Key, Owner: n.Owner, At: n.At, Through: through})
+	if err != nil {
+		n.c.Fatalf("EndTick(%q): %v", n.Key, err)
+	}
+	return ended
+}
+
+func (n *claimant) mustEnd(through time.Time) {
+	n.c.Helper()
+	if !n.end(through) {
+		n.c.Fatalf("EndTick(%v) = false, want ended", n.At)
+	}
+}

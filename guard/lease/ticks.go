@@ -1,0 +1,86 @@
+package lease
+
+import (
+	"context"
+	"time"
+)
+
+// TickStore is implemented by a Store that can remember the ticks of schedules,
+// so that of many replicas that see the same tick, sooner or later by their own
+// clocks, one runs it. It remembers one tick for each key, the last that was
+// claimed, for at least 400 days after the claim. Times are kept to the
+// microsecond; what is finer is cut off.
+//
+// Ticks are compared by their scheduled times alone. Which clock made a replica
+// ask, and when, does not matter.
+//
+// A call that returned an error may have taken effect; it can be repeated.
+type TickStore interface {
+	// LastTick returns the tick that is remembered under key; the zero Tick if
+	// there is none.
+	LastTick(ctx context.Context, key string) (Tick, error)
+
+	// ClaimTick asks for a tick, in one atomic step. It is claimed, and becomes
+	// the last one, not done, if
+	//
+	//   - it is later than the last one, or there is none, and does not lie more
+	//     than r.MaxAhead ahead of the store's clock; or
+	//   - it is the last one, r.Owner claimed it, and it is not done: this is
+	//     the same claim, whose reply was lost; or
+	//   - it is the last one, it is not done, r.Rerun is set, and r.Fence is
+	//     greater than the token of the claim before.
+	//
+	// Else nothing is changed.
+	ClaimTick(ctx context.Context, r TickRequest) (TickReply, error)
+
+	// EndTick marks the tick done if it is the last one and r.Owner claimed it,
+	// and reports whether it did. It changes nothing else but what r.Through
+	// says. A repetition may report false.
+	EndTick(ctx context.Context, r TickEnd) (ended bool, err error)
+}
+
+// Tick is what a TickStore remembers of a key.
+type Tick struct {
+	At    time.Time // its scheduled time; zero: there is none
+	Done  bool
+	Owner string // who claimed it
+	Fence int64  // the token of the run that claimed it; 0 if it had none
+}
+
+// TickRequest is what [TickStore.ClaimTick] is asked.
+type TickRequest struct {
+	Key   string
+	Owner string    // from NewOwner; a new one for each run
+	At    time.Time // the tick's scheduled time
+
+	// MaxAhead is how far a tick may lie ahead of the store's clock. A replica
+	// whose clock is wrong by years would otherwise claim a tick after which no
+	// other would ever be claimed. Negative: no bound.
+	MaxAhead time.Duration
+
+	// Rerun asks also for a tick that was claimed and not done. The caller holds
+	// the key, exclusively, under Fence: whoever claimed the tick before with a
+	// lower token does not hold it any more.
+	Rerun bool
+	Fence int64
+}
+
+// TickReply is what came of it.
+type TickReply struct {
+	Claimed bool
+
+	// When not claimed:
+	Last  Tick          // what is remembered
+	Ahead time.Duration // how far the tick lies ahead of the store's clock, if that was why; else 0
+}
+
+// TickEnd is what [TickStore.EndTick] is asked.
+type TickEnd struct {
+	Key   string
+	Owner string
+	At    time.Time
+
+	// Through, if it is later than At, becomes the last tick, done: those in
+	// between are not to run any more.
+	Through time.Time
+}

@@ -150,7 +150,7 @@ func TestAContextThatIsKeptKeepsNoOtherRun(t *testing.T) {
 	}
 	var kept context.Context
 	collected := make(chan struct{})
-	endFirst := begin("first", func(ctx context.Context) { kept = ctx })
+	endFirst := begin("first", func(ctx context.Context) { kept = ctx }) //nolint:fatcontext // to keep it is the point
 	endSecond := begin("second", func(ctx context.Context) {
 		runtime.SetFinalizer(ctx, func(context.Context) { close(collected) })
 	})

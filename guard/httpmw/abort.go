@@ -19,11 +19,16 @@ import (
 //   - To a client of HTTP/1.0 the end of the connection is the end mark. So it has
 //     to be a reset.
 func (r *response) abort() {
+	r.cut()
+	panic(http.ErrAbortHandler)
+}
+
+// cut is abort without the panic.
+func (r *response) cut() {
 	silence(r.w)
 	if r.endsWithConnection() {
 		reset(r.w)
 	}
-	panic(http.ErrAbortHandler)
 }
 
 // silence has nothing more sent to the client, of what is in buffers or comes

@@ -3,6 +3,22 @@
 //
 //	package main
 //
+//	import (
+//		"context"
+//		"errors"
+//		"fmt"
+//		"log"
+//		"net/http"
+//		"os"
+//		"os/signal"
+//
+//		"github.com/redis/go-redis/v9"
+//
+//		"github.com/jobguard/jobguard/guard"
+//		"github.com/jobguard/jobguard/guard/httpmw"
+//		"github.com/jobguard/jobguard/guard/lease/redisstore"
+//	)
+//
 //	func main() {
 //		client := redis.NewClient(&redis.Options{Addr: "localhost:6379"})
 //		g, err := guard.New(redisstore.New(client))
@@ -14,7 +30,22 @@
 //			token, _ := guard.Fence(r.Context()) // for what the handler writes to
 //			fmt.Fprintln(w, "sold", r.PathValue("sku"), "under", token)
 //		})))
-//		log.Fatal(http.ListenAndServe(":8080", nil))
+//
+//		srv := &http.Server{Addr: ":8080"}
+//		stopped := make(chan error)
+//		go func() {
+//			interrupt, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+//			<-interrupt.Done()
+//			stop() // the next one kills
+//			ctx := context.Background()
+//			stopped <- errors.Join(g.Shutdown(ctx), srv.Shutdown(ctx)) // in that order
+//		}()
+//		if err := srv.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
+//			log.Fatal(err)
+//		}
+//		if err := <-stopped; err != nil {
+//			log.Fatal(err)
+//		}
 //	}
 //
 // Which routes and methods are guarded is the router's business: wrap those, each
@@ -31,11 +62,12 @@
 //	                       notice and returned. What it had put into the header
 //	                       is dropped
 //	lost, header sent      writes fail with guard.ErrLost, also those under way;     TestLossAfterHeadersBreaksTheResponse
-//	                       then the connection is aborted. No error handler          TestLossInterruptsAWriteUnderWay
+//	                       then the connection is aborted, in HTTP/2 the stream.     TestLossInterruptsAWriteUnderWay
+//	                       No error handler
 //	lost, hijacked         the context ends; the connection belongs to the handler   TestLossAfterHijackEndsOnlyTheContext
 //	MaxHold passed         as lost                                                   TestMaxHoldIsAnsweredLikeALoss
 //	panic                  passes through, http.ErrAbortHandler too, after the       TestPanicsPassThroughAfterTheRelease
-//	                       release
+//	                       release. A framework that recovers can answer             TestFrameworkThatRecoversAnswersThroughTheGate
 //	shutdown               503, Retry-After: 1, Connection: close                    TestShutdownIs503OnAConnectionThatCloses
 //	shutdown, running      the handler goes on; if it must end its context does,     TestHandlerCancelledByShutdownStillAnswers
 //	                       and it can still answer
@@ -49,8 +81,9 @@
 //
 // Bodies are application/problem+json (RFC 9457). They name neither the key nor
 // its holder. [WithErrorHandler] replaces [Problem], which writes them. "Shutdown" is
-// Guard.Shutdown; call it beside http.Server.Shutdown, which stops nothing that
-// waits.
+// Guard.Shutdown; call it before or beside http.Server.Shutdown, which stops nothing
+// that waits. A write that is stuck under TLS and HTTP/1.1 can fail up to 5 s after
+// the loss: crypto/tls first tries to say goodbye.
 //
 // # When a response is whole
 //
@@ -58,25 +91,53 @@
 // handler had returned and the key was given back: before, the end mark of the
 // body has not been sent, or of a body with Content-Length the last byte. So a handler that
 // answers first and works on afterwards lets its client wait for the end. Flush
-// sends what there is, as ever. The exception is a response without a body (HEAD, 204,
-// 304, Content-Length: 0) that the handler flushes: it is whole with its header.
-// Proved by TestNoResponseIsWholeBeforeTheKeyIsGivenBack.
+// sends what there is, as ever. Proved by
+// TestNoResponseIsWholeBeforeTheKeyIsGivenBack. The exceptions:
+//
+//   - A response without a body (HEAD, 204, 304, Content-Length: 0) that the handler
+//     flushes is whole with its header. To HEAD over HTTP/2 that is so too when the
+//     handler writes more than buffers hold.
+//   - A handler panics, somebody further out recovers and returns, and the loss
+//     is found only at the release. Without Content-Length, what had been sent is
+//     then taken for whole.
+//   - A ResponseWriter put in front by a middleware further out lacks Unwrap: then
+//     what lies behind it cannot be told to break off. If somebody recovers from
+//     the panic with http.ErrAbortHandler besides, or the client speaks HTTP/1.0,
+//     half a response is taken for whole.
 //
 // Informational headers (1xx) are not a header sent:
 // TestInformationalHeadersLeaveTheStatusOpen. The ResponseWriter has exactly the
-// interfaces it had, and an http.ResponseController works on it:
-// TestResponseWriterKeepsExactlyItsInterfaces, TestResponseControllerWorks.
+// optional interfaces it had, and Unwrap:
+// TestResponseWriterKeepsExactlyItsInterfaces. Only of one that unwraps to a
+// Flush or Hijack that it lacks itself, no other than Flush and Hijack are kept. An
+// http.ResponseController works on all of them, and stays behind the gate:
+// TestResponseControllerWorks, TestResponseControllerNeverPassesByTheGate.
+//
+// http.TimeoutHandler belongs outside the middleware. Inside it returns before its
+// handler does, and the key is free while that still runs.
 //
 // # How long a request waits
 //
 // As the guard says: Wait, Forever. If it says nothing, 2 s
-// (TestDefaultWaitIsTwoSeconds).
+// (TestDefaultWaitIsTwoSeconds). The WriteTimeout of the http.Server runs meanwhile:
+// it must be longer than the wait and the handler together, or no answer arrives.
 //
 // With HTTP/1 net/http notices that a client went away only when the handler has
 // read the request's body to its end. The middleware does not read it: a request
 // with a body whose client has gone stands in line until the wait is over, and then
 // its handler may even run. Keep the wait bounded for such routes
 // (TestUnreadBodyHidesThatTheClientIsGoneUntilTheWaitIsOver).
+//
+// # Keys
+//
+// A key names the thing and not the way it was found: Header("sku") and
+// PathValue("sku") make the same key of the same value, on purpose. [Join] makes
+// guard.Key of the finished keys of its parts, so a Join of one part is not the
+// key of that part.
+//
+// A run may be nested in one that holds the same key, and middlewares may. But
+// where the outer one holds it with guard.Shared and the inner one wants it alone,
+// every request is answered with 409: a mistake in the program.
 //
 // # What observers are told
 //
@@ -86,7 +147,7 @@
 // # Routers
 //
 // With net/http's ServeMux wrap the handler, as above. A middleware around the
-// whole mux knows no path values: every request is answered with 400.
+// whole mux knows no path values: with PathValue every request is answered with 400.
 //
 // chi sets path values and pattern (tried: 5.5); use With, not Use:
 //
@@ -101,12 +162,12 @@
 //				c.Request.SetPathValue(p.Key, p.Value)
 //			}
 //			c.Request.Pattern = c.FullPath()
-//			outer := c.Writer
-//			defer func() { c.Writer = outer; c.Abort() }() // the rest has run, or must not
-//			mw(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-//				c.Request, c.Writer = r, guarded{outer, w}
+//			w, r := c.Writer, c.Request
+//			defer func() { c.Writer, c.Request = w, r; c.Abort() }() // the rest has run, or must not
+//			mw(http.HandlerFunc(func(gated http.ResponseWriter, held *http.Request) {
+//				c.Writer, c.Request = guarded{w, gated}, held
 //				c.Next()
-//			})).ServeHTTP(outer, c.Request)
+//			})).ServeHTTP(w, r)
 //		}
 //	}
 //
@@ -118,7 +179,7 @@
 //	func (g guarded) Write(b []byte) (int, error)       { return g.w.Write(b) }
 //	func (g guarded) WriteString(s string) (int, error) { return g.w.Write([]byte(s)) }
 //	func (g guarded) WriteHeader(code int)              { g.w.WriteHeader(code) }
-//	func (g guarded) WriteHeaderNow()                   { g.Flush() }
+//	func (g guarded) WriteHeaderNow()                   { _, _ = g.w.Write(nil) }
 //	func (g guarded) Flush()                            { g.w.(http.Flusher).Flush() }
 //	func (g guarded) Unwrap() http.ResponseWriter       { return g.w }
 //	func (g guarded) Hijack() (net.Conn, *bufio.ReadWriter, error) {

@@ -66,7 +66,7 @@ func TestLossBeforeHeadersIs503(t *testing.T) {
 			if _, err := io.WriteString(w, "all is well"); !errors.Is(err, guard.ErrLost) {
 				t.Errorf("WriteString: %v, want ErrLost", err)
 			}
-			if _, err := io.Copy(w, strings.NewReader("all is well")); !errors.Is(err, guard.ErrLost) {
+			if _, err := io.Copy(w, onlyReader{strings.NewReader("all is well")}); !errors.Is(err, guard.ErrLost) {
 				t.Errorf("ReadFrom: %v, want ErrLost", err)
 			}
 			w.(http.Flusher).Flush()
@@ -157,6 +157,9 @@ var sends = map[string]func(t *testing.T, w http.ResponseWriter){
 	},
 }
 
+// onlyReader hides WriteTo of a source, so that io.Copy calls ReadFrom of the writer.
+type onlyReader struct{ io.Reader }
+
 type neverending struct{}
 
 func (neverending) Read(p []byte) (int, error) { return len(p), nil }
@@ -209,12 +212,7 @@ func TestLossAfterHeadersBreaksTheResponse(t *testing.T) {
 						t.Errorf("Write: %v, want ErrLost", err)
 					}
 				}, withOuter(around.mw))
-				if around.proto == 2 {
-					w.EnableHTTP2 = true
-					w.StartTLS()
-				} else {
-					w.Start()
-				}
+				w.start(around.proto == 2)
 				a := w.get("GET")
 				if a.whole() {
 					t.Errorf("the client takes %d with %d bytes for whole", a.StatusCode, len(a.body))
@@ -347,6 +345,13 @@ func TestLossInterruptsAWriteUnderWay(t *testing.T) {
 			_, err := io.Copy(w, neverending{})
 			return err
 		},
+		"flush": func(w http.ResponseWriter) (err error) {
+			for err == nil {
+				_, _ = w.Write(make([]byte, 2048)) // stays in the first buffer, mostly
+				err = http.NewResponseController(w).Flush()
+			}
+			return err
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			interrupted := make(chan error, 1)
@@ -362,8 +367,8 @@ func TestLossInterruptsAWriteUnderWay(t *testing.T) {
 			fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: x\r\n\r\n", path) // and reads nothing
 			select {
 			case err := <-interrupted:
-				if err == nil {
-					t.Error("a write without end came to an end")
+				if !errors.Is(err, guard.ErrLost) {
+					t.Errorf("a write without end ended with %v, want ErrLost", err)
 				}
 			case <-time.After(patience):
 				t.Error("the write goes on")

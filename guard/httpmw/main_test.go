@@ -94,6 +94,16 @@ func prepare(t testing.TB, h http.HandlerFunc, opts ...with) *world {
 	return w
 }
 
+// start starts a server that prepare made.
+func (w *world) start(http2 bool) {
+	if http2 {
+		w.EnableHTTP2 = true
+		w.StartTLS()
+		return
+	}
+	w.Start()
+}
+
 // answer is what a client got.
 type answer struct {
 	*http.Response

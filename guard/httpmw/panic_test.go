@@ -1,8 +1,11 @@
 package httpmw_test
 
 import (
+	"errors"
 	"net/http"
 	"testing"
+
+	"github.com/jobguard/jobguard/guard"
 )
 
 func TestPanicsPassThroughAfterTheRelease(t *testing.T) {
@@ -46,4 +49,64 @@ func TestPanicIsNetHTTPsToReport(t *testing.T) {
 		t.Errorf("got %+v", a)
 	}
 	w.eventually("net/http reports it", func() bool { return w.log.take() != "" })
+}
+
+func TestFrameworkThatRecoversAnswersThroughTheGate(t *testing.T) {
+	for name, lost := range map[string]bool{"lease lasted": false, "lease lost": true} {
+		t.Run(name, func(t *testing.T) {
+			var inner http.ResponseWriter
+			var w *world
+			w = newWorld(t, func(rw http.ResponseWriter, r *http.Request) {
+				inner = rw
+				if lost {
+					w.lose(r.Context())
+				}
+				panic("boom")
+			}, withOuter(func(next http.Handler) http.Handler {
+				return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+					defer func() {
+						_ = recover()
+						inner.Header().Set("Content-Length", "9")
+						inner.WriteHeader(http.StatusInternalServerError)
+						if _, err := inner.Write([]byte("internal\n")); errors.Is(err, guard.ErrLost) != lost {
+							t.Errorf("Write: %v", err)
+						}
+					}()
+					next.ServeHTTP(rw, r)
+				})
+			}))
+			a := w.get("GET")
+			if !lost && (!a.whole() || a.StatusCode != http.StatusInternalServerError || a.body != "internal\n") {
+				t.Errorf("got %+v", a)
+			}
+		})
+	}
+}
+
+func TestRecoveredPanicAfterALossBreaksTheResponse(t *testing.T) {
+	for name, send := range sends {
+		t.Run(name, func(t *testing.T) {
+			var w *world
+			w = newWorld(t, func(rw http.ResponseWriter, r *http.Request) {
+				send(t, rw)
+				w.lose(r.Context())
+				panic("boom")
+			}, withOuter(recovering))
+			if a := w.get("GET"); a.whole() {
+				t.Errorf("the client takes %d with %d bytes for whole", a.StatusCode, len(a.body))
+			}
+		})
+	}
+}
+
+func TestRecoveredPanicDoesNotLetTheLastByteOut(t *testing.T) {
+	w := newWorld(t, func(rw http.ResponseWriter, r *http.Request) {
+		rw.Header().Set("Content-Length", "4")
+		ok(rw, r)
+		defer func() { _, _ = rw.Write([]byte("!")) }()
+		panic("boom")
+	}, withOuter(recovering))
+	if a := w.get("GET"); a.whole() {
+		t.Errorf("got %+v", a)
+	}
 }

@@ -39,7 +39,7 @@ type response struct {
 	mu       sync.Mutex // never held during a write
 	sent     bool       // a header that is not 1xx was passed on, at least into buffers
 	hijacked bool
-	over     bool  // the run has ended and its lease had lasted
+	over     bool  // the run has ended, and no loss was seen until then
 	loss     error // why the gate is closed, or the run did not begin
 }
 
@@ -68,12 +68,18 @@ func (r *response) serve(ctx context.Context, next http.Handler) {
 		defer close(settled)
 		r.interrupt()
 	})
+	req, returned := r.req.WithContext(ctx), false
 	defer func() {
 		if !stop() {
 			<-settled
 		}
+		r.req.MultipartForm = req.MultipartForm // its files are net/http's to remove
+		if !returned {
+			r.panicked()
+		}
 	}()
-	next.ServeHTTP(r.wrap(r.w), r.req.WithContext(ctx))
+	next.ServeHTTP(r.wrap(r.w), req)
+	returned = true
 }
 
 // lostLocked returns why the lease does not count any more, nil while it does. A context that
@@ -104,7 +110,9 @@ func (r *response) pass() error {
 	}
 	if !r.sent {
 		r.sent = true
-		r.tail.expect(r.w.Header())
+		if !r.over { // else nobody would let out what is kept back
+			r.tail.expect(r.w.Header())
+		}
 	}
 	return nil
 }
@@ -116,6 +124,20 @@ func (r *response) interrupt() {
 	defer r.mu.Unlock()
 	if r.lostLocked() != nil && r.sent && !r.hijacked {
 		silence(r.w)
+	}
+}
+
+// panicked takes the place of settle, as the panic passes by it. Somebody further
+// out may recover: then the gate has to be open for a 500, and what was half
+// sent at a loss must not become whole. What the tail keeps back stays there.
+func (r *response) panicked() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case r.lostLocked() == nil:
+		r.over = true
+	case r.sent && !r.hijacked:
+		r.cut()
 	}
 }
 
@@ -148,7 +170,9 @@ func (r *response) settle(err error) fate {
 
 // finish lets out what was kept back.
 func (r *response) finish() {
-	if last := r.tail.take(); last != nil {
+	last := r.tail.take()
+	r.tail = tail{left: unknown} // what comes later is the framework's
+	if last != nil {
 		_, _ = r.w.Write(last) // the client may be gone
 	}
 }
@@ -176,14 +200,30 @@ func (r *response) write(next httpsnoop.WriteFunc, p []byte) (int, error) {
 	if err := r.pass(); err != nil {
 		return 0, err
 	}
-	return r.tail.write(next, p)
+	n, err := r.tail.write(next, p)
+	return n, r.because(err)
 }
 
 func (r *response) readFrom(w io.Writer, next httpsnoop.ReadFromFunc, src io.Reader) (int64, error) {
 	if err := r.pass(); err != nil {
 		return 0, err
 	}
-	return r.tail.readFrom(w, next, src)
+	n, err := r.tail.readFrom(w, next, src)
+	return n, r.because(err)
+}
+
+// because adds the loss to err, of a write that was under way: interrupt made it
+// fail with a timeout.
+func (r *response) because(err error) error {
+	if err == nil {
+		return nil
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if lost := r.lostLocked(); lost != nil && !errors.Is(err, lost) {
+		return errors.Join(lost, err)
+	}
+	return err
 }
 
 func (r *response) flush(next httpsnoop.FlushFunc) {
@@ -196,7 +236,7 @@ func (r *response) flushError(next httpsnoop.FlushErrorFunc) error {
 	if err := r.pass(); err != nil {
 		return err
 	}
-	return next()
+	return r.because(next())
 }
 
 // hijack holds mu throughout, so that interrupt never meets a connection that is

@@ -1,6 +1,7 @@
 package httpmw_test
 
 import (
+	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -34,7 +35,7 @@ var announcing = map[string]func(t *testing.T, w http.ResponseWriter, r *http.Re
 		}
 	},
 	"copied": func(t *testing.T, w http.ResponseWriter, _ *http.Request) {
-		n, err := io.Copy(w, io.MultiReader(strings.NewReader(content)))
+		n, err := io.Copy(w, onlyReader{strings.NewReader(content)})
 		if n != size || err != nil {
 			t.Errorf("copied %d, %v", n, err)
 		}
@@ -58,10 +59,11 @@ var announcing = map[string]func(t *testing.T, w http.ResponseWriter, r *http.Re
 
 func TestNoResponseIsWholeBeforeTheKeyIsGivenBack(t *testing.T) {
 	for name, send := range announcing {
-		for _, lose := range []bool{false, true} {
-			t.Run(name+", lost "+strconv.FormatBool(lose), func(t *testing.T) {
+		for i := range 4 {
+			lose, http2 := i&1 > 0, i&2 > 0
+			t.Run(fmt.Sprintf("%s, lost %v, HTTP/2 %v", name, lose, http2), func(t *testing.T) {
 				var w *world
-				w = newWorld(t, func(rw http.ResponseWriter, r *http.Request) {
+				w = prepare(t, func(rw http.ResponseWriter, r *http.Request) {
 					rw.Header().Set("Content-Length", strconv.Itoa(size))
 					send(t, rw, r)
 					rw.(http.Flusher).Flush()
@@ -69,6 +71,7 @@ func TestNoResponseIsWholeBeforeTheKeyIsGivenBack(t *testing.T) {
 						w.store.Hold(key, "thief")
 					}
 				})
+				w.start(http2)
 				a := w.get("GET")
 				switch {
 				case lose && a.whole():
@@ -83,7 +86,7 @@ func TestNoResponseIsWholeBeforeTheKeyIsGivenBack(t *testing.T) {
 
 func TestUnannouncedBodyIsUnchanged(t *testing.T) {
 	w := newWorld(t, func(w http.ResponseWriter, _ *http.Request) {
-		_, _ = io.Copy(w, strings.NewReader(content))
+		_, _ = io.Copy(w, onlyReader{strings.NewReader(content)})
 		_, _ = w.Write([]byte("more"))
 	})
 	if a := w.get("GET"); !a.whole() || a.body != content+"more" {
@@ -169,6 +172,40 @@ func TestWhatAFrameworkWritesAfterTheMiddlewareReachesTheClient(t *testing.T) {
 		w.lose(r.Context())
 	}, withOuter(late))
 	isProblem(t, w.get("GET"), http.StatusServiceUnavailable, "")
+}
+
+func TestFrameworkMayAnnounceALengthAfterTheMiddleware(t *testing.T) {
+	var inner http.ResponseWriter
+	a := newWorld(t, func(w http.ResponseWriter, _ *http.Request) { inner = w }, withOuter(func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			next.ServeHTTP(w, r)
+			inner.Header().Set("Content-Length", "4")
+			ok(inner, r)
+		})
+	})).get("GET")
+	if !a.whole() || a.body != "done" {
+		t.Errorf("got %+v", a)
+	}
+}
+
+func TestWhatComesAfterTheLastByteIsJudgedByNetHTTP(t *testing.T) {
+	var inner http.ResponseWriter
+	a := newWorld(t, func(w http.ResponseWriter, r *http.Request) {
+		inner = w
+		w.Header().Set("Content-Length", "4")
+		ok(w, r)
+	}, withOuter(func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			next.ServeHTTP(w, r)
+			want, wanted := w.Write([]byte("more"))
+			if n, err := inner.Write([]byte("more")); n != want || err != wanted {
+				t.Errorf("Write: %d, %v, want %d, %v", n, err, want, wanted)
+			}
+		})
+	})).get("GET")
+	if !a.whole() || a.body != "done" {
+		t.Errorf("got %+v", a)
+	}
 }
 
 func TestConnectionIsKeptForTheNextRequest(t *testing.T) {

@@ -10,7 +10,8 @@ import (
 	"github.com/felixge/httpsnoop"
 )
 
-// wrap returns w behind the gate, with exactly the interfaces that w has.
+// wrap returns w behind the gate, with exactly the interfaces that w has, see
+// through for the exception.
 // WriteString comes in by way of write.
 func (r *response) wrap(w http.ResponseWriter) http.ResponseWriter {
 	var gated http.ResponseWriter
@@ -37,32 +38,84 @@ func (r *response) wrap(w http.ResponseWriter) http.ResponseWriter {
 			return func(t time.Time) error { return r.setWriteDeadline(next, t) }
 		},
 	})
-	if below, ok := w.(interface{ Unwrap() http.ResponseWriter }); ok && bare(w) {
-		return through{gated, r.wrap(below.Unwrap())}
+	if outer, ok := w.(unwrapper); ok && (hides(w, flushes) || hides(w, hijacks)) {
+		return through(gated, r.wrap(outer.Unwrap()))
 	}
 	return gated
 }
 
-// through is behind the gate what a wrapper is that has nothing but Unwrap: an
-// http.ResponseController goes through it and flushes what lies below. That must
-// be gated as well, or a header could be sent without our knowing.
-type through struct {
+type (
+	unwrapper    interface{ Unwrap() http.ResponseWriter }
+	flushErrorer interface{ FlushError() error }
+)
+
+// through is for a wrapper without Flush or Hijack whose Unwrap leads to them: an
+// http.ResponseController goes there by itself. It must find that behind the gate as
+// well, or a header could be sent, or the connection taken, without our knowing. So
+// of gated only Flush and Hijack remain, and Unwrap leads to below.
+func through(gated, below http.ResponseWriter) http.ResponseWriter {
+	t := unwrapping{gated, below}
+	f, flushes := gated.(http.Flusher)
+	e, flushErrs := gated.(flushErrorer)
+	h, hijacks := gated.(http.Hijacker)
+	switch { // never Flush and Hijack both
+	case hijacks:
+		return struct {
+			unwrapping
+			http.Hijacker
+		}{t, h}
+	case flushes && flushErrs:
+		return struct {
+			unwrapping
+			http.Flusher
+			flushErrorer
+		}{t, f, e}
+	case flushes:
+		return struct {
+			unwrapping
+			http.Flusher
+		}{t, f}
+	case flushErrs:
+		return struct {
+			unwrapping
+			flushErrorer
+		}{t, e}
+	}
+	return t
+}
+
+type unwrapping struct {
 	http.ResponseWriter
 	below http.ResponseWriter
 }
 
-func (t through) Unwrap() http.ResponseWriter { return t.below }
+func (u unwrapping) Unwrap() http.ResponseWriter { return u.below }
 
-// bare says whether w has none of the optional interfaces that are kept.
-func bare(w http.ResponseWriter) bool {
-	switch w.(type) {
-	case http.Flusher, interface{ FlushError() error },
-		http.CloseNotifier, //nolint:staticcheck // deprecated, and kept like the others
-		http.Hijacker, http.Pusher, io.ReaderFrom, io.StringWriter,
-		interface{ SetReadDeadline(time.Time) error },
-		interface{ SetWriteDeadline(time.Time) error },
-		interface{ EnableFullDuplex() error }:
+// hides says whether has is true not of w, but of something below it.
+func hides(w http.ResponseWriter, has func(http.ResponseWriter) bool) bool {
+	if has(w) {
 		return false
 	}
-	return true
+	for {
+		outer, ok := w.(unwrapper)
+		if !ok {
+			return false
+		}
+		if w = outer.Unwrap(); has(w) {
+			return true
+		}
+	}
+}
+
+func flushes(w http.ResponseWriter) bool {
+	switch w.(type) {
+	case http.Flusher, flushErrorer:
+		return true
+	}
+	return false
+}
+
+func hijacks(w http.ResponseWriter) bool {
+	_, ok := w.(http.Hijacker)
+	return ok
 }

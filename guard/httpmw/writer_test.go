@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"testing"
 	"time"
+
+	"github.com/jobguard/jobguard/guard"
 )
 
 // interfaces lists which optional interfaces w has.
@@ -76,12 +78,7 @@ func TestResponseWriterKeepsExactlyItsInterfaces(t *testing.T) {
 					next.ServeHTTP(w, r)
 				})
 			}))
-			if http2 {
-				w.EnableHTTP2 = true
-				w.StartTLS()
-			} else {
-				w.Start()
-			}
+			w.start(http2)
 			if a := w.get("GET"); a.body != "done" {
 				t.Errorf("%s: got %+v", name, a)
 			}
@@ -137,6 +134,94 @@ func TestResponseControllerWorks(t *testing.T) {
 				_, _ = io.WriteString(conn, "HTTP/1.1 418 \r\nConnection: close\r\n\r\nmine")
 				_ = conn.Close()
 			}, withOuter(outer))
+			if a := w.get("GET"); !a.whole() || a.body != "mine" {
+				t.Errorf("got %+v", a)
+			}
+		})
+	}
+}
+
+// partial are wrappers that unwrap to what they themselves lack.
+var partial = map[string]func(w http.ResponseWriter) http.ResponseWriter{
+	"nothing": func(w http.ResponseWriter) http.ResponseWriter { return unwrapper{w} },
+	"strings": func(w http.ResponseWriter) http.ResponseWriter {
+		return struct {
+			unwrapper
+			io.StringWriter
+		}{unwrapper{w}, w.(io.StringWriter)}
+	},
+	"Hijack": func(w http.ResponseWriter) http.ResponseWriter {
+		return struct {
+			unwrapper
+			http.Hijacker
+		}{unwrapper{w}, w.(http.Hijacker)}
+	},
+	"Flush": func(w http.ResponseWriter) http.ResponseWriter {
+		return struct {
+			unwrapper
+			http.Flusher
+		}{unwrapper{w}, w.(http.Flusher)}
+	},
+	"FlushError": func(w http.ResponseWriter) http.ResponseWriter {
+		return struct {
+			unwrapper
+			flushErrorer
+		}{unwrapper{w}, w.(flushErrorer)}
+	},
+	"Flush and FlushError": func(w http.ResponseWriter) http.ResponseWriter {
+		return struct {
+			unwrapper
+			http.Flusher
+			flushErrorer
+		}{unwrapper{w}, w.(http.Flusher), w.(flushErrorer)}
+	},
+	"Hijack, above another": func(w http.ResponseWriter) http.ResponseWriter {
+		return struct {
+			unwrapper
+			http.Hijacker
+		}{unwrapper{unwrapper{w}}, w.(http.Hijacker)}
+	},
+}
+
+type flushErrorer interface{ FlushError() error }
+
+func TestResponseControllerNeverPassesByTheGate(t *testing.T) {
+	for name, shape := range partial {
+		outer := withOuter(func(next http.Handler) http.Handler {
+			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { next.ServeHTTP(shape(w), r) })
+		})
+		t.Run(name+", Flush", func(t *testing.T) {
+			var w *world
+			w = newWorld(t, func(rw http.ResponseWriter, r *http.Request) {
+				rc := http.NewResponseController(rw)
+				if err := rc.Flush(); err != nil {
+					t.Error(err)
+				}
+				w.lose(r.Context())
+				if err := rc.Flush(); name != "Flush" && !errors.Is(err, guard.ErrLost) { // it has no error to return
+					t.Errorf("Flush: %v, want ErrLost", err)
+				}
+				if conn, _, err := rc.Hijack(); !errors.Is(err, guard.ErrLost) {
+					t.Errorf("Hijack: %v, want ErrLost", err)
+					_ = conn.Close()
+				}
+			}, outer)
+			if a := w.get("GET"); a.whole() {
+				t.Errorf("the client takes %d with %q for whole", a.StatusCode, a.body)
+			}
+		})
+		t.Run(name+", Hijack", func(t *testing.T) {
+			var w *world
+			w = newWorld(t, func(rw http.ResponseWriter, r *http.Request) {
+				conn, _, err := http.NewResponseController(rw).Hijack()
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				defer conn.Close()
+				w.lose(r.Context())
+				_, _ = io.WriteString(conn, "HTTP/1.1 418 \r\nConnection: close\r\n\r\nmine")
+			}, outer)
 			if a := w.get("GET"); !a.whole() || a.body != "mine" {
 				t.Errorf("got %+v", a)
 			}

@@ -2,6 +2,7 @@ package asynqmw_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync/atomic"
@@ -75,16 +76,13 @@ func TestDeferredTaskComesBackSoonByDefault(t *testing.T) {
 	f := newFleet(t)
 	var tries attempts
 	hold(t, f.guard(t), "k")
-	f.serve(t, asynqmw.Configure(asynq.Config{LogLevel: asynq.FatalLevel}), asynqmw.New(f.guard(t), tries.key)(&runs{}))
 	f.enqueue(t, "x", asynq.MaxRetry(1))
-	tries.await(t, 1)
-	first := time.Now()
+	cfg := asynq.Config{LogLevel: asynq.FatalLevel, TaskCheckInterval: 10 * time.Millisecond}
+	f.serve(t, asynqmw.Configure(cfg), asynqmw.New(f.guard(t), tries.key)(&runs{}))
+	began := time.Now()
 	tries.await(t, 2)
-	if d := time.Since(first); d > 12*time.Second { // asynq's own delay is 15s at least
+	if d := time.Since(began); d > 4*time.Second { // asynq looks for it after 5s, and that 15s later
 		t.Errorf("it came back after %v", d)
-	}
-	if got := asynqmw.Configure(asynq.Config{}).DelayedTaskCheckInterval; got != time.Second {
-		t.Errorf("tasks that are due are looked for every %v, want 1s", got)
 	}
 }
 
@@ -124,6 +122,23 @@ func TestSkipEndsABusyTaskAsDone(t *testing.T) {
 	f.wantNoTrace(t)
 	if r.done.Load() != 0 {
 		t.Error("the handler ran")
+	}
+}
+
+func TestSkipDropsATaskThatItsOwnAbandonedAttemptKeepsBusy(t *testing.T) {
+	f := newFleet(t)
+	var r runs
+	stubborn := make(chan struct{})
+	defer close(stubborn)
+	r.work = func(context.Context, *asynq.Task) error {
+		<-stubborn // whatever ctx says
+		return errors.New("in vain after all")
+	}
+	f.serve(t, asynqmw.Configure(quick()), asynqmw.New(f.guard(t), asynqmw.TaskID(), asynqmw.OnBusy(asynqmw.Skip))(&r))
+	f.enqueue(t, "x", asynq.MaxRetry(3), asynq.Timeout(time.Second))
+	eventually(t, "x is gone", func() bool { return f.task("x") == nil })
+	if q := f.queue(t); q.Failed != 1 || r.done.Load() != 0 {
+		t.Errorf("%d failures, %d runs came to a good end, want 1, that of the Timeout, and none", q.Failed, r.done.Load())
 	}
 }
 

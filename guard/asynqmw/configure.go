@@ -32,15 +32,17 @@ const dueInterval = time.Second
 //   - DelayedTaskCheckInterval becomes 1s if it is unset; that costs each queue
 //     one Redis script a second per server.
 //
+// Set hooks before Configure: those set on its result undo it.
+//
 // A unit test can call a handler with the BaseContext of Configure(asynq.Config{}).
 func Configure(cfg asynq.Config) asynq.Config {
 	cfg.IsFailure = isFailure(cfg.IsFailure)
 	cfg.RetryDelayFunc = retryDelay(cfg.RetryDelayFunc)
 	cfg.ErrorHandler = errorHandler(cfg.ErrorHandler)
-	cfg.BaseContext = baseContext(cfg.BaseContext)
 	if cfg.DelayedTaskCheckInterval == 0 {
 		cfg.DelayedTaskCheckInterval = dueInterval
 	}
+	cfg.BaseContext = baseContext(cfg.BaseContext, cfg.DelayedTaskCheckInterval)
 	return cfg
 }
 
@@ -79,13 +81,20 @@ func errorHandler(others asynq.ErrorHandler) asynq.ErrorHandler {
 	})
 }
 
+// markerKey leads to the DelayedTaskCheckInterval in the contexts of a server
+// that is configured.
 type markerKey struct{}
 
-func baseContext(base func() context.Context) func() context.Context {
+func baseContext(base func() context.Context, interval time.Duration) func() context.Context {
 	if base == nil {
 		base = context.Background
 	}
-	return func() context.Context { return context.WithValue(base(), markerKey{}, true) }
+	return func() context.Context { return context.WithValue(base(), markerKey{}, interval) }
 }
 
 func configured(ctx context.Context) bool { return ctx.Value(markerKey{}) != nil }
+
+func checkInterval(ctx context.Context) time.Duration {
+	interval, _ := ctx.Value(markerKey{}).(time.Duration)
+	return interval
+}

@@ -113,6 +113,24 @@ func TestConfigureKeepsWhatIsSetAndAsynqsDefaults(t *testing.T) {
 	}
 }
 
+func TestConfigureTwiceIsAsGoodAsOnce(t *testing.T) {
+	f := newFleet(t)
+	release := hold(t, f.guard(t), "k")
+	errs := newTold()
+	cfg := quick()
+	cfg.ErrorHandler = errs
+	var tries attempts
+	var r runs
+	f.serve(t, asynqmw.Configure(asynqmw.Configure(cfg)), asynqmw.New(f.guard(t), tries.key, soon, asynqmw.WithClient(f.client))(&r))
+	f.enqueue(t, "none", asynq.MaxRetry(0))
+	f.enqueue(t, "one", asynq.MaxRetry(1))
+	tries.await(t, 6)
+	release()
+	r.await(t, 2)
+	f.wantNoTrace(t)
+	errs.wantNothing(t)
+}
+
 func TestUnknownTypeIsNotFoundEvenWithoutAKey(t *testing.T) {
 	f := newFleet(t)
 	mux := asynq.NewServeMux()

@@ -20,19 +20,29 @@
 //
 // # What happens when
 //
+// Rows hold for OnBusy([Defer]), and for the others where they say so.
+//
 //	when                               what happens                                            proved by
 //	the key is busy                    deferred: tried again soon, at a random moment;         TestBusyUsesUpNoRetryAndCountsNoFailure
 //	                                   no retry, no failure, ErrorHandler not told
 //	the same, OnBusy(Skip)             the task is done                                        TestSkipEndsABusyTaskAsDone
 //	the same, OnBusy(Discard)          the task is deleted                                     TestDiscardDeletesABusyTask
+//	the same, and it is its own earlier Skip and Discard drop the task                          TestSkipDropsATaskThatItsOwnAbandonedAttemptKeepsBusy
+//	attempt, given up, that is running
 //	busy on the last attempt           a clone takes the task's place                          TestBusyLastAttemptMakesWayForAClone
 //	the same, without WithClient       the task waits in place                                 TestWithoutAClientTheLastAttemptWaitsInPlace
-//	the same, no clone can be enqueued the task waits in place, and tries again to be cloned   TestWhileNoCloneCanBeEnqueuedTheLastAttemptWaitsInPlace
+//	the same, no clone can be enqueued the task waits in place, and tries beside that to be    TestWhileNoCloneCanBeEnqueuedTheLastAttemptWaitsInPlace,
+//	                                   cloned                                                  TestCloneIsEnqueuedBesideTheWaitingOnceItCanBe
+//	busy a few seconds before its      the task waits in place, whatever retries it has;       TestTaskWaitsInPlaceNearItsDeadlineAndNamesTheHolder
+//	Deadline                           in vain: archived, with who held the key
+//	busy, with Timeout and Deadline    WithInspector: both count as what they are, and a       TestWithAnInspectorAShortTimeoutBesideADeadlineEndsInDeferral,
+//	                                   clone keeps them; without: the end of the attempt       TestInspectorGivesACloneAllLimitsOfItsTask
+//	                                   counts as a Deadline
 //	in place until its Timeout         archived, with who held the key as its last error;      TestLastAttemptThatWaitsInVainIsArchivedAsBusy
 //	                                   ErrorHandler told
 //	g has a Wait beyond the Timeout    deferred shortly before the Timeout                     TestWaitBeyondTheTimeoutEndsInDeferral
-//	the store is down                  deferred, whatever the policy; on the last attempt      TestStoreDownDefersAndHeals
-//	                                   a clone, or the task waits in place                     TestPolicyCountsOnceTheStoreIsBack
+//	the store is down                  deferred, whatever the policy; on the last attempt      TestStoreDownDefersAndHeals,
+//	                                   a clone, or the task waits in place until its Timeout   TestPolicyCountsOnceTheStoreIsBack
 //	the lease is lost, or MaxHold      the handler's ctx ends; a failure like any other,       TestLostLeaseIsAFailureAndRetried,
 //	passed                             retried, whatever the handler returned                  TestHeldTooLongIsAFailureAndRetried
 //	the handler ignores its Timeout    asynq counts a failure and retries, but the key is      TestHandlerThatIgnoresItsTimeoutNeverRunsTwiceAtOnce
@@ -40,6 +50,7 @@
 //	the handler panics                 the key is released; asynq recovers it, a failure       TestPanicReleasesTheKeyAndIsAFailure
 //	the guard is shut down             deferred; on the last attempt a clone, or the task      TestGuardShutDownLosesNoTask
 //	                                   waits until the server puts it back
+//	its Shutdown cancels a handler     the handler's error, a failure like any other
 //	the server is shut down            a task that waits in place goes back into its queue     TestServerShutdownPutsAWaitingLastAttemptBack
 //	the key is invalid                 archived at once                                        TestInvalidKeyIsArchivedAtOnce
 //	the KeyFunc fails                  a failure like the handler's                            TestKeyFuncThatFailsIsRetried
@@ -48,7 +59,23 @@
 //
 // SkipRetry and RevokeTask from a handler, and all its other errors, pass through
 // unchanged. Middleware further out must wrap errors with %w, or Configure does
-// not recognise a deferral. Shut the server down first and the guard after it.
+// not recognise a deferral; IsFailure, RetryDelayFunc, ErrorHandler or BaseContext
+// set on the config after Configure undo what it did. Shut the server down first
+// and the guard after it.
+//
+// With Skip and Discard a task can be lost: when a Timeout passes or the server
+// shuts down, asynq gives up on a handler that may go on and keep the key. If that
+// fails in the end, its task, tried again meanwhile, has been skipped or discarded
+// as busy.
+//
+// Put this middleware outermost if it has a client: a clone is made of the task as
+// it was handed in, and seconds that others take before it are missing in the
+// clone's Timeout. Do not chain two of them for two keys: a last attempt waits for the
+// inner key while it holds the outer one, and two such tasks can wait for each
+// other. Use one key, or guard.DoAll in the handler.
+//
+// Observers may see a run, and MinHold may keep the key, although the handler did
+// not start: the wait was over, or a clone was there, just as the key was had.
 //
 // # Waiting
 //
@@ -70,20 +97,41 @@
 // never mind that it was only busy. With MaxRetry(0) every attempt is the last.
 //
 // With [WithClient] the middleware enqueues a clone instead and has the task
-// revoked. The clone has the task's type, payload, headers, queue, and the retries
-// it had left, none. Its id is the task's with "~busy1" added, then "~busy2":
-// [TaskID] makes the same key of all of them. It is enqueued only if that id is
-// not taken; if it is, the clone is taken to be there already, so do not use a
-// TaskID again while a clone of the task before lies in the archive. Not
-// everything can be recovered from a task:
+// revoked. The clone has the task's type, payload, headers and queue, and the
+// retries it had left: none. Its id is the task's with "~busy1-" and a random part
+// added, then "~busy2-": [TaskID] makes the same key of all of them, and a TaskID
+// that is used again never meets them. Not everything is as it was:
 //
-//   - Its Timeout is, or else its Deadline. A task with both has a clone whose
-//     Deadline is the end of this attempt.
-//   - Its Retention is not: the clone is deleted when it is done.
-//   - Its Unique lock is not: it is released, and the task can be enqueued
-//     again beside the clone.
+//   - The handler sees retry 0 of 0, and the clone's id. LastErr is empty.
+//   - The Unique lock is released: the task can be enqueued again beside the
+//     clone.
+//   - Timeout and Deadline are recovered from the end of the attempt. A task with
+//     both has a clone whose Deadline is the end of this attempt. Retention is
+//     not recovered: the clone is deleted when it is done. [WithInspector] keeps
+//     all three.
 //
-// Without a client the task waits in place and takes up a worker. At the end of
+// While no clone can be enqueued the task stands in line for its key, and another
+// request is made every second. If a request seemed to fail and got through later,
+// or the server dies before the task is revoked, the task can run twice, though
+// not at once.
+//
+// # Deadlines
+//
+// Once a Deadline has passed asynq fails a task without asking anybody. So a busy
+// task rests less than [DeferFor] says where it would come back too late, and if
+// there is no time to rest it waits in place, with or without a client, whatever
+// retries it has. A second before the Deadline it is archived; its last error says
+// who held the key. The reckoning allows for DelayedTaskCheckInterval and 3
+// seconds, not for a queue that is backed up for longer.
+//
+// A task with both Timeout and Deadline has attempts that end at whole seconds,
+// like those of one with a Deadline alone, and without WithInspector it is taken
+// for such: if its Timeout is about 5 seconds or less, it waits in place and is
+// archived at the end of an attempt, with retries left.
+//
+// # Waiting in place
+//
+// Without a client a last attempt waits in place and takes up a worker. At the end of
 // its Timeout or Deadline asynq archives it, and nothing that a middleware can
 // return prevents that: it is there to be run again, and its last error says who
 // held the key. Give such tasks a Timeout that is longer than the work of those
@@ -107,6 +155,9 @@
 //
 // # Goroutines
 //
-// The middleware starts none. RunScheduler and RunPeriodicTaskManager work on the
-// calling goroutine; what asynq starts for them ends before they return.
+// The handler runs on asynq's goroutine. A last attempt with a client has a
+// goroutine that enqueues the clone, and one that asks the Inspector can have
+// another; they end with the attempt, or when a request ends that hangs then.
+// RunScheduler and RunPeriodicTaskManager work on the calling goroutine; what asynq
+// starts for them ends before they return.
 package asynqmw

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -70,7 +72,7 @@ func TestLostLeaseIsAFailureAndRetried(t *testing.T) {
 		if retried, _ := asynq.GetRetryCount(ctx); retried > 0 {
 			return nil
 		}
-		if err := f.admin.Del(ctx, "guard:"+guard.Key("task", id)).Err(); err != nil {
+		if err := f.admin.Del(ctx, "guard:"+guard.Key("task", "default", id)).Err(); err != nil {
 			t.Error(err)
 		}
 		<-ctx.Done()
@@ -145,7 +147,7 @@ func TestPanicReleasesTheKeyAndIsAFailure(t *testing.T) {
 	}
 	r.await(t, 1)
 	eventually(t, "the key is free", func() bool {
-		return f.admin.Exists(t.Context(), "guard:"+guard.Key("task", "x")).Val() == 0
+		return f.admin.Exists(t.Context(), "guard:"+guard.Key("task", "default", "x")).Val() == 0
 	})
 }
 
@@ -153,7 +155,11 @@ func TestErrorsOfTheHandlerPassThroughUnchanged(t *testing.T) {
 	f := newFleet(t)
 	own := errors.New("own error")
 	busyInside := &guard.Error{Op: "do", Key: "other", Kind: guard.ErrBusy} // of a Do of the handler's own
-	answers := map[string]error{"own": own, "skip": fmt.Errorf("no: %w", asynq.SkipRetry), "revoke": fmt.Errorf("no: %w", asynq.RevokeTask), "busy": busyInside}
+	lostInside := &guard.Error{Op: "do", Key: "other", Kind: guard.ErrLost, Err: asynq.SkipRetry}
+	answers := map[string]error{
+		"own": own, "skip": fmt.Errorf("no: %w", asynq.SkipRetry), "revoke": fmt.Errorf("no: %w", asynq.RevokeTask),
+		"busy": busyInside, "skip, lost": lostInside, "skip, lost within": fmt.Errorf("no: %w", lostInside),
+	}
 	errs := newTold()
 	cfg := quick()
 	cfg.ErrorHandler = errs
@@ -173,12 +179,77 @@ func TestErrorsOfTheHandlerPassThroughUnchanged(t *testing.T) {
 		eventually(t, id+" has its way", func() bool {
 			task := f.task(id)
 			switch id {
-			case "skip":
+			case "skip", "skip, lost", "skip, lost within":
 				return task.State == asynq.TaskStateArchived && task.Retried == 0
 			case "revoke":
 				return task == nil
 			}
 			return task.State == asynq.TaskStateCompleted && task.Retried == 1
 		})
+	}
+}
+
+// Between two of these middlewares the word of the inner one stands: the task
+// is discarded whatever became of the outer key.
+func TestOuterLossLeavesTheInnerVerdictAlone(t *testing.T) {
+	f := newFleet(t)
+	hold(t, f.guard(t), "inner")
+	fixed := func(key string) asynqmw.KeyFunc {
+		return func(context.Context, *asynq.Task) (string, error) { return key, nil }
+	}
+	var r runs
+	var tries atomic.Int64
+	inner := asynqmw.New(f.guard(t), fixed("inner"), asynqmw.OnBusy(asynqmw.Discard))(&r)
+	between := asynq.HandlerFunc(func(ctx context.Context, task *asynq.Task) error {
+		tries.Add(1)
+		err := inner.ProcessTask(ctx, task)
+		if err := f.admin.Del(ctx, "guard:outer").Err(); err != nil {
+			t.Error(err)
+		}
+		<-ctx.Done() // the loss is noticed
+		return err
+	})
+	f.serve(t, asynqmw.Configure(quick()), asynqmw.New(f.guard(t, guard.TTL(500*time.Millisecond)), fixed("outer"))(between))
+	f.enqueue(t, "x", asynq.MaxRetry(5))
+	eventually(t, "x is discarded or comes back", func() bool { return f.task("x") == nil || tries.Load() > 1 })
+	if tries.Load() != 1 || r.done.Load() != 0 {
+		t.Errorf("%d attempts, %d runs, want 1 and none", tries.Load(), r.done.Load())
+	}
+	f.wantNoTrace(t)
+}
+
+// tooLate ends the wait between the acquisition and the handler.
+type tooLate struct {
+	guard.Observer
+	first *atomic.Bool
+}
+
+func (o tooLate) RunStart(ctx context.Context, _ guard.RunStart) context.Context {
+	if o.first.CompareAndSwap(true, false) {
+		<-ctx.Done()
+	}
+	return ctx
+}
+
+func TestHandlerDoesNotStartOnceTheWaitIsOver(t *testing.T) {
+	f := newFleet(t)
+	var first atomic.Bool
+	first.Store(true)
+	g := f.guard(t, guard.Observe(tooLate{guard.LogObserver(slog.New(slog.DiscardHandler)), &first}))
+	var tries attempts
+	r := &runs{work: func(ctx context.Context, _ *asynq.Task) error {
+		if err := context.Cause(ctx); err != nil {
+			t.Errorf("the handler started with a context that had ended: %v", err)
+		}
+		return nil
+	}}
+	f.serve(t, asynqmw.Configure(quick()), asynqmw.New(g, tries.key, soon)(r))
+	f.enqueue(t, "x", asynq.MaxRetry(1), asynq.Timeout(2*time.Second))
+	tries.await(t, 2)
+	r.await(t, 1)
+	eventually(t, "x is done", func() bool { return f.task("x") == nil })
+	f.wantNoTrace(t)
+	if r.done.Load() != 1 {
+		t.Errorf("%d runs, want 1", r.done.Load())
 	}
 }

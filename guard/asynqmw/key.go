@@ -57,8 +57,8 @@ func scalar(value json.RawMessage) (text string, ok bool) {
 	return "", false
 }
 
-// TaskID makes a key of the task's id: one run at a time per task, even if a
-// handler outlives its Timeout. A clone has the key of the task it stands for;
+// TaskID makes a key of the task's queue and id, which is unique in its queue
+// only: one run at a time per task, even if a handler outlives its Timeout. A clone has the key of the task it stands for;
 // a KeyFunc of your own that calls asynq.GetTaskID would give it another.
 func TaskID() KeyFunc {
 	return func(ctx context.Context, _ *asynq.Task) (string, error) {
@@ -66,8 +66,9 @@ func TaskID() KeyFunc {
 		if !ok {
 			return "", noServer("task id")
 		}
+		queue, _ := asynq.GetQueueName(ctx)
 		original, _ := origin(id)
-		return guard.Key("task", original), nil
+		return guard.Key("task", queue, original), nil
 	}
 }
 

@@ -46,7 +46,7 @@ func TestKeysOfTaskIDTypeAndQueue(t *testing.T) {
 	f := newFleet(t)
 	helpers := []asynqmw.KeyFunc{asynqmw.TaskID(), asynqmw.TaskType(), asynqmw.Queue(),
 		asynqmw.Join(asynqmw.TaskType(), asynqmw.Queue())}
-	want := []string{"task:x", "type:t", "queue:default", guard.Key("type:t", "queue:default")}
+	want := []string{"task:default:x", "type:t", "queue:default", guard.Key("type:t", "queue:default")}
 	r := &runs{work: func(ctx context.Context, task *asynq.Task) error {
 		for i, helper := range helpers {
 			if key, err := helper(ctx, task); key != want[i] || err != nil {
@@ -58,6 +58,25 @@ func TestKeysOfTaskIDTypeAndQueue(t *testing.T) {
 	f.serve(t, quick(), r)
 	f.enqueue(t, "x")
 	r.await(t, 1)
+}
+
+func TestTasksOfTwoQueuesWithOneIDAreNotBusyForEachOther(t *testing.T) {
+	f := newFleet(t)
+	cfg := quick()
+	cfg.Queues = map[string]int{"a": 1, "b": 1}
+	both := make(chan struct{})
+	r := &runs{work: func(context.Context, *asynq.Task) error {
+		<-both
+		return nil
+	}}
+	defer close(both)
+	f.serve(t, asynqmw.Configure(cfg), asynqmw.New(f.guard(t), asynqmw.TaskID(), asynqmw.OnBusy(asynqmw.Skip))(r))
+	for _, queue := range []string{"a", "b"} {
+		if _, err := f.client.Enqueue(asynq.NewTask("t", nil), asynq.TaskID("x"), asynq.Queue(queue)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "both run", func() bool { return r.most.Load() == 2 })
 }
 
 func TestOutsideAServerTaskIDAndQueueAreInvalidKeys(t *testing.T) {
@@ -97,6 +116,7 @@ func TestMisusePanics(t *testing.T) {
 		"nil guard":    func() { asynqmw.New(nil, asynqmw.TaskID()) },
 		"nil key":      func() { asynqmw.New(&guard.Guard{}, nil) },
 		"nil client":   func() { asynqmw.WithClient(nil) },
+		"nil insp":     func() { asynqmw.WithInspector(nil) },
 		"no delay":     func() { asynqmw.DeferFor(0) },
 		"no policy":    func() { asynqmw.OnBusy(7) },
 		"join nothing": func() { asynqmw.Join() },

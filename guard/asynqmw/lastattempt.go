@@ -2,6 +2,7 @@ package asynqmw
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"time"
@@ -10,55 +11,92 @@ import (
 )
 
 // lastAttempt deals with a task that could not have its key for the reason
-// cause, when it has no retry left: then asynq archives it whatever error comes
-// back, unless the error revokes it. So a clone takes its place; and without a
-// client, or while none can be enqueued, the task waits here, as long as its
+// cause, and that is not to be deferred: it has no retry left, so that asynq
+// archives it whatever error comes back, unless the error revokes it; or it would
+// come back after its Deadline. A clone takes its place; and where there can be
+// none, or while none can be enqueued, the task waits here, as long as its
 // Timeout lets it.
 //
 // After a shutdown of the guard it waits in vain, and that is as well: the
 // server's own shutdown puts tasks that are still running back into the queue.
-func (m *middleware) lastAttempt(ctx context.Context, a *attempt, g *guard.Guard, cause error) error {
+func (m *middleware) lastAttempt(ctx context.Context, a *attempt, g guards, cause error) error {
+	var c *cloning
+	if m.client != nil && a.last && ctx.Err() == nil {
+		if _, ok := m.delayOf(ctx, a); ok {
+			c = m.startCloning(ctx, a)
+			defer c.cancel()
+			c.await(ctx, a.shareOf(cloneTimeout))
+		}
+	}
+	wait := g.patient
+	if m.policy != Defer {
+		wait = g.once // to find it busy is what ends the wait
+	}
 	for {
 		// Once ctx has ended asynq has decided about the task, and may have put it
-		// back itself. In the moment between the two a clone can come on top: the
-		// task then runs twice, though not at once.
+		// back itself. A clone that is enqueued just then can come on top: the task
+		// then runs twice, though not at once.
 		if ctx.Err() != nil {
-			return stuck(cause)
+			return a.stuck(c.because(cause))
 		}
 		until := a.giveUp
-		if m.client != nil {
-			err := m.putBack(ctx, a)
-			if err == nil {
-				return &settled{how: "replaced by a clone", cause: cause, revoke: true}
-			}
-			cause = fmt.Errorf("%w; and a clone could not be enqueued: %w", cause, err)
-			if next := time.Now().Add(cloneInterval); until.IsZero() || next.Before(until) {
-				until = next
-			}
+		over := !until.IsZero() && !time.Now().Before(until)
+		if over { // one more try, since the key may be free by now
+			wait, until = g.single, time.Time{}
 		}
-		if !a.giveUp.IsZero() && !time.Now().Before(a.giveUp) {
-			return stuck(cause)
+		if c.succeeded() {
+			return replaced(cause)
 		}
-		ran, err := a.do(ctx, g, until)
-		if ran {
-			return ended(err)
+		ran, err := a.do(ctx, wait, until, c)
+		switch {
+		case ran:
+			return ended(err, a.err)
+		case c.succeeded():
+			return replaced(cause)
 		}
 		if final, outcome := m.judge(err); final {
 			return outcome
 		}
-		cause = err
+		if ctx.Err() == nil || errors.Is(err, guard.ErrBusy) { // else it says only that the time is up
+			cause = err
+		}
+		if over {
+			if c.stop(ctx, lastWord) {
+				return replaced(cause)
+			}
+			return a.stuck(c.because(cause))
+		}
 		rest(ctx, a.giveUp) // the store may be down, or the guard shut down
 	}
 }
 
-// stuck is the end of a last attempt that could not have its key in time. It
-// is no deferral, since asynq archives the task: the ErrorHandler shall know.
-func stuck(cause error) error {
-	return fmt.Errorf("asynqmw: the last attempt waited in vain for its key: %w", cause)
+// lastWord is how long a task that gives up waits for a request in flight.
+const lastWord = 50 * time.Millisecond
+
+// replaced is the end of a task in whose place a clone is.
+func replaced(cause error) error {
+	return &settled{how: "replaced by a clone", cause: cause, revoke: true}
 }
 
-// cloneInterval is how often a clone is tried that could not be enqueued.
-const cloneInterval = time.Second
+// stuck is the end of a task that could not have its key in time. It is no
+// deferral, since the task is archived: the ErrorHandler shall know. A task that
+// has retries left and no time is archived too: asynq would only fail each of
+// them, and forget who held the key.
+func (a *attempt) stuck(cause error) error {
+	err := fmt.Errorf("asynqmw: the last attempt waited in vain for its key: %w", cause)
+	if !a.last {
+		return archive(err)
+	}
+	return err
+}
+
+// shareOf returns d, or half the time to giveUp if that is less.
+func (a *attempt) shareOf(d time.Duration) time.Duration {
+	if a.giveUp.IsZero() {
+		return d
+	}
+	return min(d, time.Until(a.giveUp)/2)
+}
 
 // rest keeps lastAttempt from spinning.
 func rest(ctx context.Context, giveUp time.Time) {

@@ -3,6 +3,7 @@ package asynqmw_test
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"maps"
 	"slices"
 	"strings"
@@ -46,10 +47,13 @@ func TestBusyLastAttemptMakesWayForAClone(t *testing.T) {
 	for id := range limits {
 		var clone *asynq.TaskInfo
 		eventually(t, "the clone is there and "+id+" gone", func() bool {
-			var err error
-			clone, err = f.inspector.GetTaskInfo("critical", id+"~busy1")
+			clones := f.clones(t, "critical", id)
 			_, gone := f.inspector.GetTaskInfo("critical", id)
-			return err == nil && errors.Is(gone, asynq.ErrTaskNotFound)
+			if len(clones) != 1 || !errors.Is(gone, asynq.ErrTaskNotFound) {
+				return false
+			}
+			clone = clones[0]
+			return true
 		})
 		if clone.State != asynq.TaskStateScheduled || clone.MaxRetry != 0 || !maps.Equal(clone.Headers, headers) {
 			t.Errorf("the clone is %+v", clone)
@@ -66,7 +70,7 @@ func TestBusyLastAttemptMakesWayForAClone(t *testing.T) {
 	eventually(t, "the key is free", func() bool { return f.admin.Exists(t.Context(), "guard:k").Val() == 0 })
 	for id := range limits { // one by one: they are not to meet each other now
 		done := r.done.Load()
-		if err := f.inspector.RunTask("critical", id+"~busy1"); err != nil {
+		if err := f.inspector.RunTask("critical", f.clones(t, "critical", id)[0].ID); err != nil {
 			t.Fatal(err)
 		}
 		r.await(t, done+1)
@@ -78,18 +82,152 @@ func TestBusyLastAttemptMakesWayForAClone(t *testing.T) {
 }
 
 // The request for a clone can have got through though its reply was lost.
-func TestCloneThatIsThereAlreadyTakesTheTasksPlace(t *testing.T) {
+func TestCloneWhoseReplyWasLostTakesTheTasksPlaceAlone(t *testing.T) {
+	f := newFleet(t)
+	hold(t, f.guard(t), "k")
+	proxy := redistest.NewProxy(t, f.redis.Addr())
+	client := asynq.NewClient(asynq.RedisClientOpt{Addr: proxy.Addr()})
+	defer client.Close()
+	if _, err := client.Enqueue(asynq.NewTask("t", nil), asynq.Queue("other"), asynq.TaskID("y"), asynq.ProcessIn(time.Hour)); err != nil {
+		t.Fatal(err) // it loads the script, so that the replies lost are those that count
+	}
+	var lost [4]*redistest.Trap // as often as go-redis itself tries
+	for i := range lost {
+		lost[i] = proxy.LoseNextReply("x~busy1")
+	}
+	var tries attempts
+	f.serve(t, asynqmw.Configure(quick()), asynqmw.New(f.guard(t), tries.key, asynqmw.WithClient(client), asynqmw.DeferFor(time.Hour))(&runs{}))
+	f.enqueue(t, "x", asynq.MaxRetry(0))
+	lost[0].Wait(t)
+	eventually(t, "x is gone", func() bool { return f.task("x") == nil })
+	f.wantNoTrace(t)
+	if q := f.queue(t); q.Size != 1 || len(f.clones(t, "default", "x")) != 1 {
+		t.Errorf("%d tasks, want the clone alone", q.Size)
+	}
+}
+
+func TestTaskIDThatIsUsedAgainIsNotDroppedForACloneOfTheTaskBefore(t *testing.T) {
 	f := newFleet(t)
 	hold(t, f.guard(t), "k")
 	var tries attempts
-	f.enqueue(t, "x~busy1", asynq.ProcessIn(time.Hour))
+	f.serve(t, asynqmw.Configure(quick()), asynqmw.New(f.guard(t), tries.key, asynqmw.WithClient(f.client), asynqmw.DeferFor(time.Hour))(&runs{}))
+	for _, payload := range []string{"one", "two"} {
+		if _, err := f.client.Enqueue(asynq.NewTask("t", []byte(payload)), asynq.TaskID("x"), asynq.MaxRetry(0)); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "x is gone", func() bool { return f.task("x") == nil })
+	}
+	payloads := map[string]bool{}
+	for _, clone := range f.clones(t, "default", "x") {
+		payloads[string(clone.Payload)] = true
+	}
+	if len(payloads) != 2 {
+		t.Errorf("there are clones of %v, want one of each task", payloads)
+	}
+	f.wantNoTrace(t)
+}
+
+func TestCloneIsEnqueuedBesideTheWaitingOnceItCanBe(t *testing.T) {
+	f := newFleet(t)
+	hold(t, f.guard(t), "k")
+	proxy := redistest.NewProxy(t, f.redis.Addr())
+	proxy.Cut()
+	client := asynq.NewClient(asynq.RedisClientOpt{Addr: proxy.Addr()})
+	defer client.Close()
+	var tries attempts
+	f.serve(t, asynqmw.Configure(quick()), asynqmw.New(f.guard(t), tries.key, asynqmw.WithClient(client), asynqmw.DeferFor(time.Hour))(&runs{}))
 	f.enqueue(t, "x", asynq.MaxRetry(0))
-	f.serve(t, asynqmw.Configure(quick()), asynqmw.New(f.guard(t), tries.key, asynqmw.WithClient(f.client))(&runs{}))
+	tries.await(t, 1)
+	time.Sleep(1500 * time.Millisecond) // the first request is over, with all that go-redis does to repeat it
+	proxy.Heal()
 	eventually(t, "x is gone", func() bool { return f.task("x") == nil })
 	f.wantNoTrace(t)
-	if q := f.queue(t); q.Size != 1 || q.Scheduled != 1 {
-		t.Errorf("%d tasks, %d of them scheduled, want the clone alone", q.Size, q.Scheduled)
+	if tries.Load() != 1 || len(f.clones(t, "default", "x")) != 1 {
+		t.Errorf("%d attempts, %d clones, want one of each", tries.Load(), len(f.clones(t, "default", "x")))
 	}
+}
+
+func TestClientThatHangsKeepsNoTaskFromItsKey(t *testing.T) {
+	f := newFleet(t)
+	release := hold(t, f.guard(t), "k")
+	proxy := redistest.NewProxy(t, f.redis.Addr())
+	proxy.Blackhole(redistest.Both)
+	client := asynq.NewClient(asynq.RedisClientOpt{Addr: proxy.Addr(), ReadTimeout: patience})
+	defer client.Close()
+	var tries attempts
+	var r runs
+	f.serve(t, asynqmw.Configure(quick()), asynqmw.New(f.guard(t), tries.key, asynqmw.WithClient(client))(&r))
+	f.enqueue(t, "x", asynq.MaxRetry(0), asynq.Timeout(6*time.Second))
+	tries.await(t, 1)
+	time.Sleep(300 * time.Millisecond) // the request hangs
+	release()
+	eventually(t, "x runs or is archived", func() bool { return r.done.Load() == 1 || f.queue(t).Archived == 1 })
+	f.wantNoTrace(t)
+}
+
+func TestWhileNoCloneCanBeEnqueuedTheTaskKeepsItsPlaceInLine(t *testing.T) {
+	f := newFleet(t)
+	release := hold(t, f.guard(t), guard.Key("type", "t"))
+	proxy := redistest.NewProxy(t, f.redis.Addr())
+	proxy.Cut()
+	client := asynq.NewClient(asynq.RedisClientOpt{Addr: proxy.Addr()})
+	defer client.Close()
+	order := make(chan string, 2)
+	r := &runs{work: func(context.Context, *asynq.Task) error {
+		order <- "first"
+		return nil
+	}}
+	asked := newNames()
+	f.serve(t, asynqmw.Configure(quick()), asynqmw.New(f.guard(t, guard.Observe(asked)), asynqmw.TaskType(), asynqmw.WithClient(client))(r))
+	f.enqueue(t, "x", asynq.MaxRetry(0))
+	asked.next(t)
+	asked.next(t)                      // in line now
+	time.Sleep(300 * time.Millisecond) // surely
+	second := f.guard(t, guard.Wait(patience))
+	over := make(chan error, 1)
+	go func() { // ended by release
+		over <- second.Do(context.Background(), guard.Key("type", "t"), func(context.Context) error {
+			order <- "second"
+			return nil
+		})
+	}()
+	time.Sleep(1500 * time.Millisecond) // more requests for a clone than one
+	release()
+	if a, b := <-order, <-order; a != "first" {
+		t.Errorf("%s ran before %s", a, b)
+	}
+	if err := <-over; err != nil {
+		t.Error(err)
+	}
+}
+
+// freed is told of acquisitions and frees the key after the first that failed.
+type freed struct {
+	guard.Observer
+	free func()
+}
+
+func (f freed) AcquireEnd(_ context.Context, a guard.AcquireEnd) {
+	if a.Err != nil {
+		f.free()
+	}
+}
+
+func TestLastAttemptTriesItsKeyOnceMoreBeforeItGivesUp(t *testing.T) {
+	f := newFleet(t)
+	release := hold(t, f.guard(t), "k")
+	g := f.guard(t, guard.Wait(time.Minute), guard.Observe(freed{guard.LogObserver(slog.New(slog.DiscardHandler)), func() {
+		release()
+		for f.admin.Exists(t.Context(), "guard:k").Val() != 0 { // ended by the test's context at the latest
+			time.Sleep(10 * time.Millisecond)
+		}
+	}}))
+	var tries attempts
+	var r runs
+	f.serve(t, asynqmw.Configure(quick()), asynqmw.New(g, tries.key)(&r))
+	f.enqueue(t, "x", asynq.MaxRetry(0), asynq.Timeout(3*time.Second))
+	eventually(t, "x runs or is archived", func() bool { return r.done.Load() == 1 || f.queue(t).Archived == 1 })
+	f.wantNoTrace(t)
 }
 
 func TestWhileNoCloneCanBeEnqueuedTheLastAttemptWaitsInPlace(t *testing.T) {
@@ -116,7 +254,7 @@ func TestWhileNoCloneCanBeEnqueuedTheLastAttemptWaitsInPlace(t *testing.T) {
 
 func TestTaskIDMakesTheSameKeyForAClone(t *testing.T) {
 	f := newFleet(t)
-	key := guard.Key("task", "x")
+	key := guard.Key("task", "default", "x")
 	release := hold(t, f.guard(t), key)
 	var mu sync.Mutex
 	ids, keys := map[string]bool{}, map[string]bool{}
@@ -125,6 +263,7 @@ func TestTaskIDMakesTheSameKeyForAClone(t *testing.T) {
 		id, _ := asynq.GetTaskID(ctx)
 		mu.Lock()
 		defer mu.Unlock()
+		id, _, _ = strings.Cut(id, "-")
 		ids[id], keys[key] = true, true
 		return key, err
 	}

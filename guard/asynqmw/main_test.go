@@ -2,6 +2,8 @@ package asynqmw_test
 
 import (
 	"context"
+	"errors"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -118,6 +120,21 @@ func (f *fleet) task(id string) *asynq.TaskInfo {
 		return nil
 	}
 	return info
+}
+
+// clones returns the clones of task id that are not due yet.
+func (f *fleet) clones(t *testing.T, queue, id string) (clones []*asynq.TaskInfo) {
+	t.Helper()
+	scheduled, err := f.inspector.ListScheduledTasks(queue)
+	if err != nil && !errors.Is(err, asynq.ErrQueueNotFound) {
+		t.Fatal(err)
+	}
+	for _, task := range scheduled {
+		if strings.HasPrefix(task.ID, id+"~busy") {
+			clones = append(clones, task)
+		}
+	}
+	return clones
 }
 
 func (f *fleet) queue(t *testing.T) *asynq.QueueInfo {

@@ -50,6 +50,7 @@ type middleware struct {
 
 // process is one attempt of a task.
 func (m *middleware) process(ctx context.Context, task *asynq.Task, next asynq.Handler) error {
+	began := time.Now()   // before all that takes time: see guessLimits
 	if isNotFound(next) { // there is nothing to guard, and perhaps no key to be made
 		return next.ProcessTask(ctx, task)
 	}
@@ -60,22 +61,21 @@ func (m *middleware) process(ctx context.Context, task *asynq.Task, next asynq.H
 	if err != nil {
 		return keyError(fmt.Errorf("asynqmw: no key for a task of type %q: %w", task.Type(), err))
 	}
-	a := newAttempt(ctx, task, next, key)
+	a := newAttempt(ctx, task, next, key, began)
 	g := m.guardsOf(task.Type())
-	ran, err := a.do(ctx, g.once, a.giveUp)
+	ran, err := a.do(ctx, g.once, a.giveUp, nil)
 	if ran {
-		return ended(err)
+		return ended(err, a.err)
 	}
 	if final, outcome := m.judge(err); final {
 		return outcome
 	}
 	if !a.last {
-		return m.deferred(err)
+		if delay, ok := m.delayOf(ctx, a); ok {
+			return &settled{how: "deferred", cause: err, delay: delay}
+		}
 	}
-	if m.policy != Defer {
-		return m.lastAttempt(ctx, a, g.once, err) // to find it busy is what ends the wait
-	}
-	return m.lastAttempt(ctx, a, g.patient, err)
+	return m.lastAttempt(ctx, a, g, err)
 }
 
 // judge says whether a task that did not get its key because of err is not to
@@ -92,15 +92,11 @@ func (m *middleware) judge(err error) (final bool, outcome error) {
 	return false, nil
 }
 
-// deferred has the task put back by Configure's hooks.
-func (m *middleware) deferred(cause error) error {
-	return &settled{how: "deferred", cause: cause, delay: m.jittered()}
-}
-
 // guards are the variants that tasks of one type run under.
 type guards struct {
 	once    *guard.Guard // as g says, else tries once
 	patient *guard.Guard // stands in line until told to stop
+	single  *guard.Guard // tries once, whatever g says
 }
 
 // maxTypes bounds byType: types that contain ids must not fill the memory.
@@ -111,7 +107,7 @@ func (m *middleware) guardsOf(taskType string) guards {
 		return g.(guards) //nolint:forcetypeassert // byType holds nothing else
 	}
 	once := m.guard.With(guard.Fallback(guard.Wait(0), guard.Name(taskType)))
-	g := guards{once: once, patient: once.With(guard.Forever())}
+	g := guards{once: once, patient: once.With(guard.Forever()), single: once.With(guard.Wait(0))}
 	if m.types.Load() < maxTypes { // a few more may slip in beside each other: no harm
 		if _, there := m.byType.LoadOrStore(taskType, g); !there {
 			m.types.Add(1)
@@ -132,15 +128,21 @@ type attempt struct {
 	task   *asynq.Task
 	next   asynq.Handler
 	key    string
-	began  time.Time
-	giveUp time.Time // when to stop waiting for the key; zero: never
-	last   bool      // asynq archives whatever error it ends with
+	nonce  string        // of its clone
+	limits limits        // a guess, until an Inspector is asked
+	slack  time.Duration // how long before a Deadline it must be due to have a try
+	giveUp time.Time     // when to stop waiting for the key; zero: never
+	last   bool          // asynq archives whatever error it ends with
+	err    error         // what the handler returned
 }
 
-func newAttempt(ctx context.Context, task *asynq.Task, next asynq.Handler, key string) *attempt {
-	a := &attempt{task: task, next: next, key: key, began: time.Now()}
+func newAttempt(ctx context.Context, task *asynq.Task, next asynq.Handler, key string, began time.Time) *attempt {
+	a := &attempt{
+		task: task, next: next, key: key, nonce: newNonce(),
+		limits: guessLimits(ctx, began), slack: checkInterval(ctx) + pickUp,
+	}
 	if deadline, ok := ctx.Deadline(); ok {
-		a.giveUp = deadline.Add(-min(maxHeadstart, deadline.Sub(a.began)/4))
+		a.giveUp = deadline.Add(-min(maxHeadstart, time.Until(deadline)/4))
 	}
 	retried, ok := asynq.GetRetryCount(ctx)
 	maxRetry, _ := asynq.GetMaxRetry(ctx)
@@ -150,35 +152,44 @@ func newAttempt(ctx context.Context, task *asynq.Task, next asynq.Handler, key s
 
 // maxHeadstart is how long before its Timeout a task that still waits gives up:
 // when the Timeout fires, asynq counts a failure itself and does not look at
-// what comes back. A quarter of what the task has, if that is less.
+// what comes back. A quarter of what the task still has, if that is less.
 const maxHeadstart = time.Second
 
 // errWaitOver ends the wait at giveUp.
 var errWaitOver = errors.New("the task's Timeout or Deadline is near")
 
 // do runs the handler under the key and reports whether it did. It stops
-// waiting for the key at until, unless that is zero.
-func (a *attempt) do(ctx context.Context, g *guard.Guard, until time.Time) (ran bool, err error) {
+// waiting for the key at until, unless that is zero, and when c has a clone.
+func (a *attempt) do(ctx context.Context, g *guard.Guard, until time.Time, c *cloning) (ran bool, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	// The handler and the end of the wait race for begun, and whoever comes
 	// second does nothing: a handler that runs is not cancelled by the timer, and
 	// none starts with a context that the timer is just about to cancel.
 	var begun atomic.Bool
+	end := func(cause error) {
+		if begun.CompareAndSwap(false, true) {
+			cancel(cause)
+		}
+	}
 	if !until.IsZero() {
-		wait := time.AfterFunc(time.Until(until), func() {
-			if begun.CompareAndSwap(false, true) {
-				cancel(errWaitOver)
-			}
-		})
+		wait := time.AfterFunc(time.Until(until), func() { end(errWaitOver) })
 		defer wait.Stop()
+	}
+	if c != nil {
+		stop := context.AfterFunc(c.there, func() { end(errCloned) })
+		defer stop()
 	}
 	err = g.Do(ctx, a.key, func(ctx context.Context) error {
 		if !begun.CompareAndSwap(false, true) {
 			return errWaitOver
 		}
+		if c.stop(ctx, a.shareOf(cloneTimeout)) {
+			return errCloned
+		}
 		ran = true
-		return a.next.ProcessTask(ctx, a.task)
+		a.err = a.next.ProcessTask(ctx, a.task)
+		return a.err
 	})
 	return ran, err
 }

@@ -52,10 +52,12 @@ func keyError(err error) error {
 	return err
 }
 
-// ended returns the error of an attempt whose handler ran.
-func ended(err error) error {
-	var e *guard.Error
-	lost := errors.As(err, &e) && (errors.Is(e.Kind, guard.ErrLost) || errors.Is(e.Kind, guard.ErrMaxHold))
+// ended returns the error of an attempt whose handler ran and returned own. The
+// loss of another lease, of which own may tell, is the handler's to judge.
+func ended(err, own error) error {
+	e, ok := err.(*guard.Error)   //nolint:errorlint // one that is wrapped comes from the handler
+	same := ok && error(e) == own //nolint:errorlint // it is the same or not
+	lost := ok && !same && (errors.Is(e.Kind, guard.ErrLost) || errors.Is(e.Kind, guard.ErrMaxHold))
 	if lost && asSettled(err) == nil && (errors.Is(err, asynq.SkipRetry) || errors.Is(err, asynq.RevokeTask)) {
 		return failure{err}
 	}

@@ -26,14 +26,20 @@ import (
 //
 // Ticks that fall between two leaders are missed, and @every counts anew. A
 // process that was stopped and resumed can still enqueue one tick before it
-// notices that it lost the lease; asynq.Unique or a TaskID made of the tick
-// keeps that out. End ctx before you shut the guard down.
+// notices that it lost the lease, and while asynq's Redis is slow, ticks in
+// flight can land after another has taken over: asynq.Unique or a TaskID made of
+// the tick keeps those out. End ctx before you shut the guard down.
 func RunScheduler(ctx context.Context, g *guard.Guard, key string, newScheduler func() *asynq.Scheduler) error {
 	l := &leader{what: "Scheduler", make: func() (runner, error) { return newScheduler(), nil }}
 	return l.run(ctx, g, key)
 }
 
 // RunPeriodicTaskManager is [RunScheduler] for a PeriodicTaskManager.
+//
+// asynq stops a PeriodicTaskManager only after a GetConfigs that is in progress
+// has returned. Until then it goes on to enqueue, even if the lease is lost and
+// another is active. So give your GetConfigs a timeout, and have asynq.Unique or
+// a TaskID per tick for the rest.
 //
 // An error of newManager is returned. If the manager does not start, because
 // its PeriodicTaskConfigProvider fails or gives an invalid configuration, this
@@ -74,8 +80,12 @@ type leader struct {
 	what     string
 	make     func() (runner, error)
 	unused   runner // one that did not start; asynq has no way to close it
-	used     runner // the one of the last term
 	failures int    // to start, in a row
+
+	// used are those of all terms before: asynq tells a PeriodicTaskManager that
+	// was shut down apart from one that does not start only by the text of its
+	// error. They are few, as terms are.
+	used map[runner]bool
 }
 
 // startError is why a runner did not start.
@@ -90,8 +100,9 @@ func (l *leader) run(ctx context.Context, g *guard.Guard, key string) error {
 
 // term runs one runner from its making to the end of ctx. Lead holds the lease
 // until it returns, that is until Shutdown is through and nothing is enqueued
-// any more, so the next leader starts after that. If the lease was lost, the
-// next may start before, but ctx ended before the lease did.
+// any more, so the next leader starts after that. If the lease was lost, ctx ended
+// before the lease did, but the next may start before Shutdown is through: it
+// waits for a GetConfigs and for ticks that are in progress.
 func (l *leader) term(ctx context.Context) error {
 	r, err := l.next()
 	if err != nil {
@@ -101,7 +112,10 @@ func (l *leader) term(ctx context.Context) error {
 		l.unused = r
 		return &startError{err}
 	}
-	l.unused, l.used, l.failures = nil, r, 0
+	if l.used == nil {
+		l.used = make(map[runner]bool)
+	}
+	l.unused, l.used[r], l.failures = nil, true, 0
 	<-ctx.Done()
 	r.Shutdown()
 	return context.Cause(ctx)
@@ -118,8 +132,8 @@ func (l *leader) next() (runner, error) {
 		return nil, fmt.Errorf("asynqmw: making a %s: %w", l.what, err)
 	case reflect.ValueOf(r).IsNil():
 		return nil, fmt.Errorf("asynqmw: the function that makes a %s returned nil", l.what)
-	case r == l.used:
-		return nil, fmt.Errorf("asynqmw: the function that makes a %s returned the same one again; it cannot be started twice", l.what)
+	case l.used[r]:
+		return nil, fmt.Errorf("asynqmw: the function that makes a %s returned one that was used before; it cannot be started twice", l.what)
 	}
 	return r, nil
 }

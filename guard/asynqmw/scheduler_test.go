@@ -161,6 +161,50 @@ func TestOnePeriodicTaskManagerIsActiveAndHandsOverWhenItEnds(t *testing.T) {
 	}
 }
 
+func TestAnotherPeriodicTaskManagerTakesOverWhenTheLeaderDies(t *testing.T) {
+	f := newFleet(t)
+	a, b := f.replica(t, time.Second), f.replica(t, time.Second)
+	a.manage(t, f, everySecond)
+	await(t, &a.ticks, 1)
+	b.manage(t, f, everySecond)
+	a.proxy.Cut() // as far as the fleet can tell, it is dead
+	await(t, &b.ticks, 1)
+	last := a.ticks.Load()
+	await(t, &b.ticks, 2)
+	if a.ticks.Load() != last {
+		t.Error("the former leader went on beside the new one")
+	}
+}
+
+func TestManagerOfAnEarlierTermIsAnError(t *testing.T) {
+	f := newFleet(t)
+	r := f.replica(t, 500*time.Millisecond)
+	managers := make([]*asynq.PeriodicTaskManager, 2)
+	for i := range managers {
+		m, err := asynq.NewPeriodicTaskManager(asynq.PeriodicTaskManagerOpts{
+			RedisConnOpt: f.conn(), SchedulerOpts: r.opts(), PeriodicTaskConfigProvider: provider(everySecond),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		managers[i] = m
+	}
+	var made int
+	r.run(t, func(ctx context.Context) error {
+		return asynqmw.RunPeriodicTaskManager(ctx, r.guard, "aba", func() (*asynq.PeriodicTaskManager, error) {
+			made++
+			return managers[(made-1)%2], nil
+		})
+	})
+	for range managers {
+		await(t, &r.ticks, 1)
+		f.admin.Del(t.Context(), "guard:aba") // the leader campaigns again
+	}
+	if err := r.end(t); err == nil || errors.Is(err, context.Canceled) {
+		t.Errorf("RunPeriodicTaskManager() = %v, want a word on the manager that was used", err)
+	}
+}
+
 func TestManagerThatCannotStartStepsDownForAnotherAndTriesAgain(t *testing.T) {
 	f := newFleet(t)
 	a, b := f.replica(t, time.Hour), f.replica(t, time.Hour)

@@ -8,6 +8,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/robfig/cron/v3"
+
 	"github.com/jobguard/jobguard/guard"
 	"github.com/jobguard/jobguard/guard/cronwrap"
 	"github.com/jobguard/jobguard/guard/guardtest"
@@ -200,5 +202,133 @@ func TestNoTickOvertakesThoseThatAreMadeUpFor(t *testing.T) {
 		}
 		time.Sleep(25 * time.Second)
 		l.mustBe(t, start, 10, 20, 30, 40, 50, 60, 70, 80)
+	})
+}
+
+// The next tick of a rare job is too far away to make up for it.
+func TestRareTickThatTheStoresOutageCostIsMadeUpForSoon(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		store, l := guardtest.NewStore(), new(log)
+		for range 2 {
+			r := newReplica(t, store, l)
+			r.add(t, "@every 24h", "report", nil, cronwrap.CatchUp(cronwrap.Once, time.Hour))
+			r.cron.Start()
+		}
+		// A job that never ran has missed nothing, so it runs once before.
+		time.Sleep(48*time.Hour - 15*time.Second)
+		store.Fail(errors.New("down"))
+		time.Sleep(30 * time.Second)
+		store.Fail(nil)
+		time.Sleep(5 * time.Minute)
+		l.mustBe(t, start, 24*3600, 48*3600)
+		if errs := l.failures(); len(errs) != 2 {
+			t.Errorf("reported: %v, want one error of each replica", errs)
+		}
+	})
+}
+
+// late is a schedule whose ticks come so much later than they are scheduled.
+func late(step, by time.Duration) cron.Schedule { return skewed{steps(step), -by} }
+
+func TestTickBeforeTheOneThatIsDueIsMadeUpForAlsoIfItsActivationIsLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		store, l := guardtest.NewStore(), new(log)
+		opt := cronwrap.CatchUp(cronwrap.All(100), time.Hour)
+		r := newReplica(t, store, l)
+		r.addSchedule(t, late(10*time.Second, 15*time.Second), "report", nil, opt)
+		r.cron.Start()
+		time.Sleep(36 * time.Second) // 20 has run, at 35
+		r.cron.Stop()
+		time.Sleep(16 * time.Second) // 30 would have run, at 45
+		r.cron.Start()
+		time.Sleep(10 * time.Second)
+		l.mustBe(t, start, -10, 0, 10, 20, 30, 40)
+	})
+}
+
+func TestTicksWhileCronWasStoppedAreMadeUpFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		store, l := guardtest.NewStore(), new(log)
+		r := newReplica(t, store, l)
+		r.add(t, "@every 10s", "report", nil, cronwrap.CatchUp(cronwrap.All(100), time.Hour))
+		r.cron.Start()
+		time.Sleep(15 * time.Second)
+		r.cron.Stop()
+		time.Sleep(30 * time.Second)
+		r.cron.Start()
+		time.Sleep(10 * time.Second)
+		l.mustBe(t, start, 10, 20, 30, 40, 50)
+		l.noErrors(t)
+	})
+}
+
+func TestNothingRunsInAProcessThatDoesNotStartCron(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		store, l := guardtest.NewStore(), new(log)
+		opt := cronwrap.CatchUp(cronwrap.All(100), time.Hour)
+		before := newReplica(t, store, l)
+		before.add(t, "@every 10s", "report", nil, opt)
+		before.cron.Start()
+		time.Sleep(15 * time.Second)
+		before.shutdown(t)
+		time.Sleep(20 * time.Second)
+		r := newReplica(t, store, l)
+		id := r.add(t, "@every 10s", "report", nil, opt)
+		if next := r.cron.Entry(id).Schedule.Next(time.Now()); !next.Equal(start.Add(40 * time.Second)) {
+			t.Errorf("Next() = %v", next)
+		}
+		time.Sleep(2 * time.Second)
+		l.mustBe(t, start, 10)
+		r.cron.Start()
+		time.Sleep(time.Second)
+		l.mustBe(t, start, 10, 20, 30)
+	})
+}
+
+// What the store remembers does not tell why nobody ran them.
+func TestTicksThatWereDroppedForOtherCodeCountAsMissedAfterARestart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		store, l := guardtest.NewStore(), new(log)
+		opt := cronwrap.CatchUp(cronwrap.All(100), time.Hour)
+		before := newReplica(t, store, l)
+		before.add(t, "@every 10s", "report", nil, opt)
+		before.cron.Start()
+		time.Sleep(15 * time.Second)
+		store.Hold("report", "somebody")
+		time.Sleep(20 * time.Second)
+		store.Expire("report")
+		time.Sleep(time.Second)
+		l.mustBe(t, start, 10)
+		before.shutdown(t)
+		r := newReplica(t, store, l)
+		r.add(t, "@every 10s", "report", nil, opt)
+		r.cron.Start()
+		time.Sleep(time.Second)
+		l.mustBe(t, start, 10, 20, 30)
+		l.noErrors(t)
+	})
+}
+
+func TestTicksThatAreMadeUpForAreThoseOfTheNewSpec(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		store, l := guardtest.NewStore(), new(log)
+		opt := cronwrap.CatchUp(cronwrap.All(100), time.Hour)
+		before := newReplica(t, store, l)
+		before.add(t, "@every 10s", "report", nil, opt)
+		before.cron.Start()
+		time.Sleep(15 * time.Second)
+		before.shutdown(t)
+		time.Sleep(18 * time.Second)
+		r := newReplica(t, store, l)
+		r.add(t, "@every 5s", "report", nil, opt)
+		r.cron.Start()
+		time.Sleep(time.Second)
+		l.mustBe(t, start, 10, 15, 20, 25, 30)
 	})
 }

@@ -10,18 +10,32 @@ import (
 	"github.com/jobguard/jobguard/guard/lease"
 )
 
-// attemptTimeout bounds one call about ticks.
+// attemptTimeout bounds one call about ticks, and how long a read is repeated.
 const attemptTimeout = 2 * time.Second
 
-// last returns the tick that the store remembers.
+// last returns the tick that the store remembers. It asks again for a while: one
+// lost connection should cost no tick.
 func (j *job) last(ctx context.Context) (lease.Tick, error) {
+	began := time.Now()
+	for wait := pause; ; wait = min(2*wait, moment) {
+		last, err := j.lastOnce(ctx)
+		if err == nil {
+			return last, nil
+		}
+		if ctx.Err() != nil || errors.Is(err, lease.ErrRefused) || time.Since(began)+wait >= attemptTimeout {
+			return lease.Tick{}, fmt.Errorf("%w: the last tick could not be read: %w", guard.ErrUnavailable, err)
+		}
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+		}
+	}
+}
+
+func (j *job) lastOnce(ctx context.Context) (lease.Tick, error) {
 	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
 	defer cancel()
-	last, err := j.ticks.LastTick(ctx, j.name)
-	if err != nil {
-		return lease.Tick{}, fmt.Errorf("%w: the last tick could not be read: %w", guard.ErrUnavailable, err)
-	}
-	return last, nil
+	return j.ticks.LastTick(ctx, j.name)
 }
 
 // claimAndCall claims tick and calls fn. The key is held. *ran is set before fn is
@@ -90,9 +104,10 @@ func (j *job) end(ctx context.Context, owner string, tick time.Time, final bool,
 	}
 	r := lease.TickEnd{Key: j.name, Owner: owner, At: tick}
 	if final && j.opts.overlap == Skip && j.opts.catchUp > 0 {
-		// Those that were skipped were not missed. Without CatchUp nobody asks.
-		if due := j.schedule.latest(tick, time.Now(), 1); len(due) > 0 {
-			r.Through = due[0]
+		// Those that were skipped were not missed. Without CatchUp nobody asks. A
+		// panic of the schedule must not keep the tick from being marked.
+		if err := caught(func() error { r.Through = j.latestSince(tick); return nil }); err != nil {
+			j.report(tick, err)
 		}
 	}
 	var err error
@@ -104,6 +119,15 @@ func (j *job) end(ctx context.Context, owner string, tick time.Time, final bool,
 	if j.opts.retry {
 		j.report(tick, fmt.Errorf("%w: the tick ran and could not be marked done; it may run again: %w", guard.ErrUnavailable, err))
 	}
+}
+
+// latestSince returns the latest tick after tick that has come due; zero if none.
+func (j *job) latestSince(tick time.Time) time.Time {
+	due := j.schedule.latest(tick, time.Time{}, time.Now(), 1)
+	if len(due) == 0 {
+		return time.Time{}
+	}
+	return due[0]
 }
 
 func (j *job) endOnce(ctx context.Context, r lease.TickEnd) error {

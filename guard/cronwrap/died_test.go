@@ -17,6 +17,7 @@ import (
 	"github.com/jobguard/jobguard/guard"
 	"github.com/jobguard/jobguard/guard/cronwrap"
 	"github.com/jobguard/jobguard/guard/guardtest"
+	"github.com/jobguard/jobguard/guard/lease"
 	"github.com/jobguard/jobguard/guard/lease/redisstore"
 	"github.com/jobguard/jobguard/internal/redistest"
 )
@@ -149,7 +150,12 @@ func TestWithoutRetryATickIsNeverRunAgain(t *testing.T) {
 				store.Hold("report", "somebody")
 				for range 2 {
 					r := newReplica(t, store, l)
-					r.add(t, "@every 1m", "report", func(ctx context.Context) error { <-ctx.Done(); return nil }, opts...)
+					r.add(t, "@every 1m", "report", func(ctx context.Context) error {
+						if len(l.runs()) < 3 {
+							<-ctx.Done()
+						}
+						return nil
+					}, opts...)
 					r.cron.Start()
 				}
 				time.Sleep(65 * time.Second) // both stand in line for the tick
@@ -237,5 +243,129 @@ func TestRetryTakesNothingOverUnlessTheGuardIsExclusive(t *testing.T) {
 		}
 		time.Sleep(110 * time.Second)
 		l.mustBe(t, start, 60)
+	})
+}
+
+// Both replicas look at the last tick, which was never done, before either has
+// claimed the next one; the loser must be in line when the winner dies.
+func TestRetryTakesOverAlsoAfterATickThatWasNotDone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		store, l := guardtest.NewStore(), new(log)
+		before := newReplica(t, store, l)
+		before.add(t, "@every 1m", "report", func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }, cronwrap.Retry())
+		before.cron.Start()
+		time.Sleep(70 * time.Second)
+		gone, cancel := context.WithCancel(t.Context())
+		cancel()
+		_ = before.Shutdown(gone) // says that it had to cancel
+		time.Sleep(60 * time.Second)
+		store.Delay(4 * time.Millisecond)
+		for range 2 {
+			r := newReplica(t, store, l)
+			r.add(t, "@every 1m", "report", func(context.Context) error {
+				if len(l.runs()) == 2 {
+					time.Sleep(2 * time.Minute) // as good as dead
+				}
+				return nil
+			}, cronwrap.Retry())
+			r.cron.Start()
+		}
+		time.Sleep(55 * time.Second)
+		store.Expire("report")
+		time.Sleep(30 * time.Second)
+		l.mustBe(t, start, 60, 180, 180)
+	})
+}
+
+// Those in line fail like the run itself, and come back.
+func TestRetryOutlastsAnOutageOfTheStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		store, l := guardtest.NewStore(), new(log)
+		for range 2 {
+			r := newReplica(t, store, l)
+			r.add(t, "@every 10m", "report", func(ctx context.Context) error {
+				select {
+				case <-time.After(time.Minute):
+					return nil
+				case <-ctx.Done():
+					return ctx.Err()
+				}
+			}, cronwrap.Retry())
+			r.cron.Start()
+		}
+		time.Sleep(10*time.Minute + 5*time.Second)
+		store.Fail(errors.New("down"))
+		time.Sleep(40 * time.Second)
+		store.Fail(nil)
+		time.Sleep(5 * time.Minute)
+		l.mustBe(t, start, 600, 600)
+		time.Sleep(6 * time.Minute)
+		l.mustBe(t, start, 600, 600, 1200)
+	})
+}
+
+func TestRunThatLostItsLeaseIsRunAgainAlsoByItsOwnReplica(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		store, l := guardtest.NewStore(), new(log)
+		r := newReplica(t, store, l)
+		r.add(t, "@every 10m", "report", func(ctx context.Context) error {
+			if len(l.runs()) == 1 {
+				<-ctx.Done() // lost
+			}
+			return nil // which does not count then
+		}, cronwrap.Retry())
+		r.cron.Start()
+		time.Sleep(10*time.Minute + 5*time.Second)
+		store.Expire("report")
+		time.Sleep(time.Minute)
+		l.mustBe(t, start, 600, 600)
+	})
+}
+
+func TestTickThatWaitsForNothingGivesWayWithRetry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		store, l := guardtest.NewStore(), new(log)
+		r := newReplica(t, store, l)
+		r.add(t, "@every 1m", "report", nil, cronwrap.Retry())
+		store.Hold("report", "somebody")
+		r.cron.Start()
+		time.Sleep(65 * time.Second)
+		if n := store.Waiting("report"); n != 1 {
+			t.Fatalf("%d stand in line, want 1", n)
+		}
+		// Another replica's.
+		claim := lease.TickRequest{Key: "report", Owner: store.NewOwner(""), At: start.Add(time.Minute)}
+		if reply, err := store.ClaimTick(t.Context(), claim); err != nil || !reply.Claimed {
+			t.Fatalf("ClaimTick() = %+v, %v", reply, err)
+		}
+		if _, err := store.EndTick(t.Context(), lease.TickEnd{Key: claim.Key, Owner: claim.Owner, At: claim.At}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		store.Expire("report")
+		time.Sleep(20 * time.Second)
+		l.mustBe(t, start, 120)
+		l.noErrors(t)
+	})
+}
+
+func TestEndOfATickIsToldAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		store, l := guardtest.NewStore(), new(log)
+		store.Inject(guardtest.Fault{Op: guardtest.OpEndTick, Err: errors.New("down"), Times: 2})
+		r := newReplica(t, store, l)
+		r.add(t, "@every 1m", "report", nil, cronwrap.Retry())
+		r.cron.Start()
+		time.Sleep(90 * time.Second)
+		l.mustBe(t, start, 60)
+		l.noErrors(t)
+		if last, err := store.LastTick(t.Context(), "report"); err != nil || !last.Done {
+			t.Errorf("LastTick() = %+v, %v, want it done", last, err)
+		}
 	})
 }

@@ -1,7 +1,26 @@
 // Package cronwrap runs the jobs of github.com/robfig/cron/v3 once per tick across
 // all replicas of a fleet.
 //
+//	package main
+//
+//	import (
+//		"context"
+//		"log"
+//		"os/signal"
+//		"syscall"
+//		"time"
+//
+//		"github.com/redis/go-redis/v9"
+//		"github.com/robfig/cron/v3"
+//
+//		"github.com/jobguard/jobguard/guard"
+//		"github.com/jobguard/jobguard/guard/cronwrap"
+//		"github.com/jobguard/jobguard/guard/lease/redisstore"
+//	)
+//
 //	func main() {
+//		stop, cancel := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+//		defer cancel()
 //		client := redis.NewClient(&redis.Options{Addr: "localhost:6379"})
 //		g, err := guard.New(redisstore.New(client))
 //		if err != nil {
@@ -13,13 +32,23 @@
 //			log.Fatal(err)
 //		}
 //		c.Start()
-//		<-stop // a channel that signal.Notify fills
-//		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-//		defer cancel()
-//		log.Print(jobs.Shutdown(ctx), g.Shutdown(ctx))
+//		<-stop.Done()
+//		last, cancelLast := context.WithTimeout(context.Background(), 20*time.Second)
+//		defer cancelLast()
+//		if err := jobs.Shutdown(last); err != nil {
+//			log.Print(err)
+//		}
+//		if err := g.Shutdown(last); err != nil {
+//			log.Print(err)
+//		}
 //	}
 //
-// sendInvoices is a func(context.Context) error. Every replica runs this program.
+//	func sendInvoices(ctx context.Context) error {
+//		log.Print("invoices of ", cronwrap.Tick(ctx))
+//		return nil
+//	}
+//
+// Every replica runs this program.
 //
 // # How a tick runs once
 //
@@ -41,10 +70,16 @@
 //	the key is held by other code        asked for again for 250 ms, then the tick is    TestTickIsSkippedWhileTheKeyIsHeld,
 //	                                     dropped; with Retry or Overlap(Wait) it         TestKeyThatIsHeldForAMomentCostsNoTick
 //	                                     stands in line
-//	an earlier tick's run is not over    Skip: dropped. Wait: stands in line, one        TestOverlapSkipDropsTicksDuringARun,
-//	                                     tick in each process (Retry: two)               TestOverlapWaitRunsTheLatestTickThatWaits
+//	an earlier tick's run is not over    Skip: dropped, unless it ends within 250 ms,    TestOverlapSkipDropsTicksDuringARun,
+//	                                     also if that is a tick made up for. Wait:       TestOverlapWaitRunsTheLatestTickThatWaits
+//	                                     stands in line, one tick in each process
+//	                                     (Retry: two)
+//	the store fails for a moment         it is asked again for 2 s                       TestHiccupOfTheStoreCostsNoTick
 //	the store is down at a tick          handler gets guard.ErrUnavailable; the tick     TestStoreDownAtATickReachesTheHandlerAndTheTickIsLost,
-//	                                     is lost, unless CatchUp makes up for it         TestTicksThatTheStoresOutageCostAreMadeUpFor
+//	                                     is lost, unless CatchUp makes up for it, with   TestTicksThatTheStoresOutageCostAreMadeUpFor,
+//	                                     the next tick or when the store is back         TestRareTickThatTheStoresOutageCostIsMadeUpForSoon
+//	the store is down during a run, for  the lease is lost; with Retry the tick is run   TestRetryOutlastsAnOutageOfTheStore
+//	longer than the guard's TTL          again when the store is back
 //	the lease is lost                    ctx ends with cause guard.ErrLost; handler      TestLossCancelsTheJob
 //	                                     gets it; with Retry another replica runs it
 //	fn returns an error                  handler gets it; the tick is over, also         TestErrorOfTheJobReachesTheHandlerUnchanged,
@@ -62,6 +97,12 @@
 //	by more than MaxSkew
 //	the fleet was down                   CatchUp makes up for what was missed, before    TestMissedTicksAreMadeUpForWhenTheFleetIsBack,
 //	                                     any later tick                                  TestNoTickOvertakesThoseThatAreMadeUpFor
+//	cron was stopped and started again,  likewise, with the next tick                    TestTicksWhileCronWasStoppedAreMadeUpFor
+//	or the machine slept
+//	the job is called by hand            the latest tick, if that has not run; before    TestJobThatIsCalledByHandBeforeItsFirstTickSaysThatItDidNotRun
+//	                                     the first one nothing, and handler is told so
+//	the schedule panics                  in Tick, or in Next outside of cron's own       TestPanicOfTheScheduleReachesTheHandler
+//	                                     goroutine: handler gets a *PanicError
 //	clocks are set back (DST)            a repeated local time runs twice, as with       TestDST
 //	                                     cron; with DST(Once) once
 //	clocks are set forward               a skipped local time does not run, as with      TestDST
@@ -73,16 +114,30 @@
 //     let a tick run again. Claims are acknowledged as the store's leases are.
 //   - Retry is for ticks that were begun. A tick at which no replica was running, or
 //     the store was down, is a matter of CatchUp.
+//   - CatchUp knows the last tick that ran, the run's end and the schedule, and no
+//     more. So it also makes up for ticks that Skip dropped because other code had
+//     the key, or during a run whose runner died: after a restart they count as
+//     missed. And after the spec was changed it makes up for ticks of the new one,
+//     back to the last that ran.
+//   - Where clocks differ by more than the time between two ticks, the one that is
+//     ahead claims them, and the ticks of the others come too late. When a replica
+//     with such a clock joins, ticks of that difference may not run at all; but none
+//     runs twice for that.
+//   - The Runner cannot be used with a cron whose chain delays jobs, as
+//     cron.DelayIfStillRunning does: a job that starts late is taken for the tick
+//     that is the latest by then. Use Overlap(Wait).
 //   - fn can be run again in part: under Retry, give what it writes the name of its
 //     [Tick], or check [guard.Fence].
 //   - cron runs nothing while the process or the machine is stopped, and one late
-//     tick of each job after that.
+//     tick of each job after that. CatchUp makes up for the others.
 //   - A guard with a Limit or Shared runs each tick once too, but Retry takes nothing
 //     over then: the key does not tell whether the runner is alive.
 //
 // # Goroutines
 //
 // fn runs on the goroutine that cron starts for each tick. A Runner has one of its own
-// for each job with CatchUp or Retry, from the start of cron until nothing is missing;
-// there fn runs for ticks that are made up for. [Runner.Shutdown] ends them.
+// for each job with CatchUp or Retry, from the start of cron, or a failure of the
+// store, until nothing is missing; there fn runs for ticks that are made up for. It asks
+// a store that is down again after 2 s, and then less and less often, down to once a
+// minute. [Runner.Shutdown] ends them.
 package cronwrap

@@ -15,6 +15,11 @@ var ErrNoTicks = errors.New("the store cannot remember ticks (it is no lease.Tic
 // ErrDuplicate is what Add returns if the Runner has a job of that name.
 var ErrDuplicate = errors.New("there is a job of that name")
 
+// ErrSchedule is what Add returns if a schedule's Next does not give the same tick
+// when it is asked from another time, or does not go forwards: replicas could not
+// agree on its ticks.
+var ErrSchedule = errors.New("the schedule's Next has to be later than its argument, and to depend on nothing else: the same tick from whatever time before it")
+
 // ErrSkew is reported for a tick that lies further ahead of the store's clock
 // than MaxSkew: this machine's clock is wrong, or the store's.
 var ErrSkew = errors.New("the tick lies too far ahead of the store's clock")
@@ -40,7 +45,7 @@ func (e *Error) Error() string {
 // Unwrap returns Err.
 func (e *Error) Unwrap() error { return e.Err }
 
-// PanicError is a job's panic.
+// PanicError is the panic of a job, or of its schedule.
 type PanicError struct {
 	Value any
 	Stack []byte // of the goroutine, at the panic

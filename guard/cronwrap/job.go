@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -28,18 +27,25 @@ type job struct {
 	line     *guard.Guard    // waits, likewise
 
 	id      cron.EntryID // guarded by Runner.adding
-	started sync.Once
+	started atomic.Bool  // cron has, as far as is known
 
-	// behind is set while ticks may have been missed: at first, and after the
-	// store was down.
+	// behind is set while ticks may have been missed: at first, after the store
+	// was down, and after cron was.
 	behind atomic.Bool
 
-	waiting []*place // those that stand in line, by tick; guarded by Runner.mu
+	// Guarded by Runner.mu.
+	waiting  []*place  // those that stand in line, by tick
+	catching bool      // a goroutine catches up
+	wanted   bool      // it has to look once more
+	seen     time.Time // the latest activation that cron has called Run for
 }
 
 // Run implements cron.Job. cron calls it on a goroutine of its own for each tick.
 func (j *job) Run() {
-	tick := j.scheduled()
+	// A panic of the schedule is caught too: nothing else would keep it from
+	// ending the process.
+	var tick time.Time
+	failed := caught(func() error { tick = j.scheduled(); return nil })
 	p := j.arrive(tick)
 	if p == nil {
 		return
@@ -47,7 +53,11 @@ func (j *job) Run() {
 	defer p.leave()
 	err := errGoexit // unless it returns
 	defer func() { j.settle(p, err) }()
-	err = j.attempt(p)
+	if failed != nil {
+		err = failed
+		return
+	}
+	err = caught(func() error { return j.attempt(p) })
 }
 
 // scheduled returns the scheduled time of the tick for which cron called Run.
@@ -69,7 +79,22 @@ func (j *job) scheduled() time.Time {
 	if prev.IsZero() { // called by hand, or removed meanwhile
 		return prev
 	}
+	if j.opts.catchUp > 0 && j.skipped(prev) {
+		j.behind.Store(true)
+	}
 	return j.schedule.tick(prev)
+}
+
+// skipped says whether cron left out activations between the latest it has called
+// Run for and this one: it was stopped and started again, or the machine slept.
+func (j *job) skipped(activation time.Time) bool {
+	j.mu.Lock()
+	seen := j.seen
+	if activation.After(seen) {
+		j.seen = activation
+	}
+	j.mu.Unlock()
+	return !seen.IsZero() && j.schedule.Next(seen.In(j.schedule.location)).Before(activation)
 }
 
 // attempt runs p's tick, or returns why not.
@@ -80,7 +105,7 @@ func (j *job) attempt(p *place) error {
 	case j.ticks != nil:
 		return j.oncePerTick(p)
 	case j.opts.overlap == Wait:
-		return j.waitFor(p)
+		return j.waitFor(p, lease.Tick{})
 	}
 	return j.do(j.try, p)
 }
@@ -92,9 +117,7 @@ func (j *job) settle(p *place, err error) {
 	case !p.ran && p.quiet(err):
 		slog.Debug("cronwrap: tick not run", "job", j.name, "tick", p.tick, "reason", err)
 	default:
-		if !p.ran && j.opts.catchUp > 0 {
-			j.behind.Store(true)
-		}
+		j.fallBehind(p, err)
 		j.report(p.tick, err)
 	}
 }
@@ -103,9 +126,9 @@ func (j *job) report(tick time.Time, err error) {
 	tell(j.Runner.opts.onError, &Error{Name: j.name, Tick: tick, Err: err})
 }
 
-// moment is how long a tick asks again for a key that somebody has who has
-// claimed no tick: a replica that is about to claim, or has just finished, and
-// not the run of an earlier tick.
+// moment is how long a tick asks again for a key that somebody has: a replica
+// that is about to claim, or has just finished. Until it is over, what looks like
+// the run of an earlier tick can be that of this one, before its claim.
 const (
 	moment = 250 * time.Millisecond
 	pause  = 10 * time.Millisecond
@@ -126,26 +149,34 @@ func (j *job) oncePerTick(p *place) error {
 		earlier := last.At.Before(p.tick) && !last.At.IsZero()
 		overlaps := earlier && !last.Done
 		switch {
-		case last.At.After(p.tick), last.At.Equal(p.tick) && (last.Done || !j.opts.retry):
+		case j.dealtWith(p.tick, last):
 			return errDealtWith
 		case j.opts.overlap == Wait, j.opts.retry && !overlaps:
-			return j.waitFor(p)
+			return j.waitFor(p, last)
 		}
 		err = j.do(j.try, p)
 		switch {
 		case p.ran || !errors.Is(err, guard.ErrBusy) || p.ctx.Err() != nil:
 			return err
+		case time.Since(began) <= moment:
 		case overlaps:
 			return fmt.Errorf("%w: %w", errOverlap, err)
-		case time.Since(began) > moment:
+		default:
 			return err
 		}
 	}
 }
 
-// waitFor runs p's tick when its turn has come.
-func (j *job) waitFor(p *place) error {
-	if !p.standInLine() {
+// dealtWith says whether tick needs no run any more, if last is what the store
+// remembers.
+func (j *job) dealtWith(tick time.Time, last lease.Tick) bool {
+	return last.At.After(tick) || last.At.Equal(tick) && (last.Done || !j.opts.retry)
+}
+
+// waitFor runs p's tick when its turn has come. last is what the store remembers,
+// if it was asked.
+func (j *job) waitFor(p *place, last lease.Tick) error {
+	if !p.standInLine(last) {
 		return errOverlap
 	}
 	return j.do(j.line, p)

@@ -3,8 +3,11 @@ package cronwrap_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"runtime"
+	"runtime/debug"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -44,33 +47,68 @@ func TestJobGetsItsNameItsTickAndALeasedContext(t *testing.T) {
 	})
 }
 
-// The job of cron's goroutine can start before Add has returned the entry's id.
+// The job of cron's goroutine can start before cron has told the entry's id. One
+// thread, and a cron that is busy whenever a job is added, make that likely.
 func TestJobThatStartsAtOnceKnowsItsTick(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		l := new(log)
-		r := newReplica(t, guardtest.NewStore(), l)
-		r.cron.Start()
-		for i := range 100 {
-			r.addSchedule(t, soon{}, strings.Repeat("x", i+1), nil)
-		}
-		time.Sleep(1500 * time.Millisecond)
-		if n := len(l.runs()); n < 100 {
-			t.Errorf("%d jobs ran, want 100", n)
-		}
-		for _, tick := range l.runs() {
-			if tick.IsZero() {
-				t.Error("a job ran without a tick")
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	var began, added, early atomic.Int64
+	chain := cron.WithChain(func(job cron.Job) cron.Job {
+		return cron.FuncJob(func() {
+			if began.Add(1) > added.Load() {
+				early.Add(1)
 			}
-		}
+			job.Run()
+		})
 	})
+	l := new(log)
+	c := cron.New(cron.WithLocation(time.UTC), cron.WithLogger(slowLogger{}), chain)
+	r := replica{cronwrap.New(c, mustGuard(t), cronwrap.OnError(l.failed)), c, mustGuard(t), l}
+	t.Cleanup(func() { r.shutdown(t) })
+	c.Start()
+	const jobs = 200
+	for i := range jobs {
+		r.addSchedule(t, &atOnce{}, strings.Repeat("x", i+1), nil)
+		added.Add(1)
+	}
+	for until := time.Now().Add(10 * time.Second); len(l.runs()) < jobs && time.Now().Before(until); {
+		time.Sleep(time.Millisecond)
+	}
+	if n := len(l.runs()); n != jobs {
+		t.Errorf("%d jobs ran, want %d", n, jobs)
+	}
+	for _, tick := range l.runs() {
+		if tick.IsZero() {
+			t.Error("a job ran without a tick")
+		}
+	}
+	l.noErrors(t)
+	if early.Load() == 0 {
+		t.Error("no job started before AddSchedule had returned: this test shows nothing")
+	}
 }
 
-// soon comes due before anybody can look away, and then every second.
-type soon struct{}
+// atOnce comes due at the very moment at which cron first asks, and then in
+// 2200.
+type atOnce struct{ asked bool }
 
-func (soon) Next(t time.Time) time.Time {
-	return t.Truncate(time.Second).Add(time.Second)
+func (a *atOnce) Next(t time.Time) time.Time {
+	if !a.asked && strings.Contains(string(debug.Stack()), "(*Cron).run(") {
+		a.asked = true
+		return t
+	}
+	return time.Date(2200, 1, 1, 0, 0, 0, 0, time.UTC)
 }
+
+// slowLogger keeps cron busy after it has started a job.
+type slowLogger struct{}
+
+func (slowLogger) Info(what string, _ ...any) {
+	if what == "run" {
+		time.Sleep(time.Millisecond)
+	}
+}
+
+func (slowLogger) Error(error, string, ...any) {}
 
 func TestTickIsSkippedWhileTheKeyIsHeld(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -380,5 +418,98 @@ func TestTickWhoseClaimIsNeverAnsweredDoesNotRun(t *testing.T) {
 			t.Errorf("reported: %v, want ErrLost", errs)
 		}
 		store.Fail(nil)
+	})
+}
+
+func TestHiccupOfTheStoreCostsNoTick(t *testing.T) {
+	for name, opts := range map[string][]cronwrap.JobOption{
+		"skip":     nil,
+		"wait":     {cronwrap.Overlap(cronwrap.Wait)},
+		"retry":    {cronwrap.Retry()},
+		"catch up": {cronwrap.CatchUp(cronwrap.Once, time.Hour)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				start := time.Now()
+				store, l := guardtest.NewStore(), new(log)
+				r := newReplica(t, store, l)
+				r.add(t, "@every 10s", "report", nil, opts...)
+				r.cron.Start()
+				time.Sleep(5 * time.Second)
+				store.Inject(guardtest.Fault{Op: guardtest.OpLastTick, Err: errors.New("connection reset"), Times: 3})
+				time.Sleep(10 * time.Second)
+				l.mustBe(t, start, 10)
+				l.noErrors(t)
+			})
+		})
+	}
+}
+
+func TestRefusalOfTheStoreIsFinal(t *testing.T) {
+	for _, op := range []guardtest.Op{guardtest.OpLastTick, guardtest.OpClaimTick} {
+		t.Run(string(op), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				store, l := guardtest.NewStore(), new(log)
+				r := newReplica(t, store, l)
+				r.add(t, "@every 10s", "report", nil)
+				store.Inject(guardtest.Fault{Op: op, Err: fmt.Errorf("no permission: %w", lease.ErrRefused)})
+				r.cron.Start()
+				time.Sleep(10*time.Second + time.Millisecond)
+				if errs := l.failures(); len(errs) != 1 || !errors.Is(errs[0], guard.ErrUnavailable) || !errors.Is(errs[0], lease.ErrRefused) {
+					t.Errorf("reported: %v, want ErrUnavailable at once", errs)
+				}
+				if n := store.Calls(op); n != 1 {
+					t.Errorf("%d calls, want 1", n)
+				}
+			})
+		})
+	}
+}
+
+// claiming is a store that does something between a claim and its reply.
+type claiming struct {
+	*guardtest.Store
+	then func(ctx context.Context)
+}
+
+func (c *claiming) ClaimTick(ctx context.Context, r lease.TickRequest) (lease.TickReply, error) {
+	reply, err := c.Store.ClaimTick(ctx, r)
+	c.then(ctx)
+	return reply, err
+}
+
+func TestTickWhoseContextEndedBeforeTheReplyToItsClaimDoesNotRun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := new(log)
+		store := &claiming{Store: guardtest.NewStore()}
+		r := newReplica(t, store, l)
+		gone, cancel := context.WithCancel(t.Context())
+		cancel()
+		store.then = func(ctx context.Context) {
+			go r.Shutdown(gone)
+			<-ctx.Done()
+		}
+		r.add(t, "@every 10s", "report", nil)
+		r.cron.Start()
+		time.Sleep(15 * time.Second)
+		if n := len(l.runs()); n != 0 {
+			t.Errorf("%d runs, want none", n)
+		}
+	})
+}
+
+func TestJobThatIsCalledByHandBeforeItsFirstTickSaysThatItDidNotRun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start, l := time.Now(), new(log)
+		r := newReplica(t, guardtest.NewStore(), l)
+		id := r.add(t, "@every 10s", "report", nil)
+		r.cron.Entry(id).Job.Run()
+		if errs := l.failures(); len(errs) != 1 || !strings.Contains(errs[0].Error(), "by hand") {
+			t.Errorf("reported: %v", errs)
+		}
+		r.cron.Start()
+		time.Sleep(15 * time.Second)
+		r.cron.Entry(id).Job.Run() // 10 has run
+		l.mustBe(t, start, 10)
 	})
 }

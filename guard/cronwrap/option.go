@@ -33,8 +33,9 @@ func OnError(h func(*Error)) Option {
 // MaxSkew is how far this machine's clock may be ahead of the store's. A tick
 // that lies further ahead is not run here but reported with [ErrSkew]: once a
 // tick of next year was run, none would be before. Clocks that are behind do no
-// harm, and neither do smaller differences between replicas, whatever the
-// schedule. Default 1 minute; a negative d panics.
+// harm, and neither do smaller differences between replicas, but for what a
+// difference of more than the time between two ticks can cost when a replica
+// joins. Default 1 minute; a negative d panics.
 func MaxSkew(d time.Duration) Option {
 	if d < 0 {
 		panic(fmt.Sprintf("cronwrap: MaxSkew %v is negative", d))
@@ -69,7 +70,7 @@ func MutualExclusion() JobOption { return func(o *jobOptions) { o.exclusive = tr
 type OverlapPolicy int
 
 const (
-	// Skip drops it.
+	// Skip drops it, unless that run ends within 250 ms.
 	Skip OverlapPolicy = iota
 	// Wait lets it stand in line. One tick of a job waits in each process: when
 	// a later one comes due meanwhile, that one takes its place.
@@ -102,16 +103,23 @@ func All(n int) CatchUpPolicy {
 // store was down, and that are not older than within. They are known by the last
 // tick that the store remembers, so a job that never ran has missed nothing.
 // They run when cron starts, one after the other under one lease, each with its
-// own scheduled time; after ticks that the store's outage cost, with the next
-// tick. Those that Skip dropped were not missed. Default None.
+// own scheduled time; those that the store's outage cost, when it is back or with
+// the next tick; those of a time in which cron was stopped or the machine slept,
+// with the next tick. Under Skip a tick that comes due meanwhile is dropped.
+//
+// Those that Skip dropped during a run were not missed, unless the runner died;
+// those that it dropped because other code had the key were, after a restart.
+// Ticks are those of the schedule as it is now, also if it was another one when
+// they should have run. Default None.
 func CatchUp(p CatchUpPolicy, within time.Duration) JobOption {
 	return func(o *jobOptions) { o.catchUp, o.within = p, within }
 }
 
 // Retry makes each tick that was begun run at least once: when its runner dies
 // or loses its lease, or is shut down and fn returns an error, another replica
-// runs the tick again. The replicas stand in line for that until the run is
-// over; one that starts later takes part too, until the next tick is due.
+// runs the tick again, or this one does. The replicas stand in line for that until
+// the run is over; one that starts later takes part too, until the next tick is
+// due, and so do all of them after an outage of the store.
 // Without Retry a tick runs at most once.
 //
 // A run that fails or panics is over: its error goes to the handler, and the

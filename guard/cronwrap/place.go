@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/jobguard/jobguard/guard"
+	"github.com/jobguard/jobguard/guard/lease"
 )
 
 // Why ticks do not run. These are nothing that went wrong.
@@ -14,8 +15,10 @@ var (
 	errDealtWith  = errors.New("another replica has this tick, or a later one")
 	errOverlap    = errors.New("the run of an earlier tick is not over")
 	errSuperseded = errors.New("a later tick took its place in line")
-	errNotFired   = errors.New("cron knows no tick for this run")
 )
+
+// errNotFired is reported: whoever called the job expected a run.
+var errNotFired = errors.New("cron knows no tick for this run: it was called by hand before the first tick, or its entry was removed")
 
 // place is a tick on its way to its run. Until that begins it can be called off,
 // by Shutdown, or by a later tick that takes its place in line.
@@ -63,6 +66,11 @@ func (p *place) begin() bool {
 	return p.ctx.Err() == nil
 }
 
+func (p *place) callOffLocked(why error) {
+	p.cancel(why)
+	p.removeLocked()
+}
+
 func (p *place) removeLocked() {
 	delete(p.job.places, p)
 	p.job.waiting = slices.DeleteFunc(p.job.waiting, func(other *place) bool { return other == p })
@@ -72,8 +80,10 @@ func (p *place) removeLocked() {
 // each process. When another comes, Skip drops that, and Wait the one before.
 //
 // With Retry the first of those that wait may be the one that has to take over
-// from a dead runner, so it stays, and with Wait there is a second place.
-func (p *place) standInLine() bool {
+// from a dead runner, so it stays, and with Wait there is a second place. But
+// those go whose tick is dealt with, now that the store remembers last: they wait
+// for nothing.
+func (p *place) standInLine(last lease.Tick) bool {
 	j := p.job
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -84,13 +94,17 @@ func (p *place) standInLine() bool {
 	if slices.Contains(j.waiting, p) {
 		return true
 	}
+	for _, other := range slices.Clone(j.waiting) {
+		if j.dealtWith(other.tick, last) {
+			other.callOffLocked(errDealtWith)
+		}
+	}
 	if len(j.waiting) == room {
-		last := j.waiting[room-1]
-		if j.opts.overlap == Skip || !last.tick.Before(p.tick) {
+		latest := j.waiting[room-1]
+		if j.opts.overlap == Skip || !latest.tick.Before(p.tick) {
 			return false
 		}
-		last.cancel(errSuperseded)
-		last.removeLocked()
+		latest.callOffLocked(errSuperseded)
 	}
 	j.waiting = append(j.waiting, p)
 	return true
@@ -98,7 +112,7 @@ func (p *place) standInLine() bool {
 
 // quiet says whether err, of a tick that did not run, is nothing that went wrong.
 func (p *place) quiet(err error) bool {
-	for _, normal := range []error{errDealtWith, errOverlap, errSuperseded, errNotFired, guard.ErrBusy} {
+	for _, normal := range []error{errDealtWith, errOverlap, errSuperseded, guard.ErrBusy} {
 		if errors.Is(err, normal) {
 			return true
 		}

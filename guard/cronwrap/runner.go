@@ -72,7 +72,7 @@ func New(c *cron.Cron, g *guard.Guard, opts ...Option) *Runner {
 // [Name] read it. A nil fn panics.
 //
 // Errors: of the parser, ErrDuplicate, guard.ErrInvalidKey, [ErrNoTicks],
-// guard.ErrClosed after Shutdown, and what is wrong with the options. Nothing was
+// [ErrSchedule], guard.ErrClosed after Shutdown, and what is wrong with the options. Nothing was
 // added then. A job whose entry was removed from cron can be added again.
 func (r *Runner) Add(spec, name string, fn func(context.Context) error, opts ...JobOption) (cron.EntryID, error) {
 	s, err := r.parse(spec)
@@ -86,8 +86,10 @@ func (r *Runner) Add(spec, name string, fn func(context.Context) error, opts ...
 }
 
 // AddSchedule is Add for a schedule of one's own. Its Next must depend on nothing
-// but its argument, and be the same in all replicas; see [Shifted] for one that
-// is not. A nil s panics.
+// but its argument, return a later time, and be the same in all replicas; see
+// [Shifted] for one that is not. What is seen not to be like that is refused with
+// [ErrSchedule]: an @every inside a wrapper of one's own is, as cron counts it from
+// its argument. A nil s panics.
 func (r *Runner) AddSchedule(s cron.Schedule, name string, fn func(context.Context) error, opts ...JobOption) (cron.EntryID, error) {
 	if s == nil || fn == nil {
 		panic("cronwrap: nil Schedule or fn")
@@ -165,14 +167,16 @@ func checkName(g *guard.Guard, name string) error {
 }
 
 // starting is the schedule as cron has it. cron asks it first when it starts, or
-// at once if it runs: then is the time to catch up. Whoever finds the schedule
-// through cron's entries and asks before that only makes it happen sooner.
+// at once if it runs: then is the time to catch up.
 type starting struct {
 	schedule
 	job *job
 }
 
 func (s starting) Next(t time.Time) time.Time {
-	s.job.started.Do(s.job.start)
+	// On cron's goroutine, which must not wait.
+	if s.job.behind.Load() && s.job.started.CompareAndSwap(false, true) {
+		go s.job.start()
+	}
 	return s.schedule.Next(t)
 }

@@ -36,11 +36,17 @@ func newSchedule(s cron.Schedule, location *time.Location, dst DSTPolicy) (sched
 		return schedule{}, fmt.Errorf("interval %v is not positive", every.Delay)
 	case isEvery:
 		s = aligned(every.Delay)
-	case dst == Once:
-		s = oncePerLocalTime{s}
 	}
-	if s.Next(time.Now().In(location)).IsZero() {
+	now := time.Now().In(location)
+	next := s.Next(now)
+	if next.IsZero() {
 		return schedule{}, errors.New("it never comes due")
+	}
+	if again := s.Next(next.Add(-1)); !next.After(now) || !again.Equal(next) {
+		return schedule{}, fmt.Errorf("%w (after %v it says %v, and just before that %v)", ErrSchedule, now, next, again)
+	}
+	if dst == Once && !isEvery {
+		s = oncePerLocalTime{s}
 	}
 	return schedule{s, location}, nil
 }
@@ -53,12 +59,12 @@ func (s schedule) tick(activation time.Time) time.Time {
 	return activation.Truncate(time.Microsecond).In(s.location) // as stores keep it
 }
 
-// latest returns the latest limit ticks that are later than after, and whose
-// activations lie not after now, in order. A schedule can only be asked
+// latest returns the latest limit ticks that are later than after and earlier than
+// before, unless that is zero, and whose activations lie not after now, in order. A schedule can only be asked
 // forwards, so windows before now are searched, each four times as long as the
 // one before, until one has enough of them: ticks of a second, and a month to
 // look back on, are no burden then.
-func (s schedule) latest(after, now time.Time, limit int) []time.Time {
+func (s schedule) latest(after, before, now time.Time, limit int) []time.Time {
 	earliest := after
 	if _, ok := s.Schedule.(Shifted); ok {
 		earliest = after.Add(-time.Hour) // a late tick can have an early activation
@@ -69,18 +75,19 @@ func (s schedule) latest(after, now time.Time, limit int) []time.Time {
 		if whole {
 			from = earliest
 		}
-		if ticks := s.between(from, after, now, limit); whole || len(ticks) == limit {
+		if ticks := s.between(from, after, before, now, limit); whole || len(ticks) == limit {
 			return ticks
 		}
 	}
 }
 
-// between returns the last limit ticks later than after of the activations in
-// (from, now].
-func (s schedule) between(from, after, now time.Time, limit int) (ticks []time.Time) {
-	for at := s.Next(from.In(s.location)); !at.IsZero() && !at.After(now); at = s.Next(at) {
+// between returns the last limit ticks between after and before, as in latest, of
+// the activations in (from, now]. It stops where the schedule does not go forwards.
+func (s schedule) between(from, after, before, now time.Time, limit int) (ticks []time.Time) {
+	last := from.In(s.location)
+	for at := s.Next(last); at.After(last) && !at.After(now); last, at = at, s.Next(at) {
 		tick := s.tick(at)
-		if !tick.After(after) {
+		if !tick.After(after) || !before.IsZero() && !tick.Before(before) {
 			continue
 		}
 		if len(ticks) == limit {
@@ -123,11 +130,14 @@ type oncePerLocalTime struct{ cron.Schedule }
 func (o oncePerLocalTime) Next(t time.Time) time.Time {
 	for {
 		next := o.Schedule.Next(t)
-		over := repeatedUntil(next, zoneOf(o.Schedule, next))
-		if next.IsZero() || !next.Before(over) {
+		if !next.After(t) {
+			return next // none, or the schedule does not go forwards
+		}
+		tick := o.Tick(next)
+		if !tick.Before(repeatedUntil(tick, zoneOf(o.Schedule, next))) {
 			return next
 		}
-		t = over.Add(-1).In(t.Location())
+		t = next
 	}
 }
 

@@ -1,7 +1,13 @@
 package cronwrap_test
 
 import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"runtime/debug"
 	"slices"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -10,6 +16,7 @@ import (
 
 	"github.com/jobguard/jobguard/guard/cronwrap"
 	"github.com/jobguard/jobguard/guard/guardtest"
+	"github.com/jobguard/jobguard/guard/lease"
 )
 
 func TestEveryIsAlignedToTheEpochInAllReplicas(t *testing.T) {
@@ -107,4 +114,176 @@ func TestSpecIsParsedByCronsOwnParser(t *testing.T) {
 			t.Errorf("cron says %v, the Runner %v", five, err)
 		}
 	}
+}
+
+func TestDSTOnceHeedsTheTicksOfAShiftedSchedule(t *testing.T) {
+	zone, err := time.LoadLocation("America/New_York")
+	if err != nil {
+		t.Fatal(err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		time.Sleep(time.Until(time.Date(2000, 10, 29, 0, 15, 0, 0, zone)))
+		hourly, err := cron.ParseStandard("30 * * * *")
+		if err != nil {
+			t.Fatal(err)
+		}
+		l := new(log)
+		r := newReplicaIn(t, zone, guardtest.NewStore(), l)
+		// 01:30 EDT comes at 01:10 EST, and 01:30 EST at 02:10.
+		r.addSchedule(t, skewed{hourly, -40 * time.Minute}, "report", nil, cronwrap.DST(cronwrap.Once))
+		r.cron.Start()
+		time.Sleep(5 * time.Hour)
+		var got []string
+		for _, tick := range l.runs() {
+			got = append(got, tick.Format("15:04 MST"))
+		}
+		if want := []string{"00:30 EDT", "01:30 EDT", "02:30 EST", "03:30 EST"}; !slices.Equal(got, want) {
+			t.Errorf("ran at %q, want %q", got, want)
+		}
+	})
+}
+
+type scheduleFunc func(time.Time) time.Time
+
+func (f scheduleFunc) Next(t time.Time) time.Time { return f(t) }
+
+func TestScheduleThatReplicasCannotAgreeOnIsRefused(t *testing.T) {
+	for name, next := range map[string]scheduleFunc{
+		"@every inside a wrapper": cron.Every(7 * time.Second).Next,
+		"random":                  func(t time.Time) time.Time { return t.Add(time.Hour + time.Duration(rand.Int64N(int64(time.Hour)))) },
+		"backwards":               func(t time.Time) time.Time { return t.Add(-time.Second) },
+		"standing still":          func(t time.Time) time.Time { return t },
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, opts := range [][]cronwrap.JobOption{nil, {cronwrap.DST(cronwrap.Once)}} {
+				r := newReplica(t, guardtest.NewStore(), new(log))
+				if _, err := r.AddSchedule(next, "report", nothing, opts...); !errors.Is(err, cronwrap.ErrSchedule) {
+					t.Errorf("AddSchedule() = %v, want ErrSchedule", err)
+				}
+			}
+		})
+	}
+}
+
+// It looks right when it is added.
+func TestScheduleThatStopsGoingForwardsIsNotFollowedForever(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		stuck := start.Add(20 * time.Second)
+		next := scheduleFunc(func(at time.Time) time.Time {
+			if n := steps(10 * time.Second).Next(at); !n.After(stuck) {
+				return n
+			}
+			if at.Equal(stuck) {
+				return stuck
+			}
+			return stuck.Add(time.Hour)
+		})
+		store, l := guardtest.NewStore(), new(log)
+		r := newReplica(t, store, l)
+		r.addSchedule(t, next, "report", sleeping(time.Second), cronwrap.CatchUp(cronwrap.All(100), time.Hour))
+		before, err := store.ClaimTick(t.Context(), lease.TickRequest{Key: "report", Owner: store.NewOwner(""), At: start, MaxAhead: -1})
+		if err != nil || !before.Claimed {
+			t.Fatalf("ClaimTick() = %+v, %v", before, err)
+		}
+		time.Sleep(30 * time.Second)
+		r.cron.Start()
+		time.Sleep(10 * time.Second)
+		l.mustBe(t, start, 10, 20)
+	})
+}
+
+// breaking is a schedule whose Tick and Next panic once broken, except on cron's
+// own goroutine.
+type breaking struct {
+	steps
+	tick, next *atomic.Bool
+}
+
+func (b breaking) Tick(at time.Time) time.Time {
+	if b.tick.Load() {
+		panic(errJob)
+	}
+	return at
+}
+
+func (b breaking) Next(t time.Time) time.Time {
+	if b.next.Load() && !strings.Contains(string(debug.Stack()), "(*Cron).run(") {
+		panic(errJob)
+	}
+	return b.steps.Next(t)
+}
+
+func TestPanicOfTheScheduleReachesTheHandler(t *testing.T) {
+	for name, c := range map[string]struct {
+		then func(b breaking) // in the job
+		want []int
+	}{
+		"Tick": {func(b breaking) { b.tick.Store(true) }, []int{10, 40}},
+		"Next": {func(b breaking) { b.next.Store(true) }, []int{10, 40}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				start := time.Now()
+				store, l := guardtest.NewStore(), new(log)
+				b := breaking{steps(10 * time.Second), new(atomic.Bool), new(atomic.Bool)}
+				r := newReplica(t, store, l)
+				r.addSchedule(t, b, "report", func(context.Context) error {
+					if len(l.runs()) == 1 {
+						c.then(b)
+					}
+					return nil
+				}, cronwrap.CatchUp(cronwrap.Once, time.Second))
+				r.cron.Start()
+				time.Sleep(35 * time.Second)
+				b.tick.Store(false)
+				b.next.Store(false)
+				time.Sleep(10 * time.Second)
+				l.mustBe(t, start, c.want...)
+				errs := l.failures()
+				if len(errs) < 2 {
+					t.Fatalf("%d errors were reported, want those of 20 and 30", len(errs))
+				}
+				for _, err := range errs {
+					var p *cronwrap.PanicError
+					if !errors.As(err, &p) || !errors.Is(err, errJob) {
+						t.Errorf("reported: %v, want a PanicError", err)
+					}
+				}
+				if keys := store.Keys(); len(keys) != 0 {
+					t.Errorf("held: %v", keys)
+				}
+			})
+		})
+	}
+}
+
+// In the goroutine that does it, and under the key.
+func TestPanicOfTheScheduleWhileCatchingUpReachesTheHandler(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store, l := guardtest.NewStore(), new(log)
+		opt := cronwrap.CatchUp(cronwrap.Once, time.Hour)
+		before := newReplica(t, store, l)
+		before.add(t, "@every 10s", "report", nil, opt)
+		before.cron.Start()
+		time.Sleep(15 * time.Second)
+		before.shutdown(t)
+		time.Sleep(10 * time.Second)
+		b := breaking{steps(10 * time.Second), new(atomic.Bool), new(atomic.Bool)}
+		r := newReplica(t, store, l)
+		r.addSchedule(t, b, "report", nil, opt)
+		b.next.Store(true)
+		r.cron.Start()
+		time.Sleep(time.Second)
+		if errs := l.failures(); len(errs) != 1 || !errors.Is(errs[0], errJob) {
+			t.Errorf("reported: %v, want the panic", errs)
+		}
+		time.Sleep(5 * time.Second) // the tick at 30 is to catch up too
+		if errs := l.failures(); len(errs) != 2 || !errors.Is(errs[1], errJob) {
+			t.Errorf("reported: %v, want the panic twice", errs)
+		}
+		if keys := store.Keys(); len(keys) != 0 {
+			t.Errorf("held: %v", keys)
+		}
+	})
 }

@@ -73,4 +73,4 @@ tidy-check:
 	done; test -z "$$failed"
 
 needs:
-	@./scripts/need redis-server gcc
+	@./scripts/need redis-server gcc promtool prometheus

@@ -32,7 +32,7 @@ func (g *Guard) DoAll(ctx context.Context, keys []string, fn func(context.Contex
 var errEarlyLost = errors.New("an earlier key of the set was lost meanwhile")
 
 // acquireAll acquires keys in order, starting over as often as it takes.
-func (g *Guard) acquireAll(ctx context.Context, op string, keys []string) ([]*engine.Hold, error) {
+func (g *Guard) acquireAll(ctx context.Context, op string, keys []string) (*keySet, error) {
 	opt := g.opts.engine()
 	var deadline time.Time
 	if opt.Wait > 0 {
@@ -40,10 +40,10 @@ func (g *Guard) acquireAll(ctx context.Context, op string, keys []string) ([]*en
 	}
 	began := time.Now()
 	for round := 1; ; round++ {
-		holds, again, err := g.acquireOnce(ctx, op, keys, opt, began, deadline)
+		set, again, err := g.acquireOnce(ctx, op, keys, opt, began, deadline)
 		pause := engine.Backoff(round)
 		if err == nil || !again || opt.Wait == 0 || !deadline.IsZero() && time.Until(deadline) <= pause {
-			return holds, err
+			return set, err
 		}
 		select {
 		case <-time.After(pause):
@@ -55,7 +55,7 @@ func (g *Guard) acquireAll(ctx context.Context, op string, keys []string) ([]*en
 
 // acquireOnce goes through keys once. When it fails it has given back what it
 // acquired, and again tells whether starting over makes sense.
-func (g *Guard) acquireOnce(ctx context.Context, op string, keys []string, opt engine.Options, began, deadline time.Time) (_ []*engine.Hold, again bool, _ error) {
+func (g *Guard) acquireOnce(ctx context.Context, op string, keys []string, opt engine.Options, began, deadline time.Time) (_ *keySet, again bool, _ error) {
 	setCtx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	set := &keySet{cancel: cancel}
@@ -69,7 +69,7 @@ func (g *Guard) acquireOnce(ctx context.Context, op string, keys []string, opt e
 		case !deadline.IsZero():
 			each.Wait = max(0, time.Until(deadline))
 		}
-		h, err := g.acquire(setCtx, op, key, each)
+		h, carrier, err := g.acquire(setCtx, op, key, each)
 		if err != nil {
 			set.abandon()
 			if ctx.Err() == nil && setCtx.Err() != nil {
@@ -80,23 +80,26 @@ func (g *Guard) acquireOnce(ctx context.Context, op string, keys []string, opt e
 			hiccup := errors.Is(err, ErrUnavailable) && !errors.Is(err, lease.ErrRefused) && time.Since(began) < g.opts.ttl
 			return nil, !inOrder && (errors.Is(err, ErrBusy) || hiccup), err
 		}
-		set.add(h)
+		set.add(h, carrier)
 	}
 	if setCtx.Err() != nil && ctx.Err() == nil {
 		set.abandon()
 		return nil, true, &Error{Op: op, Key: keys[0], Kind: ErrBusy, Err: errEarlyLost}
 	}
-	return set.take(), false, nil
+	set.take()
+	return set, false, nil
 }
 
 // keySet is what a DoAll has acquired so far.
 type keySet struct {
-	holds  []*engine.Hold
-	cancel context.CancelCauseFunc
+	holds    []*engine.Hold
+	carriers []string // what was sent along with each
+	cancel   context.CancelCauseFunc
 }
 
-func (s *keySet) add(h *engine.Hold) {
+func (s *keySet) add(h *engine.Hold, carrier string) {
 	s.holds = append(s.holds, h)
+	s.carriers = append(s.carriers, carrier)
 	h.Bind(s)
 }
 

@@ -2,6 +2,7 @@ package guard
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"time"
 
@@ -58,7 +59,11 @@ type AcquireEnd struct {
 	Attempts int   // store calls made meanwhile for the local line of this key
 	Fence    int64 // the token, when granted
 
-	// Holder and HolderCarrier tell who was in the way, when refused and known.
+	// Contended: somebody was found to have the key. Holder and HolderCarrier tell
+	// who was the last to be seen with it, if known, also when it was granted in the
+	// end. HolderCarrier belongs to the call that won the key for its process, which
+	// may have passed it on among its own callers since.
+	Contended     bool
 	Holder        string
 	HolderCarrier string
 
@@ -71,6 +76,10 @@ type RunStart struct {
 	Keys   []string
 	Fences []int64 // one for each key
 	TTL    time.Duration
+
+	// Carriers is what observers sent along when this run acquired its keys: one
+	// for each, "" for a key of a run around it; nil if nothing was sent.
+	Carriers []string
 }
 
 // RunEnd describes a run that is over.
@@ -92,7 +101,8 @@ type Event struct {
 	TTL    time.Duration
 	Left   time.Duration // EventRenewed: how much trust was left; a small share of TTL is a late renewal
 	Holder string        // EventLost: who has the key instead, if known
-	Err    error         // of what failed; EventLost: why
+	Reason string        // EventLost: why, one of the Lost… constants
+	Err    error         // of what failed; EventLost: why, in full
 }
 
 // EventKind tells events apart.
@@ -119,6 +129,30 @@ func (k EventKind) String() string {
 		return "release failed"
 	}
 	return "unknown event"
+}
+
+// Why a lease was lost.
+const (
+	LostExpired  = "expired"   // trust ran out before a renewal succeeded
+	LostNotOwner = "not_owner" // the store no longer had us as the holder
+	LostMaxHold  = "max_hold"  // MaxHold passed
+)
+
+// reasonOf puts an EventLost's error into one word.
+func reasonOf(err error) string {
+	var lost *engine.Lost
+	if !errors.As(err, &lost) {
+		return ""
+	}
+	switch lost.Reason {
+	case engine.ReasonExpired:
+		return LostExpired
+	case engine.ReasonNotOwner:
+		return LostNotOwner
+	case engine.ReasonMaxHold:
+		return LostMaxHold
+	}
+	return ""
 }
 
 // observers calls each, in the order given; the Ends in reverse, as befits
@@ -190,8 +224,12 @@ func shield(f func()) {
 // Happened implements [engine.Listener]: it tells the run's observers.
 func (c *runCtx) Happened(h *engine.Hold, e engine.Event) {
 	opts := &c.guard.opts
-	opts.observers.event(c.observed, Event{
+	ev := Event{
 		Kind: EventKind(e.Kind), Name: opts.name, Key: h.Key(), Fence: h.Fence,
 		TTL: h.TTL(), Left: e.Left, Holder: lease.OwnerName(e.Holder), Err: e.Err,
-	})
+	}
+	if ev.Kind == EventLost {
+		ev.Reason = reasonOf(e.Err)
+	}
+	opts.observers.event(c.observed, ev)
 }

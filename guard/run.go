@@ -37,11 +37,15 @@ func (g *Guard) enter(ctx context.Context, op, key string) (*runCtx, error) {
 	if err := checkKey(key); err != nil {
 		return nil, &Error{Op: op, Key: key, Kind: ErrInvalidKey, Err: err}
 	}
-	h, err := g.acquire(ctx, op, key, g.opts.engine())
+	h, carrier, err := g.acquire(ctx, op, key, g.opts.engine())
 	if err != nil {
 		return nil, err
 	}
-	return g.begin(ctx, op, h), nil
+	var carriers []string
+	if carrier != "" {
+		carriers = []string{carrier}
+	}
+	return g.begin(ctx, op, carriers, h), nil
 }
 
 // runAll is run for several keys, which are sorted and distinct.
@@ -54,11 +58,11 @@ func (g *Guard) runAll(ctx context.Context, keys []string, fn func(context.Conte
 	}
 	g.family.begin()
 	defer g.family.finish()
-	holds, err := g.acquireAll(ctx, op, keys)
+	set, err := g.acquireAll(ctx, op, keys)
 	if err != nil {
 		return result{err: err}
 	}
-	c := g.begin(ctx, op, holds...)
+	c := g.begin(ctx, op, set.carriers, set.holds...)
 	c.call(fn)
 	return c.result
 }
@@ -66,22 +70,22 @@ func (g *Guard) runAll(ctx context.Context, keys []string, fn func(context.Conte
 // errStronger is why a nested run is refused that would wait for the run around it.
 var errStronger = errors.New("the context holds the key with Shared or a Limit; a stricter run inside would wait for it for ever")
 
-// acquire returns a hold of key: the one ctx comes with, or a new one. Nested
-// runs thus follow the context, not the goroutine.
-func (g *Guard) acquire(ctx context.Context, op, key string, opt engine.Options) (*engine.Hold, error) {
+// acquire returns a hold of key: the one ctx comes with, or a new one and what
+// was sent along with it. Nested runs thus follow the context, not the goroutine.
+func (g *Guard) acquire(ctx context.Context, op, key string, opt engine.Options) (_ *engine.Hold, carrier string, _ error) {
 	if ctx.Err() != nil {
 		e := &Error{Op: op, Key: key, Kind: ctx.Err()}
 		if cause := context.Cause(ctx); !errors.Is(e.Kind, cause) {
 			e.Err = cause
 		}
-		return nil, e
+		return nil, "", e
 	}
 	if h := held(ctx, g.family.engine.Store(), key); h != nil {
 		if !h.AtLeast(opt.Room) {
-			return nil, &Error{Op: op, Key: key, Kind: ErrBusy, Err: errStronger}
+			return nil, "", &Error{Op: op, Key: key, Kind: ErrBusy, Err: errStronger}
 		}
 		if h.Share() {
-			return h, nil
+			return h, "", nil
 		}
 	}
 	for c := innermost(ctx); c != nil; c = c.outer {
@@ -95,6 +99,7 @@ func (g *Guard) acquire(ctx context.Context, op, key string, opt engine.Options)
 	if len(obs) > 0 {
 		ctx = obs.acquireStart(ctx, AcquireStart{Name: g.opts.name, Key: key, TTL: opt.TTL, Wait: opt.Wait})
 		opt.Carrier = obs.carrier(ctx)
+		opt.Saw = new(engine.Sighting)
 	}
 	began := time.Now()
 	h, f := g.family.engine.Acquire(ctx, key, opt)
@@ -103,27 +108,30 @@ func (g *Guard) acquire(ctx context.Context, op, key string, opt engine.Options)
 		err = refused(op, key, f)
 	}
 	if len(obs) > 0 {
-		end := AcquireEnd{Name: g.opts.name, Key: key, Waited: time.Since(began), Err: err}
+		end := AcquireEnd{
+			Name: g.opts.name, Key: key, Waited: time.Since(began), Err: err,
+			Contended: opt.Saw.Held,
+			Holder:    lease.OwnerName(opt.Saw.Holder), HolderCarrier: lease.Carrier(opt.Saw.Holder),
+		}
 		if f != nil {
 			end.Attempts = f.Attempts
-			end.Holder, end.HolderCarrier = lease.OwnerName(f.Holder), lease.Carrier(f.Holder)
 		} else {
 			end.Attempts, end.Fence = h.Attempts, h.Fence
 		}
 		obs.acquireEnd(ctx, end)
 	}
-	return h, err
+	return h, opt.Carrier, err
 }
 
 // epoch is what runs count their time from.
 var epoch = time.Now()
 
-// begin prepares the run of a function under holds.
-func (g *Guard) begin(ctx context.Context, op string, holds ...*engine.Hold) *runCtx {
+// begin prepares the run of a function under holds, with which carriers were sent.
+func (g *Guard) begin(ctx context.Context, op string, carriers []string, holds ...*engine.Hold) *runCtx {
 	began := time.Since(epoch)
 	var observed context.Context
 	if obs := g.observersOf(ctx, holds); len(obs) > 0 {
-		start := RunStart{Name: g.opts.name, TTL: g.opts.ttl}
+		start := RunStart{Name: g.opts.name, TTL: g.opts.ttl, Carriers: carriers}
 		for _, h := range holds {
 			start.Keys = append(start.Keys, h.Key())
 			start.Fences = append(start.Fences, h.Fence)

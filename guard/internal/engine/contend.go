@@ -306,6 +306,9 @@ func (c *contender) held(r lease.AcquireRequest, reply lease.AcquireReply, sent 
 	if reply.Remaining >= 0 {
 		c.expires = time.Now().Add(reply.Remaining)
 	}
+	for _, w := range l.waiters {
+		w.sawLocked(reply.Holder)
+	}
 	l.turnAwayLocked()
 	if len(l.waiters) == 0 || !r.Join {
 		return 0 // leave; or join, since somebody arrived who wants to stand in line

@@ -29,6 +29,16 @@ type Options struct {
 	MinHold time.Duration // the key stays shut at least so long after the grant
 	Room    lease.Room    // how many may hold the key at once
 	Carrier string        // travels in the owner id
+
+	// Saw, if not nil, is told who has the key while Acquire waits. Read it when
+	// Acquire has returned.
+	Saw *Sighting
+}
+
+// Sighting is what a call of Acquire saw of others who had the key.
+type Sighting struct {
+	Held   bool   // somebody had it
+	Holder string // who did last, as far as known: an owner id or a foreign value
 }
 
 // terms are the Options that a lease keeps to. A tenure acquired under the same

@@ -50,6 +50,16 @@ type waiter struct {
 	contender contender // that it started, if it did: mostly it ends with the waiter
 }
 
+// sawLocked notes that the key is in holder's hands.
+func (w *waiter) sawLocked(holder string) {
+	if s := w.opt.Saw; s != nil {
+		s.Held = true
+		if holder != "" {
+			s.Holder = holder
+		}
+	}
+}
+
 func (w *waiter) answerLocked(h *Hold, f *Failure) {
 	w.hold, w.fail = h, f
 	if w.told != nil {
@@ -74,6 +84,12 @@ func (e *Engine) Acquire(ctx context.Context, key string, opt Options) (*Hold, *
 	}
 	l := e.lineLocked(key, opt.Room)
 	w.calls = l.calls
+	switch {
+	case l.tenure != nil:
+		w.sawLocked(l.tenure.owner)
+	case l.contender != nil && l.contender.heard:
+		w.sawLocked(l.contender.holder)
+	}
 	if opt.Wait == 0 && (l.tenure != nil || len(l.waiters) > 0 && l.contender.knowsTrouble()) {
 		// Somebody has it, or the store is failing, as others here have just
 		// found: trying once more can only mean barging.

@@ -97,6 +97,9 @@ func (t *tenure) grantedLocked(w *waiter, renewal time.Time) {
 	t.watchExpiryLocked(time.Now())
 	l.e.planLocked(t, renewal)
 	l.serveLocked(t.newHoldLocked(w))
+	for _, next := range l.waiters {
+		next.sawLocked(t.owner)
+	}
 	l.turnAwayLocked()
 }
 

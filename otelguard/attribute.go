@@ -1,0 +1,56 @@
+package otelguard
+
+import (
+	"sync"
+
+	"go.opentelemetry.io/otel/attribute"
+	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
+)
+
+// The attributes: see the package documentation.
+const (
+	nameKey    = attribute.Key("jobguard.name")
+	outcomeKey = attribute.Key("jobguard.outcome")
+	resultKey  = attribute.Key("jobguard.result")
+	reasonKey  = attribute.Key("jobguard.reason")
+
+	attemptsKey  = attribute.Key("jobguard.attempts")
+	waitedKey    = attribute.Key("jobguard.waited")
+	contendedKey = attribute.Key("jobguard.contended")
+
+	ttlKey      = attribute.Key("jobguard.ttl")
+	renewalsKey = attribute.Key("jobguard.renewals")
+	fenceKey    = attribute.Key("jobguard.fence")
+	fencesKey   = attribute.Key("jobguard.fences")
+	releaseKey  = attribute.Key("jobguard.release")
+	leftKey     = attribute.Key("jobguard.trust_left")
+
+	keyKey  = attribute.Key("jobguard.key")
+	keysKey = attribute.Key("jobguard.keys")
+
+	errorTypeKey = semconv.ErrorTypeKey
+)
+
+// otherError is what the conventions call that for which there is no name.
+var otherError = semconv.ErrorTypeOther.Value.AsString()
+
+type kv = attribute.KeyValue
+
+// list is room for the attributes of one span. Spans copy what they are given.
+type list struct{ kvs []kv }
+
+func (l *list) add(kvs ...kv) { l.kvs = append(l.kvs, kvs...) }
+
+// most is how many attributes a span has.
+const most = 8
+
+var lists = sync.Pool{New: func() any { return &list{make([]kv, 0, most)} }}
+
+func attributes() *list { return lists.Get().(*list) } //nolint:forcetypeassert // nothing else is in it
+
+// done gives the room back, emptied.
+func (l *list) done() {
+	clear(l.kvs)
+	l.kvs = l.kvs[:0]
+	lists.Put(l)
+}

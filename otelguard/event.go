@@ -1,0 +1,70 @@
+package otelguard
+
+import (
+	"context"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/log"
+
+	"github.com/jobguard/jobguard/guard"
+)
+
+// late is the share of the TTL below which a renewal came late: with Margin at its
+// default more than three quarters of the lease had passed. A renewal at its usual
+// time leaves more, even under the greatest Margin.
+const late = 1. / 8
+
+// early is the part of the TTL before which no renewal of a run can be late: they go
+// out every TTL/3 less a tenth. A run that began on a wake-up renews within
+// 10 ms, with what is left of its claim, which is little of a TTL and says nothing
+// about how renewals fare.
+const early = 4
+
+// Event implements guard.Observer.
+func (o *Observer) Event(ctx context.Context, e guard.Event) {
+	r, is := ctx.Value(runKey{o}).(*running)
+	if !is {
+		return
+	}
+	m, g := &o.instruments, r.group
+	switch e.Kind {
+	case guard.EventRenewed:
+		share := e.Left.Seconds() / e.TTL.Seconds()
+		m.renewals.Add(r, 1, g.renewed.add...)
+		if share < 1./2 && time.Since(r.began) < e.TTL/early {
+			return
+		}
+		m.trustLeft.Record(r, share, g.plain.record...)
+		if share < late {
+			o.emit(r, e, log.SeverityWarn, "jobguard.renewal.late", "lease renewed late", leftKey.Float64(share))
+		}
+	case guard.EventRenewFailed:
+		m.renewals.Add(r, 1, g.notRenewed.add...)
+	case guard.EventLost:
+		why := e.Reason
+		r.lost.CompareAndSwap(nil, &why)
+		m.lost.Add(r, 1, g.lost[e.Reason].add...)
+		o.emit(r, e, log.SeverityError, "jobguard.lease.lost", "lease lost", reasonKey.String(e.Reason))
+	case guard.EventReleaseFailed:
+		r.unreleased.Store(true)
+		m.releaseFailures.Add(r, 1, g.plain.add...)
+		o.emit(r, e, log.SeverityWarn, "jobguard.release.failed", "lease not released", errorTypeKey.String(errorType(e.Err)))
+	}
+}
+
+// emit logs e within the run's span. The error's text stays here: it is the
+// store's, and could name a key.
+func (o *Observer) emit(r *running, e guard.Event, severity log.Severity, name, text string, more kv) {
+	if !o.logger.Enabled(r, log.EnabledParameters{Severity: severity, EventName: name}) {
+		return
+	}
+	var rec log.Record
+	rec.SetEventName(name)
+	rec.SetSeverity(severity)
+	rec.SetSeverityText(severity.String())
+	rec.SetBody(attribute.StringValue(text))
+	rec.AddAttributes(r.group.name, ttlKey.Float64(e.TTL.Seconds()), fenceKey.Int64(e.Fence), more)
+	rec.AddAttributes(o.appendKey(nil, e.Key)...)
+	o.logger.Emit(r, rec)
+}

@@ -1,0 +1,67 @@
+package otelguard
+
+import (
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/metric"
+)
+
+// instruments are named and described in the package documentation too.
+type instruments struct {
+	acquireDuration metric.Float64Histogram
+	runDuration     metric.Float64Histogram
+	ttlRatio        metric.Float64Histogram
+	trustLeft       metric.Float64Histogram
+
+	runs    metric.Int64ObservableUpDownCounter
+	waiters metric.Int64ObservableUpDownCounter
+
+	renewals        metric.Int64Counter
+	lost            metric.Int64Counter
+	releaseFailures metric.Int64Counter
+	contended       metric.Int64Counter
+}
+
+func newInstruments(m metric.Meter) (i instruments) {
+	i.acquireDuration = histogram(m, "jobguard.acquire.duration", "s", "How long it took to acquire a key, or to give up.",
+		.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60)
+	i.runDuration = histogram(m, "jobguard.run.duration", "s", "How long runs held their keys.",
+		.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
+	i.ttlRatio = histogram(m, "jobguard.run.ttl_ratio", "1", "How long runs held their keys, as a multiple of the TTL.",
+		.01, .05, .1, .25, .5, .75, 1, 1.5, 2, 3, 5, 10, 30, 100)
+	i.trustLeft = histogram(m, "jobguard.renewal.trust_left", "1", "Share of the TTL for which the lease was still proven when a renewal succeeded.",
+		.05, .1, .2, .3, .4, .5, .6, .7, .8, .9)
+	i.runs = gauge(m, "jobguard.runs.active", "{run}", "Runs under way.")
+	i.waiters = gauge(m, "jobguard.waiters.active", "{waiter}", "Calls that wait for a key, or for the answer that it is free.")
+	i.renewals = counter(m, "jobguard.renewals", "{renewal}", "Renewals of leases.")
+	i.lost = counter(m, "jobguard.leases.lost", "{lease}", "Leases that ended while their run went on.")
+	i.releaseFailures = counter(m, "jobguard.release.failures", "{release}", "Releases that the store did not answer.")
+	i.contended = counter(m, "jobguard.acquire.contended", "{acquire}", "Acquisitions that found the key held.")
+	return i
+}
+
+// Of what cannot be made the API still returns something that records nothing,
+// so the error is for the operator and not for the caller.
+
+func histogram(m metric.Meter, name, unit, what string, bounds ...float64) metric.Float64Histogram {
+	h, err := m.Float64Histogram(name, metric.WithUnit(unit), metric.WithDescription(what), metric.WithExplicitBucketBoundaries(bounds...))
+	handle(err)
+	return h
+}
+
+func gauge(m metric.Meter, name, unit, what string) metric.Int64ObservableUpDownCounter {
+	c, err := m.Int64ObservableUpDownCounter(name, metric.WithUnit(unit), metric.WithDescription(what))
+	handle(err)
+	return c
+}
+
+func counter(m metric.Meter, name, unit, what string) metric.Int64Counter {
+	c, err := m.Int64Counter(name, metric.WithUnit(unit), metric.WithDescription(what))
+	handle(err)
+	return c
+}
+
+func handle(err error) {
+	if err != nil {
+		otel.Handle(err)
+	}
+}

@@ -1,0 +1,15 @@
+// Package monitoring holds no code. Beside it lie the files with which
+// Prometheus and Grafana watch programs that use otelguard:
+//
+//   - rules.yml: recording and alert rules
+//   - rules_test.yml: when each alert fires, and when it stays silent, for
+//     promtool test rules
+//   - RUNBOOKS.md: what each alert means and what to do
+//   - dashboard.json: a Grafana dashboard
+//
+// The tests of this package hold them together: rules and dashboard name only
+// metrics, labels and label values that otelguard exports; every alert has a
+// case that fires and one that stays silent, and a section in the runbooks; and
+// a real Prometheus that scrapes a real program raises the alarm when a lease is
+// lost.
+package monitoring

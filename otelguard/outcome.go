@@ -1,0 +1,79 @@
+package otelguard
+
+import (
+	"context"
+	"errors"
+
+	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
+
+	"github.com/jobguard/jobguard/guard"
+)
+
+// The outcomes. Of an acquire: acquired, busy, timeout, canceled, failed. Of a
+// run: ok, failed, lost, maxHold, panicked.
+const (
+	acquired = "acquired"
+	busy     = "busy"
+	timeout  = "timeout"
+	canceled = "canceled"
+	failed   = "error"
+
+	ok       = "ok"
+	lost     = "lost"
+	maxHold  = "max_hold"
+	panicked = "panic"
+)
+
+// acquireOutcome says how an acquire ended whose caller would wait, or only try.
+// That the key was busy, or the caller gave up, is no error of the guard's.
+func acquireOutcome(ctx context.Context, err error, tried bool) outcome {
+	switch {
+	case err == nil:
+		return outcome{word: acquired}
+	case ctx.Err() != nil:
+		return outcome{word: canceled}
+	case !errors.Is(err, guard.ErrBusy):
+		return outcome{failed, errorType(err)}
+	case tried:
+		return outcome{word: busy}
+	}
+	return outcome{word: timeout}
+}
+
+// runOutcome says how a run ended. reason is why its lease was lost, "" if it was not.
+func runOutcome(r guard.RunEnd, reason string) outcome {
+	switch {
+	case r.Panicked:
+		return outcome{panicked, panicked}
+	case reason == guard.LostMaxHold:
+		return outcome{maxHold, maxHold}
+	case reason != "":
+		return outcome{lost, lost}
+	case r.Err != nil:
+		return outcome{failed, errorType(r.Err)}
+	}
+	return outcome{word: ok}
+}
+
+// errorType puts err into few words: those of the guard's errors and of contexts,
+// else the type of the error as the conventions derive it.
+func errorType(err error) string {
+	for _, k := range [...]struct {
+		kind error
+		word string
+	}{
+		{guard.ErrLost, lost},
+		{guard.ErrMaxHold, maxHold},
+		{guard.ErrUnavailable, "unavailable"},
+		{guard.ErrClosed, "closed"},
+		{guard.ErrBusy, busy},
+		{guard.ErrInvalidKey, "invalid_key"},
+		{context.Canceled, canceled},
+		{context.DeadlineExceeded, "deadline_exceeded"},
+	} {
+		if errors.Is(err, k.kind) {
+			return k.word
+		}
+	}
+	return semconv.ErrorType(err).Value.AsString()
+}

@@ -1,0 +1,85 @@
+package otelguard_test
+
+import (
+	"bufio"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
+	promexporter "go.opentelemetry.io/otel/exporters/prometheus"
+	"go.opentelemetry.io/otel/sdk/metric"
+
+	"github.com/jobguard/jobguard/guard"
+	"github.com/jobguard/jobguard/otelguard"
+)
+
+// The names that rules, dashboard and docs rely on stand in METRICS.txt.
+func TestPrometheusNamesAndLabelsAreThoseOfMetricsTxt(t *testing.T) {
+	registry := prometheus.NewRegistry()
+	exporter, err := promexporter.New(promexporter.WithRegisterer(registry))
+	if err != nil {
+		t.Fatal(err)
+	}
+	obs := otelguard.New(otelguard.WithMeterProvider(metric.NewMeterProvider(metric.WithReader(exporter))))
+	everything(t, obs)
+
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, f := range families {
+		if strings.HasPrefix(f.GetName(), "jobguard_") {
+			got = append(got, f.GetName()+" "+strings.ToLower(f.GetType().String())+" "+strings.Join(labelsOf(f), ","))
+		}
+	}
+	slices.Sort(got)
+	if want := documented(t); !slices.Equal(got, want) {
+		t.Errorf("exported\n%s\ndocumented\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+// everything has each instrument used, with each of its labels.
+func everything(t *testing.T, obs *otelguard.Observer) {
+	end := func(e guard.AcquireEnd) {
+		obs.AcquireEnd(obs.AcquireStart(t.Context(), guard.AcquireStart{Name: "orders"}), e)
+	}
+	end(guard.AcquireEnd{Contended: true})
+	end(guard.AcquireEnd{Err: guard.ErrUnavailable})
+	ctx := obs.RunStart(t.Context(), guard.RunStart{Name: "orders", TTL: time.Second})
+	obs.Event(ctx, guard.Event{Kind: guard.EventRenewed, TTL: time.Second, Left: time.Second})
+	obs.RunEnd(ctx, guard.RunEnd{Err: guard.ErrLost})
+}
+
+// labelsOf returns the labels of a family but for those of every metric.
+func labelsOf(f *dto.MetricFamily) (names []string) {
+	for _, m := range f.GetMetric() {
+		for _, l := range m.GetLabel() {
+			if !strings.HasPrefix(l.GetName(), "otel_scope_") && !slices.Contains(names, l.GetName()) {
+				names = append(names, l.GetName())
+			}
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+func documented(t *testing.T) (lines []string) {
+	f, err := os.Open("METRICS.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = f.Close() }()
+	for s := bufio.NewScanner(f); s.Scan(); {
+		if strings.HasPrefix(s.Text(), "jobguard_") {
+			fields := strings.Fields(s.Text())
+			lines = append(lines, strings.Join(fields[:3], " "))
+		}
+	}
+	slices.Sort(lines)
+	return lines
+}

@@ -1,0 +1,64 @@
+package otelguard_test
+
+import (
+	"context"
+	"testing"
+
+	"github.com/jobguard/jobguard/guard"
+	"github.com/jobguard/jobguard/guard/guardtest"
+	"github.com/jobguard/jobguard/otelguard"
+)
+
+// bomb panics wherever it is called.
+type bomb struct{}
+
+func (bomb) AcquireStart(context.Context, guard.AcquireStart) context.Context { panic("observer") }
+func (bomb) AcquireEnd(context.Context, guard.AcquireEnd)                     { panic("observer") }
+func (bomb) RunStart(context.Context, guard.RunStart) context.Context         { panic("observer") }
+func (bomb) RunEnd(context.Context, guard.RunEnd)                             { panic("observer") }
+func (bomb) Event(context.Context, guard.Event)                               { panic("observer") }
+
+func TestSeveralObserversAreToldEverythingBesideOneThatPanics(t *testing.T) {
+	one, two := newTelemetry(), newTelemetry()
+	g := newGuard(t, guardtest.NewStore(), guard.Name("orders"),
+		guard.Observe(one), guard.Observe(bomb{}), guard.Observe(two))
+	if err := g.Do(t.Context(), "k", nothing); err != nil {
+		t.Fatal(err)
+	}
+	for _, tel := range []*telemetry{one, two} {
+		for _, name := range []string{"acquire orders", "run orders"} {
+			if s := tel.span(t, name); attr(s, "jobguard.outcome").AsString() == "" {
+				t.Errorf("%s was not told to its end", name)
+			}
+		}
+		if n, _ := tel.sum(t, "jobguard.runs.active", named("orders")); n != 0 {
+			t.Errorf("%d runs are active at the end", n)
+		}
+	}
+}
+
+func TestObserverThatPanicsInAKeyFunctionBreaksNothing(t *testing.T) {
+	tel := newTelemetry(otelguard.WithKeyAttribute(func(string) string { panic("key") }))
+	ran := false
+	err := newGuard(t, guardtest.NewStore(), guard.Observe(tel)).Do(t.Context(), "k", func(context.Context) error {
+		ran = true
+		return nil
+	})
+	if err != nil || !ran {
+		t.Errorf("Do() = %v, ran: %v", err, ran)
+	}
+}
+
+// What the zero providers of the API do must not matter to a run.
+func TestWithoutAnSDKNothingIsToldAndNothingBreaks(t *testing.T) {
+	store := guardtest.NewStore()
+	err := newGuard(t, store, guard.Observe(otelguard.New())).Do(t.Context(), "k", func(context.Context) error {
+		if owner, _ := store.Holder("k"); owner == "" {
+			t.Error("nobody holds the key")
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}

@@ -80,6 +80,7 @@ func contendedTraces(t *testing.T) (spans tracetest.SpanStubs) {
 // The measures of the picture, in pixels.
 const (
 	left, top, width = 20, 44, 760
+	right            = 160 // for what is written beside the last bars
 	row, bar, gap    = 34, 16, 26
 )
 
@@ -101,10 +102,10 @@ func drawTraces(spans tracetest.SpanStubs) []byte {
 	x := func(at time.Time) int { return left + int(int64(width)*int64(at.Sub(begin))/int64(end.Sub(begin))) }
 
 	var b bytes.Buffer
-	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" font-family="sans-serif" font-size="12" role="img">`+"\n", width+2*left, height)
+	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" font-family="sans-serif" font-size="12" role="img">`+"\n", width+left+right, height)
 	b.WriteString("<title>A request waits for a key, and its trace links to the job that has it</title>\n")
 	b.WriteString(`<defs><marker id="head" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="8" markerHeight="8" orient="auto"><path d="M0,0 L8,4 L0,8 z" fill="#c0392b"/></marker></defs>` + "\n")
-	fmt.Fprintf(&b, `<rect width="%d" height="%d" fill="#ffffff"/>`+"\n", width+2*left, height)
+	fmt.Fprintf(&b, `<rect width="%d" height="%d" fill="#ffffff"/>`+"\n", width+left+right, height)
 	trace := 0
 	for _, r := range rows {
 		if r.depth == 0 {

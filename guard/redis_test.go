@@ -36,6 +36,16 @@ func onClient(t testing.TB, client redis.UniversalClient, store []redisstore.Opt
 	return g
 }
 
+// eventually waits until what is there, and fails the test if it does not come.
+func eventually(t testing.TB, what string, there func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); !there(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited in vain for %s", what)
+		}
+	}
+}
+
 // must fails the test if a Redis command failed.
 func must(t testing.TB, cmd interface{ Err() error }) {
 	t.Helper()

@@ -3,6 +3,7 @@ package guard_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"runtime"
 	"strings"
 	"sync"
@@ -45,10 +46,13 @@ func TestRedisReplyLostAtAcquireIsCleanedUp(t *testing.T) {
 	if err := g.Do(t.Context(), "k", nothing); err != nil {
 		t.Fatal(err)
 	}
-	for range 5 {
-		reply := p.HoldNextReply("fence:") // executed, never heard of
+	for i := range 5 {
+		key := fmt.Sprint("key", i)
+		// Executed, never heard of; nor is the second attempt, for which there is time
+		// if the end of the context comes late, or else the first clean-up.
+		first, second := p.HoldNextReply(key), p.HoldNextReply(key)
 		ctx, cancel := context.WithTimeout(t.Context(), 60*time.Millisecond)
-		err := g.Do(ctx, "k", nothing)
+		err := g.Do(ctx, key, nothing)
 		cancel()
 		if !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("Do() = %v, want the end of its context", err)
@@ -56,11 +60,12 @@ func TestRedisReplyLostAtAcquireIsCleanedUp(t *testing.T) {
 		// At once, as a rule. The attempt that was broken off may run after the
 		// first clean-up; the second comes when the server refuses it, after 2 s.
 		inTime(t, 3*time.Second, "the clean-up", func() {
-			if err := other.Do(t.Context(), "k", nothing); err != nil {
+			if err := other.Do(t.Context(), key, nothing); err != nil {
 				t.Error(err)
 			}
 		})
-		reply.Release()
+		first.Release()
+		second.Release()
 	}
 }
 

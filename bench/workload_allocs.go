@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime"
 	"strconv"
+	"time"
 )
 
 // measureAllocs counts what a run without contention allocates, on all
@@ -27,6 +28,9 @@ func measureAllocs(ctx context.Context, p plan, r rival) (_ sample, err error) {
 	for i := range keys {
 		keys[i] = "key-" + strconv.Itoa(i)
 	}
+	// A rival that misses its wake-up waits for ever.
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
 	fn := func(int64, bool) {}
 	run := func() error {
 		for _, key := range keys {

@@ -39,12 +39,20 @@ func TestEveryWorkloadWorksWithEveryRival(t *testing.T) {
 }
 
 // measured is a sample of at least one run: a busy machine may need longer
-// than others for that.
+// than others for that. A rival may fail there twice: its defects are its own.
 func measured(t *testing.T, w workload, r rival) sample {
 	t.Helper()
-	p := fewMilliseconds()
+	p, forgiven := fewMilliseconds(), 0
+	if r.name != nameGuard {
+		forgiven = 2
+	}
 	for {
 		s, err := w.measure(t.Context(), p, r)
+		if (err != nil || s[failures] != 0) && forgiven > 0 {
+			t.Logf("once more: %v failures, %v", s[failures], err)
+			forgiven--
+			continue
+		}
 		if err != nil {
 			t.Fatal(err)
 		}

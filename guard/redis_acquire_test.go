@@ -73,7 +73,7 @@ func TestRedisRefusalsAndOutagesAreUnavailableAndHeal(t *testing.T) {
 	s := redistest.Start(t)
 	p := redistest.NewProxy(t, s.Addr())
 	admin := s.Client(t, func(o *redis.Options) { o.MaxRetries = -1 })
-	g := onRedis(t, p.Addr(), guard.Wait(300*time.Millisecond))
+	g := onRedis(t, p.Addr(), guard.Wait(time.Second))
 	do := func(t *testing.T, args ...any) { t.Helper(); must(t, admin.Do(t.Context(), args...)) }
 	for _, c := range []struct {
 		name       string
@@ -137,7 +137,7 @@ func TestRedisRefusalsAndOutagesAreUnavailableAndHeal(t *testing.T) {
 			if err != nil && !strings.Contains(err.Error(), c.cause) {
 				t.Errorf("Do() = %q does not tell %s", err, c.cause)
 			}
-			if c.atOnce && took > 200*time.Millisecond || took > time.Second {
+			if c.atOnce && took > 750*time.Millisecond || took > 3*time.Second {
 				t.Errorf("took %v", took)
 			}
 			c.heal(t)
@@ -222,7 +222,7 @@ func TestRedisSurvivorOfAHundredCancelledWaitersGetsTheKeyAtOnce(t *testing.T) {
 		released := time.Now()
 		go cancel()
 		go end()
-		if d := (<-in).Sub(released); d > 500*time.Millisecond {
+		if d := (<-in).Sub(released); d > 750*time.Millisecond {
 			t.Errorf("the survivor waited %v on a free key", d)
 		}
 		wg.Wait()

@@ -3,6 +3,7 @@ package asynqmw_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"strings"
 	"sync/atomic"
@@ -111,6 +112,30 @@ func TestConfigureKeepsWhatIsSetAndAsynqsDefaults(t *testing.T) {
 	if d := cfg.RetryDelayFunc(0, own, nil); d < 15*time.Second || d > 45*time.Second {
 		t.Errorf("the delay of another error is %v, want asynq's default", d)
 	}
+}
+
+func TestDeferralThatOtherMiddlewareWrapsIsADeferral(t *testing.T) {
+	f := newFleet(t)
+	release := hold(t, f.guard(t), "k")
+	errs := newTold()
+	cfg := quick()
+	cfg.ErrorHandler = errs
+	var tries attempts
+	var r runs
+	inner := asynqmw.New(f.guard(t), tries.key, soon, asynqmw.WithClient(f.client))(&r)
+	f.serve(t, asynqmw.Configure(cfg), asynq.HandlerFunc(func(ctx context.Context, task *asynq.Task) error {
+		if err := inner.ProcessTask(ctx, task); err != nil {
+			return fmt.Errorf("further out: %w", err)
+		}
+		return nil
+	}))
+	f.enqueue(t, "none", asynq.MaxRetry(0))
+	f.enqueue(t, "one", asynq.MaxRetry(1))
+	tries.await(t, 6)
+	release()
+	r.await(t, 2)
+	f.wantNoTrace(t)
+	errs.wantNothing(t)
 }
 
 func TestConfigureTwiceIsAsGoodAsOnce(t *testing.T) {

@@ -35,6 +35,8 @@
 //	                                   cloned                                                  TestCloneIsEnqueuedBesideTheWaitingOnceItCanBe
 //	busy a few seconds before its      the task waits in place, whatever retries it has;       TestTaskWaitsInPlaceNearItsDeadlineAndNamesTheHolder
 //	Deadline                           in vain: archived, with who held the key
+//	busy, with Unique                  deferred, it stays unique until its TTL; cloned, it     TestDeferredTaskStaysUniqueUntilItsTTL,
+//	                                   can be enqueued again                                   TestUniqueTaskCanBeEnqueuedAgainBesideItsClone
 //	busy, with Timeout and Deadline    WithInspector: both count as what they are, and a       TestWithAnInspectorAShortTimeoutBesideADeadlineEndsInDeferral,
 //	                                   clone keeps them; without: the end of the attempt       TestInspectorGivesACloneAllLimitsOfItsTask
 //	                                   counts as a Deadline
@@ -48,9 +50,10 @@
 //	the handler ignores its Timeout    asynq counts a failure and retries, but the key is      TestHandlerThatIgnoresItsTimeoutNeverRunsTwiceAtOnce
 //	                                   held until the handler returns: the retry is deferred
 //	the handler panics                 the key is released; asynq recovers it, a failure       TestPanicReleasesTheKeyAndIsAFailure
-//	the guard is shut down             deferred; on the last attempt a clone, or the task      TestGuardShutDownLosesNoTask
-//	                                   waits until the server puts it back
-//	its Shutdown cancels a handler     the handler's error, a failure like any other
+//	the guard is shut down             deferred; on the last attempt a clone, or the task      TestGuardShutDownLosesNoTask,
+//	                                   waits until the server puts it back                     TestGuardShutDownPutsACloneOfALastAttemptBack
+//	its Shutdown cancels a handler     the handler's error, a failure like any other, and no   TestHandlerThatTheGuardsShutdownCancelsHasTheLastWord
+//	                                   error means done
 //	the server is shut down            a task that waits in place goes back into its queue     TestServerShutdownPutsAWaitingLastAttemptBack
 //	the key is invalid                 archived at once                                        TestInvalidKeyIsArchivedAtOnce
 //	the KeyFunc fails                  a failure like the handler's                            TestKeyFuncThatFailsIsRetried
@@ -104,16 +107,19 @@
 //
 //   - The handler sees retry 0 of 0, and the clone's id. LastErr is empty.
 //   - The Unique lock is released: the task can be enqueued again beside the
-//     clone.
+//     clone. asynq gives that lock only to a task that is being enqueued, and
+//     while the clone is, the task still holds it.
 //   - Timeout and Deadline are recovered from the end of the attempt. A task with
 //     both has a clone whose Deadline is the end of this attempt. Retention is
 //     not recovered: the clone is deleted when it is done. [WithInspector] keeps
 //     all three.
 //
-// While no clone can be enqueued the task stands in line for its key, and another
-// request is made every second. If a request seemed to fail and got through later,
-// or the server dies before the task is revoked, the task can run twice, though
-// not at once.
+// A task waits for the first request, a second at most or half the time that it
+// has left, before it stands in line for its key: one that is cloned at once is in
+// nobody's way. While no clone can be enqueued it stands there, and another request
+// is made every second. If a request seemed to fail and got through later, or the
+// server dies before the task is revoked, the task can run twice, though not at
+// once.
 //
 // # Deadlines
 //

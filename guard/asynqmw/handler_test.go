@@ -39,13 +39,13 @@ func TestHandlerThatIgnoresItsTimeoutNeverRunsTwiceAtOnce(t *testing.T) {
 			errs := newTold()
 			cfg := quick()
 			cfg.ErrorHandler = errs
-			f.serve(t, asynqmw.Configure(cfg), asynqmw.New(f.guard(t, guard.TTL(time.Second)), tries.key, opts...)(r))
+			f.serve(t, asynqmw.Configure(cfg), asynqmw.New(f.guard(t, guard.TTL(3*time.Second)), tries.key, opts...)(r))
 			f.enqueue(t, "x", asynq.MaxRetry(maxRetry), asynq.Timeout(2*time.Second))
 			if err := errs.next(t); !errors.Is(err, context.DeadlineExceeded) {
 				t.Errorf("the ErrorHandler was told %v, want the Timeout", err)
 			}
-			tries.await(t, 2)               // the retry, which finds the key busy
-			time.Sleep(3 * time.Second / 2) // longer than the lease lives without renewal
+			tries.await(t, 2)                   // the retry, which finds the key busy
+			time.Sleep(3500 * time.Millisecond) // longer than the lease lives without renewal
 			if now, most := r.now.Load(), r.most.Load(); now != 1 || most != 1 {
 				t.Errorf("%d runs now, at most %d at once, want the stubborn one alone", now, most)
 			}
@@ -72,7 +72,7 @@ func TestLostLeaseIsAFailureAndRetried(t *testing.T) {
 		if retried, _ := asynq.GetRetryCount(ctx); retried > 0 {
 			return nil
 		}
-		if err := f.admin.Del(ctx, "guard:"+guard.Key("task", "default", id)).Err(); err != nil {
+		if err := f.admin.Del(context.WithoutCancel(ctx), "guard:"+guard.Key("task", "default", id)).Err(); err != nil {
 			t.Error(err)
 		}
 		<-ctx.Done()
@@ -84,7 +84,7 @@ func TestLostLeaseIsAFailureAndRetried(t *testing.T) {
 	errs := newTold()
 	cfg := quick()
 	cfg.ErrorHandler = errs
-	f.serve(t, asynqmw.Configure(cfg), asynqmw.New(f.guard(t, guard.TTL(500*time.Millisecond)), asynqmw.TaskID())(r))
+	f.serve(t, asynqmw.Configure(cfg), asynqmw.New(f.guard(t, guard.TTL(2*time.Second)), asynqmw.TaskID())(r))
 	for id := range cases {
 		f.enqueue(t, id, asynq.MaxRetry(1))
 	}
@@ -113,13 +113,14 @@ func TestHeldTooLongIsAFailureAndRetried(t *testing.T) {
 	r := &runs{work: func(ctx context.Context, _ *asynq.Task) error {
 		if retried, _ := asynq.GetRetryCount(ctx); retried == 0 {
 			<-ctx.Done()
+			return ctx.Err()
 		}
-		return ctx.Err()
+		return nil
 	}}
 	errs := newTold()
 	cfg := quick()
 	cfg.ErrorHandler = errs
-	g := f.guard(t, guard.MaxHold(200*time.Millisecond), guard.TTL(500*time.Millisecond))
+	g := f.guard(t, guard.MaxHold(time.Second), guard.TTL(3*time.Second))
 	f.serve(t, asynqmw.Configure(cfg), asynqmw.New(g, asynqmw.TaskID(), soon)(r))
 	f.enqueue(t, "x", asynq.MaxRetry(1))
 	if err := errs.next(t); !errors.Is(err, guard.ErrMaxHold) {
@@ -203,13 +204,13 @@ func TestOuterLossLeavesTheInnerVerdictAlone(t *testing.T) {
 	between := asynq.HandlerFunc(func(ctx context.Context, task *asynq.Task) error {
 		tries.Add(1)
 		err := inner.ProcessTask(ctx, task)
-		if err := f.admin.Del(ctx, "guard:outer").Err(); err != nil {
+		if err := f.admin.Del(context.WithoutCancel(ctx), "guard:outer").Err(); err != nil {
 			t.Error(err)
 		}
 		<-ctx.Done() // the loss is noticed
 		return err
 	})
-	f.serve(t, asynqmw.Configure(quick()), asynqmw.New(f.guard(t, guard.TTL(500*time.Millisecond)), fixed("outer"))(between))
+	f.serve(t, asynqmw.Configure(quick()), asynqmw.New(f.guard(t, guard.TTL(2*time.Second)), fixed("outer"))(between))
 	f.enqueue(t, "x", asynq.MaxRetry(5))
 	eventually(t, "x is discarded or comes back", func() bool { return f.task("x") == nil || tries.Load() > 1 })
 	if tries.Load() != 1 || r.done.Load() != 0 {
@@ -244,7 +245,7 @@ func TestHandlerDoesNotStartOnceTheWaitIsOver(t *testing.T) {
 		return nil
 	}}
 	f.serve(t, asynqmw.Configure(quick()), asynqmw.New(g, tries.key, soon)(r))
-	f.enqueue(t, "x", asynq.MaxRetry(1), asynq.Timeout(2*time.Second))
+	f.enqueue(t, "x", asynq.MaxRetry(1), asynq.Timeout(4*time.Second))
 	tries.await(t, 2)
 	r.await(t, 1)
 	eventually(t, "x is done", func() bool { return f.task("x") == nil })

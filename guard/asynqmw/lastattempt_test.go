@@ -106,6 +106,28 @@ func TestCloneWhoseReplyWasLostTakesTheTasksPlaceAlone(t *testing.T) {
 	}
 }
 
+func TestTaskThatIsClonedAtOnceDoesNotStandInLine(t *testing.T) {
+	f := newFleet(t)
+	hold(t, f.guard(t), "k")
+	proxy := redistest.NewProxy(t, f.redis.Addr())
+	proxy.Delay(20 * time.Millisecond) // time to stand in line, if the task did
+	client := asynq.NewClient(asynq.RedisClientOpt{Addr: proxy.Addr()})
+	defer client.Close()
+	var tries attempts
+	asked := newNames()
+	f.serve(t, asynqmw.Configure(quick()), asynqmw.New(f.guard(t, guard.Observe(asked)), tries.key, asynqmw.WithClient(client), asynqmw.DeferFor(time.Hour))(&runs{}))
+	for _, id := range []string{"x", "y", "z"} { // a slow machine may take a second for one
+		f.enqueue(t, id, asynq.MaxRetry(0))
+		eventually(t, id+" is gone", func() bool { return f.task(id) == nil })
+		asked.next(t)
+		if len(asked.seen) == 0 {
+			return
+		}
+		asked.next(t)
+	}
+	t.Error("every task asked for its key a second time")
+}
+
 func TestTaskIDThatIsUsedAgainIsNotDroppedForACloneOfTheTaskBefore(t *testing.T) {
 	f := newFleet(t)
 	hold(t, f.guard(t), "k")
@@ -177,12 +199,15 @@ func TestWhileNoCloneCanBeEnqueuedTheTaskKeepsItsPlaceInLine(t *testing.T) {
 		order <- "first"
 		return nil
 	}}
-	asked := newNames()
-	f.serve(t, asynqmw.Configure(quick()), asynqmw.New(f.guard(t, guard.Observe(asked)), asynqmw.TaskType(), asynqmw.WithClient(client))(r))
+	f.serve(t, asynqmw.Configure(quick()), asynqmw.New(f.guard(t), asynqmw.TaskType(), asynqmw.WithClient(client))(r))
 	f.enqueue(t, "x", asynq.MaxRetry(0))
-	asked.next(t)
-	asked.next(t)                      // in line now
-	time.Sleep(300 * time.Millisecond) // surely
+	inLine := func(n int64) func() bool {
+		return func() bool {
+			lines := f.admin.Keys(t.Context(), "guard:q:*").Val()
+			return len(lines) == 1 && f.admin.ZCard(t.Context(), lines[0]).Val() == n
+		}
+	}
+	eventually(t, "x is in line", inLine(1))
 	second := f.guard(t, guard.Wait(patience))
 	over := make(chan error, 1)
 	go func() { // ended by release
@@ -191,6 +216,7 @@ func TestWhileNoCloneCanBeEnqueuedTheTaskKeepsItsPlaceInLine(t *testing.T) {
 			return nil
 		})
 	}()
+	eventually(t, "the second is in line", inLine(2))
 	time.Sleep(1500 * time.Millisecond) // more requests for a clone than one
 	release()
 	if a, b := <-order, <-order; a != "first" {
@@ -225,7 +251,7 @@ func TestLastAttemptTriesItsKeyOnceMoreBeforeItGivesUp(t *testing.T) {
 	var tries attempts
 	var r runs
 	f.serve(t, asynqmw.Configure(quick()), asynqmw.New(g, tries.key)(&r))
-	f.enqueue(t, "x", asynq.MaxRetry(0), asynq.Timeout(3*time.Second))
+	f.enqueue(t, "x", asynq.MaxRetry(0), asynq.Timeout(4*time.Second))
 	eventually(t, "x runs or is archived", func() bool { return r.done.Load() == 1 || f.queue(t).Archived == 1 })
 	f.wantNoTrace(t)
 }
@@ -311,7 +337,7 @@ func TestLastAttemptThatWaitsInVainIsArchivedAsBusy(t *testing.T) {
 	cfg := quick()
 	cfg.ErrorHandler = errs
 	f.serve(t, asynqmw.Configure(cfg), asynqmw.New(f.guard(t), tries.key, soon)(&r))
-	f.enqueue(t, "x", asynq.MaxRetry(0), asynq.Timeout(time.Second))
+	f.enqueue(t, "x", asynq.MaxRetry(0), asynq.Timeout(4*time.Second))
 	if err := errs.next(t); !errors.Is(err, guard.ErrBusy) {
 		t.Errorf("the ErrorHandler was told %v, want ErrBusy", err)
 	}

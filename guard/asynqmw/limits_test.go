@@ -117,7 +117,7 @@ func TestWithAnInspectorAShortTimeoutBesideADeadlineEndsInDeferral(t *testing.T)
 	f.serve(t, asynqmw.Configure(quick()), asynqmw.New(f.guard(t), tries.key, soon,
 		asynqmw.WithClient(f.client), asynqmw.WithInspector(f.inspector))(&r))
 	for i := range 2 {
-		f.enqueue(t, fmt.Sprint(i), asynq.MaxRetry(i), asynq.Timeout(2*time.Second), asynq.Deadline(time.Now().Add(24*time.Hour)))
+		f.enqueue(t, fmt.Sprint(i), asynq.MaxRetry(i), asynq.Timeout(3*time.Second), asynq.Deadline(time.Now().Add(24*time.Hour)))
 	}
 	tries.await(t, 6)
 	release()

@@ -3,6 +3,7 @@ package asynqmw_test
 import (
 	"context"
 	"errors"
+	"flag"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -20,6 +21,11 @@ import (
 
 func TestMain(m *testing.M) {
 	redis.SetLogger(silence{}) // it reports every dial that a test makes fail
+	// The tests spend their time waiting: more of them at once than there are
+	// processors. The command line, read later, can say otherwise.
+	if err := flag.Set("test.parallel", "6"); err != nil {
+		panic(err)
+	}
 	goleak.VerifyTestMain(m)
 }
 

@@ -2,6 +2,7 @@ package asynqmw_test
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -23,7 +24,7 @@ func TestStoreDownDefersAndHeals(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			f := newFleet(t)
 			proxy := redistest.NewProxy(t, f.redis.Addr())
-			g := guardAt(t, proxy.Addr(), guard.TTL(500*time.Millisecond))
+			g := guardAt(t, proxy.Addr(), guard.TTL(2*time.Second))
 			var r runs
 			errs := newTold()
 			cfg := quick()
@@ -135,4 +136,48 @@ func TestServerShutdownPutsAWaitingLastAttemptBack(t *testing.T) {
 	f.serve(t, asynqmw.Configure(quick()), asynqmw.New(f.guard(t), tries.key)(&r))
 	r.await(t, 1)
 	f.wantNoTrace(t)
+}
+
+func TestHandlerThatTheGuardsShutdownCancelsHasTheLastWord(t *testing.T) {
+	f := newFleet(t)
+	own := errors.New("own error")
+	answers := map[string]error{"fails": own, "is done": nil}
+	var begun attempts
+	first := asynq.HandlerFunc(func(ctx context.Context, _ *asynq.Task) error {
+		begun.Add(1)
+		<-ctx.Done()
+		if cause := context.Cause(ctx); !errors.Is(cause, guard.ErrClosed) {
+			t.Errorf("the handler's context ended by %v, want ErrClosed", cause)
+		}
+		id, _ := asynq.GetTaskID(ctx)
+		return answers[id]
+	})
+	errs := newTold()
+	cfg := quick()
+	cfg.ErrorHandler = errs
+	g := f.guard(t)
+	server := f.serve(t, asynqmw.Configure(cfg), asynqmw.New(g, asynqmw.TaskID(), soon)(first))
+	for id := range answers {
+		f.enqueue(t, id, asynq.MaxRetry(1))
+	}
+	begun.await(t, 2)
+	now, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := g.Shutdown(now); err == nil {
+		t.Error("Shutdown() = nil, want a word on the handlers that were cancelled")
+	}
+	if err := errs.next(t); err != own {
+		t.Errorf("the ErrorHandler was told %v, want exactly %v", err, own)
+	}
+	eventually(t, "one is done and one failed", func() bool { return f.task("is done") == nil && f.queue(t).Failed == 1 })
+	server.Shutdown()
+	if task := f.task("fails"); task == nil || task.Retried != 1 {
+		t.Errorf("the task is %+v, want one retry used up", task)
+	}
+	errs.wantNothing(t)
+
+	var r runs
+	f.serve(t, asynqmw.Configure(cfg), asynqmw.New(f.guard(t), asynqmw.TaskID(), soon)(&r))
+	r.await(t, 1)
+	errs.wantNothing(t)
 }

@@ -27,7 +27,8 @@ var ErrEmptyComponent = fmt.Errorf("httpmw: a component of the key is empty: %w"
 // PathValue makes the key from wildcards of the route's pattern. PathValue("sku")
 // yields guard.Key("sku", value), PathValue("a", "b") yields
 // guard.Key("a", valueOfA, "b", valueOfB). Values are as r.PathValue gives them:
-// decoded, so that %2F is a slash.
+// by ServeMux decoded, so that %2F is a slash; other routers may not decode (see
+// "Routers" above).
 //
 // A name that the pattern does not have is as empty as a value that is missing, and
 // so is every name where the middleware stands outside the router: all requests

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 
 	"github.com/jobguard/jobguard/guard"
@@ -103,5 +104,66 @@ func TestErrorsOfKeysHaveAName(t *testing.T) {
 	_, err := httpmw.Join(func(*http.Request) (string, error) { return "", failed })(r)
 	if err != failed {
 		t.Errorf("Join hides the error of a part: %v", err)
+	}
+}
+
+// TestLongValuesThatDifferInTheLastByteDoNotExcludeOneAnother is about values that
+// are too long for a key, or cannot stand in one as they are. guard.Key makes of
+// them what can be read and a SHA-256 of all.
+func TestLongValuesThatDifferInTheLastByteDoNotExcludeOneAnother(t *testing.T) {
+	long := strings.Repeat("a", 4095)
+	for name, c := range map[string]struct{ path, header, other string }{
+		"long path value":          {path: "/stock/" + long + "1", other: "/stock/" + long + "2"},
+		"control characters":       {path: "/stock/" + strings.Repeat("%00%0A%7F", 1365) + "1", other: "/stock/" + strings.Repeat("%00%0A%7F", 1365) + "2"},
+		"long, not UTF-8":          {path: "/stock/" + strings.Repeat("%FF", 4095) + "1", other: "/stock/" + strings.Repeat("%FF", 4095) + "2"},
+		"runes where it is cut":    {path: "/stock/" + strings.Repeat("%E2%82%AC", 1365) + "1", other: "/stock/" + strings.Repeat("%E2%82%AC", 1365) + "2"},
+		"last byte is of controls": {path: "/stock/" + long + "%00", other: "/stock/" + long + "%01"},
+		"long header":              {path: "/tenant", header: long + "1", other: long + "2"},
+		"header that is not ASCII": {path: "/tenant", header: strings.Repeat("\xff", 4095) + "\t1", other: strings.Repeat("\xff", 4095) + "\t2"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			running, end := make(chan struct{}), make(chan struct{})
+			stay := func(w http.ResponseWriter, r *http.Request) {
+				if r.Method == http.MethodPut {
+					close(running)
+					<-end
+				}
+				ok(w, r)
+			}
+			w := newWorld(t, stay, withGuard(guard.Wait(0)))
+			w.mux.Handle("/tenant", httpmw.New(w.guard, httpmw.Header("X-Tenant"))(http.HandlerFunc(stay)))
+			send := func(method string, other bool) answer {
+				path, header := c.path, c.header
+				switch {
+				case other && header != "":
+					header = c.other
+				case other:
+					path = c.other
+				}
+				r, err := http.NewRequestWithContext(t.Context(), method, w.URL+path, http.NoBody)
+				if err != nil {
+					return answer{err: err}
+				}
+				r.Header.Set("X-Tenant", header)
+				return w.do(r)
+			}
+			first := make(chan answer)
+			go func() { first <- send(http.MethodPut, false) }()
+			select {
+			case <-running:
+			case a := <-first:
+				t.Fatalf("got %+v", a)
+			}
+			if a := send(http.MethodPost, true); !a.whole() || a.StatusCode != http.StatusOK {
+				t.Errorf("another value: got %+v", a)
+			}
+			if a := send(http.MethodPost, false); !a.whole() || a.StatusCode != http.StatusConflict {
+				t.Errorf("the same value: got %+v", a)
+			}
+			close(end)
+			if a := <-first; !a.whole() || a.StatusCode != http.StatusOK {
+				t.Errorf("got %+v", a)
+			}
+		})
 	}
 }

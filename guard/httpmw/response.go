@@ -18,9 +18,10 @@ import (
 
 // response is a gate in front of the ResponseWriter. It is open while the lease
 // lasts: what the handler writes passes, except for the last byte of a body whose
-// length was announced (see tail). With the loss it closes for good. After a run
-// that kept its lease it stays open, for frameworks that write a handler's error
-// when the middleware has returned.
+// length was announced (see tail). With the loss it closes for good, unless the
+// handler then panics before it has sent anything. After a run that kept its lease,
+// or such a panic, it stays open, for frameworks that write a handler's error when the
+// middleware is done.
 //
 // The loss comes at any moment, from any goroutine. What counts is the context, and
 // it is asked at each write. Asking and noting that something was sent is one step
@@ -128,17 +129,30 @@ func (r *response) interrupt() {
 }
 
 // panicked takes the place of settle, as the panic passes by it. Somebody further
-// out may recover: then the gate has to be open for a 500, and what was half
-// sent at a loss must not become whole. What the tail keeps back stays there.
+// out may recover: then the gate has to be open for a 500, also after a loss if
+// nothing was sent, and what was half sent at a loss must not become whole. What the
+// tail keeps back stays there.
 func (r *response) panicked() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	lost := r.lostLocked() != nil
 	switch {
-	case r.lostLocked() == nil:
-		r.over = true
-	case r.sent && !r.hijacked:
+	case lost && r.hijacked:
+	case lost && r.sent:
 		r.cut()
+	case lost:
+		r.restoreHeader()
+		fallthrough
+	default:
+		r.loss, r.over = nil, true
 	}
+}
+
+// restoreHeader drops what the handler has put into the header.
+func (r *response) restoreHeader() {
+	h := r.w.Header()
+	clear(h)
+	maps.Copy(h, r.before)
 }
 
 // settle closes the gate after err, opens it for good after nil, and says what is
@@ -161,9 +175,7 @@ func (r *response) settle(err error) fate {
 		return half
 	}
 	if r.ctx != nil {
-		h := r.w.Header()
-		clear(h)
-		maps.Copy(h, r.before)
+		r.restoreHeader()
 	}
 	return unsent
 }

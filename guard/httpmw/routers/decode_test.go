@@ -1,0 +1,37 @@
+package routers
+
+import (
+	"net/http"
+	"testing"
+
+	"github.com/jobguard/jobguard/guard"
+)
+
+// decodes proves what the documentation says of URL.RawPath. build makes a router
+// that calls before ahead of the routing, and told in the handler with the path value.
+func decodes(t *testing.T, build func(g *guard.Guard, before func(*http.Request), told func(string)) http.Handler) {
+	t.Helper()
+	for name, c := range map[string]struct {
+		before func(*http.Request)
+		value  string
+	}{
+		"as sent": {func(*http.Request) {}, "a%3Ab"},
+		"cleared": {func(r *http.Request) { r.URL.RawPath = "" }, "a:b"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			values := make(chan string, 1)
+			w := newWorld(t, func(w *world, g *guard.Guard) http.Handler {
+				return build(g, c.before, func(value string) {
+					if _, held := w.store.Holder(guard.Key("sku", c.value)); !held {
+						t.Errorf("held are %q", w.store.Keys())
+					}
+					values <- value
+				})
+			})
+			w.post("/stock/a%3Ab").says(t, http.StatusOK, "")
+			if got := <-values; got != c.value {
+				t.Errorf("the handler has %q, want %q", got, c.value)
+			}
+		})
+	}
+}

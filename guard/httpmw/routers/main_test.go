@@ -1,0 +1,202 @@
+package routers
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"log"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/jobguard/jobguard/guard"
+	"github.com/jobguard/jobguard/guard/guardtest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// patience is more than anything here takes on a busy machine.
+const patience = 30 * time.Second
+
+const (
+	path = "/stock/a42"
+	key  = "sku:a42"
+)
+
+// A router serves "/stock/{sku}", in its own spelling, by h: as the snippet has it
+// under g, or without a guard if g is nil. Its middlewares recover from panics, as
+// the framework does it, and further out tell told what they think was answered.
+type router struct {
+	pattern string
+	serve   func(g *guard.Guard, h http.HandlerFunc, told func(outcome)) http.Handler
+}
+
+var routers = map[string]router{
+	"chi":  {"/stock/{sku}", serveChi},
+	"gin":  {"/stock/:sku", serveGin},
+	"echo": {"/stock/:sku", serveEcho},
+}
+
+// outcome is what a framework's middlewares see of an answer afterwards.
+type outcome struct {
+	status, size int
+	written      bool // the header was sent
+	aborted      bool // gin: IsAborted
+	left         error
+}
+
+// world is a real server and the store behind it.
+type world struct {
+	*httptest.Server
+	t     testing.TB
+	store *guardtest.Store
+	names chan string  // of the runs, as observers are told
+	told  chan outcome // one for each request that did not end in a panic
+}
+
+func (w *world) tell(o outcome) {
+	if owner, held := w.store.Holder(key); held && owner != "thief" && owner != "somebody" {
+		w.t.Error("the guard is left before the key is given back")
+	}
+	w.told <- o
+}
+
+// outside returns what was told of the last request.
+func (w *world) outside() outcome {
+	w.t.Helper()
+	select {
+	case o := <-w.told:
+		return o
+	case <-time.After(patience):
+		w.t.Fatal("the middlewares further out did not get to an end")
+		return outcome{}
+	}
+}
+
+// newWorld serves what build returns, with a guard that does not wait.
+func newWorld(t testing.TB, build func(w *world, g *guard.Guard) http.Handler) *world {
+	t.Helper()
+	w := &world{t: t, store: guardtest.NewStore(), names: make(chan string, 100), told: make(chan outcome, 100)}
+	g, err := guard.New(w.store, guard.Wait(0), guard.Observe(names{guard.LogObserver(slog.New(slog.DiscardHandler)), w.names}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Server = httptest.NewUnstartedServer(build(w, g))
+	complaints := &logged{}
+	w.Config.ErrorLog = log.New(complaints, "", 0)
+	w.Start()
+	t.Cleanup(func() {
+		w.Close()
+		if s := complaints.String(); s != "" {
+			t.Errorf("net/http complained: %s", s)
+		}
+		for _, k := range w.store.Keys() {
+			if owner, _ := w.store.Holder(k); owner != "thief" && owner != "somebody" {
+				t.Errorf("key %q is left behind", k)
+			}
+		}
+	})
+	return w
+}
+
+// eachRouter runs test for every router, with a function that starts it.
+func eachRouter(t *testing.T, test func(t *testing.T, pattern string, start func(http.HandlerFunc) *world)) {
+	for name, r := range routers {
+		t.Run(name, func(t *testing.T) {
+			test(t, r.pattern, func(h http.HandlerFunc) *world {
+				return newWorld(t, func(w *world, g *guard.Guard) http.Handler { return r.serve(g, h, w.tell) })
+			})
+		})
+	}
+}
+
+// names notes how runs are called.
+type names struct {
+	guard.Observer
+	ch chan string
+}
+
+func (n names) AcquireStart(ctx context.Context, a guard.AcquireStart) context.Context {
+	n.ch <- a.Name
+	return ctx
+}
+
+// answer is what a client got.
+type answer struct {
+	*http.Response
+	body string
+	err  error // of the request, or of reading the body to its end
+}
+
+func (w *world) post(path string) answer {
+	w.t.Helper()
+	r, err := http.NewRequestWithContext(w.t.Context(), http.MethodPost, w.URL+path, http.NoBody)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	client := *w.Client()
+	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	res, err := client.Do(r)
+	if err != nil {
+		return answer{err: err}
+	}
+	defer res.Body.Close()
+	b, err := io.ReadAll(res.Body)
+	return answer{res, string(b), err}
+}
+
+// says checks status and body.
+func (a answer) says(t testing.TB, status int, body string) {
+	t.Helper()
+	if a.err != nil || a.StatusCode != status || a.body != body {
+		t.Errorf("got %+v, want %d %q", a, status, body)
+	}
+}
+
+// isProblem checks an answer of the guard.
+func (a answer) isProblem(t testing.TB, status int, retryAfter string) {
+	t.Helper()
+	if a.err != nil || a.StatusCode != status || a.Header.Get("Retry-After") != retryAfter ||
+		a.Header.Get("Content-Type") != "application/problem+json" || !strings.Contains(a.body, `"detail"`) {
+		t.Errorf("got %+v, want a %d and Retry-After %q", a, status, retryAfter)
+	}
+}
+
+// lose takes the lease away from the run that ctx comes from and returns when
+// the context says so.
+func (w *world) lose(ctx context.Context) {
+	w.store.Hold(key, "thief")
+	_ = guard.Ensure(ctx, 9*time.Second) // more than is left: asks the store now
+	select {
+	case <-ctx.Done():
+	case <-time.After(patience):
+	}
+	if !errors.Is(context.Cause(ctx), guard.ErrLost) {
+		w.t.Errorf("cause %v, want ErrLost", context.Cause(ctx))
+	}
+}
+
+// logged is an error log.
+type logged struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *logged) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *logged) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}

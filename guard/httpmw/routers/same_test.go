@@ -1,0 +1,33 @@
+package routers
+
+import (
+	"fmt"
+	"net/http"
+	"testing"
+
+	"github.com/jobguard/jobguard/guard"
+)
+
+// sameAsBare proves that a client and the middlewares further out see the same of
+// a handler behind the guard as without one, where the lease lasts. build makes the
+// router, without a guard if g is nil.
+func sameAsBare(t *testing.T, build func(g *guard.Guard, told func(outcome)) http.Handler) {
+	t.Helper()
+	run := func(guarded bool) string {
+		w := newWorld(t, func(w *world, g *guard.Guard) http.Handler {
+			if !guarded {
+				g = nil
+			}
+			return build(g, w.tell)
+		})
+		a := w.post(path)
+		if a.err != nil {
+			t.Fatal(a.err)
+		}
+		a.Header.Del("Date")
+		return fmt.Sprintf("%d %v %q, outside %+v", a.StatusCode, a.Header, a.body, w.outside())
+	}
+	if bare, guarded := run(false), run(true); bare != guarded {
+		t.Errorf("behind the guard it is\n%s\nand without\n%s", guarded, bare)
+	}
+}

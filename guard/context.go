@@ -24,13 +24,15 @@ type runCtx struct {
 	outer *runCtx
 
 	maxHold *time.Timer // nil without MaxHold
-	tooLong atomic.Bool // MaxHold passed
+	tooLong atomic.Bool // MaxHold passed, and all leases are those of outer
+
+	observers *observers      // whom to tell; nil for nobody
+	observed  context.Context // what they made of the caller's
 
 	// Of the goroutine that calls fn.
-	began    time.Duration   // since epoch
-	observed context.Context // what the observers made of the caller's; nil if there are none to tell
-	returned bool            // fn did: it neither panicked nor called Goexit
-	result                   // err is fn's, until the release adds to it
+	began    time.Duration // since epoch
+	returned bool          // fn did: it neither panicked nor called Goexit
+	result                 // err is fn's, until the release adds to it
 
 	next, previous *runCtx // guarded by family.mu
 }
@@ -48,10 +50,10 @@ func (c *runCtx) bind(ctx context.Context, holds []*engine.Hold) {
 	c.Context, c.cancel = context.WithCancelCause(ctx)
 	c.holds = append(c.one[:0], holds...)
 	for _, h := range c.holds {
-		if c.observed != nil && !c.outer.has(h) {
-			h.Notify(c) // before what might make an event
-		}
 		h.Bind(c)
+		if c.observers != nil && !c.outer.has(h) {
+			h.Notify(c) // also of a loss before
+		}
 	}
 }
 

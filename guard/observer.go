@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/jobguard/jobguard/guard/internal/engine"
@@ -13,13 +14,17 @@ import (
 // Observer is told what happens to runs and leases: the seam for traces,
 // metrics and logs. Its methods are called on the goroutine that does the work,
 // so they must be quick; they may be called concurrently. A panic in one is
-// logged with log/slog and otherwise ignored. Nested runs under a lease that is
-// held already are not reported.
+// logged with log/slog and otherwise ignored; after one in a Start the Observer
+// hears no more of that acquire, or run. Nested runs under a lease that is held
+// already are not reported, nor is what is refused before the store is asked: an
+// invalid key, a context that has ended, a nested run that is stricter than the one
+// around it. An Observer that a guard was given twice is told twice.
 type Observer interface {
 	// AcquireStart is called before a key is asked for. The context it returns
 	// is passed to AcquireEnd. It must not return nil.
 	AcquireStart(ctx context.Context, a AcquireStart) context.Context
-	// AcquireEnd is called once for each AcquireStart.
+	// AcquireEnd is called once for each AcquireStart. [Guard.DoAll] may have to ask
+	// for a key several times until it is granted: that is one acquire.
 	AcquireEnd(ctx context.Context, a AcquireEnd)
 
 	// RunStart is called when all keys of a run are held. The context it
@@ -30,7 +35,8 @@ type Observer interface {
 	// have been released.
 	RunEnd(ctx context.Context, r RunEnd)
 
-	// Event is called for each [Event] between RunStart and RunEnd.
+	// Event is called for each [Event] between RunStart and RunEnd. A lease that was
+	// lost is one EventLost, also if that was before fn began.
 	Event(ctx context.Context, e Event)
 }
 
@@ -90,7 +96,18 @@ type RunEnd struct {
 	Renewals int           // that succeeded, over all keys
 	Err      error         // as the caller of Do gets it; nil after a panic or Goexit
 	Panicked bool          // fn did not return: it panicked or called Goexit
+	Lost     string        // why a lease of the run was lost: a Lost… constant, also after a panic; "" if none was
+	Release  string        // what came of giving the keys back: the worst of the Release… constants
 }
+
+// What came of giving keys back.
+const (
+	ReleaseDone   = "released" // free again, or passed on to another caller of this process
+	ReleaseFailed = "failed"   // the store did not answer: retried in the background
+	ReleaseLost   = "lost"     // the store no longer had us as the holder
+)
+
+var releases = [...]string{engine.ReleaseDone: ReleaseDone, engine.ReleaseFailed: ReleaseFailed, engine.ReleaseLost: ReleaseLost}
 
 // Event is something that happened to one lease while a run held it.
 type Event struct {
@@ -159,41 +176,35 @@ func reasonOf(err error) string {
 // contexts that wrap each other.
 type observers []Observer
 
-func (os observers) acquireStart(ctx context.Context, a AcquireStart) context.Context {
-	for _, o := range os {
-		ctx = start(ctx, func() context.Context { return o.AcquireStart(ctx, a) })
-	}
-	return ctx
+func (os *observers) acquireStart(ctx context.Context, a AcquireStart) (context.Context, *observers) {
+	return os.start(ctx, func(o Observer, ctx context.Context) context.Context { return o.AcquireStart(ctx, a) })
 }
 
-func (os observers) acquireEnd(ctx context.Context, a AcquireEnd) {
-	for i := len(os) - 1; i >= 0; i-- {
-		shield(func() { os[i].AcquireEnd(ctx, a) })
+func (os *observers) acquireEnd(ctx context.Context, a AcquireEnd) {
+	for _, o := range slices.Backward(*os) {
+		shield(func() { o.AcquireEnd(ctx, a) })
 	}
 }
 
-func (os observers) runStart(ctx context.Context, r RunStart) context.Context {
-	for _, o := range os {
-		ctx = start(ctx, func() context.Context { return o.RunStart(ctx, r) })
-	}
-	return ctx
+func (os *observers) runStart(ctx context.Context, r RunStart) (context.Context, *observers) {
+	return os.start(ctx, func(o Observer, ctx context.Context) context.Context { return o.RunStart(ctx, r) })
 }
 
-func (os observers) runEnd(ctx context.Context, r RunEnd) {
-	for i := len(os) - 1; i >= 0; i-- {
-		shield(func() { os[i].RunEnd(ctx, r) })
+func (os *observers) runEnd(ctx context.Context, r RunEnd) {
+	for _, o := range slices.Backward(*os) {
+		shield(func() { o.RunEnd(ctx, r) })
 	}
 }
 
-func (os observers) event(ctx context.Context, e Event) {
-	for _, o := range os {
+func (os *observers) event(ctx context.Context, e Event) {
+	for _, o := range *os {
 		shield(func() { o.Event(ctx, e) })
 	}
 }
 
-// carrier returns the first text that an observer wants to send.
-func (os observers) carrier(ctx context.Context) (text string) {
-	for _, o := range os {
+// carrier returns the first text that an observer wants to send, and may.
+func (os *observers) carrier(ctx context.Context) (text string) {
+	for _, o := range *os {
 		if c, ok := o.(Carrier); ok && text == "" {
 			shield(func() { text = c.Carrier(ctx) })
 		}
@@ -201,28 +212,46 @@ func (os observers) carrier(ctx context.Context) (text string) {
 	return text
 }
 
-// start returns f's context, or ctx if f panics or returns none.
-func start(ctx context.Context, f func() context.Context) context.Context {
-	shield(func() {
-		if c := f(); c != nil {
-			ctx = c
+// start returns the context that all made of ctx, and who is to be told the rest: an
+// observer that panicked at a start would take the end for that of something else.
+func (os *observers) start(ctx context.Context, f func(Observer, context.Context) context.Context) (context.Context, *observers) {
+	told := os
+	for i, o := range *os {
+		sound := shield(func() {
+			if c := f(o, ctx); c != nil {
+				ctx = c
+			}
+		})
+		switch {
+		case !sound && told == os:
+			rest := slices.Clone((*os)[:i])
+			told = &rest
+		case sound && told != os:
+			*told = append(*told, o)
 		}
-	})
-	return ctx
+	}
+	return ctx, told
 }
 
-// shield keeps an observer's panic from the run it observes.
-func shield(f func()) {
+// shield keeps an observer's panic from the run it observes, and reports whether
+// there was none.
+func shield(f func()) (sound bool) {
 	defer func() {
 		if p := recover(); p != nil {
 			slog.Error("guard: an Observer panicked", "panic", p)
 		}
 	}()
 	f()
+	return true
 }
 
-// Happened implements [engine.Listener]: it tells the run's observers.
+// Happened implements [engine.Listener]: it tells the run's observers. A loss may
+// come here before whoever found it has cancelled fn's context; it is cancelled then.
 func (c *runCtx) Happened(h *engine.Hold, e engine.Event) {
+	var lost *engine.Lost
+	if e.Kind == engine.EventLost && errors.As(e.Err, &lost) {
+		c.Lost(h, lost)
+	}
 	opts := &c.guard.opts
 	ev := Event{
 		Kind: EventKind(e.Kind), Name: opts.name, Key: h.Key(), Fence: h.Fence,
@@ -231,5 +260,5 @@ func (c *runCtx) Happened(h *engine.Hold, e engine.Event) {
 	if ev.Kind == EventLost {
 		ev.Reason = reasonOf(e.Err)
 	}
-	opts.observers.event(c.observed, ev)
+	c.observers.event(c.observed, ev)
 }

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/jobguard/jobguard/guard/internal/engine"
-	"github.com/jobguard/jobguard/guard/lease"
 )
 
 // result is what came of a run.
@@ -58,69 +57,13 @@ func (g *Guard) runAll(ctx context.Context, keys []string, fn func(context.Conte
 	}
 	g.family.begin()
 	defer g.family.finish()
-	set, err := g.acquireAll(ctx, op, keys)
+	holds, carriers, err := g.acquireAll(ctx, op, keys)
 	if err != nil {
 		return result{err: err}
 	}
-	c := g.begin(ctx, op, set.carriers, set.holds...)
+	c := g.begin(ctx, op, carriers, holds...)
 	c.call(fn)
 	return c.result
-}
-
-// errStronger is why a nested run is refused that would wait for the run around it.
-var errStronger = errors.New("the context holds the key with Shared or a Limit; a stricter run inside would wait for it for ever")
-
-// acquire returns a hold of key: the one ctx comes with, or a new one and what
-// was sent along with it. Nested runs thus follow the context, not the goroutine.
-func (g *Guard) acquire(ctx context.Context, op, key string, opt engine.Options) (_ *engine.Hold, carrier string, _ error) {
-	if ctx.Err() != nil {
-		e := &Error{Op: op, Key: key, Kind: ctx.Err()}
-		if cause := context.Cause(ctx); !errors.Is(e.Kind, cause) {
-			e.Err = cause
-		}
-		return nil, "", e
-	}
-	if h := held(ctx, g.family.engine.Store(), key); h != nil {
-		if !h.AtLeast(opt.Room) {
-			return nil, "", &Error{Op: op, Key: key, Kind: ErrBusy, Err: errStronger}
-		}
-		if h.Share() {
-			return h, "", nil
-		}
-	}
-	for c := innermost(ctx); c != nil; c = c.outer {
-		for _, h := range c.holds {
-			if h.Key() == key && h.Engine().Store() == g.family.engine.Store() {
-				h.Surrender() // it is lost, or held would have found it
-			}
-		}
-	}
-	obs := g.opts.observers
-	if len(obs) > 0 {
-		ctx = obs.acquireStart(ctx, AcquireStart{Name: g.opts.name, Key: key, TTL: opt.TTL, Wait: opt.Wait})
-		opt.Carrier = obs.carrier(ctx)
-		opt.Saw = new(engine.Sighting)
-	}
-	began := time.Now()
-	h, f := g.family.engine.Acquire(ctx, key, opt)
-	var err error
-	if f != nil {
-		err = refused(op, key, f)
-	}
-	if len(obs) > 0 {
-		end := AcquireEnd{
-			Name: g.opts.name, Key: key, Waited: time.Since(began), Err: err,
-			Contended: opt.Saw.Held,
-			Holder:    lease.OwnerName(opt.Saw.Holder), HolderCarrier: lease.Carrier(opt.Saw.Holder),
-		}
-		if f != nil {
-			end.Attempts = f.Attempts
-		} else {
-			end.Attempts, end.Fence = h.Attempts, h.Fence
-		}
-		obs.acquireEnd(ctx, end)
-	}
-	return h, opt.Carrier, err
 }
 
 // epoch is what runs count their time from.
@@ -130,16 +73,17 @@ var epoch = time.Now()
 func (g *Guard) begin(ctx context.Context, op string, carriers []string, holds ...*engine.Hold) *runCtx {
 	began := time.Since(epoch)
 	var observed context.Context
-	if obs := g.observersOf(ctx, holds); len(obs) > 0 {
+	obs := g.observersOf(ctx, holds)
+	if obs != nil {
 		start := RunStart{Name: g.opts.name, TTL: g.opts.ttl, Carriers: carriers}
 		for _, h := range holds {
 			start.Keys = append(start.Keys, h.Key())
 			start.Fences = append(start.Fences, h.Fence)
 		}
-		ctx = obs.runStart(ctx, start)
+		ctx, obs = obs.runStart(ctx, start)
 		observed = ctx
 	}
-	c := &runCtx{guard: g, op: op, began: began, observed: observed, outer: innermost(ctx)}
+	c := &runCtx{guard: g, op: op, began: began, observers: obs, observed: observed, outer: innermost(ctx)}
 	c.bind(ctx, holds)
 	g.family.enter(c)
 	c.armMaxHold(g.opts.maxHold)
@@ -161,22 +105,26 @@ func (c *runCtx) finish() {
 	}
 	c.guard.family.leave(c)
 	c.ran, c.kept = true, true
-	if err := c.release(); err != nil {
+	lost, err := c.release()
+	if err != nil {
 		c.err, c.kept = err, false
 	}
-	if c.observed != nil {
-		c.report(took)
+	if c.observers != nil {
+		c.report(took, lost)
 	}
 }
 
 // report tells the observers of the run's end.
-func (c *runCtx) report(took time.Duration) {
-	end := RunEnd{Name: c.guard.opts.name, Held: took, Panicked: !c.returned}
+func (c *runCtx) report(took time.Duration, lost string) {
+	end := RunEnd{Name: c.guard.opts.name, Held: took, Panicked: !c.returned, Lost: lost}
+	released := engine.ReleaseDone
 	for _, h := range c.holds {
 		if !c.outer.has(h) {
 			h.Mute() // a nested run may keep the hold longer than this one
+			released = max(released, h.Released())
 		}
 	}
+	end.Release = releases[released]
 	for _, h := range c.holds {
 		end.Keys = append(end.Keys, h.Key())
 		end.Renewals += h.Renewals()
@@ -184,19 +132,19 @@ func (c *runCtx) report(took time.Duration) {
 	if c.returned {
 		end.Err = c.err
 	}
-	c.guard.opts.observers.runEnd(c.observed, end)
+	c.observers.runEnd(c.observed, end)
 }
 
-// observersOf returns whom to tell of a run: nobody if all its leases belong to
-// the runs around it.
-func (g *Guard) observersOf(ctx context.Context, holds []*engine.Hold) observers {
+// observersOf returns whom to tell of a run: nobody, nil, if all its leases belong
+// to the runs around it.
+func (g *Guard) observersOf(ctx context.Context, holds []*engine.Hold) *observers {
 	if len(g.opts.observers) == 0 {
 		return nil
 	}
 	outer := innermost(ctx)
 	for _, h := range holds {
 		if !outer.has(h) {
-			return g.opts.observers
+			return &g.opts.observers
 		}
 	}
 	return nil
@@ -211,41 +159,50 @@ func (c *runCtx) has(h *engine.Hold) bool {
 	return false
 }
 
-// armMaxHold ends c's leases when d has passed; 0 means never. A nested run ends
-// only itself: the lease belongs to the run around it.
+// armMaxHold ends c's leases when d has passed, and with them c; 0 means never. If
+// they have been given back by then, fn was in time. A run that has only leases of
+// the runs around it ends by itself: they are not its to end.
 func (c *runCtx) armMaxHold(d time.Duration) {
 	if d == 0 {
 		return
 	}
 	c.maxHold = time.AfterFunc(d, func() {
-		c.tooLong.Store(true)
+		nested := true
 		for _, h := range c.holds {
 			if !c.outer.has(h) {
+				nested = false
 				h.StopRenewing()
 			}
 		}
-		c.cancel(&Error{Op: c.op, Key: c.holds[0].Key(), Fence: c.holds[0].Fence, Kind: ErrMaxHold})
+		if nested {
+			c.tooLong.Store(true)
+			c.cancel(c.tooLongError())
+		}
 	})
 }
 
-// release ends c and its holds, and returns why the run was not under its
-// leases to its end, joined with fn's error; nil if it was.
-func (c *runCtx) release() error {
+func (c *runCtx) tooLongError() *Error {
+	h := c.holds[0]
+	return &Error{Op: c.op, Key: h.Key(), Fence: h.Fence, Kind: ErrMaxHold}
+}
+
+// release ends c and its holds. It returns why the run was not under its leases to
+// its end, in a word and joined with fn's error; "" and nil if it was.
+func (c *runCtx) release() (lost string, _ error) {
 	tooLong := c.tooLong.Load()
 	c.end()
 	var err *Error
 	for _, h := range slices.Backward(c.holds) {
-		if lost := h.End(); lost != nil && (err == nil || errors.Is(lost, ErrLost)) {
-			err = ended(c.op, h, lost)
+		if why := h.End(); why != nil && (err == nil || errors.Is(why, ErrLost)) {
+			err, lost = ended(c.op, h, why), reasonOf(why)
 		}
 	}
 	if err == nil && tooLong {
-		h := c.holds[0]
-		err = &Error{Op: c.op, Key: h.Key(), Fence: h.Fence, Kind: ErrMaxHold}
+		err, lost = c.tooLongError(), LostMaxHold
 	}
 	if err == nil {
-		return nil
+		return "", nil
 	}
 	err.Err = errors.Join(err.Err, c.err)
-	return err
+	return lost, err
 }

@@ -21,7 +21,8 @@ type Hold struct {
 	Attempts int // store calls made until the grant
 
 	granted moment
-	over    atomic.Bool // ended; written under Engine.mu
+	over    atomic.Bool  // ended; written under Engine.mu
+	given   atomic.Int32 // a Release
 
 	// Guarded by Engine.mu.
 	runs     int32 // how many runs share the hold
@@ -100,6 +101,20 @@ func (h *Hold) Live() bool {
 	h.t.check()
 	return !h.t.lost.Load()
 }
+
+// Release is what came of giving a hold back.
+type Release int32
+
+// The outcomes. A hold that was passed on in the process is given back, and so is
+// one whose release was sent twice, if the second found nothing: the first worked.
+const (
+	ReleaseDone   Release = iota
+	ReleaseFailed         // not answered; a cleaner sees to it
+	ReleaseLost           // it was not ours any more
+)
+
+// Released tells what came of the release, after End.
+func (h *Hold) Released() Release { return Release(h.given.Load()) }
 
 // Over reports whether the last run of the hold has ended.
 func (h *Hold) Over() bool { return h.over.Load() }
@@ -198,11 +213,20 @@ type Listener interface {
 }
 
 // Notify has to told of events while the hold lasts; End waits for calls under way.
+// It is told at once of a loss before: that is found under the mutex, with a
+// listener or without one, so to hears of it exactly once.
 func (h *Hold) Notify(to Listener) {
 	e := h.t.l.e
+	var missed func()
 	e.mu.Lock()
-	defer e.mu.Unlock()
 	h.listener = to
+	if cause := h.Cause(); cause != nil {
+		missed = h.tellLocked(lostEvent(cause))
+	}
+	e.mu.Unlock()
+	if missed != nil {
+		missed()
+	}
 }
 
 // tellLocked returns a function that reports ev, to be called without the
@@ -261,6 +285,8 @@ type Event struct {
 	Left   time.Duration // EventRenewed: trust that was left when the renewal succeeded
 	Holder string        // EventLost: who has the key instead, if known
 }
+
+func lostEvent(cause *Lost) Event { return Event{Kind: EventLost, Err: cause, Holder: cause.Holder} }
 
 // EventKind tells events apart.
 type EventKind int

@@ -123,7 +123,10 @@ func (h *Hold) release(g givingBack) *Lost {
 		}
 		if lost == nil && !maybeDone && !reply.Released {
 			lost = &Lost{Kind: ErrLost, Reason: ReasonNotOwner}
-			h.tell(Event{Kind: EventLost, Err: lost})
+			h.tell(lostEvent(lost))
+		}
+		if !maybeDone && !reply.Released {
+			h.given.Store(int32(ReleaseLost))
 		}
 		// An attempt of ours to acquire that is still buried somewhere could
 		// re-create the lease: release once more when the store will refuse it.
@@ -132,6 +135,7 @@ func (h *Hold) release(g givingBack) *Lost {
 		}
 		return lost
 	}
+	h.given.Store(int32(ReleaseFailed))
 	if lost == nil {
 		h.tell(Event{Kind: EventReleaseFailed, Err: err})
 	}

@@ -203,7 +203,7 @@ func (t *tenure) loseLocked(cause *Lost) loss {
 	h := t.hold
 	return loss{
 		h: h, cause: cause, bound: h.takeBoundLocked(),
-		report: h.tellLocked(Event{Kind: EventLost, Err: cause, Holder: cause.Holder}),
+		report: h.tellLocked(lostEvent(cause)),
 	}
 }
 

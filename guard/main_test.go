@@ -3,6 +3,7 @@ package guard_test
 import (
 	"context"
 	"os"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -65,3 +66,23 @@ func hold(t testing.TB, g *guard.Guard, key string) (end func(), result <-chan e
 }
 
 func nothing(context.Context) error { return nil }
+
+// stalls returns a function that tells for how long this process had no turn, at
+// worst, since then.
+func stalls(t testing.TB) (worst func() time.Duration) {
+	const every = 5 * time.Millisecond
+	var most atomic.Int64
+	ctx, cancel := context.WithCancel(context.Background())
+	t.Cleanup(cancel)
+	go func() {
+		for ctx.Err() == nil {
+			asleep := time.Now()
+			time.Sleep(every)
+			most.Store(max(most.Load(), int64(time.Since(asleep)-every)))
+		}
+	}()
+	return func() time.Duration {
+		cancel()
+		return time.Duration(most.Load())
+	}
+}

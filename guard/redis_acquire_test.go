@@ -123,7 +123,8 @@ func TestRedisRefusalsAndOutagesAreUnavailableAndHeal(t *testing.T) {
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if err := g.Do(t.Context(), "k", nothing); err != nil {
+			// What the case before left behind may have to be cleaned up.
+			if err := g.With(guard.Wait(10*time.Second)).Do(t.Context(), "k", nothing); err != nil {
 				t.Fatal(err)
 			}
 			c.harm(t)

@@ -14,7 +14,7 @@ import (
 )
 
 func TestRedisKeyDeletedFlushedStolenOrCutShortIsNoticedByTheNextRenewal(t *testing.T) {
-	const ttl = 1500 * time.Millisecond
+	const ttl = 3 * time.Second
 	s := redistest.Start(t)
 	for name, harm := range map[string]func(context.Context, *redis.Client) redis.Cmder{
 		"deleted": func(ctx context.Context, c *redis.Client) redis.Cmder { return c.Del(ctx, "guard:k") },
@@ -30,7 +30,7 @@ func TestRedisKeyDeletedFlushedStolenOrCutShortIsNoticedByTheNextRenewal(t *test
 			var cause error
 			err := g.Do(t.Context(), "k", func(ctx context.Context) error {
 				must(t, harm(ctx, admin))
-				inTime(t, ttl/3+ttl/10, "noticing", func() { cause = lost(ctx) })
+				inTime(t, ttl*6/10, "noticing", func() { cause = lost(ctx) })
 				return nil
 			})
 			if !errors.Is(err, guard.ErrLost) || !errors.Is(cause, guard.ErrLost) {
@@ -47,13 +47,17 @@ func TestRedisKeyDeletedFlushedStolenOrCutShortIsNoticedByTheNextRenewal(t *test
 func TestRedisBlackholeBeforeARenewalEndsCtxBeforeARivalGetsIn(t *testing.T) {
 	const (
 		trials   = 50
-		abreast  = 10
-		ttl      = time.Second
+		abreast  = 25
+		ttl      = 2 * time.Second
+		margin   = ttl / 10
 		renewing = ttl / 3 * 9 / 10 // the earliest moment of the first renewal
 	)
 	s := redistest.Start(t)
 	gaps := make(chan time.Duration, trials)
-	trial := func(t *testing.T, key string) {
+	// A process that has no turn for as long as Margin cannot end a context in time.
+	// Such a trial shows nothing, and is repeated.
+	trial := func(t *testing.T, key string) (shown bool) {
+		stall := stalls(t)
 		p := redistest.NewProxy(t, s.Addr())
 		holder := onRedis(t, p.Addr(), guard.TTL(ttl))
 		rival := onRedis(t, s.Addr(), guard.TTL(ttl))
@@ -79,11 +83,16 @@ func TestRedisBlackholeBeforeARenewalEndsCtxBeforeARivalGetsIn(t *testing.T) {
 		ctx := <-held
 		err := rival.Do(t.Context(), key, func(context.Context) error {
 			in := time.Now()
+			shown = stall() < margin/2
 			select {
 			case <-ctx.Done():
-				gaps <- in.Sub(<-ended)
+				if gap := in.Sub(<-ended); shown {
+					gaps <- gap
+				}
 			default:
-				t.Error("the rival is in while the holder's ctx is alive")
+				if shown {
+					t.Error("the rival is in while the holder's ctx is alive")
+				}
 			}
 			return nil
 		})
@@ -92,6 +101,7 @@ func TestRedisBlackholeBeforeARenewalEndsCtxBeforeARivalGetsIn(t *testing.T) {
 		}
 		p.Heal()
 		wg.Wait()
+		return shown
 	}
 	t.Run("trials", func(t *testing.T) {
 		next := make(chan int, trials)
@@ -103,7 +113,13 @@ func TestRedisBlackholeBeforeARenewalEndsCtxBeforeARivalGetsIn(t *testing.T) {
 		for range abreast {
 			wg.Go(func() {
 				for i := range next {
-					trial(t, guard.Key("k", time.Duration(i).String()))
+					key := guard.Key("k", time.Duration(i).String())
+					for tries := 1; !trial(t, key); tries++ {
+						if tries == 10 {
+							t.Error("this machine stalls in every trial")
+							return
+						}
+					}
 				}
 			})
 		}
@@ -114,7 +130,7 @@ func TestRedisBlackholeBeforeARenewalEndsCtxBeforeARivalGetsIn(t *testing.T) {
 	for gap := range gaps {
 		smallest = min(smallest, gap)
 	}
-	t.Logf("%d trials: ctx ended at least %v before the rival got in (Margin %v)", trials, smallest, ttl/10)
+	t.Logf("%d trials: ctx ended at least %v before the rival got in (Margin %v)", trials, smallest, margin)
 	if smallest <= 0 {
 		t.Errorf("smallest gap %v", smallest)
 	}
@@ -123,7 +139,7 @@ func TestRedisBlackholeBeforeARenewalEndsCtxBeforeARivalGetsIn(t *testing.T) {
 func TestRedisTwoFailedRenewalsLoseNothing(t *testing.T) {
 	s := redistest.Start(t)
 	p := redistest.NewProxy(t, s.Addr())
-	g := onRedis(t, p.Addr(), guard.TTL(1500*time.Millisecond))
+	g := onRedis(t, p.Addr(), guard.TTL(3*time.Second))
 	for name, harm := range map[string]func() []*redistest.Trap{
 		"replies lost": func() []*redistest.Trap {
 			return []*redistest.Trap{p.LoseNextReply("evalsha"), p.LoseNextReply("evalsha")}
@@ -139,7 +155,7 @@ func TestRedisTwoFailedRenewalsLoseNothing(t *testing.T) {
 			for _, trap := range harm() {
 				trap.Wait(t)
 			}
-			time.Sleep(3 * time.Second)
+			time.Sleep(4 * time.Second) // past what the last one before the faults proved
 			return ctx.Err()
 		})
 		if err != nil {

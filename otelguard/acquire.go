@@ -2,6 +2,7 @@ package otelguard
 
 import (
 	"context"
+	"sync/atomic"
 
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/trace"
@@ -17,6 +18,7 @@ type acquiring struct {
 	group    *group
 	span     trace.Span
 	tried    bool // once, without waiting
+	ended    atomic.Bool
 }
 
 // acquireKey finds the acquiring of one Observer: others may wrap it.
@@ -31,7 +33,7 @@ func (a *acquiring) Value(key any) any {
 
 // AcquireStart implements guard.Observer.
 func (o *Observer) AcquireStart(ctx context.Context, s guard.AcquireStart) context.Context {
-	a := &acquiring{observer: o, group: o.groups.of(s.Name, &o.instruments), tried: s.Wait == 0}
+	a := &acquiring{observer: o, group: o.groups.of(s.Name), tried: s.Wait == 0}
 	a.Context, a.span = o.tracer.Start(ctx, a.group.acquire)
 	a.group.waiters.Add(1)
 	return a
@@ -39,22 +41,35 @@ func (o *Observer) AcquireStart(ctx context.Context, s guard.AcquireStart) conte
 
 // AcquireEnd implements guard.Observer.
 func (o *Observer) AcquireEnd(ctx context.Context, e guard.AcquireEnd) {
-	a, is := ctx.Value(acquireKey{o}).(*acquiring)
-	if !is {
+	a := o.acquiring(ctx)
+	if a == nil {
 		return
 	}
+	defer a.span.End()
+	a.group.waiters.Add(-1)
 	out := acquireOutcome(ctx, e.Err, a.tried)
 	// With a's context, so that an exemplar leads to the span.
-	m, labels := &o.instruments, a.group.labelsOf(out)
-	a.group.waiters.Add(-1)
-	m.acquireDuration.Record(a, e.Waited.Seconds(), labels.record...)
+	m := &o.instruments
+	m.acquireDuration.Record(a, e.Waited.Seconds(), a.group.labelsOf(out).record...)
 	if e.Contended {
 		m.contended.Add(a, 1, a.group.plain.add...)
+	}
+	if out.word == failed {
+		m.failures.Add(a, 1, a.group.plain.add...)
 	}
 	if a.span.IsRecording() {
 		o.describeAcquire(a, e, out)
 	}
-	a.span.End()
+}
+
+// acquiring returns what ends now: the innermost that ctx comes with and that has
+// not ended. A guard that was given the Observer twice has two.
+func (o *Observer) acquiring(ctx context.Context) *acquiring {
+	a, is := ctx.Value(acquireKey{o}).(*acquiring)
+	if !is || !a.ended.Swap(true) {
+		return a
+	}
+	return o.acquiring(a.Context)
 }
 
 func (o *Observer) describeAcquire(a *acquiring, e guard.AcquireEnd, out outcome) {

@@ -37,6 +37,9 @@ func TestTickOfACronJobIsOneTrace(t *testing.T) {
 		t.Error(err)
 	}
 	acquire := tel.all("acquire invoices")[0]
+	if got := attr(acquire, "jobguard.name").AsString(); got != "invoices" {
+		t.Errorf("jobguard.name %q, want the job's", got)
+	}
 	if acquire.Parent.IsValid() {
 		t.Errorf("the acquire has a parent: %v", acquire.Parent)
 	}

@@ -4,42 +4,56 @@
 //	g, err := guard.New(store, guard.Name("orders"), guard.Observe(otelguard.New()))
 //
 // [New] takes the global providers unless it is given others. One Observer serves
-// any number of guards, beside other observers. All methods but New are for guards to call.
+// any number of guards, beside other observers; of those that send something along
+// with the lease ([guard.Carrier]), it must be the first, as only the first one's
+// travels. All methods are for guards to call.
 //
 // # Set-up
 //
-// With OTLP (compiled as ExampleNew_otlp):
+// With OTLP:
 //
-//	spans, err := otlptracehttp.New(ctx)
-//	if err != nil {
-//		return err
-//	}
-//	metrics, err := otlpmetrichttp.New(ctx)
-//	if err != nil {
-//		return err
+//	ctx := context.Background()
+//	spans, err1 := otlptracehttp.New(ctx)
+//	metrics, err2 := otlpmetrichttp.New(ctx)
+//	logs, err3 := otlploghttp.New(ctx)
+//	if err := errors.Join(err1, err2, err3); err != nil {
+//		log.Fatal(err)
 //	}
 //	tracers := trace.NewTracerProvider(trace.WithBatcher(spans))
 //	meters := metric.NewMeterProvider(metric.WithReader(metric.NewPeriodicReader(metrics)))
-//	obs := otelguard.New(
-//		otelguard.WithTracerProvider(tracers),
-//		otelguard.WithMeterProvider(meters),
-//		otelguard.WithNames("orders"))
+//	loggers := sdklog.NewLoggerProvider(sdklog.WithProcessor(sdklog.NewBatchProcessor(logs)))
+//	obs := otelguard.New(otelguard.WithTracerProvider(tracers), otelguard.WithMeterProvider(meters),
+//		otelguard.WithLoggerProvider(loggers), otelguard.WithNames("orders"))
+//	client := redis.NewClient(&redis.Options{Addr: "localhost:6379"})
 //	g, err := guard.New(redisstore.New(client), guard.Name("orders"), guard.Observe(obs))
+//	if err != nil {
+//		log.Fatal(err)
+//	}
+//	// g.Do(…), and at the end of the program, in this order:
+//	err = errors.Join(g.Shutdown(ctx), tracers.Shutdown(ctx), meters.Shutdown(ctx), loggers.Shutdown(ctx))
+//	if err != nil {
+//		log.Print(err)
+//	}
 //
-// With Prometheus (compiled as ExampleNew_prometheus):
+// With Prometheus, which keeps exemplars if it is started with
+// --enable-feature=exemplar-storage:
 //
 //	exporter, err := prometheus.New() // go.opentelemetry.io/otel/exporters/prometheus
 //	if err != nil {
-//		return err
+//		log.Fatal(err)
 //	}
 //	obs := otelguard.New(
+//		otelguard.WithTracerProvider(trace.NewTracerProvider()), // the program's own: exemplars lead to its traces
 //		otelguard.WithMeterProvider(metric.NewMeterProvider(metric.WithReader(exporter))),
 //		otelguard.WithNames("orders"))
+//	client := redis.NewClient(&redis.Options{Addr: "localhost:6379"})
 //	g, err := guard.New(redisstore.New(client), guard.Name("orders"), guard.Observe(obs))
 //	if err != nil {
-//		return err
+//		log.Fatal(err)
 //	}
-//	http.Handle("GET /metrics", promhttp.Handler())
+//	http.Handle("GET /metrics", promhttp.HandlerFor(
+//		promclient.DefaultGatherer, promhttp.HandlerOpts{EnableOpenMetrics: true}))
+//	_ = g // g.Do(…)
 //
 // # Traces
 //
@@ -63,7 +77,8 @@
 //     another of its process.
 //
 // Attributes of both spans: jobguard.name; jobguard.outcome; error.type, only if
-// the status is Error. Keys and holders are never told: see [WithKeyAttribute].
+// the status is Error. They are set when the span ends, so a sampler has its name to go
+// by. Keys and holders are never told: see [WithKeyAttribute].
 //
 //	acquire   jobguard.attempts     calls to the store meanwhile
 //	          jobguard.waited       seconds in line, the store's answers included
@@ -71,13 +86,18 @@
 //	run       jobguard.ttl          seconds
 //	          jobguard.renewals     that succeeded
 //	          jobguard.fence        the token, 0 under Limit or Shared; jobguard.fences of several keys
-//	          jobguard.release      released; failed: retried in the background; lost: it was not ours any more
+//	          jobguard.release      what came of giving the keys back, of several the worst: released;
+//	                                failed: retried in the background; lost: the store had it as ours no more
 //
 // Outcomes. Of an acquire: acquired, busy (tried once), timeout (the wait was
-// over), canceled (the caller's context ended), error (the store could not be asked, or
-// Shutdown). Of a run: ok, error (the function's), lost, max_hold, panic (or
-// Goexit). Status is Error for an acquire that is error, and a run that is not
-// ok. A busy key is no error.
+// over), canceled (the caller's context ended), error (the store could not be asked,
+// also if the caller's context ended meanwhile, or Shutdown). Of a run: ok, error (the
+// function's), lost, max_hold, panic (or Goexit). Status is Error for an acquire that
+// is error, and a run that is not ok. A busy key is no error.
+//
+// What is refused without asking for a key is not told at all, neither as a span nor
+// in metrics: an invalid key, a context that had ended before, a nested run that is
+// stricter than the one around it. Nor is a nested run under keys that are held already.
 //
 // # Across processes
 //
@@ -108,18 +128,24 @@
 //	jobguard.run.ttl_ratio       histogram       1           the same as a multiple of the TTL
 //	jobguard.runs.active         updowncounter   {run}       runs under way
 //	jobguard.waiters.active      updowncounter   {waiter}    calls that wait for a key, or for the answer that it is free
-//	jobguard.renewals            counter         {renewal}   jobguard.result: ok, failed
+//	jobguard.renewals            counter         {renewal}   jobguard.result: ok, failed; also of a lost lease, which is renewed on
+//	                                                         to keep others out until the function returns
 //	jobguard.renewal.trust_left  histogram       1           share of the TTL still proven when a renewal succeeded: 0.57 by
 //	                                                         default if nothing is late
 //	jobguard.leases.lost         counter         {lease}     jobguard.reason: expired, not_owner, max_hold
 //	jobguard.release.failures    counter         {release}   releases that the store did not answer
 //	jobguard.acquire.contended   counter         {acquire}   acquisitions that found the key held
+//	jobguard.acquire.failures    counter         {acquire}   acquisitions whose outcome is error: unlike the histogram's series for
+//	                                                         it, there from the start
 //
-// METRICS.txt has the names that Prometheus sees, and the buckets. The only name
-// is that of the group (guard.Name, "unnamed" without one): adapters set it to the route,
-// the task type, the job. Names must be few: from the 1001st on they are "_OTHER".
-// Counters exist, at 0, from the first acquire of a name, or from New with
-// [WithNames]. Histograms have exemplars where the trace is sampled.
+// METRICS.txt has the names that Prometheus sees, and the buckets. jobguard.name is
+// that of the group (guard.Name, "unnamed" without one), never a key: adapters set it
+// to the route or the task type where the guard has none. The exception is
+// guard/cronwrap: a job has one key, and its name is both. Names must be few: from the 150th
+// on they share "_OTHER", and so do the error types of a name from the 9th on; more
+// would be thrown together by the SDK. Both are told with at most 255 bytes, and with
+// U+FFFD for what is not UTF-8. Counters exist, at 0, from the first acquire of a name, or
+// from New with [WithNames]. Histograms and counters have exemplars where the trace is sampled.
 //
 // docs/tuning.md says what to do with the figures; monitoring/ has alert rules, a
 // dashboard and runbooks.
@@ -138,13 +164,17 @@
 // with host names and trace parents. redisotel puts whole commands on its spans
 // (db.statement) unless told not to:
 //
-//	redisotel.InstrumentTracing(client, redisotel.WithDBStatement(false))
+//	client := redis.NewClient(&redis.Options{Addr: "localhost:6379"})
+//	err := redisotel.InstrumentTracing(client, redisotel.WithDBStatement(false))
+//	if err != nil {
+//		log.Fatal(err)
+//	}
 //
 // # What it costs
 //
 // An uncontended run on loopback took 37 µs, and 4 to 5 µs more with all of this
 // recorded (BenchmarkOverhead on two cores, 10 to 13 %; 15 % if the trace begins here);
-// most of that is the SDK's, for two spans. What becomes of a span when it has ended is up to
+// most of that is the SDK's, for two spans (BenchmarkSDKAlone). What becomes of a span when it has ended is up to
 // its processor: trace.WithBatcher wakes a goroutine each time, which on those two
 // cores, shared with Redis and else idle, took 14 to 50 µs. Without an Observer a guard
 // pays nothing.

@@ -30,41 +30,48 @@ func (o *Observer) Event(ctx context.Context, e guard.Event) {
 	m, g := &o.instruments, r.group
 	switch e.Kind {
 	case guard.EventRenewed:
-		share := e.Left.Seconds() / e.TTL.Seconds()
 		m.renewals.Add(r, 1, g.renewed.add...)
-		if share < 1./2 && time.Since(r.began) < e.TTL/early {
-			return
-		}
-		m.trustLeft.Record(r, share, g.plain.record...)
-		if share < late {
-			o.emit(r, e, log.SeverityWarn, "jobguard.renewal.late", "lease renewed late", leftKey.Float64(share))
-		}
+		o.renewed(r, e)
 	case guard.EventRenewFailed:
 		m.renewals.Add(r, 1, g.notRenewed.add...)
 	case guard.EventLost:
-		why := e.Reason
-		r.lost.CompareAndSwap(nil, &why)
-		m.lost.Add(r, 1, g.lost[e.Reason].add...)
+		m.lost.Add(r, 1, g.lost.of(e.Reason).add...)
 		o.emit(r, e, log.SeverityError, "jobguard.lease.lost", "lease lost", reasonKey.String(e.Reason))
 	case guard.EventReleaseFailed:
-		r.unreleased.Store(true)
 		m.releaseFailures.Add(r, 1, g.plain.add...)
 		o.emit(r, e, log.SeverityWarn, "jobguard.release.failed", "lease not released", errorTypeKey.String(errorType(e.Err)))
 	}
 }
 
+// renewed tells how close a renewal was. A lease that is lost is renewed on, to keep
+// others out until the function has returned: there is no trust left then, and
+// nothing to be late for.
+func (o *Observer) renewed(r *running, e guard.Event) {
+	share := e.Left.Seconds() / e.TTL.Seconds()
+	if share <= 0 || share < 1./2 && time.Since(r.began) < e.TTL/early {
+		return
+	}
+	o.instruments.trustLeft.Record(r, share, r.group.plain.record...)
+	if share < late {
+		o.emit(r, e, log.SeverityWarn, "jobguard.renewal.late", "lease renewed late", leftKey.Float64(share))
+	}
+}
+
 // emit logs e within the run's span. The error's text stays here: it is the
-// store's, and could name a key.
+// store's, and could name a key. The run's context may have been cancelled, which
+// is no reason to keep silent.
 func (o *Observer) emit(r *running, e guard.Event, severity log.Severity, name, text string, more kv) {
-	if !o.logger.Enabled(r, log.EnabledParameters{Severity: severity, EventName: name}) {
+	ctx := context.WithoutCancel(r)
+	if !o.logger.Enabled(ctx, log.EnabledParameters{Severity: severity, EventName: name}) {
 		return
 	}
 	var rec log.Record
+	rec.SetTimestamp(time.Now())
 	rec.SetEventName(name)
 	rec.SetSeverity(severity)
 	rec.SetSeverityText(severity.String())
 	rec.SetBody(attribute.StringValue(text))
 	rec.AddAttributes(r.group.name, ttlKey.Float64(e.TTL.Seconds()), fenceKey.Int64(e.Fence), more)
 	rec.AddAttributes(o.appendKey(nil, e.Key)...)
-	o.logger.Emit(r, rec)
+	o.logger.Emit(ctx, rec)
 }

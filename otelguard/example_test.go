@@ -2,14 +2,19 @@ package otelguard_test
 
 import (
 	"context"
+	"errors"
 	"log"
 	"net/http"
 
+	promclient "github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/redis/go-redis/extra/redisotel/v9"
 	"github.com/redis/go-redis/v9"
+	"go.opentelemetry.io/otel/exporters/otlp/otlplog/otlploghttp"
 	"go.opentelemetry.io/otel/exporters/otlp/otlpmetric/otlpmetrichttp"
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
 	"go.opentelemetry.io/otel/exporters/prometheus"
+	sdklog "go.opentelemetry.io/otel/sdk/log"
 	"go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/trace"
 
@@ -18,48 +23,56 @@ import (
 	"github.com/jobguard/jobguard/otelguard"
 )
 
+// The bodies of these stand in the package documentation: TestDocumentationShowsTheExamples.
+
 func ExampleNew_otlp() {
 	ctx := context.Background()
-	client := redis.NewClient(&redis.Options{Addr: "localhost:6379"})
-
-	spans, err := otlptracehttp.New(ctx)
-	if err != nil {
-		log.Fatal(err)
-	}
-	metrics, err := otlpmetrichttp.New(ctx)
-	if err != nil {
+	spans, err1 := otlptracehttp.New(ctx)
+	metrics, err2 := otlpmetrichttp.New(ctx)
+	logs, err3 := otlploghttp.New(ctx)
+	if err := errors.Join(err1, err2, err3); err != nil {
 		log.Fatal(err)
 	}
 	tracers := trace.NewTracerProvider(trace.WithBatcher(spans))
 	meters := metric.NewMeterProvider(metric.WithReader(metric.NewPeriodicReader(metrics)))
-	obs := otelguard.New(
-		otelguard.WithTracerProvider(tracers),
-		otelguard.WithMeterProvider(meters),
-		otelguard.WithNames("orders"))
+	loggers := sdklog.NewLoggerProvider(sdklog.WithProcessor(sdklog.NewBatchProcessor(logs)))
+	obs := otelguard.New(otelguard.WithTracerProvider(tracers), otelguard.WithMeterProvider(meters),
+		otelguard.WithLoggerProvider(loggers), otelguard.WithNames("orders"))
+	client := redis.NewClient(&redis.Options{Addr: "localhost:6379"})
 	g, err := guard.New(redisstore.New(client), guard.Name("orders"), guard.Observe(obs))
 	if err != nil {
 		log.Fatal(err)
 	}
-	err = g.Do(ctx, guard.Key("order", "42"), func(context.Context) error { return nil })
+	// g.Do(…), and at the end of the program, in this order:
+	err = errors.Join(g.Shutdown(ctx), tracers.Shutdown(ctx), meters.Shutdown(ctx), loggers.Shutdown(ctx))
 	if err != nil {
 		log.Print(err)
 	}
 }
 
 func ExampleNew_prometheus() {
-	client := redis.NewClient(&redis.Options{Addr: "localhost:6379"})
-
-	exporter, err := prometheus.New()
+	exporter, err := prometheus.New() // go.opentelemetry.io/otel/exporters/prometheus
 	if err != nil {
 		log.Fatal(err)
 	}
 	obs := otelguard.New(
+		otelguard.WithTracerProvider(trace.NewTracerProvider()), // the program's own: exemplars lead to its traces
 		otelguard.WithMeterProvider(metric.NewMeterProvider(metric.WithReader(exporter))),
 		otelguard.WithNames("orders"))
+	client := redis.NewClient(&redis.Options{Addr: "localhost:6379"})
 	g, err := guard.New(redisstore.New(client), guard.Name("orders"), guard.Observe(obs))
 	if err != nil {
 		log.Fatal(err)
 	}
+	http.Handle("GET /metrics", promhttp.HandlerFor(
+		promclient.DefaultGatherer, promhttp.HandlerOpts{EnableOpenMetrics: true}))
 	_ = g // g.Do(…)
-	http.Handle("GET /metrics", promhttp.Handler())
+}
+
+func Example_redisotel() {
+	client := redis.NewClient(&redis.Options{Addr: "localhost:6379"})
+	err := redisotel.InstrumentTracing(client, redisotel.WithDBStatement(false))
+	if err != nil {
+		log.Fatal(err)
+	}
 }

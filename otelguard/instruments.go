@@ -19,6 +19,7 @@ type instruments struct {
 	lost            metric.Int64Counter
 	releaseFailures metric.Int64Counter
 	contended       metric.Int64Counter
+	failures        metric.Int64Counter
 }
 
 func newInstruments(m metric.Meter) (i instruments) {
@@ -36,6 +37,7 @@ func newInstruments(m metric.Meter) (i instruments) {
 	i.lost = counter(m, "jobguard.leases.lost", "{lease}", "Leases that ended while their run went on.")
 	i.releaseFailures = counter(m, "jobguard.release.failures", "{release}", "Releases that the store did not answer.")
 	i.contended = counter(m, "jobguard.acquire.contended", "{acquire}", "Acquisitions that found the key held.")
+	i.failures = counter(m, "jobguard.acquire.failures", "{acquire}", "Acquisitions that ended in an error: the store could not be asked, or Shutdown.")
 	return i
 }
 

@@ -26,6 +26,7 @@ type telemetry struct {
 	*otelguard.Observer
 	spans  *tracetest.InMemoryExporter
 	tracer *trace.TracerProvider
+	meter  *metric.MeterProvider
 	reader *metric.ManualReader
 	logs   *records
 }
@@ -33,9 +34,10 @@ type telemetry struct {
 func newTelemetry(opts ...otelguard.Option) *telemetry {
 	tel := &telemetry{spans: tracetest.NewInMemoryExporter(), reader: metric.NewManualReader(), logs: &records{}}
 	tel.tracer = trace.NewTracerProvider(trace.WithSyncer(tel.spans))
+	tel.meter = metric.NewMeterProvider(metric.WithReader(tel.reader))
 	tel.Observer = otelguard.New(append([]otelguard.Option{
 		otelguard.WithTracerProvider(tel.tracer),
-		otelguard.WithMeterProvider(metric.NewMeterProvider(metric.WithReader(tel.reader))),
+		otelguard.WithMeterProvider(tel.meter),
 		otelguard.WithLoggerProvider(tel.logs.provider()),
 	}, opts...)...)
 	return tel

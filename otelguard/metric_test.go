@@ -31,6 +31,7 @@ func TestCountersBeginAtZero(t *testing.T) {
 				{"jobguard.renewals", []kv{str("jobguard.result", "failed")}},
 				{"jobguard.release.failures", nil},
 				{"jobguard.acquire.contended", nil},
+				{"jobguard.acquire.failures", nil},
 			} {
 				if n, ok := tel.sum(t, c.metric, append(c.labels, named(name))...); n != 0 || !ok {
 					t.Errorf("%s %s %v: %d, %v", name, c.metric, c.labels, n, ok)
@@ -38,34 +39,6 @@ func TestCountersBeginAtZero(t *testing.T) {
 			}
 		}
 		return nil
-	})
-}
-
-func TestHeldAndWaitingNow(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		tel := newTelemetry()
-		g := newGuard(t, guardtest.NewStore(), guard.Observe(tel), guard.Name("orders"))
-		now := func() (runs, waiters int64) {
-			runs, _ = tel.sum(t, "jobguard.runs.active", named("orders"))
-			waiters, _ = tel.sum(t, "jobguard.waiters.active", named("orders"))
-			return runs, waiters
-		}
-		done := make(chan error, 2)
-		for range 2 {
-			go func() {
-				done <- g.Do(t.Context(), "k", func(context.Context) error { time.Sleep(time.Second); return nil })
-			}()
-		}
-		synctest.Wait()
-		if runs, waiters := now(); runs != 1 || waiters != 1 {
-			t.Errorf("%d run, %d wait, want one each", runs, waiters)
-		}
-		if err := errors.Join(<-done, <-done); err != nil {
-			t.Error(err)
-		}
-		if runs, waiters := now(); runs != 0 || waiters != 0 {
-			t.Errorf("%d run, %d wait at the end", runs, waiters)
-		}
 	})
 }
 
@@ -121,6 +94,21 @@ func TestLossesAndFailuresAreCounted(t *testing.T) {
 	})
 }
 
+func TestExemplarOfALossLeadsToTheRun(t *testing.T) {
+	tel := newTelemetry()
+	ctx := tel.RunStart(t.Context(), guard.RunStart{Name: "orders", TTL: time.Second})
+	tel.Event(ctx, guard.Event{Kind: guard.EventLost, TTL: time.Second, Reason: guard.LostExpired})
+	tel.RunEnd(ctx, guard.RunEnd{Lost: guard.LostExpired})
+	want := tel.span(t, "run orders").SpanContext.SpanID()
+	var found []metricdata.Exemplar[int64]
+	for _, p := range tel.metrics(t)["jobguard.leases.lost"].Data.(metricdata.Sum[int64]).DataPoints {
+		found = append(found, p.Exemplars...)
+	}
+	if len(found) != 1 || [8]byte(found[0].SpanID) != want {
+		t.Errorf("exemplars %v, want one of span %v", found, want)
+	}
+}
+
 func TestExemplarsLeadToTheSpans(t *testing.T) {
 	tel := newTelemetry()
 	g := newGuard(t, guardtest.NewStore(), guard.Observe(tel), guard.Name("orders"))
@@ -134,20 +122,6 @@ func TestExemplarsLeadToTheSpans(t *testing.T) {
 		if len(exemplars) != 1 || [8]byte(exemplars[0].SpanID) != want {
 			t.Errorf("%s: exemplars %v, want one of span %v", metric, exemplars, want)
 		}
-	}
-}
-
-func TestNamesWithIDsDoNotFillTheMemory(t *testing.T) {
-	tel := newTelemetry()
-	for i := range 1500 {
-		tel.AcquireEnd(tel.AcquireStart(t.Context(), guard.AcquireStart{Name: time.Duration(i).String()}), guard.AcquireEnd{})
-	}
-	data := tel.metrics(t)["jobguard.acquire.duration"].Data.(metricdata.Histogram[float64])
-	if n := len(data.DataPoints); n != 1001 {
-		t.Errorf("%d series of 1500 names, want 1000 and one for the rest", n)
-	}
-	if p := tel.histogram(t, "jobguard.acquire.duration", named("_OTHER"), str("jobguard.outcome", "acquired")); p.Count != 500 {
-		t.Errorf("%d acquires of other names", p.Count)
 	}
 }
 

@@ -1,11 +1,10 @@
 package otelguard
 
 import (
-	"context"
-
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/log"
 	"go.opentelemetry.io/otel/metric"
+	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/jobguard/jobguard/guard"
@@ -21,7 +20,7 @@ type Observer struct {
 	key    func(string) string // nil: keys stay here
 
 	instruments instruments
-	groups      groups
+	groups      *table[string, *group] // by guard.Name
 }
 
 var (
@@ -30,7 +29,9 @@ var (
 )
 
 // New returns an Observer for guard.Observe. It starts nothing, and what it is
-// given stays the caller's to shut down. An error of the meter's, such as an
+// given stays the caller's to shut down. One is enough for a program, and more than
+// one must not be made again and again: the meter asks each, for as long as its
+// provider lives, how many runs and waiters it has, and adds up the answers. An error of the meter's, such as an
 // instrument that exists already with another unit, goes to otel.Handle. A nil
 // Option panics.
 func New(opts ...Option) *Observer {
@@ -50,20 +51,18 @@ func New(opts ...Option) *Observer {
 	if with.loggers == nil {
 		with.loggers = otel.GetLoggerProvider()
 	}
-	meter := with.meters.Meter(scope)
+	meter := with.meters.Meter(scope, metric.WithInstrumentationVersion(version()), metric.WithSchemaURL(semconv.SchemaURL))
 	o := &Observer{
-		tracer:      with.tracers.Tracer(scope),
-		logger:      with.loggers.Logger(scope),
+		tracer:      with.tracers.Tracer(scope, trace.WithInstrumentationVersion(version()), trace.WithSchemaURL(semconv.SchemaURL)),
+		logger:      with.loggers.Logger(scope, log.WithInstrumentationVersion(version()), log.WithSchemaURL(semconv.SchemaURL)),
 		key:         with.key,
 		instruments: newInstruments(meter),
 	}
-	_, err := meter.RegisterCallback(func(_ context.Context, to metric.Observer) error {
-		o.groups.observe(to, &o.instruments)
-		return nil
-	}, o.instruments.runs, o.instruments.waiters)
+	o.groups = newTable(maxGroups, otherError, func(name string) *group { return newGroup(name, &o.instruments) })
+	_, err := meter.RegisterCallback(o.observe, o.instruments.runs, o.instruments.waiters)
 	handle(err)
 	for _, name := range with.names {
-		o.groups.of(name, &o.instruments)
+		o.groups.of(name)
 	}
 	return o
 }

@@ -39,8 +39,8 @@ func WithLoggerProvider(p log.LoggerProvider) Option {
 // WithKeyAttribute puts what f makes of each key on spans and log events:
 // jobguard.key, or jobguard.keys on a run under several. By default no key leaves
 // the process, as keys may say who the customer is. f may shorten or hash; ""
-// leaves the key out. It is called on the goroutine that runs, so it must be
-// quick. Metrics never carry keys.
+// leaves the key out, and so does a panic. It is called on the goroutine that runs,
+// so it must be quick. Metrics never carry keys.
 func WithKeyAttribute(f func(key string) string) Option {
 	return option(func(o *options) { o.key = f })
 }

@@ -24,12 +24,25 @@ const (
 	panicked = "panic"
 )
 
+// outcome is how an acquire or a run ended. Its errorType is "" on success.
+type outcome struct{ word, errorType string }
+
 // acquireOutcome says how an acquire ended whose caller would wait, or only try.
-// That the key was busy, or the caller gave up, is no error of the guard's.
+// That the key was busy, or the caller gave up, is no error of the guard's. That the
+// store could not be asked is one, also of a caller with a deadline of its own.
 func acquireOutcome(ctx context.Context, err error, tried bool) outcome {
-	switch {
-	case err == nil:
+	if err == nil {
 		return outcome{word: acquired}
+	}
+	return ask(func() outcome { return refusal(ctx, err, tried) }, outcome{failed, otherError})
+}
+
+func refusal(ctx context.Context, err error, tried bool) outcome {
+	switch {
+	case errors.Is(err, guard.ErrUnavailable):
+		return outcome{failed, "unavailable"}
+	case errors.Is(err, guard.ErrClosed):
+		return outcome{failed, "closed"}
 	case ctx.Err() != nil:
 		return outcome{word: canceled}
 	case !errors.Is(err, guard.ErrBusy):
@@ -40,14 +53,14 @@ func acquireOutcome(ctx context.Context, err error, tried bool) outcome {
 	return outcome{word: timeout}
 }
 
-// runOutcome says how a run ended. reason is why its lease was lost, "" if it was not.
-func runOutcome(r guard.RunEnd, reason string) outcome {
+// runOutcome says how a run ended.
+func runOutcome(r guard.RunEnd) outcome {
 	switch {
 	case r.Panicked:
 		return outcome{panicked, panicked}
-	case reason == guard.LostMaxHold:
+	case r.Lost == guard.LostMaxHold:
 		return outcome{maxHold, maxHold}
-	case reason != "":
+	case r.Lost != "":
 		return outcome{lost, lost}
 	case r.Err != nil:
 		return outcome{failed, errorType(r.Err)}
@@ -58,6 +71,10 @@ func runOutcome(r guard.RunEnd, reason string) outcome {
 // errorType puts err into few words: those of the guard's errors and of contexts,
 // else the type of the error as the conventions derive it.
 func errorType(err error) string {
+	return short(ask(func() string { return wordOf(err) }, otherError))
+}
+
+func wordOf(err error) string {
 	for _, k := range [...]struct {
 		kind error
 		word string

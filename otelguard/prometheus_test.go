@@ -2,8 +2,10 @@ package otelguard_test
 
 import (
 	"bufio"
+	"math"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -18,7 +20,7 @@ import (
 )
 
 // The names that rules, dashboard and docs rely on stand in METRICS.txt.
-func TestPrometheusNamesAndLabelsAreThoseOfMetricsTxt(t *testing.T) {
+func TestPrometheusNamesLabelsAndBucketsAreThoseOfMetricsTxt(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	exporter, err := promexporter.New(promexporter.WithRegisterer(registry))
 	if err != nil {
@@ -34,7 +36,7 @@ func TestPrometheusNamesAndLabelsAreThoseOfMetricsTxt(t *testing.T) {
 	var got []string
 	for _, f := range families {
 		if strings.HasPrefix(f.GetName(), "jobguard_") {
-			got = append(got, f.GetName()+" "+strings.ToLower(f.GetType().String())+" "+strings.Join(labelsOf(f), ","))
+			got = append(got, f.GetName()+" "+strings.ToLower(f.GetType().String())+" "+strings.Join(labelsOf(f), ",")+boundsOf(f))
 		}
 	}
 	slices.Sort(got)
@@ -68,6 +70,20 @@ func labelsOf(f *dto.MetricFamily) (names []string) {
 	return names
 }
 
+// boundsOf returns the buckets of a histogram, as METRICS.txt has them.
+func boundsOf(f *dto.MetricFamily) (bounds string) {
+	buckets := f.GetMetric()[0].GetHistogram().GetBucket()
+	if len(buckets) == 0 {
+		return ""
+	}
+	for _, b := range buckets {
+		if !math.IsInf(b.GetUpperBound(), 1) {
+			bounds += " " + strings.TrimPrefix(strconv.FormatFloat(b.GetUpperBound(), 'f', -1, 64), "0")
+		}
+	}
+	return " le" + bounds
+}
+
 func documented(t *testing.T) (lines []string) {
 	f, err := os.Open("METRICS.txt")
 	if err != nil {
@@ -75,9 +91,12 @@ func documented(t *testing.T) (lines []string) {
 	}
 	defer func() { _ = f.Close() }()
 	for s := bufio.NewScanner(f); s.Scan(); {
-		if strings.HasPrefix(s.Text(), "jobguard_") {
-			fields := strings.Fields(s.Text())
+		fields := strings.Fields(s.Text())
+		switch {
+		case strings.HasPrefix(s.Text(), "jobguard_"):
 			lines = append(lines, strings.Join(fields[:3], " "))
+		case fields[0] == "le": // of the metric before
+			lines[len(lines)-1] += " " + strings.Join(fields, " ")
 		}
 	}
 	slices.Sort(lines)

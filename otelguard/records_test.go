@@ -10,17 +10,21 @@ import (
 
 // records is a log exporter that remembers.
 type records struct {
-	mu  sync.Mutex
-	all []sdklog.Record
+	mu   sync.Mutex
+	all  []sdklog.Record
+	late int // came with a context that had ended
 }
 
 func (r *records) provider() *sdklog.LoggerProvider {
 	return sdklog.NewLoggerProvider(sdklog.WithProcessor(sdklog.NewSimpleProcessor(r)))
 }
 
-func (r *records) Export(_ context.Context, recs []sdklog.Record) error {
+func (r *records) Export(ctx context.Context, recs []sdklog.Record) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if ctx.Err() != nil {
+		r.late++
+	}
 	for i := range recs {
 		r.all = append(r.all, recs[i].Clone())
 	}

@@ -2,6 +2,7 @@ package otelguard
 
 import (
 	"context"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -20,11 +21,9 @@ type running struct {
 	span     trace.Span
 	ttl      time.Duration
 	began    time.Time
+	keys     []string
 	fences   []int64
-
-	// Events come on other goroutines.
-	lost       atomic.Pointer[string] // why; the first counts
-	unreleased atomic.Bool
+	ended    atomic.Bool
 }
 
 // runKey finds the running of one Observer: others may wrap it.
@@ -41,7 +40,7 @@ func (r *running) Value(key any) any {
 // Where there is none, as in a cron job, the acquire span began the trace, and the
 // run's is a child of that.
 func (o *Observer) RunStart(ctx context.Context, s guard.RunStart) context.Context {
-	r := &running{observer: o, group: o.groups.of(s.Name, &o.instruments), ttl: s.TTL, began: time.Now(), fences: s.Fences}
+	r := &running{observer: o, group: o.groups.of(s.Name), ttl: s.TTL, began: time.Now(), keys: s.Keys, fences: s.Fences}
 	parent, links := ctx, []trace.SpanStartOption(nil)
 	if len(s.Carriers) > 0 && !trace.SpanContextFromContext(ctx).IsValid() {
 		parent, links = begun(ctx, s.Carriers)
@@ -78,23 +77,30 @@ func begun(ctx context.Context, carriers []string) (context.Context, []trace.Spa
 
 // RunEnd implements guard.Observer.
 func (o *Observer) RunEnd(ctx context.Context, e guard.RunEnd) {
-	r, is := ctx.Value(runKey{o}).(*running)
-	if !is {
+	r := o.running(ctx, e.Keys)
+	if r == nil {
 		return
 	}
-	var reason string
-	if why := r.lost.Load(); why != nil {
-		reason = *why
-	}
-	out := runOutcome(e, reason)
-	m := &o.instruments
+	defer r.span.End()
 	r.group.runs.Add(-1)
+	out := runOutcome(e)
+	m := &o.instruments
 	m.runDuration.Record(r, e.Held.Seconds(), r.group.labelsOf(out).record...)
 	m.ttlRatio.Record(r, e.Held.Seconds()/r.ttl.Seconds(), r.group.plain.record...)
 	if r.span.IsRecording() {
 		o.describeRun(r, e, out)
 	}
-	r.span.End()
+}
+
+// running returns what ends now: the innermost that ctx comes with, has these keys
+// and has not ended: a guard that was given the Observer twice has two of them, and a
+// run whose start went wrong must not end the one around it.
+func (o *Observer) running(ctx context.Context, keys []string) *running {
+	r, is := ctx.Value(runKey{o}).(*running)
+	if !is || slices.Equal(r.keys, keys) && !r.ended.Swap(true) {
+		return r
+	}
+	return o.running(r.Context, keys)
 }
 
 func (o *Observer) describeRun(r *running, e guard.RunEnd, out outcome) {
@@ -105,7 +111,7 @@ func (o *Observer) describeRun(r *running, e guard.RunEnd, out outcome) {
 		ttlKey.Float64(r.ttl.Seconds()),
 		outcomeKey.String(out.word),
 		renewalsKey.Int(e.Renewals),
-		releaseKey.String(r.released()))
+		releaseKey.String(e.Release))
 	if len(r.fences) == 1 {
 		list.add(fenceKey.Int64(r.fences[0]))
 	} else {
@@ -118,41 +124,10 @@ func (o *Observer) describeRun(r *running, e guard.RunEnd, out outcome) {
 	r.span.SetAttributes(o.appendKey(list.kvs, e.Keys...)...)
 }
 
-// released says what came of the release.
-func (r *running) released() string {
-	switch {
-	case r.lost.Load() != nil:
-		return "lost" // somebody else may have had the key already
-	case r.unreleased.Load():
-		return "failed"
-	}
-	return "released"
-}
-
 // statusOf describes outcomes to people. An error's own text could name a key.
 var statusOf = map[string]string{
 	failed:   "the function returned an error",
 	lost:     "the lease was lost",
 	maxHold:  "held longer than MaxHold",
 	panicked: "the function panicked or exited",
-}
-
-// appendKey adds what the user wants to be told of keys.
-func (o *Observer) appendKey(kvs []kv, keys ...string) []kv {
-	if o.key == nil {
-		return kvs
-	}
-	var told []string
-	for _, key := range keys {
-		if text := o.key(key); text != "" {
-			told = append(told, text)
-		}
-	}
-	switch {
-	case len(told) == 0:
-		return kvs
-	case len(keys) == 1:
-		return append(kvs, keyKey.String(told[0]))
-	}
-	return append(kvs, keysKey.StringSlice(told))
 }

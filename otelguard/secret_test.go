@@ -12,6 +12,7 @@ import (
 	"github.com/jobguard/jobguard/guard/guardtest"
 )
 
+// What HTTP callers are told has a test of its own: isProblem in guard/httpmw.
 func TestNoKeyAndNoOwnerIsInAnySpanMetricOrLogUnlessAskedFor(t *testing.T) {
 	const key, owner = "customer-4711", "host-0815"
 	synctest.Test(t, func(t *testing.T) {

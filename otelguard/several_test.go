@@ -37,15 +37,23 @@ func TestSeveralObserversAreToldEverythingBesideOneThatPanics(t *testing.T) {
 	}
 }
 
-func TestObserverThatPanicsInAKeyFunctionBreaksNothing(t *testing.T) {
-	tel := newTelemetry(otelguard.WithKeyAttribute(func(string) string { panic("key") }))
-	ran := false
-	err := newGuard(t, guardtest.NewStore(), guard.Observe(tel)).Do(t.Context(), "k", func(context.Context) error {
-		ran = true
-		return nil
-	})
-	if err != nil || !ran {
-		t.Errorf("Do() = %v, ran: %v", err, ran)
+// A guard tells an Observer twice that it was given twice, as by a base guard and
+// again by what is built on it. That counts double, but nothing stays under way.
+func TestObserverGivenTwiceEndsAllThatItBegan(t *testing.T) {
+	tel := newTelemetry()
+	g := newGuard(t, guardtest.NewStore(), guard.Name("orders"), guard.Observe(tel))
+	if err := g.With(guard.Observe(tel)).Do(t.Context(), "k", nothing); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"acquire orders", "run orders"} {
+		if n := len(tel.all(name)); n != 2 {
+			t.Errorf("%d spans %q have ended, want 2", n, name)
+		}
+	}
+	for _, gauge := range []string{"jobguard.runs.active", "jobguard.waiters.active"} {
+		if n, _ := tel.sum(t, gauge, named("orders")); n != 0 {
+			t.Errorf("%s is %d at the end", gauge, n)
+		}
 	}
 }
 

@@ -3,12 +3,12 @@ package otelguard_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"go.opentelemetry.io/otel/codes"
-	"go.opentelemetry.io/otel/log"
 
 	"github.com/jobguard/jobguard/guard"
 	"github.com/jobguard/jobguard/guard/guardtest"
@@ -77,6 +77,29 @@ func TestRunUnderSeveralKeysWithoutACallersSpanLinksToTheOtherAcquires(t *testin
 	}
 }
 
+// A link says where else to look: not into the trace that the run is in.
+func TestAcquiresOfOneTraceAreNotLinked(t *testing.T) {
+	tel := newTelemetry()
+	const trace1, trace2 = "00-0af7651916cd43dd8448eb211c80319c-", "00-1af7651916cd43dd8448eb211c80319c-"
+	ctx := tel.RunStart(t.Context(), guard.RunStart{Name: "move", Keys: []string{"a", "b", "c"}, Carriers: []string{
+		trace1 + "b7ad6b7169203331-01", trace1 + "b7ad6b7169203332-01", trace2 + "b7ad6b7169203333-01",
+	}})
+	tel.RunEnd(ctx, guard.RunEnd{Keys: []string{"a", "b", "c"}})
+	run := tel.span(t, "run move")
+	if len(run.Links) != 1 || run.Links[0].SpanContext.SpanID().String() != "b7ad6b7169203333" {
+		t.Errorf("links %+v, want one to the other trace", run.Links)
+	}
+}
+
+func TestAcquireTellsHowOftenTheStoreWasAsked(t *testing.T) {
+	tel := newTelemetry()
+	ctx := tel.AcquireStart(t.Context(), guard.AcquireStart{Name: "orders"})
+	tel.AcquireEnd(ctx, guard.AcquireEnd{Attempts: 7})
+	if got := attr(tel.span(t, "acquire orders"), "jobguard.attempts").AsInt64(); got != 7 {
+		t.Errorf("%d attempts, want 7", got)
+	}
+}
+
 func TestContendedAcquireLinksToTheHolder(t *testing.T) {
 	for name, wait := range map[string]guard.Option{"granted after a wait": guard.Forever(), "refused": guard.Wait(0)} {
 		t.Run(name, func(t *testing.T) {
@@ -140,7 +163,7 @@ func TestForeignHolderIsContentionWithoutALink(t *testing.T) {
 
 func TestEveryEndOfAnAcquireHasItsOutcome(t *testing.T) {
 	down := errors.New("connection refused")
-	for want, c := range map[string]struct {
+	for name, c := range map[string]struct {
 		opt       guard.Option
 		break_    func(*guardtest.Store)
 		patience  time.Duration // of the caller
@@ -151,8 +174,11 @@ func TestEveryEndOfAnAcquireHasItsOutcome(t *testing.T) {
 		"timeout":  {guard.Wait(time.Second), func(s *guardtest.Store) { s.Hold("k", "x") }, time.Hour, ""},
 		"canceled": {guard.Forever(), func(s *guardtest.Store) { s.Hold("k", "x") }, time.Second, ""},
 		"error":    {guard.Wait(time.Second), func(s *guardtest.Store) { s.Fail(down) }, time.Hour, "unavailable"},
+		// Most callers have a deadline; it must not hide that the store is away.
+		"error, and the caller ends": {guard.Forever(), func(s *guardtest.Store) { s.Fail(down) }, time.Second, "unavailable"},
 	} {
-		t.Run(want, func(t *testing.T) {
+		want, _, _ := strings.Cut(name, ",")
+		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				tel := newTelemetry()
 				store := guardtest.NewStore()
@@ -181,6 +207,9 @@ func TestEveryEndOfAnAcquireHasItsOutcome(t *testing.T) {
 				if c.errorType != "" {
 					labels = append(labels, str("error.type", c.errorType))
 				}
+				if n, _ := tel.sum(t, "jobguard.acquire.failures", named("orders")); (n == 1) != (want == "error") {
+					t.Errorf("%d failures", n)
+				}
 				p := tel.histogram(t, "jobguard.acquire.duration", labels...)
 				if waited := attr(s, "jobguard.waited").AsFloat64(); p.Count != 1 || p.Sum != waited {
 					t.Errorf("%d waits of %v s, the span says %v s", p.Count, p.Sum, waited)
@@ -206,7 +235,7 @@ func TestEveryEndOfARunHasItsOutcome(t *testing.T) {
 			<-ctx.Done()
 			return oops{}
 		}, "lost", "lost"},
-		"max_hold": {func(_ *guardtest.Store, ctx context.Context) error { <-ctx.Done(); return nil }, "max_hold", "lost"},
+		"max_hold": {func(_ *guardtest.Store, ctx context.Context) error { <-ctx.Done(); return nil }, "max_hold", "released"},
 		"panic":    {func(*guardtest.Store, context.Context) error { panic("k") }, "panic", "released"},
 	} {
 		t.Run(want, func(t *testing.T) {
@@ -272,68 +301,6 @@ func TestErrorOfANestedRunIsNotTheOuterRunsLoss(t *testing.T) {
 	})
 }
 
-func TestLossesLateRenewalsAndFailedReleasesAreLoggedInTheRunsSpan(t *testing.T) {
-	down := errors.New("connection refused")
-	for event, c := range map[string]struct {
-		severity log.Severity
-		fn       func(*guardtest.Store, context.Context)
-	}{
-		"jobguard.lease.lost": {log.SeverityError, func(s *guardtest.Store, ctx context.Context) {
-			s.Hold("k", "thief")
-			<-ctx.Done()
-		}},
-		"jobguard.renewal.late": {log.SeverityWarn, func(s *guardtest.Store, _ context.Context) {
-			s.Fail(down)
-			time.Sleep(7900 * time.Millisecond)
-			s.Fail(nil)
-			time.Sleep(time.Second)
-		}},
-		"jobguard.release.failed": {log.SeverityWarn, func(s *guardtest.Store, _ context.Context) { s.Fail(down) }},
-	} {
-		t.Run(event, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				tel := newTelemetry()
-				store := guardtest.NewStore()
-				g := newGuard(t, store, guard.Observe(tel), guard.Name("orders"))
-				_ = g.Do(t.Context(), "k", func(ctx context.Context) error { c.fn(store, ctx); return nil })
-				store.Fail(nil)
-				if err := g.Shutdown(t.Context()); err != nil {
-					t.Error(err)
-				}
-				all := tel.logs.of(event)
-				if len(all) != 1 {
-					t.Fatalf("%d events, want one", len(all))
-				}
-				run := tel.span(t, "run orders")
-				if all[0].Severity() != c.severity || all[0].SpanID() != run.SpanContext.SpanID() {
-					t.Errorf("severity %v in span %v, want %v in %v", all[0].Severity(), all[0].SpanID(), c.severity, run.SpanContext.SpanID())
-				}
-				if got := logAttr(&all[0], "jobguard.name"); got != "orders" {
-					t.Errorf("name %q", got)
-				}
-				if event == "jobguard.release.failed" && attr(run, "jobguard.release").AsString() != "failed" {
-					t.Errorf("release %q", attr(run, "jobguard.release").AsString())
-				}
-			})
-		})
-	}
-}
-
-func TestRenewalInTimeIsNotLogged(t *testing.T) {
-	for _, margin := range []time.Duration{0, time.Second, 4990 * time.Millisecond} {
-		synctest.Test(t, func(t *testing.T) {
-			tel := newTelemetry()
-			g := newGuard(t, guardtest.NewStore(), guard.Observe(tel), guard.Margin(margin))
-			if err := g.Do(t.Context(), "k", func(context.Context) error { time.Sleep(time.Minute); return nil }); err != nil {
-				t.Error(err)
-			}
-			if n := len(tel.logs.all); n != 0 {
-				t.Errorf("Margin %v: %d log events", margin, n)
-			}
-		})
-	}
-}
-
 func TestKeysAreToldAsTheUserWants(t *testing.T) {
 	tel := newTelemetry(otelguard.WithKeyAttribute(func(key string) string { return key[:1] + "…" }))
 	g := newGuard(t, guardtest.NewStore(), guard.Observe(tel), guard.Name("one"))
@@ -350,5 +317,10 @@ func TestKeysAreToldAsTheUserWants(t *testing.T) {
 	}
 	if got := attr(tel.span(t, "run two"), "jobguard.keys").AsStringSlice(); len(got) != 2 || got[1] != "b…" {
 		t.Errorf("keys %q", got)
+	}
+	ctx := tel.RunStart(t.Context(), guard.RunStart{Name: "three", Keys: []string{"customer"}})
+	tel.Event(ctx, guard.Event{Kind: guard.EventLost, Key: "customer", Reason: guard.LostExpired})
+	if r := tel.logs.of("jobguard.lease.lost"); len(r) != 1 || logAttr(&r[0], "jobguard.key") != "c…" {
+		t.Errorf("log events %v", r)
 	}
 }

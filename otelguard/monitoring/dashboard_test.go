@@ -15,6 +15,8 @@ type panel struct {
 	Targets     []struct {
 		RefID      string
 		Expr       string
+		Exemplar   bool
+		Range      bool
 		Datasource struct{ Type, UID string }
 	}
 }
@@ -47,6 +49,29 @@ func (d dashboard) expressions(f func(where, expr string)) {
 	for _, p := range d.Panels {
 		for _, target := range p.Targets {
 			f("panel "+p.Title+" "+target.RefID, target.Expr)
+		}
+	}
+}
+
+// filled is an expression as Grafana asks it.
+func filled(expr string) string {
+	return strings.NewReplacer("$__rate_interval", "1m", "$__range", "5m", "$job", ".*", "$name", ".*").Replace(expr)
+}
+
+func TestPromtoolAcceptsTheDashboardsQueries(t *testing.T) {
+	queries := map[string]string{}
+	theDashboard(t).expressions(func(where, expr string) { queries[where] = filled(expr) })
+	if out, ok := parses(t, queries); !ok {
+		t.Errorf("%s", out)
+	}
+}
+
+func TestDashboardShowsExemplarsOfHistogramsAlone(t *testing.T) {
+	for _, p := range theDashboard(t).Panels {
+		for _, target := range p.Targets {
+			if want := target.Range && strings.Contains(target.Expr, "_bucket{"); target.Exemplar != want {
+				t.Errorf("panel %q %s: exemplar is %v, want %v", p.Title, target.RefID, target.Exemplar, want)
+			}
 		}
 	}
 }

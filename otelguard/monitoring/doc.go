@@ -7,9 +7,9 @@
 //   - RUNBOOKS.md: what each alert means and what to do
 //   - dashboard.json: a Grafana dashboard
 //
-// The tests of this package hold them together: rules and dashboard name only
-// metrics, labels and label values that otelguard exports; every alert has a
-// case that fires and one that stays silent, and a section in the runbooks; and
-// a real Prometheus that scrapes a real program raises the alarm when a lease is
-// lost.
+// The tests of this package hold them together: rules, dashboard, runbooks and
+// docs/tuning.md name only metrics, labels and label values that otelguard
+// exports, in queries that promtool accepts; every alert has a case that fires
+// and one that stays silent, and a section in the runbooks; and a real Prometheus
+// that scrapes a real program raises the alarm when a lease is lost.
 package monitoring

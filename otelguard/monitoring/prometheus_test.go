@@ -56,7 +56,7 @@ func startPrometheus(t *testing.T, target string) *server {
 
 	s := &server{t: t, url: "http://" + addr, client: &http.Client{
 		Transport: &http.Transport{DisableKeepAlives: true}, // so that nothing is left behind
-		Timeout:   10 * time.Second,
+		Timeout:   patience,
 	}}
 	eventually(t, "Prometheus is ready", func() bool {
 		resp, err := s.client.Get(s.url + "/-/ready")

@@ -48,10 +48,12 @@ func (r rule) level() (labels []string) {
 	if r.Record == "" {
 		return nil
 	}
+	quantile := strings.Contains(r.Expr, "histogram_quantile(")
 	for _, label := range namesIn(r.Expr).labels {
-		if label != "le" && !slices.Contains(labels, label) {
-			labels = append(labels, label)
+		if quantile && label == "le" || slices.Contains(labels, label) {
+			continue
 		}
+		labels = append(labels, label)
 	}
 	return labels
 }

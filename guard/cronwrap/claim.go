@@ -93,6 +93,10 @@ func (j *job) askFor(ctx context.Context, r lease.TickRequest) (lease.TickReply,
 	return j.ticks.ClaimTick(ctx, r)
 }
 
+// settled is how long ago a tick must have come due to have been dropped for a run
+// that ends now: until moment is over, replicas still ask for its key.
+const settled = moment + 5*pause
+
 // endTries is how often the end of a tick is told. The key is held meanwhile.
 const endTries = 3
 
@@ -102,7 +106,7 @@ func (j *job) end(ctx context.Context, owner string, tick time.Time, final bool,
 	if !j.over(ctx, failed) {
 		return
 	}
-	r := lease.TickEnd{Key: j.name, Owner: owner, At: tick}
+	r := lease.TickEnd{Key: j.name, Owner: owner, At: tick, Settled: settled}
 	if final && j.opts.overlap == Skip && j.opts.catchUp > 0 {
 		// Those that were skipped were not missed. Without CatchUp nobody asks. A
 		// panic of the schedule must not keep the tick from being marked.

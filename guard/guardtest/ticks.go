@@ -72,7 +72,11 @@ func (s *Store) endTickLocked(r lease.TickEnd) bool {
 		return false
 	}
 	last.Done = true
-	if through := micros(r.Through); through.After(last.At) {
+	through := micros(r.Through)
+	if settled := micros(time.Now().Add(-r.Settled)); through.After(settled) {
+		through = settled
+	}
+	if through.After(last.At) {
 		last.At = through
 	}
 	s.ticks[r.Key] = last

@@ -81,6 +81,9 @@ type TickEnd struct {
 	At    time.Time
 
 	// Through, if it is later than At, becomes the last tick, done: those in
-	// between are not to run any more.
+	// between are not to run any more. It counts only as far as it lies at least
+	// Settled back by the store's clock: the caller's own may be ahead, and must not
+	// use up ticks that have not come due for others.
 	Through time.Time
+	Settled time.Duration
 }

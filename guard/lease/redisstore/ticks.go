@@ -68,7 +68,7 @@ func (s *Store) EndTick(ctx context.Context, r lease.TickEnd) (bool, error) {
 	if r.Through.After(through) {
 		through = r.Through
 	}
-	numbers := [...]int64{r.At.UnixMicro(), through.UnixMicro()}
+	numbers := [...]int64{r.At.UnixMicro(), through.UnixMicro(), r.Settled.Microseconds()}
 	o := tickEndScript.call(tickName(s.prefix, r.Key), 1, r.Owner, numbers[:], "")
 	s.lanes.do(ctx, false, o)
 	err := o.outcome()

@@ -126,6 +126,31 @@ var tickChecks = []check{
 		c.claimant(c.A, n.Key, aTick.Add(time.Hour)).mustBeRefused(next, true)
 	}},
 
+	{"a tick ends through no tick that has not settled by the store's clock", func(c *contract) {
+		c.needsTicks()
+		const settled = time.Hour
+		before := time.Now()
+		n := c.claimant(c.A, c.key("k"), before.Add(-2*settled))
+		n.mustClaim()
+		ended, err := n.ticks.EndTick(c.ctx, lease.TickEnd{Key: n.Key, Owner: n.Owner, At: n.At, Through: before.AddDate(1, 0, 0), Settled: settled})
+		if err != nil || !ended {
+			c.Fatalf("EndTick() = %t, %v", ended, err)
+		}
+		last := c.lastTick(c.B, n.Key)
+		if age := time.Since(last.At); !last.Done || age < settled-time.Minute || last.At.Before(before.Add(-settled-time.Minute)) {
+			c.Errorf("LastTick() = %+v, want one done, %v ago", last, settled)
+		}
+
+		recent := c.claimant(c.A, c.key("recent"), before)
+		recent.mustClaim()
+		if ended, err := recent.ticks.EndTick(c.ctx, lease.TickEnd{Key: recent.Key, Owner: recent.Owner, At: recent.At, Through: before.AddDate(1, 0, 0), Settled: settled}); err != nil || !ended {
+			c.Fatalf("EndTick() = %t, %v", ended, err)
+		}
+		if last := c.lastTick(c.B, recent.Key); !last.Done || last.At.UnixMicro() != recent.At.UnixMicro() {
+			c.Errorf("LastTick() = %+v, want the tick of %v, done", last, recent.At)
+		}
+	}},
+
 	{"a tick too far ahead of the store's clock is refused", func(c *contract) {
 		c.needsTicks()
 		n := c.claimant(c.A, c.key("k"), time.Now().Add(time.Hour))
@@ -179,8 +204,9 @@ var tickChecks = []check{
 	}},
 }
 
-// aTick is a tick's scheduled time. Years ago is as good as any.
-var aTick = time.Date(2024, 2, 29, 12, 30, 0, 0, time.UTC)
+// aTick is a tick's scheduled time. Years ago is as good as any, also under
+// testing/synctest, where it is the year 2000.
+var aTick = time.Date(1996, 2, 29, 12, 30, 0, 0, time.UTC)
 
 func (c *contract) needsTicks() {
 	c.Helper()

@@ -3,7 +3,8 @@
 -- KEYS[1] tick, as tick_claim.lua has it
 -- ARGV[1] owner id
 -- ARGV[2] scheduled time, µs since 1970
--- ARGV[3] the tick to remember as done instead, if it is later
+-- ARGV[3] the time to remember as done instead, if it is later
+-- ARGV[4] how long ago that must be at least by the server's clock, µs
 --
 -- Returns 1 if it is the last tick and owner claimed it, else 0
 --
@@ -12,9 +13,11 @@
 
 local last = redis.call('HMGET', KEYS[1], 'tick', 'owner')
 if last[1] ~= ARGV[2] or last[2] ~= ARGV[1] then return 0 end
-if tonumber(ARGV[3]) > tonumber(ARGV[2]) then
-  redis.call('HSET', KEYS[1], 'tick', ARGV[3], 'done', '1')
-else
-  redis.call('HSET', KEYS[1], 'done', '1')
+redis.call('HSET', KEYS[1], 'done', '1')
+local tick, through = tonumber(ARGV[2]), tonumber(ARGV[3])
+if through > tick then
+  local time = redis.call('TIME')
+  through = math.min(through, time[1] * 1000000 + time[2] - tonumber(ARGV[4]))
+  if through > tick then redis.call('HSET', KEYS[1], 'tick', string.format('%.0f', through)) end
 end
 return 1

@@ -48,19 +48,38 @@ func (r *response) endsWithConnection() bool {
 
 // reset closes the connection with a TCP reset, below TLS if need be.
 func reset(w http.ResponseWriter) {
-	conn, _, err := http.NewResponseController(w).Hijack()
-	if err != nil {
+	conn := take(w)
+	if conn == nil {
 		return // not to be had: net/http closes it
 	}
 	for {
+		if tcp, ok := conn.(interface{ SetLinger(sec int) error }); ok {
+			_ = tcp.SetLinger(0) // it is closed either way
+			break
+		}
 		outer, ok := conn.(interface{ NetConn() net.Conn })
 		if !ok {
 			break
 		}
 		conn = outer.NetConn()
 	}
-	if tcp, ok := conn.(*net.TCPConn); ok {
-		_ = tcp.SetLinger(0) // it is closed either way
-	}
 	_ = conn.Close() // as above
+}
+
+// take hijacks the connection. Some that could refuse: gin's writer once there
+// is a body, chi's while it compresses. An http.ResponseController leaves it at that,
+// but below them net/http does not refuse.
+func take(w http.ResponseWriter) net.Conn {
+	for {
+		if h, ok := w.(http.Hijacker); ok {
+			if conn, _, err := h.Hijack(); err == nil {
+				return conn
+			}
+		}
+		outer, ok := w.(unwrapper)
+		if !ok {
+			return nil
+		}
+		w = outer.Unwrap()
+	}
 }

@@ -4,13 +4,9 @@
 //	package main
 //
 //	import (
-//		"context"
-//		"errors"
 //		"fmt"
 //		"log"
 //		"net/http"
-//		"os"
-//		"os/signal"
 //
 //		"github.com/redis/go-redis/v9"
 //
@@ -20,8 +16,7 @@
 //	)
 //
 //	func main() {
-//		client := redis.NewClient(&redis.Options{Addr: "localhost:6379"})
-//		g, err := guard.New(redisstore.New(client))
+//		g, err := guard.New(redisstore.New(redis.NewClient(&redis.Options{Addr: "localhost:6379"})))
 //		if err != nil {
 //			log.Fatal(err)
 //		}
@@ -30,41 +25,29 @@
 //			token, _ := guard.Fence(r.Context()) // for what the handler writes to
 //			fmt.Fprintln(w, "sold", r.PathValue("sku"), "under", token)
 //		})))
-//
-//		srv := &http.Server{Addr: ":8080"}
-//		stopped := make(chan error)
-//		go func() {
-//			interrupt, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-//			<-interrupt.Done()
-//			stop() // the next one kills
-//			ctx := context.Background()
-//			stopped <- errors.Join(g.Shutdown(ctx), srv.Shutdown(ctx)) // in that order
-//		}()
-//		if err := srv.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
-//			log.Fatal(err)
-//		}
-//		if err := <-stopped; err != nil {
-//			log.Fatal(err)
-//		}
+//		log.Fatal(http.ListenAndServe(":8080", nil))
 //	}
 //
+// To stop in peace have an http.Server of your own and call g.Shutdown, then its Shutdown.
+//
 // Which routes and methods are guarded is the router's business: wrap those, each
-// by itself. The handler finds the run in its context: guard.Fence, Holding and
-// Ensure work, and the context ends with cause guard.ErrLost when the lease is
-// lost. Pass r.Context() on.
+// by itself (TestMethodThatIsNotWrappedIsNotGuarded). The handler finds the run in its
+// context: guard.Fence, Holding and Ensure work, and the context ends with cause
+// guard.ErrLost when the lease is lost. Pass r.Context() on.
 //
 // # What happens when
 //
-//	busy                   409, Retry-After: when the holder's lease ends, in        TestBusyIs409WithRetryAfterInWholeSecondsRoundedUp
-//	                       whole seconds, rounded up, at least 1
+//	busy                   409, Retry-After: when the holder's lease ends, in        TestBusyIs409WithRetryAfter
+//	                       whole seconds, rounded up, at least 1                     TestRetryAfterIsInWholeSecondsRoundedUp
 //	store down             503, Retry-After: 1                                       TestStoreDownIs503WithRetryAfter
 //	lost, nothing sent     503, without Retry-After; also if the handler took no     TestLossBeforeHeadersIs503
-//	                       notice and returned. What it had put into the header
+//	                       notice and returned. What it had put into the header      TestCopyOfNothingSendsNothing
 //	                       is dropped
 //	lost, header sent      writes fail with guard.ErrLost, also those under way;     TestLossAfterHeadersBreaksTheResponse
 //	                       then the connection is aborted, in HTTP/2 the stream.     TestLossInterruptsAWriteUnderWay
 //	                       No error handler
 //	lost, hijacked         the context ends; the connection belongs to the handler   TestLossAfterHijackEndsOnlyTheContext
+//	                                                                                 TestLossLeavesAHijackedConnectionAlone
 //	MaxHold passed         as lost                                                   TestMaxHoldIsAnsweredLikeALoss
 //	panic                  passes through, http.ErrAbortHandler too, after the       TestPanicsPassThroughAfterTheRelease
 //	                       release. A framework that recovers can answer             TestFrameworkThatRecoversAnswersThroughTheGate
@@ -72,7 +55,8 @@
 //	shutdown, running      the handler goes on; if it must end its context does,     TestHandlerCancelledByShutdownStillAnswers
 //	                       and it can still answer
 //	client gone, waiting   leaves the line at once, if net/http can tell: see below  TestClientGoneWhileWaitingLeavesTheLineAtOnce
-//	context ended, waiting 409 if the key was held, else 503, Retry-After: 1: a      TestDeadlineWhileWaitingIsAnswered
+//	                                                                                 TestClientOfHTTP2GoneWhileWaitingLeavesTheLineAtOnce
+//	context ended, waiting 409 if the key was held, else 503, Retry-After: 1: a      TestContextEndedWhileWaitingIsAnswered
 //	                       middleware's timeout, say. net/http would answer 200
 //	client gone, running   the context ends, the lease is kept until the handler     TestClientGoneWhileRunningKeepsTheKeyUntilTheHandlerReturns
 //	                       has returned
@@ -80,9 +64,14 @@
 //	                       key cannot be used
 //
 // Bodies are application/problem+json (RFC 9457). They name neither the key nor
-// its holder. [WithErrorHandler] replaces [Problem], which writes them. "Shutdown" is
-// Guard.Shutdown; call it before or beside http.Server.Shutdown, which stops nothing
-// that waits. A write that is stuck under TLS and HTTP/1.1 can fail up to 5 s after
+// its holder. [WithErrorHandler] replaces [Problem], which writes them, except where the
+// handler of your own writes nothing
+// (TestErrorHandlerThatWritesNothingLeavesItToProblem). Nothing further out may write
+// to the response before the middleware is called: with a 200 sent, a refusal is only
+// more of its body.
+//
+// "Shutdown" is Guard.Shutdown; call it before or beside http.Server.Shutdown, which stops
+// nothing that waits. A write that is stuck under TLS and HTTP/1.1 can fail up to 5 s after
 // the loss: crypto/tls first tries to say goodbye.
 //
 // # When a response is whole
@@ -104,14 +93,26 @@
 //     what lies behind it cannot be told to break off. If somebody recovers from
 //     the panic with http.ErrAbortHandler besides, or the client speaks HTTP/1.0,
 //     half a response is taken for whole.
+//   - To a client of HTTP/1.0, where the end of the connection ends the body, a
+//     response is broken off by a TCP reset
+//     (TestEndOfTheConnectionIsNotTheEndOfALostResponse). There is none on a Unix
+//     socket, nor on a connection of a net.Listener of your own that has neither
+//     SetLinger nor NetConn: then what was sent is taken for whole. The same goes for
+//     HTTP/1.1 if the handler asks for Transfer-Encoding: identity.
 //
 // Informational headers (1xx) are not a header sent:
-// TestInformationalHeadersLeaveTheStatusOpen. The ResponseWriter has exactly the
-// optional interfaces it had, and Unwrap:
+// TestInformationalHeadersLeaveTheStatusOpen. Nor is a copy (io.Copy) whose source has
+// not yielded anything yet.
+//
+// The ResponseWriter has exactly the optional interfaces it had, and Unwrap:
 // TestResponseWriterKeepsExactlyItsInterfaces. Only of one that unwraps to a
 // Flush or Hijack that it lacks itself, no other than Flush and Hijack are kept. An
-// http.ResponseController works on all of them, and stays behind the gate:
-// TestResponseControllerWorks, TestResponseControllerNeverPassesByTheGate.
+// http.ResponseController works on all of them (TestResponseControllerWorks), and its
+// Flush and Hijack stay behind the gate that the loss closes:
+// TestResponseControllerNeverPassesByTheGate. Its SetWriteDeadline does not where the
+// ResponseWriter has Flush, Hijack and Unwrap, but no SetWriteDeadline: a handler that
+// moves the deadline after a loss can then prolong a write under way. The response is
+// broken off all the same: TestDeadlineThatPassesByTheGateSavesNoResponse.
 //
 // http.TimeoutHandler belongs outside the middleware. Inside it returns before its
 // handler does, and the key is free while that still runs.
@@ -154,6 +155,9 @@
 // chi sets path values and pattern; use With, not Use:
 //
 //	r.With(httpmw.New(g, httpmw.PathValue("sku"))).Post("/stock/{sku}", sell)
+//
+// Use inside r.Route("/stock/{sku}", …) works too. It guards every request below that
+// path, also those that then get a 404 or 405.
 //
 // gin has a ResponseWriter of its own and must put a new one around the guarded one,
 // for which it offers only CreateTestContextOnly:

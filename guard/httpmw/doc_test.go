@@ -25,7 +25,7 @@ func TestProgramOfTheDocumentationCompiles(t *testing.T) {
 		}
 		want.WriteString(line)
 	}
-	if !strings.Contains(read("doc.go"), "//\tpackage main\n//\n"+want.String()+"//\n// Which routes") {
+	if !strings.Contains(read("doc.go"), "//\tpackage main\n//\n"+want.String()+"//\n// To stop") {
 		t.Errorf("the program in doc.go is not\n%s", want.String())
 	}
 }

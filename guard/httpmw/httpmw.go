@@ -28,19 +28,20 @@ func (f option) apply(m *middleware) { f(m) }
 
 // WithErrorHandler has f answer in place of [Problem] when the handler did not
 // run, or lost its lease before it had sent anything. f is called at most once for a
-// request, on its goroutine, with the ResponseWriter and the request as they came
-// to the middleware; what the handler had put into the header is gone.
+// request, on its goroutine, with the request as it came to the middleware and a
+// ResponseWriter that has the interfaces of the one that came; what the handler had put
+// into the header is gone. If f writes nothing Problem answers after all: net/http
+// would say 200.
 //
 // Tell errors apart with errors.Is: guard.ErrBusy, ErrUnavailable, ErrClosed,
 // ErrLost, ErrMaxHold, ErrInvalidKey, and the error of the request's context if that
-// ended first. f must write something, or net/http answers 200. It can pass on
-// to Problem what it does not care about. The text of err contains the key and
-// the holder: do not send it to clients.
+// ended first. f can leave to Problem what it does not care about. The text of err
+// contains the key and the holder: do not send it to clients.
 func WithErrorHandler(f func(w http.ResponseWriter, r *http.Request, err error)) Option {
 	if f == nil {
 		panic("httpmw: nil error handler")
 	}
-	return option(func(m *middleware) { m.refuse = f })
+	return option(func(m *middleware) { m.refuse = orProblem(f) })
 }
 
 // New returns a middleware that runs its handler under g while the key of the

@@ -58,7 +58,7 @@ func TestRedisKeyBusyInAnotherProcessIs409(t *testing.T) {
 		<-end
 		ok(w, r)
 	})
-	b := onRedis(t, s.Addr(), never(t), guard.Wait(50*time.Millisecond))
+	b := onRedis(t, s.Addr(), never(t), guard.Wait(0))
 	done := make(chan answer)
 	go func() { done <- fetch(t, a) }()
 	<-running
@@ -81,8 +81,9 @@ func TestRedisLossBreaksTheResponse(t *testing.T) {
 		_, _ = w.Write([]byte("half"))
 		w.(http.Flusher).Flush()
 		admin.Del(r.Context(), "guard:"+key)
+		_ = guard.Ensure(r.Context(), 9*time.Second) // more than is left: asks Redis now
 		<-r.Context().Done()
-	}, guard.TTL(2*time.Second))
+	})
 	if a := fetch(t, url); a.whole() || a.Response == nil || a.body != "half" {
 		t.Errorf("got %+v", a)
 	}
@@ -90,7 +91,7 @@ func TestRedisLossBreaksTheResponse(t *testing.T) {
 
 func TestRedisDownIs503(t *testing.T) {
 	s := redistest.Start(t)
-	url := onRedis(t, s.Addr(), never(t), guard.Wait(100*time.Millisecond))
+	url := onRedis(t, s.Addr(), never(t), guard.Wait(0))
 	s.Kill()
 	isProblem(t, fetch(t, url), http.StatusServiceUnavailable, "1")
 	s.Restart()

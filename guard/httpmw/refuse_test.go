@@ -4,8 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -49,28 +51,24 @@ func isProblem(t testing.TB, a answer, status int, retryAfter string) {
 	}
 }
 
-func TestBusyIs409WithRetryAfterInWholeSecondsRoundedUp(t *testing.T) {
-	for name, c := range map[string]struct {
-		left time.Duration
-		want string
-	}{
-		"2 h less a bit": {2*time.Hour - 100*time.Millisecond, "7200"},
-		"at least one":   {900 * time.Millisecond, "1"},
-		"no end known":   {-1, "1"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			w := newWorld(t, never(t), withGuard(guard.Wait(0)))
-			if c.left < 0 {
-				w.store.Hold(key, "somebody")
-			} else {
-				w.store.HoldFor(key, "somebody", c.left)
-			}
-			isProblem(t, w.get("GET"), http.StatusConflict, c.want)
-		})
+func TestBusyIs409WithRetryAfter(t *testing.T) {
+	w := newWorld(t, never(t), withGuard(guard.Wait(0)))
+	w.store.Hold(key, "somebody") // no end known
+	isProblem(t, w.get("GET"), http.StatusConflict, "1")
+
+	w.store.HoldFor(key, "somebody", 2*time.Hour)
+	a := w.get("GET")
+	if a.err != nil {
+		t.Fatal(a.err)
+	}
+	seconds := a.Header.Get("Retry-After")
+	isProblem(t, a, http.StatusConflict, seconds)
+	if n, _ := strconv.Atoi(seconds); n < 7100 || n > 7200 {
+		t.Errorf("Retry-After %q", seconds)
 	}
 }
 
-func TestRetryAfterIsRoundedUpToSeconds(t *testing.T) {
+func TestRetryAfterIsInWholeSecondsRoundedUp(t *testing.T) {
 	for left, want := range map[time.Duration]string{
 		-5 * time.Second: "1", 0: "1", 1: "1", time.Second: "1", time.Second + 1: "2", 2 * time.Second: "2", 9999 * time.Millisecond: "10",
 	} {
@@ -92,6 +90,16 @@ func TestBusyHeadRequestIsAnsweredWithoutABody(t *testing.T) {
 	if a.body != "" {
 		t.Errorf("body %q", a.body)
 	}
+}
+
+func TestMethodThatIsNotWrappedIsNotGuarded(t *testing.T) {
+	w := newWorld(t, never(t), withGuard(guard.Wait(0)))
+	w.mux.HandleFunc("GET /stock/{sku}", ok)
+	w.store.Hold(key, "somebody")
+	if a := w.get("GET"); !a.whole() || a.StatusCode != http.StatusOK || a.body != "done" {
+		t.Errorf("got %+v", a)
+	}
+	isProblem(t, w.get("POST"), http.StatusConflict, "1")
 }
 
 func TestStoreDownIs503WithRetryAfter(t *testing.T) {
@@ -162,6 +170,7 @@ func TestKeyThatCannotBeUsedIs400(t *testing.T) {
 	for path, f := range map[string]httpmw.KeyFunc{
 		"/failed":  func(*http.Request) (string, error) { return "", failed },
 		"/long":    func(*http.Request) (string, error) { return strings.Repeat("x", 600), nil },
+		"/busy":    func(*http.Request) (string, error) { return "", fmt.Errorf("session: %w", guard.ErrBusy) },
 		"/control": func(*http.Request) (string, error) { return "a\x00b", nil },
 	} {
 		w.mux.Handle(path, httpmw.New(w.guard, f)(never(t)))

@@ -118,6 +118,13 @@ func (r *response) pass() error {
 	return nil
 }
 
+// state says whether a header was passed on, and why the gate is closed.
+func (r *response) state() (sent bool, lost error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.sent, r.lostLocked()
+}
+
 // interrupt ends a write that is under way when the lease is lost: to a client
 // that reads slowly it could go on for long.
 func (r *response) interrupt() {
@@ -191,10 +198,7 @@ func (r *response) finish() {
 
 func (r *response) writeHeader(next httpsnoop.WriteHeaderFunc, status int) {
 	if informational(status) { // more headers come
-		r.mu.Lock()
-		lost := r.lostLocked()
-		r.mu.Unlock()
-		if lost == nil {
+		if _, lost := r.state(); lost == nil {
 			next(status)
 		}
 		return
@@ -216,13 +220,26 @@ func (r *response) write(next httpsnoop.WriteFunc, p []byte) (int, error) {
 	return n, r.because(err)
 }
 
-func (r *response) readFrom(w io.Writer, next httpsnoop.ReadFromFunc, src io.Reader) (int64, error) {
-	if err := r.pass(); err != nil {
-		return 0, err
+// readFrom leaves to next, which may be sendfile, what follows the beginning. That
+// comes in by w, which ends in write: a source can fail, or be slow, before it has
+// yielded anything, and then nothing is sent yet. A loss after that interrupts next.
+func (r *response) readFrom(w io.Writer, next httpsnoop.ReadFromFunc, src io.Reader) (n int64, err error) {
+	sent, lost := r.state()
+	if lost != nil {
+		return 0, lost
 	}
-	n, err := r.tail.readFrom(w, next, src)
-	return n, r.because(err)
+	if !sent {
+		n, err = io.CopyBuffer(struct{ io.Writer }{w}, io.LimitReader(src, beginning), make([]byte, beginning))
+		if err != nil || n < beginning {
+			return n, r.because(err)
+		}
+	}
+	m, err := r.tail.readFrom(w, next, src)
+	return n + m, r.because(err)
 }
+
+// beginning is how much of a source net/http wants to see before it uses sendfile, too.
+const beginning = 512
 
 // because adds the loss to err, of a write that was under way: interrupt made it
 // fail with a timeout.
@@ -230,9 +247,7 @@ func (r *response) because(err error) error {
 	if err == nil {
 		return nil
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if lost := r.lostLocked(); lost != nil && !errors.Is(err, lost) {
+	if _, lost := r.state(); lost != nil && !errors.Is(err, lost) {
 		return errors.Join(lost, err)
 	}
 	return err
@@ -260,7 +275,7 @@ func (r *response) hijack(next httpsnoop.HijackFunc) (net.Conn, *bufio.ReadWrite
 		return nil, nil, err
 	}
 	conn, rw, err := next()
-	r.hijacked = err == nil
+	r.hijacked = r.hijacked || err == nil // a second time fails and takes nothing back
 	return conn, rw, err
 }
 

@@ -41,23 +41,48 @@ func TestClientGoneWhileWaitingLeavesTheLineAtOnce(t *testing.T) {
 	}
 }
 
+func TestClientOfHTTP2GoneWhileWaitingLeavesTheLineAtOnce(t *testing.T) {
+	w := prepare(t, never(t), withGuard(guard.Forever()))
+	w.start(true)
+	w.store.Hold(key, "somebody")
+	for name, body := range map[string]io.Reader{"without a body": http.NoBody, "with a body": strings.NewReader("all of it")} {
+		t.Run(name, func(t *testing.T) {
+			ctx, cancel := context.WithCancel(t.Context())
+			done := make(chan answer)
+			go func() { done <- w.request(ctx, "POST", path, body) }()
+			w.eventually("the request waits", func() bool { return w.store.Waiting(key) == 1 })
+			cancel()
+			w.eventually("the line is empty", func() bool { return w.store.Waiting(key) == 0 })
+			<-done
+		})
+	}
+}
+
 func TestUnreadBodyHidesThatTheClientIsGoneUntilTheWaitIsOver(t *testing.T) {
-	const wait = 300 * time.Millisecond
-	told := make(chan error, 1)
-	w := newWorld(t, never(t), withGuard(guard.Wait(wait)),
-		withOptions(httpmw.WithErrorHandler(func(_ http.ResponseWriter, _ *http.Request, err error) { told <- err })))
+	ran := make(chan error, 1)
+	w := newWorld(t, func(_ http.ResponseWriter, r *http.Request) { ran <- r.Context().Err() }, withGuard(guard.Forever()))
 	w.store.Hold(key, "somebody")
 	conn := dial(t, w)
 	fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nall of it", path)
 	w.eventually("the request waits", func() bool { return w.store.Waiting(key) == 1 })
 	conn.Close()
-	if err := <-told; !errors.Is(err, guard.ErrBusy) || errors.Is(err, context.Canceled) {
-		t.Errorf("error %v, want only ErrBusy", err)
+	time.Sleep(100 * time.Millisecond) // more than enough to be noticed, if it were
+	if n := w.store.Waiting(key); n != 1 {
+		t.Errorf("%d wait", n)
+	}
+	w.store.Expire(key)
+	select {
+	case err := <-ran:
+		if err != nil {
+			t.Errorf("the context has ended: %v", err)
+		}
+	case <-time.After(patience):
+		t.Error("the handler did not run")
 	}
 }
 
 func TestBodyIsNotReadBeforeTheHandler(t *testing.T) {
-	w := newWorld(t, func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(w, r.Body) })
+	w := newWorld(t, func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(w, r.Body) }, withGuard(guard.Forever()))
 	w.store.HoldFor(key, "somebody", 50*time.Millisecond)
 	a := w.request(t.Context(), "POST", path, strings.NewReader("all of it"))
 	if !a.whole() || a.body != "all of it" {
@@ -65,17 +90,23 @@ func TestBodyIsNotReadBeforeTheHandler(t *testing.T) {
 	}
 }
 
-func TestDeadlineWhileWaitingIsAnswered(t *testing.T) {
+func TestContextEndedWhileWaitingIsAnswered(t *testing.T) {
+	ended := make(chan context.CancelFunc, 1)
 	timeout := func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			ctx, cancel := context.WithTimeout(r.Context(), 50*time.Millisecond)
+			ctx, cancel := context.WithCancel(r.Context())
 			defer cancel()
+			ended <- cancel
 			next.ServeHTTP(w, r.WithContext(ctx))
 		})
 	}
 	w := newWorld(t, never(t), withGuard(guard.Forever()), withOuter(timeout))
 	w.store.Hold(key, "somebody")
-	isProblem(t, w.get("GET"), http.StatusConflict, "1")
+	done := make(chan answer)
+	go func() { done <- w.get("GET") }()
+	w.eventually("the request waits", func() bool { return w.store.Waiting(key) == 1 })
+	(<-ended)()
+	isProblem(t, <-done, http.StatusConflict, "1")
 
 	over := func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

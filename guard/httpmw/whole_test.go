@@ -84,6 +84,23 @@ func TestNoResponseIsWholeBeforeTheKeyIsGivenBack(t *testing.T) {
 	}
 }
 
+func TestBodyOfOneByteIsKeptBackToo(t *testing.T) {
+	for _, lose := range []bool{false, true} {
+		var w *world
+		w = newWorld(t, func(rw http.ResponseWriter, _ *http.Request) {
+			rw.Header().Set("Content-Length", "1")
+			_, _ = rw.Write([]byte("1"))
+			rw.(http.Flusher).Flush()
+			if lose {
+				w.store.Hold(key, "thief")
+			}
+		})
+		if a := w.get("GET"); lose == a.whole() || !lose && a.body != "1" {
+			t.Errorf("lost %v: got %+v", lose, a)
+		}
+	}
+}
+
 func TestUnannouncedBodyIsUnchanged(t *testing.T) {
 	w := newWorld(t, func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = io.Copy(w, onlyReader{strings.NewReader(content)})

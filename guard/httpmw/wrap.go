@@ -11,8 +11,7 @@ import (
 )
 
 // wrap returns w behind the gate, with exactly the interfaces that w has, see
-// through for the exception.
-// WriteString comes in by way of write.
+// through for the exception. WriteString comes in by way of write.
 func (r *response) wrap(w http.ResponseWriter) http.ResponseWriter {
 	var gated http.ResponseWriter
 	gated = httpsnoop.Wrap(w, httpsnoop.Hooks{
@@ -52,7 +51,9 @@ type (
 // through is for a wrapper without Flush or Hijack whose Unwrap leads to them: an
 // http.ResponseController goes there by itself. It must find that behind the gate as
 // well, or a header could be sent, or the connection taken, without our knowing. So
-// of gated only Flush and Hijack remain, and Unwrap leads to below.
+// of gated only Flush and Hijack remain, and Unwrap leads to below. A wrapper that
+// lacks nothing but SetWriteDeadline, as most do, is not worth that: past the gate it
+// can neither send nor take anything.
 func through(gated, below http.ResponseWriter) http.ResponseWriter {
 	t := unwrapping{gated, below}
 	f, flushes := gated.(http.Flusher)

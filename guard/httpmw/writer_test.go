@@ -248,3 +248,38 @@ func TestHijackThatFailsLeavesTheResponseToTheHandler(t *testing.T) {
 type hijacker struct{ err error }
 
 func (h hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) { return nil, nil, h.err }
+
+// TestDeadlineThatPassesByTheGateSavesNoResponse is about wrappers as most are: with
+// Flush, Hijack and Unwrap, and without SetWriteDeadline.
+func TestDeadlineThatPassesByTheGateSavesNoResponse(t *testing.T) {
+	for _, outer := range []func(http.Handler) http.Handler{recovering, func(h http.Handler) http.Handler { return h }} {
+		for name, send := range sends {
+			t.Run(name, func(t *testing.T) {
+				var w *world
+				w = newWorld(t, func(rw http.ResponseWriter, r *http.Request) {
+					send(t, rw)
+					w.lose(r.Context())
+					if err := http.NewResponseController(rw).SetWriteDeadline(time.Time{}); err != nil {
+						t.Errorf("SetWriteDeadline: %v", err) // it does not pass by: say so in the documentation
+					}
+					if _, err := rw.Write([]byte("more")); !errors.Is(err, guard.ErrLost) {
+						t.Errorf("Write: %v, want ErrLost", err)
+					}
+				}, withOuter(func(next http.Handler) http.Handler {
+					return outer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+						next.ServeHTTP(undated{unwrapper{w}, w.(http.Flusher), w.(http.Hijacker)}, r)
+					}))
+				}))
+				if a := w.get("GET"); a.whole() {
+					t.Errorf("the client takes %d with %d bytes for whole", a.StatusCode, len(a.body))
+				}
+			})
+		}
+	}
+}
+
+type undated struct {
+	unwrapper
+	http.Flusher
+	http.Hijacker
+}

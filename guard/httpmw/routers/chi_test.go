@@ -102,3 +102,33 @@ func TestChiMiddlewareByUseHasNoPathValues(t *testing.T) {
 		t.Errorf("status %d", w.Code)
 	}
 }
+
+func TestChiMiddlewareByUseInASubrouterGuardsAllBelow(t *testing.T) {
+	w := newWorld(t, func(_ *world, g *guard.Guard) http.Handler {
+		r := chi.NewRouter()
+		r.Route("/stock/{sku}", func(r chi.Router) {
+			r.Use(httpmw.New(g, httpmw.PathValue("sku")))
+			r.Post("/", func(w http.ResponseWriter, r *http.Request) {
+				if !guard.Holding(r.Context(), key) {
+					t.Error("not held")
+				}
+				_, _ = io.WriteString(w, "sold")
+			})
+		})
+		return r
+	})
+	w.post(path).says(t, http.StatusOK, "sold")
+	if a := w.post(path + "/nothing"); a.StatusCode != http.StatusNotFound {
+		t.Errorf("got %+v", a)
+	}
+	for _, want := range []string{"/stock/{sku}", "/stock/{sku}/*"} {
+		select { // they are told before the client is
+		case name := <-w.names:
+			if name != want {
+				t.Errorf("name %q, want %q", name, want)
+			}
+		default:
+			t.Errorf("no run %q", want)
+		}
+	}
+}

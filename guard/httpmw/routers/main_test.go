@@ -7,6 +7,7 @@ import (
 	"io"
 	"log"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -57,6 +58,7 @@ type world struct {
 	*httptest.Server
 	t     testing.TB
 	store *guardtest.Store
+	log   *logged      // what net/http complained about
 	names chan string  // of the runs, as observers are told
 	told  chan outcome // one for each request that did not end in a panic
 }
@@ -83,18 +85,17 @@ func (w *world) outside() outcome {
 // newWorld serves what build returns, with a guard that does not wait.
 func newWorld(t testing.TB, build func(w *world, g *guard.Guard) http.Handler) *world {
 	t.Helper()
-	w := &world{t: t, store: guardtest.NewStore(), names: make(chan string, 100), told: make(chan outcome, 100)}
+	w := &world{t: t, store: guardtest.NewStore(), log: &logged{}, names: make(chan string, 100), told: make(chan outcome, 100)}
 	g, err := guard.New(w.store, guard.Wait(0), guard.Observe(names{guard.LogObserver(slog.New(slog.DiscardHandler)), w.names}))
 	if err != nil {
 		t.Fatal(err)
 	}
 	w.Server = httptest.NewUnstartedServer(build(w, g))
-	complaints := &logged{}
-	w.Config.ErrorLog = log.New(complaints, "", 0)
+	w.Config.ErrorLog = log.New(w.log, "", 0)
 	w.Start()
 	t.Cleanup(func() {
 		w.Close()
-		if s := complaints.String(); s != "" {
+		if s := w.log.take(); s != "" {
 			t.Errorf("net/http complained: %s", s)
 		}
 		for _, k := range w.store.Keys() {
@@ -152,6 +153,20 @@ func (w *world) post(path string) answer {
 	return answer{res, string(b), err}
 }
 
+// dial connects without a client, for what a client would not do or not show.
+func (w *world) dial() net.Conn {
+	w.t.Helper()
+	conn, err := net.Dial("tcp", w.Listener.Addr().String())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() { _ = conn.Close() }) // the last thing the test does with it
+	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+		w.t.Fatal(err)
+	}
+	return conn
+}
+
 // says checks status and body.
 func (a answer) says(t testing.TB, status int, body string) {
 	t.Helper()
@@ -195,8 +210,10 @@ func (l *logged) Write(p []byte) (int, error) {
 	return l.b.Write(p)
 }
 
-func (l *logged) String() string {
+// take empties the log.
+func (l *logged) take() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	defer l.b.Reset()
 	return l.b.String()
 }

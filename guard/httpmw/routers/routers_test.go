@@ -4,8 +4,8 @@ import (
 	"bufio"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
+	"strconv"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -46,9 +46,16 @@ func TestHandlerRunsOnceUnderTheLeaseOfItsPathValue(t *testing.T) {
 func TestBusyIs409AndTheHandlerDoesNotRun(t *testing.T) {
 	eachRouter(t, func(t *testing.T, _ string, start func(http.HandlerFunc) *world) {
 		w := start(func(http.ResponseWriter, *http.Request) { t.Error("the handler ran") })
-		w.store.HoldFor(key, "somebody", 6900*time.Millisecond)
+		w.store.HoldFor(key, "somebody", 2*time.Hour)
 		a := w.post(path)
-		a.isProblem(t, http.StatusConflict, "7")
+		if a.err != nil {
+			t.Fatal(a.err)
+		}
+		seconds := a.Header.Get("Retry-After")
+		a.isProblem(t, http.StatusConflict, seconds)
+		if n, _ := strconv.Atoi(seconds); n < 7100 || n > 7200 {
+			t.Errorf("Retry-After %q", seconds)
+		}
 		if got, want := w.outside(), (outcome{status: 409, size: len(a.body), written: true}); got != want {
 			t.Errorf("outside: %+v, want %+v", got, want)
 		}
@@ -207,12 +214,7 @@ func TestHandlerCanHijack(t *testing.T) {
 			_, _ = brw.WriteString("taken")
 			_ = brw.Flush()
 		})
-		conn, err := net.Dial("tcp", w.Listener.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer conn.Close()
-		_ = conn.SetDeadline(time.Now().Add(patience))
+		conn := w.dial()
 		fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: x\r\n\r\n", path)
 		if b, err := io.ReadAll(conn); string(b) != "taken" || err != nil {
 			t.Errorf("read %q, %v", b, err)

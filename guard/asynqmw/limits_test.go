@@ -41,9 +41,10 @@ func TestTaskWaitsInPlaceNearItsDeadlineAndNamesTheHolder(t *testing.T) {
 				errs := newTold()
 				cfg := quick()
 				cfg.ErrorHandler = errs
+				cfg.DelayedTaskCheckInterval = 5 * time.Second // it would come back too late
 				f.serve(t, asynqmw.Configure(cfg), asynqmw.New(f.guard(t), tries.key,
-					asynqmw.WithClient(f.client), asynqmw.DeferFor(4*time.Second))(&r))
-				f.enqueue(t, "x", asynq.MaxRetry(retries), asynq.Deadline(time.Now().Add(4*time.Second)))
+					asynqmw.WithClient(f.client), asynqmw.WithInspector(f.inspector))(&r))
+				f.enqueue(t, "x", asynq.MaxRetry(retries), asynq.Deadline(time.Now().Add(8*time.Second)))
 				tries.await(t, 1)
 				if freed {
 					time.Sleep(300 * time.Millisecond)
@@ -51,14 +52,18 @@ func TestTaskWaitsInPlaceNearItsDeadlineAndNamesTheHolder(t *testing.T) {
 					r.await(t, 1)
 					f.wantNoTrace(t)
 					errs.wantNothing(t)
+					if tries.Load() != 1 {
+						t.Errorf("%d attempts, want 1", tries.Load())
+					}
 					return
 				}
 				if err := errs.next(t); !errors.Is(err, guard.ErrBusy) {
 					t.Errorf("the ErrorHandler was told %v, want ErrBusy", err)
 				}
 				eventually(t, "x is archived", func() bool { return f.task("x").State == asynq.TaskStateArchived })
-				if task := f.task("x"); !strings.Contains(task.LastErr, "held by") || f.queue(t).Size != 1 {
-					t.Errorf("last error %q, want the holder in it; %d tasks, want no clone", task.LastErr, f.queue(t).Size)
+				if task := f.task("x"); !strings.Contains(task.LastErr, "held by") || task.Retried != 0 || f.queue(t).Size != 1 {
+					t.Errorf("last error %q, want the holder in it; %d retries used up; %d tasks, want no clone",
+						task.LastErr, task.Retried, f.queue(t).Size)
 				}
 			})
 		}

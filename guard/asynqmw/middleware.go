@@ -63,7 +63,7 @@ func (m *middleware) process(ctx context.Context, task *asynq.Task, next asynq.H
 	}
 	a := newAttempt(ctx, task, next, key, began)
 	g := m.guardsOf(task.Type())
-	ran, err := a.do(ctx, g.once, a.giveUp, nil)
+	ran, err := a.do(ctx, g.once, m.firstWaitEnd(a), nil)
 	if ran {
 		return ended(err, a.err)
 	}
@@ -76,6 +76,16 @@ func (m *middleware) process(ctx context.Context, task *asynq.Task, next asynq.H
 		}
 	}
 	return m.lastAttempt(ctx, a, g, err)
+}
+
+// firstWaitEnd is when a task stops waiting for its key as g says. One that is to
+// make way for a clone stops early enough for that to arrive; so near to a Deadline
+// there is none.
+func (m *middleware) firstWaitEnd(a *attempt) time.Time {
+	if m.client == nil || !a.last || a.limits.timeout == 0 {
+		return a.giveUp
+	}
+	return a.giveUp.Add(-min(2*cloneTimeout, time.Until(a.giveUp)/2))
 }
 
 // judge says whether a task that did not get its key because of err is not to
@@ -164,8 +174,7 @@ func (a *attempt) do(ctx context.Context, g *guard.Guard, until time.Time, c *cl
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	// The handler and the end of the wait race for begun, and whoever comes
-	// second does nothing: a handler that runs is not cancelled by the timer, and
-	// none starts with a context that the timer is just about to cancel.
+	// second does nothing: a handler that runs is not cancelled by the timer.
 	var begun atomic.Bool
 	end := func(cause error) {
 		if begun.CompareAndSwap(false, true) {
@@ -184,8 +193,12 @@ func (a *attempt) do(ctx context.Context, g *guard.Guard, until time.Time, c *cl
 		if !begun.CompareAndSwap(false, true) {
 			return errWaitOver
 		}
-		if c.stop(ctx, a.shareOf(cloneTimeout)) {
+		if c.stop(ctx, shareOf(ctx, cloneTimeout)) {
 			return errCloned
+		}
+		// asynq may have put the task back meanwhile, to run elsewhere.
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
 		}
 		ran = true
 		a.err = a.next.ProcessTask(ctx, a.task)

@@ -63,7 +63,8 @@ func DeferFor(d time.Duration) Option {
 
 // WithClient lets a task whose last attempt finds the key busy make way for a
 // clone of itself, instead of waiting in place. c must use the Redis of the
-// server. See "The last attempt" in the package documentation.
+// server. Tasks with both Timeout and Deadline need [WithInspector] as well. See
+// "The last attempt" in the package documentation.
 func WithClient(c *asynq.Client) Option {
 	if c == nil {
 		panic("guard: asynqmw.WithClient: nil Client")

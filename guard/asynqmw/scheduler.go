@@ -28,7 +28,10 @@ import (
 // process that was stopped and resumed can still enqueue one tick before it
 // notices that it lost the lease, and while asynq's Redis is slow, ticks in
 // flight can land after another has taken over: asynq.Unique or a TaskID made of
-// the tick keeps those out. End ctx before you shut the guard down.
+// the tick keeps those out, if the server of the task has no [WithClient] or the
+// task has MaxRetry of 1 or more. A leader that is cut off from asynq's Redis but not
+// from the guard's keeps leading, and enqueues nothing. End ctx before you shut the
+// guard down.
 func RunScheduler(ctx context.Context, g *guard.Guard, key string, newScheduler func() *asynq.Scheduler) error {
 	l := &leader{what: "Scheduler", make: func() (runner, error) { return newScheduler(), nil }}
 	return l.run(ctx, g, key)
@@ -38,7 +41,8 @@ func RunScheduler(ctx context.Context, g *guard.Guard, key string, newScheduler 
 //
 // asynq stops a PeriodicTaskManager only after a GetConfigs that is in progress
 // has returned. Until then it goes on to enqueue, even if the lease is lost and
-// another is active. So give your GetConfigs a timeout, and have asynq.Unique or
+// another is active; and a leader whose first GetConfigs hangs keeps the key, so
+// that none is. So give your GetConfigs a timeout, and have asynq.Unique or
 // a TaskID per tick for the rest.
 //
 // An error of newManager is returned. If the manager does not start, because

@@ -1,18 +1,15 @@
 package cronwrap
 
 import (
-	"context"
 	"errors"
 	"time"
 
 	"github.com/jobguard/jobguard/guard"
-	"github.com/jobguard/jobguard/guard/lease"
 )
 
-// Making up for missed ticks happens under the job's key, in one go, by whoever
-// gets it first: the goroutine that starts with cron or when the store has failed,
-// or a tick that comes due before that had its turn. So no later tick overtakes a missed one, after which
-// that could not be claimed any more.
+// A goroutine of its own makes up for missed ticks when the next tick may be too far
+// away: when cron starts, and when the store has failed or a lease was lost. It ends
+// when nothing is missing.
 
 // start begins to catch up if cron runs. starting asks for it; but others can find
 // the schedule in cron's entries and ask it too, and a process that never starts
@@ -36,10 +33,7 @@ func (j *job) start() {
 // hasNext says whether cron knows when the job comes due next: it does once it
 // runs, and answers only after it has asked all schedules.
 func (j *job) hasNext() bool {
-	j.adding.Lock()
-	id := j.id
-	j.adding.Unlock()
-	return !j.cron.Entry(id).Next.IsZero()
+	return !j.entry().Next.IsZero()
 }
 
 // fallBehind notes that p's tick was missed, with err, or has to be run again. When
@@ -51,7 +45,17 @@ func (j *job) fallBehind(p *place, err error) {
 	case !p.ran && storeFailed(err), p.ran && j.opts.retry && errors.Is(err, guard.ErrLost):
 		j.startCatchUp(1)
 	case !p.ran && j.opts.catchUp > 0:
-		j.behind.Store(true)
+		j.fellBehind()
+	}
+}
+
+// dropped notes that a tick was dropped because of err, which is nothing that went
+// wrong. If other code had the key, or a dead runner, the next tick makes up for it.
+// So it is if another replica has taken the key and not yet claimed; then that one's
+// tick turns out not to be missing.
+func (j *job) dropped(err error) {
+	if j.opts.catchUp > 0 && errors.Is(err, guard.ErrBusy) && !errors.Is(err, errOverlap) {
+		j.fellBehind()
 	}
 }
 
@@ -65,7 +69,7 @@ func storeFailed(err error) bool {
 func (j *job) startCatchUp(failures int) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.behind.Store(true)
+	j.lag.fallen++
 	j.wanted = true
 	if j.catching || j.closedLocked() {
 		return
@@ -92,7 +96,8 @@ func (j *job) catchUp(failures int) {
 		j.wanted = false
 		j.mu.Unlock()
 		// A tick may have done it meanwhile.
-		failed := j.behind.Load() && j.catchUpOnce(failures == 0)
+		_, behind := j.behind()
+		failed := behind && j.catchUpOnce(failures == 0)
 		j.mu.Lock()
 		ended = !failed && !j.wanted
 		j.catching = !ended // from now on it can be another goroutine's
@@ -129,80 +134,14 @@ func (j *job) catchUpOnce(first bool) (again bool) {
 }
 
 func (j *job) tryToCatchUp(p *place) error {
+	seen, _ := j.behind()
 	last, err := j.last(p.ctx)
 	if err != nil {
 		return err
 	}
-	if len(j.missed(last, time.Time{})) == 0 {
-		j.behind.Store(false)
-		return nil
+	if j.opts.retry && unfinished(last) || len(j.missed(last, time.Time{})) > 0 {
+		return j.do(j.line, p)
 	}
-	return j.do(j.line, p)
-}
-
-// makeUp runs the ticks that were missed before next, or all if next is zero. The
-// key is held.
-func (j *job) makeUp(ctx context.Context, next time.Time) (err error) {
-	if !j.behind.Swap(false) {
-		return nil
-	}
-	made := false
-	defer func() {
-		if !made {
-			j.behind.Store(true)
-		}
-	}()
-	last, err := j.last(ctx)
-	if err != nil {
-		return err
-	}
-	ticks := j.missed(last, next)
-	for i, tick := range ticks {
-		if j.isClosed() {
-			return guard.ErrClosed
-		}
-		var ran bool
-		err := j.claimAndCall(ctx, tick, next.IsZero() && i == len(ticks)-1, &ran)
-		switch {
-		case err == nil:
-		case ran:
-			j.report(tick, err)
-		case !errors.Is(err, errDealtWith):
-			return err
-		}
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-	}
-	made = true
+	j.caughtUp(seen)
 	return nil
-}
-
-// missed returns the ticks before next to make up for, in order, if last is what
-// the store remembers; a zero next is no bound. A tick that was begun and not done
-// counts with Retry, and without CatchUp until the next one has come due.
-func (j *job) missed(last lease.Tick, next time.Time) []time.Time {
-	if last.At.IsZero() {
-		return nil
-	}
-	now := time.Now()
-	unfinished := j.opts.retry && !last.Done
-	if j.opts.catchUp == None {
-		if unfinished && (next.IsZero() || last.At.Before(next)) && len(j.schedule.latest(last.At, next, now, 1)) == 0 {
-			return []time.Time{last.At.In(j.schedule.location)}
-		}
-		return nil
-	}
-	after := last.At
-	if unfinished {
-		after = after.Add(-time.Microsecond)
-	}
-	until := now
-	if !next.IsZero() {
-		until = next.Add(-time.Microsecond)
-	}
-	if oldest := until.Add(-j.opts.within - time.Microsecond); after.Before(oldest) {
-		after = oldest
-	}
-	return j.schedule.latest(after, next, now, int(j.opts.catchUp))
 }

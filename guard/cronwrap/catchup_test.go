@@ -3,6 +3,7 @@ package cronwrap_test
 import (
 	"context"
 	"errors"
+	"runtime"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -73,7 +74,7 @@ func TestMissedTicksAreMadeUpForOnceByTheNextFleetOnRedis(t *testing.T) {
 		}
 		time.Sleep(10 * step)
 	}
-	l.everyTickOnce(t, step, 30)
+	l.everyTickOnce(t, step, 30, 1)
 	l.noErrors(t)
 }
 
@@ -331,5 +332,136 @@ func TestTicksThatAreMadeUpForAreThoseOfTheNewSpec(t *testing.T) {
 		r.cron.Start()
 		time.Sleep(time.Second)
 		l.mustBe(t, start, 10, 15, 20, 25, 30)
+	})
+}
+
+func TestTickThatWasDroppedForOtherCodeIsMadeUpForWithTheNext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		store, l := guardtest.NewStore(), new(log)
+		for range 2 {
+			r := newReplica(t, store, l)
+			r.add(t, "@every 10s", "report", nil, cronwrap.CatchUp(cronwrap.All(10), time.Hour))
+			r.cron.Start()
+		}
+		time.Sleep(15 * time.Second)
+		store.Hold("report", "somebody")
+		time.Sleep(10 * time.Second)
+		store.Expire("report")
+		time.Sleep(20 * time.Second)
+		l.mustBe(t, start, 10, 20, 30, 40)
+		l.noErrors(t)
+	})
+}
+
+func TestShutdownEndsWhatIsMadeUpFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		store, l := guardtest.NewStore(), new(log)
+		opt := cronwrap.CatchUp(cronwrap.All(100), time.Hour)
+		before := newReplica(t, store, l)
+		before.add(t, "@every 10s", "report", nil, opt)
+		before.cron.Start()
+		time.Sleep(15 * time.Second)
+		before.shutdown(t)
+		time.Sleep(38 * time.Second) // 20 to 50 are missed
+		r := newReplica(t, store, l)
+		r.add(t, "@every 10s", "report", sleeping(2*time.Second), opt)
+		r.cron.Start()
+		time.Sleep(time.Second)
+		began := time.Now()
+		if err := r.Shutdown(t.Context()); err != nil || time.Since(began) > 2*time.Second {
+			t.Errorf("Shutdown() = %v after %v", err, time.Since(began))
+		}
+		l.mustBe(t, start, 10, 20)
+		l.noErrors(t)
+		next := newReplica(t, store, l)
+		next.add(t, "@every 10s", "report", nil, opt)
+		next.cron.Start()
+		time.Sleep(time.Second)
+		l.mustBe(t, start, 10, 20, 30, 40, 50)
+	})
+}
+
+// The lease is lost in the second of four: the others are not run without it, and
+// later they are. What was made up for and failed is reported like any other run.
+func TestRestIsMadeUpForAfterALoss(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		store, l := guardtest.NewStore(), new(log)
+		opt := cronwrap.CatchUp(cronwrap.All(100), time.Hour)
+		before := newReplica(t, store, l)
+		before.add(t, "@every 10s", "report", nil, opt)
+		before.cron.Start()
+		time.Sleep(15 * time.Second)
+		before.shutdown(t)
+		time.Sleep(36 * time.Second) // 51
+		r := newReplica(t, store, l)
+		r.add(t, "@every 10s", "report", func(ctx context.Context) error {
+			switch len(l.runs()) {
+			case 2:
+				return errJob
+			case 3:
+				store.Expire("report")
+				<-ctx.Done()
+			}
+			return nil
+		}, opt)
+		r.cron.Start()
+		time.Sleep(8 * time.Second) // 59: no tick has come due
+		l.mustBe(t, start, 10, 20, 30, 40, 50)
+		errs := l.failures()
+		if len(errs) < 2 || !errors.Is(errs[0], errJob) || !errs[0].Tick.Equal(start.Add(20*time.Second)) ||
+			!errors.Is(errs[1], guard.ErrLost) {
+			t.Errorf("reported: %v, want the job's error of 20 and ErrLost", errs)
+		}
+	})
+}
+
+func TestCatchingUpGoesOnAfterAJobThatExitedItsGoroutine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		store, l := guardtest.NewStore(), new(log)
+		opt := cronwrap.CatchUp(cronwrap.All(100), time.Hour)
+		before := newReplica(t, store, l)
+		before.add(t, "@every 10s", "report", nil, opt)
+		before.cron.Start()
+		time.Sleep(15 * time.Second)
+		before.shutdown(t)
+		time.Sleep(20 * time.Second) // 35
+		r := newReplica(t, store, l)
+		r.add(t, "@every 10s", "report", func(context.Context) error {
+			if len(l.runs()) == 2 {
+				runtime.Goexit()
+			}
+			return nil
+		}, opt)
+		r.cron.Start()
+		time.Sleep(6 * time.Second) // 41
+		l.mustBe(t, start, 10, 20, 30, 40)
+		time.Sleep(4 * time.Second)
+		store.Fail(errors.New("down")) // 45 to 55: a goroutine makes up for 50
+		time.Sleep(10 * time.Second)
+		store.Fail(nil)
+		time.Sleep(4900 * time.Millisecond) // 59.9
+		l.mustBe(t, start, 10, 20, 30, 40, 50)
+	})
+}
+
+// It asks a store that is down less and less often.
+func TestCatchingUpLeavesAStoreThatIsDownInPeace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store, l := guardtest.NewStore(), new(log)
+		r := newReplica(t, store, l)
+		r.add(t, "@every 24h", "report", nil, cronwrap.CatchUp(cronwrap.Once, time.Hour))
+		store.Fail(errors.New("down"))
+		r.cron.Start()
+		time.Sleep(5 * time.Minute)
+		before := store.Calls(guardtest.OpLastTick)
+		time.Sleep(time.Hour)
+		if n := store.Calls(guardtest.OpLastTick) - before; n > 60*20 || n < 60 {
+			t.Errorf("%d calls in an hour", n)
+		}
+		store.Fail(nil)
 	})
 }

@@ -25,10 +25,15 @@ func (j *job) last(ctx context.Context) (lease.Tick, error) {
 		if ctx.Err() != nil || errors.Is(err, lease.ErrRefused) || time.Since(began)+wait >= attemptTimeout {
 			return lease.Tick{}, fmt.Errorf("%w: the last tick could not be read: %w", guard.ErrUnavailable, err)
 		}
-		select {
-		case <-time.After(wait):
-		case <-ctx.Done():
-		}
+		sleep(ctx, wait)
+	}
+}
+
+// sleep ends early with ctx.
+func sleep(ctx context.Context, d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-ctx.Done():
 	}
 }
 
@@ -60,17 +65,25 @@ func (j *job) claimAndCall(ctx context.Context, tick time.Time, final bool, ran 
 // With Retry a tick that is not done is claimed from its runner. Two of them are
 // told apart by their fencing tokens: if this process was stopped since it was
 // granted the key, and somebody else has had it meanwhile, the store refuses.
+//
+// A later tick is granted whatever the token, so the clocks are looked at before
+// each request: a process that was stopped does not claim over a run of others that
+// it knows nothing of.
 func (j *job) claim(ctx context.Context, owner string, tick time.Time) error {
 	fence, exclusive := guard.Fence(ctx)
 	r := lease.TickRequest{
 		Key: j.name, Owner: owner, At: tick, MaxAhead: j.Runner.opts.maxSkew,
 		Rerun: j.opts.retry && exclusive, Fence: fence,
 	}
-	for {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	for wait := pause; ; wait = min(2*wait, moment) {
 		reply, err := j.askFor(ctx, r)
 		switch {
-		case ctx.Err() != nil: // also if it was claimed: nobody proves that the key is still ours
-			return context.Cause(ctx)
+		case (err != nil || reply.Claimed) && ctx.Err() != nil:
+			// Also if it was claimed: nobody proves that the key is still ours.
+			return unrun(ctx)
 		case err == nil && reply.Claimed:
 			return nil
 		case err == nil && reply.Ahead > 0:
@@ -80,12 +93,13 @@ func (j *job) claim(ctx context.Context, owner string, tick time.Time) error {
 		case errors.Is(err, lease.ErrRefused):
 			return fmt.Errorf("%w: the tick could not be claimed: %w", guard.ErrUnavailable, err)
 		}
-		select {
-		case <-time.After(pause):
-		case <-ctx.Done():
+		if sleep(ctx, wait); ctx.Err() != nil {
+			return unrun(ctx)
 		}
 	}
 }
+
+func unrun(ctx context.Context) error { return fmt.Errorf("%w: %w", errUnrun, context.Cause(ctx)) }
 
 func (j *job) askFor(ctx context.Context, r lease.TickRequest) (lease.TickReply, error) {
 	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)

@@ -1,54 +1,26 @@
 // Package cronwrap runs the jobs of github.com/robfig/cron/v3 once per tick across
 // all replicas of a fleet.
 //
-//	package main
-//
-//	import (
-//		"context"
-//		"log"
-//		"os/signal"
-//		"syscall"
-//		"time"
-//
-//		"github.com/redis/go-redis/v9"
-//		"github.com/robfig/cron/v3"
-//
-//		"github.com/jobguard/jobguard/guard"
-//		"github.com/jobguard/jobguard/guard/cronwrap"
-//		"github.com/jobguard/jobguard/guard/lease/redisstore"
-//	)
-//
 //	func main() {
-//		stop, cancel := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-//		defer cancel()
-//		client := redis.NewClient(&redis.Options{Addr: "localhost:6379"})
-//		g, err := guard.New(redisstore.New(client))
+//		g, err := guard.New(redisstore.New(redis.NewClient(&redis.Options{Addr: "localhost:6379"})))
 //		if err != nil {
 //			log.Fatal(err)
 //		}
 //		c := cron.New()
 //		jobs := cronwrap.New(c, g)
-//		if _, err := jobs.Add("0 2 * * *", "invoices", sendInvoices, cronwrap.CatchUp(cronwrap.Once, time.Hour)); err != nil {
+//		if _, err := jobs.Add("0 2 * * *", "invoices", sendInvoices); err != nil { // func(context.Context) error
 //			log.Fatal(err)
 //		}
 //		c.Start()
+//		stop, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+//		defer cancel()
 //		<-stop.Done()
 //		last, cancelLast := context.WithTimeout(context.Background(), 20*time.Second)
 //		defer cancelLast()
-//		if err := jobs.Shutdown(last); err != nil {
-//			log.Print(err)
-//		}
-//		if err := g.Shutdown(last); err != nil {
-//			log.Print(err)
-//		}
+//		log.Print(jobs.Shutdown(last), g.Shutdown(last))
 //	}
 //
-//	func sendInvoices(ctx context.Context) error {
-//		log.Print("invoices of ", cronwrap.Tick(ctx))
-//		return nil
-//	}
-//
-// Every replica runs this program.
+// Every replica runs this program. [Tick] tells the job its scheduled time.
 //
 // # How a tick runs once
 //
@@ -62,19 +34,22 @@
 //
 // The claim comes before fn: a tick runs at most once, and not at all if its runner
 // dies in between. With [Retry] a tick is also marked when its run is over, and one
-// that is not is run again by the next that holds the key: at least once.
+// that is not is run again by the next that holds the key, whatever tick that came
+// for and before that: at least once.
 //
 // # What happens when
 //
 //	what                                 then                                            shown by
-//	the key is held by other code        asked for again for 250 ms, then the tick is    TestTickIsSkippedWhileTheKeyIsHeld,
-//	                                     dropped; with Retry or Overlap(Wait) it         TestKeyThatIsHeldForAMomentCostsNoTick
-//	                                     stands in line
+//	the key is held by other code, or    asked for again for 250 ms, then the tick is    TestTickIsSkippedWhileTheKeyIsHeld,
+//	by a runner that died                dropped, and CatchUp makes up for it with the   TestKeyThatIsHeldForAMomentCostsNoTick,
+//	                                     next one; with Retry or Overlap(Wait) it        TestTickThatWasDroppedForOtherCodeIsMadeUpForWithTheNext,
+//	                                     stands in line                                  TestTickThatWasDroppedForADeadRunIsMadeUpForWithTheNext
 //	an earlier tick's run is not over    Skip: dropped, unless it ends within 250 ms,    TestOverlapSkipDropsTicksDuringARun,
 //	                                     also if that is a tick made up for. Wait:       TestOverlapWaitRunsTheLatestTickThatWaits
 //	                                     stands in line, one tick in each process
 //	                                     (Retry: two)
-//	the store fails for a moment         it is asked again for 2 s                       TestHiccupOfTheStoreCostsNoTick
+//	the store fails for a moment, or     it is asked again for 2 s                       TestHiccupOfTheStoreCostsNoTick,
+//	a failover is under way                                                              TestFailoverAtATickCostsNoTickOnRedis
 //	the store is down at a tick          handler gets guard.ErrUnavailable; the tick     TestStoreDownAtATickReachesTheHandlerAndTheTickIsLost,
 //	                                     is lost, unless CatchUp makes up for it, with   TestTicksThatTheStoresOutageCostAreMadeUpFor,
 //	                                     the next tick or when the store is back         TestRareTickThatTheStoresOutageCostIsMadeUpForSoon
@@ -90,8 +65,12 @@
 //	                                     cancelled with cause guard.ErrClosed            TestShutdownCancelsTheRunWhenItsContextEnds
 //	Shutdown cancels a run, and fn       with Retry another replica runs the tick        TestRunThatShutdownBrokeOffIsTakenOverWithRetry
 //	returns an error
-//	the runner died                      with Retry another replica runs the tick        TestTickWhoseRunnerWasKilledIsTakenOverWithRetryOnly
-//	                                     when the lease has expired; else nobody does
+//	Shutdown cancels between a claim     handler is told; with Retry another replica     TestTickThatWasClaimedAndNotRunIsReported
+//	and its run                          runs the tick
+//	the runner died                      with Retry another replica runs the tick        TestTickWhoseRunnerWasKilledIsTakenOverWithRetryOnly,
+//	                                     when the lease has expired, or with the next    TestLaterTickRunsAfterOneThatIsNotDone,
+//	                                     tick, before that, or when the fleet is back;   TestTickThatIsNotDoneIsRunAgainHoweverLate
+//	                                     else nobody does
 //	clocks differ                        each tick runs once                             TestEachTickRunsOnceAcrossSkewedReplicasOnRedis
 //	a clock is ahead of the store's      its ticks are refused: handler gets ErrSkew     TestTickFarAheadOfTheStoresClockIsRefused
 //	by more than MaxSkew
@@ -103,6 +82,9 @@
 //	                                     the first one nothing, and handler is told so
 //	the schedule panics                  in Tick, or in Next outside of cron's own       TestPanicOfTheScheduleReachesTheHandler
 //	                                     goroutine: handler gets a *PanicError
+//	the job is one of Wrap               mutual exclusion only: dropped while the key    TestWrapKeepsRunsOfAnExistingChainApart,
+//	                                     is held; errors and panics are logged           TestWrapSurvivesAPanicAndFreesTheKey,
+//	                                                                                     TestWrapLogsThatTheStoreIsDown
 //	clocks are set back (DST)            a repeated local time runs twice, as with       TestDST
 //	                                     cron; with DST(Once) once
 //	clocks are set forward               a skipped local time does not run, as with      TestDST
@@ -113,11 +95,14 @@
 //   - What the store forgets: a failover to a replica that lacks the last claim can
 //     let a tick run again. Claims are acknowledged as the store's leases are.
 //   - Retry is for ticks that were begun. A tick at which no replica was running, or
-//     the store was down, is a matter of CatchUp.
+//     the store was down, is a matter of CatchUp. And a process that was stopped
+//     between its look at what is not done and its claim can, in the moment before it
+//     finds out that its lease is over, claim a tick over the run of an earlier one;
+//     if that runner dies too, the earlier tick is not run again.
 //   - CatchUp knows the last tick that ran, the run's end and the schedule, and no
 //     more. So it also makes up for ticks that Skip dropped because other code had
-//     the key, or during a run whose runner died: after a restart they count as
-//     missed. And after the spec was changed it makes up for ticks of the new one,
+//     the key, or for a run whose runner died, unless Retry took that over. Under Wait it
+//     then also makes up for ticks that lost their place in line. And after the spec was changed it makes up for ticks of the new one,
 //     back to the last that ran.
 //   - Where clocks differ by more than the time between two ticks, the one that is
 //     ahead claims them, and the ticks of the others come too late. When a replica

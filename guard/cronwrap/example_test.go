@@ -58,28 +58,22 @@ func Example() {
 // The program of the package's documentation. It has no Output: it is compiled
 // and not run.
 func Example_program() {
-	stop, cancel := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	defer cancel()
-	client := redis.NewClient(&redis.Options{Addr: "localhost:6379"})
-	g, err := guard.New(redisstore.New(client))
+	g, err := guard.New(redisstore.New(redis.NewClient(&redis.Options{Addr: "localhost:6379"})))
 	if err != nil {
 		stdlog.Fatal(err)
 	}
 	c := cron.New()
 	jobs := cronwrap.New(c, g)
-	if _, err := jobs.Add("0 2 * * *", "invoices", sendInvoices, cronwrap.CatchUp(cronwrap.Once, time.Hour)); err != nil {
+	if _, err := jobs.Add("0 2 * * *", "invoices", sendInvoices); err != nil { // func(context.Context) error
 		stdlog.Fatal(err)
 	}
 	c.Start()
+	stop, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer cancel()
 	<-stop.Done()
 	last, cancelLast := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancelLast()
-	if err := jobs.Shutdown(last); err != nil {
-		stdlog.Print(err)
-	}
-	if err := g.Shutdown(last); err != nil {
-		stdlog.Print(err)
-	}
+	stdlog.Print(jobs.Shutdown(last), g.Shutdown(last))
 }
 
 func sendInvoices(ctx context.Context) error {

@@ -29,11 +29,8 @@ type job struct {
 	id      cron.EntryID // guarded by Runner.adding
 	started atomic.Bool  // cron has, as far as is known
 
-	// behind is set while ticks may have been missed: at first, after the store
-	// was down, and after cron was.
-	behind atomic.Bool
-
 	// Guarded by Runner.mu.
+	lag      lag       // ticks that may have been missed
 	waiting  []*place  // those that stand in line, by tick
 	catching bool      // a goroutine catches up
 	wanted   bool      // it has to look once more
@@ -65,22 +62,20 @@ func (j *job) Run() {
 // cron sets an entry's Prev after it has started the job's goroutine, and answers
 // Entry between two rounds of its loop: by then Prev is set. And the job can
 // start before cron has told the entry's id; adding is held until the id is
-// known. (To take note of what the schedule's Next returned would not do: cron
+// known. It shares the answer with others that ask at about the same time; see
+// snapshots. (To take note of what the schedule's Next returned would not do: cron
 // asks again when it is restarted, and so may anybody who lists its entries.)
 // If this goroutine had no turn for so long that the next tick came due, it finds
 // that one: there are two runs for it then, of which one claims it, and the
 // earlier tick is lost, as cron itself loses what comes due while the process is
 // stopped.
 func (j *job) scheduled() time.Time {
-	j.adding.Lock()
-	id := j.id
-	j.adding.Unlock()
-	prev := j.cron.Entry(id).Prev
+	prev := j.entry().Prev
 	if prev.IsZero() { // called by hand, or removed meanwhile
 		return prev
 	}
 	if j.opts.catchUp > 0 && j.skipped(prev) {
-		j.behind.Store(true)
+		j.fellBehind()
 	}
 	return j.schedule.tick(prev)
 }
@@ -115,6 +110,7 @@ func (j *job) settle(p *place, err error) {
 	switch {
 	case err == nil:
 	case !p.ran && p.quiet(err):
+		j.dropped(err)
 		slog.Debug("cronwrap: tick not run", "job", j.name, "tick", p.tick, "reason", err)
 	default:
 		j.fallBehind(p, err)
@@ -141,7 +137,7 @@ const (
 // there is nothing to do; and it tells the run of an earlier tick, which Skip is
 // about, from a replica that is at this very tick.
 func (j *job) oncePerTick(p *place) error {
-	for began := time.Now(); ; time.Sleep(pause) {
+	for busy := (time.Time{}); ; time.Sleep(pause) {
 		last, err := j.last(p.ctx)
 		if err != nil {
 			return err
@@ -155,10 +151,13 @@ func (j *job) oncePerTick(p *place) error {
 			return j.waitFor(p, last)
 		}
 		err = j.do(j.try, p)
+		if busy.IsZero() {
+			busy = time.Now() // not before: the store may have failed for a while
+		}
 		switch {
 		case p.ran || !errors.Is(err, guard.ErrBusy) || p.ctx.Err() != nil:
 			return err
-		case time.Since(began) <= moment:
+		case time.Since(busy) <= moment:
 		case overlaps:
 			return fmt.Errorf("%w: %w", errOverlap, err)
 		default:
@@ -182,21 +181,39 @@ func (j *job) waitFor(p *place, last lease.Tick) error {
 	return j.do(j.line, p)
 }
 
-// do runs p's tick under the key.
+// do runs p's tick under the key. A store that does not grant it because it fails
+// is asked again for a while, whatever the guard's Wait: a failover at a tick should
+// not cost that tick on the whole fleet. Nothing has been claimed then, and each
+// attempt claims anew, so the tick does not run twice for that. Once the key was
+// granted there is no second attempt: the place was given up to the run.
 func (j *job) do(g *guard.Guard, p *place) error {
-	return g.Do(p.ctx, j.name, func(ctx context.Context) error {
-		switch {
-		case !p.begin():
-			return context.Cause(p.ctx)
-		case j.ticks == nil:
-			p.ran = true
-			return j.call(ctx, p.tick)
-		}
-		if err := j.makeUp(ctx, p.tick); err != nil || p.tick.IsZero() {
+	began := time.Now()
+	for wait := pause; ; wait = min(2*wait, moment) {
+		granted := false
+		err := g.Do(p.ctx, j.name, func(ctx context.Context) error {
+			granted = true
+			return j.runUnderKey(ctx, p)
+		})
+		if granted || !errors.Is(err, guard.ErrUnavailable) || errors.Is(err, lease.ErrRefused) ||
+			p.ctx.Err() != nil || time.Since(began)+wait >= attemptTimeout {
 			return err
 		}
-		return j.claimAndCall(ctx, p.tick, true, &p.ran)
-	})
+		sleep(p.ctx, wait)
+	}
+}
+
+func (j *job) runUnderKey(ctx context.Context, p *place) error {
+	switch {
+	case !p.begin():
+		return context.Cause(p.ctx)
+	case j.ticks == nil:
+		p.ran = true
+		return j.call(ctx, p.tick)
+	}
+	if err := j.makeUp(ctx, p.tick); err != nil || p.tick.IsZero() {
+		return err
+	}
+	return j.claimAndCall(ctx, p.tick, true, &p.ran)
 }
 
 // call calls fn. Its panic becomes an error.

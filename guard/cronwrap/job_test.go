@@ -18,6 +18,7 @@ import (
 	"github.com/jobguard/jobguard/guard/cronwrap"
 	"github.com/jobguard/jobguard/guard/guardtest"
 	"github.com/jobguard/jobguard/guard/lease"
+	"github.com/jobguard/jobguard/internal/redistest"
 )
 
 func TestJobGetsItsNameItsTickAndALeasedContext(t *testing.T) {
@@ -427,21 +428,74 @@ func TestHiccupOfTheStoreCostsNoTick(t *testing.T) {
 		"wait":     {cronwrap.Overlap(cronwrap.Wait)},
 		"retry":    {cronwrap.Retry()},
 		"catch up": {cronwrap.CatchUp(cronwrap.Once, time.Hour)},
+		"mutex":    {cronwrap.MutualExclusion()},
 	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				start := time.Now()
-				store, l := guardtest.NewStore(), new(log)
-				r := newReplica(t, store, l)
-				r.add(t, "@every 10s", "report", nil, opts...)
-				r.cron.Start()
-				time.Sleep(5 * time.Second)
-				store.Inject(guardtest.Fault{Op: guardtest.OpLastTick, Err: errors.New("connection reset"), Times: 3})
-				time.Sleep(10 * time.Second)
-				l.mustBe(t, start, 10)
-				l.noErrors(t)
+		for _, op := range []guardtest.Op{guardtest.OpLastTick, guardtest.OpAcquire, guardtest.OpClaimTick} {
+			t.Run(name+", "+string(op), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					start := time.Now()
+					store, l := guardtest.NewStore(), new(log)
+					r := newReplica(t, store, l)
+					r.add(t, "@every 10s", "report", nil, opts...)
+					r.cron.Start()
+					time.Sleep(5 * time.Second)
+					store.Inject(guardtest.Fault{Op: op, Err: errors.New("connection reset"), Times: 3})
+					time.Sleep(10 * time.Second)
+					if n := len(l.runs()); n != 1 {
+						t.Errorf("%d runs, want 1", n)
+					}
+					if name != "mutex" { // which knows no tick
+						l.mustBe(t, start, 10)
+					}
+					l.noErrors(t)
+				})
 			})
-		})
+		}
+	}
+}
+
+// For 400 ms around each tick the server is a replica: it answers reads, and refuses
+// to write.
+func TestFailoverAtATickCostsNoTickOnRedis(t *testing.T) {
+	t.Parallel()
+	server, l := redistest.Start(t), new(log)
+	admin := server.Client(t)
+	const step = 3 * time.Second
+	for range 3 {
+		r := newReplica(t, onRedis(t, server.Addr()), l)
+		r.addSchedule(t, steps(step), "report", work)
+		r.cron.Start()
+	}
+	want := make(map[time.Time]int)
+	for range 3 {
+		next := steps(step).Next(time.Now().Add(step / 2))
+		time.Sleep(time.Until(next) - 200*time.Millisecond)
+		began := time.Now()
+		if err := admin.Do(t.Context(), "replicaof", "127.0.0.1", "1").Err(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(400 * time.Millisecond)
+		if err := admin.Do(t.Context(), "replicaof", "no", "one").Err(); err != nil {
+			t.Fatal(err)
+		}
+		if began.Before(next) && time.Since(next) < time.Second { // else this machine stood still
+			want[next.UTC()] = 1
+		}
+	}
+	time.Sleep(step / 2)
+	ran := make(map[time.Time]int)
+	for _, tick := range l.runs() {
+		if ran[tick.UTC()]++; ran[tick.UTC()] > 1 {
+			t.Errorf("tick %v ran %d times", tick, ran[tick.UTC()])
+		}
+	}
+	for tick := range want {
+		if ran[tick] == 0 {
+			t.Errorf("tick %v did not run", tick)
+		}
+	}
+	if t.Failed() {
+		l.noErrors(t)
 	}
 }
 
@@ -478,24 +532,39 @@ func (c *claiming) ClaimTick(ctx context.Context, r lease.TickRequest) (lease.Ti
 	return reply, err
 }
 
-func TestTickWhoseContextEndedBeforeTheReplyToItsClaimDoesNotRun(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		l := new(log)
-		store := &claiming{Store: guardtest.NewStore()}
-		r := newReplica(t, store, l)
-		gone, cancel := context.WithCancel(t.Context())
-		cancel()
-		store.then = func(ctx context.Context) {
-			go r.Shutdown(gone)
-			<-ctx.Done()
-		}
-		r.add(t, "@every 10s", "report", nil)
-		r.cron.Start()
-		time.Sleep(15 * time.Second)
-		if n := len(l.runs()); n != 0 {
-			t.Errorf("%d runs, want none", n)
-		}
-	})
+func TestTickThatWasClaimedAndNotRunIsReported(t *testing.T) {
+	for name, opts := range map[string][]cronwrap.JobOption{"at most once": nil, "at least once": {cronwrap.Retry()}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				start, l := time.Now(), new(log)
+				store := &claiming{Store: guardtest.NewStore()}
+				r := newReplica(t, store, l)
+				gone, cancel := context.WithCancel(t.Context())
+				cancel()
+				store.then = func(ctx context.Context) {
+					go r.Shutdown(gone)
+					<-ctx.Done()
+				}
+				r.add(t, "@every 10s", "report", nil, opts...)
+				r.cron.Start()
+				time.Sleep(15 * time.Second)
+				l.mustBe(t, start)
+				if opts == nil {
+					if errs := l.failures(); len(errs) != 1 || !errors.Is(errs[0], guard.ErrClosed) || !errs[0].Tick.Equal(start.Add(10*time.Second)) {
+						t.Errorf("reported: %v, want ErrClosed for the tick", errs)
+					}
+					return
+				}
+				l.noErrors(t)
+				store.then = func(context.Context) {}
+				next := newReplica(t, store, l)
+				next.add(t, "@every 10s", "report", nil, opts...)
+				next.cron.Start()
+				time.Sleep(time.Second)
+				l.mustBe(t, start, 10)
+			})
+		})
+	}
 }
 
 func TestJobThatIsCalledByHandBeforeItsFirstTickSaysThatItDidNotRun(t *testing.T) {

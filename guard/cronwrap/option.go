@@ -107,8 +107,10 @@ func All(n int) CatchUpPolicy {
 // the next tick; those of a time in which cron was stopped or the machine slept,
 // with the next tick. Under Skip a tick that comes due meanwhile is dropped.
 //
-// Those that Skip dropped during a run were not missed, unless the runner died;
-// those that it dropped because other code had the key were, after a restart.
+// Those that Skip dropped during a run were not missed, unless the runner died and
+// the run was not taken over;
+// those that it dropped because other code, or a dead runner, had the key were, and
+// the next tick makes up for them.
 // Ticks are those of the schedule as it is now, also if it was another one when
 // they should have run. Default None.
 func CatchUp(p CatchUpPolicy, within time.Duration) JobOption {
@@ -117,9 +119,11 @@ func CatchUp(p CatchUpPolicy, within time.Duration) JobOption {
 
 // Retry makes each tick that was begun run at least once: when its runner dies
 // or loses its lease, or is shut down and fn returns an error, another replica
-// runs the tick again, or this one does. The replicas stand in line for that until
-// the run is over; one that starts later takes part too, until the next tick is
-// due, and so do all of them after an outage of the store.
+// runs the tick again, or this one does, however late: that is no matter of CatchUp.
+// The replicas stand in line for that until the run is over; one that starts later
+// takes part too, and so do all of them after an outage of the store. If none did,
+// the next tick that gets the key runs the earlier one first.
+//
 // Without Retry a tick runs at most once.
 //
 // A run that fails or panics is over: its error goes to the handler, and the

@@ -17,6 +17,10 @@ var (
 	errSuperseded = errors.New("a later tick took its place in line")
 )
 
+// errUnrun is why nobody else runs a tick that did not run here. With Retry somebody
+// does, so then it is nothing that went wrong.
+var errUnrun = errors.New("the tick was claimed, or may have been, and did not run")
+
 // errNotFired is reported: whoever called the job expected a run.
 var errNotFired = errors.New("cron knows no tick for this run: it was called by hand before the first tick, or its entry was removed")
 
@@ -112,6 +116,9 @@ func (p *place) standInLine(last lease.Tick) bool {
 
 // quiet says whether err, of a tick that did not run, is nothing that went wrong.
 func (p *place) quiet(err error) bool {
+	if errors.Is(err, errUnrun) && !p.job.opts.retry {
+		return false
+	}
 	for _, normal := range []error{errDealtWith, errOverlap, errSuperseded, guard.ErrBusy} {
 		if errors.Is(err, normal) {
 			return true

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -27,6 +28,9 @@ type Runner struct {
 	// goroutine never takes it.
 	adding sync.Mutex
 	jobs   map[string]*job
+	swept  int // jobs there were when those that cron has no more were last removed
+
+	entries *snapshots
 
 	// mu is never held while calling cron, the store or the user's code.
 	mu      sync.Mutex
@@ -53,6 +57,7 @@ func New(c *cron.Cron, g *guard.Guard, opts ...Option) *Runner {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	return &Runner{
 		cron: c, guard: g, opts: o, ctx: ctx, cancel: cancel,
+		entries: newSnapshots(c.Entries),
 		jobs:    make(map[string]*job),
 		closing: make(chan struct{}),
 		places:  make(map[*place]struct{}),
@@ -72,8 +77,8 @@ func New(c *cron.Cron, g *guard.Guard, opts ...Option) *Runner {
 // [Name] read it. A nil fn panics.
 //
 // Errors: of the parser, ErrDuplicate, guard.ErrInvalidKey, [ErrNoTicks],
-// [ErrSchedule], guard.ErrClosed after Shutdown, and what is wrong with the options. Nothing was
-// added then. A job whose entry was removed from cron can be added again.
+// [ErrSchedule], guard.ErrClosed after Shutdown, and what is wrong with the options.
+// Nothing was added then. A job whose entry was removed from cron can be added again.
 func (r *Runner) Add(spec, name string, fn func(context.Context) error, opts ...JobOption) (cron.EntryID, error) {
 	s, err := r.parse(spec)
 	if err == nil {
@@ -89,7 +94,7 @@ func (r *Runner) Add(spec, name string, fn func(context.Context) error, opts ...
 // but its argument, return a later time, and be the same in all replicas; see
 // [Shifted] for one that is not. What is seen not to be like that is refused with
 // [ErrSchedule]: an @every inside a wrapper of one's own is, as cron counts it from
-// its argument. A nil s panics.
+// its argument. A panic in it is an error too. A nil s panics.
 func (r *Runner) AddSchedule(s cron.Schedule, name string, fn func(context.Context) error, opts ...JobOption) (cron.EntryID, error) {
 	if s == nil || fn == nil {
 		panic("cronwrap: nil Schedule or fn")
@@ -103,9 +108,24 @@ func (r *Runner) AddSchedule(s cron.Schedule, name string, fn func(context.Conte
 	if other := r.jobs[name]; other != nil && r.cron.Entry(other.id).Valid() {
 		return 0, fmt.Errorf("cronwrap: job %q: %w", name, ErrDuplicate)
 	}
+	r.sweep()
 	r.jobs[name] = j
 	j.id = r.cron.Schedule(starting{j.schedule, j}, j)
 	return j.id, nil
+}
+
+// sweep forgets jobs whose entries were removed from cron. It looks only when there
+// are twice as many as it left: adding many costs no more for that.
+func (r *Runner) sweep() {
+	if len(r.jobs) < 2*r.swept+16 {
+		return
+	}
+	there := make(map[cron.EntryID]bool)
+	for _, e := range r.cron.Entries() {
+		there[e.ID] = true
+	}
+	maps.DeleteFunc(r.jobs, func(_ string, j *job) bool { return !there[j.id] })
+	r.swept = len(r.jobs)
 }
 
 func (r *Runner) newJob(s cron.Schedule, name string, fn func(context.Context) error, opts []JobOption) (*job, error) {
@@ -133,7 +153,9 @@ func (r *Runner) newJob(s cron.Schedule, name string, fn func(context.Context) e
 	if j.schedule, err = newSchedule(s, r.cron.Location(), j.opts.dst); err != nil {
 		return nil, err
 	}
-	j.behind.Store(j.opts.catchUp > 0 || j.opts.retry)
+	if j.opts.catchUp > 0 || j.opts.retry {
+		j.lag.fallen = 1
+	}
 	j.try = r.guard.With(guard.Fallback(guard.Wait(0), guard.Name(name)))
 	j.line = r.guard.With(guard.Fallback(guard.Forever(), guard.Name(name)))
 	return j, nil
@@ -175,7 +197,7 @@ type starting struct {
 
 func (s starting) Next(t time.Time) time.Time {
 	// On cron's goroutine, which must not wait.
-	if s.job.behind.Load() && s.job.started.CompareAndSwap(false, true) {
+	if _, behind := s.job.behind(); behind && s.job.started.CompareAndSwap(false, true) {
 		go s.job.start()
 	}
 	return s.schedule.Next(t)

@@ -17,7 +17,8 @@ type Shifted interface {
 	cron.Schedule
 
 	// Tick returns the tick that an activation belongs to. Later activations
-	// have later ticks.
+	// have later ticks. CatchUp finds a tick whose activation comes after it, or
+	// at most one hour before it.
 	Tick(activation time.Time) time.Time
 }
 
@@ -37,18 +38,26 @@ func newSchedule(s cron.Schedule, location *time.Location, dst DSTPolicy) (sched
 	case isEvery:
 		s = aligned(every.Delay)
 	}
-	now := time.Now().In(location)
-	next := s.Next(now)
-	if next.IsZero() {
-		return schedule{}, errors.New("it never comes due")
-	}
-	if again := s.Next(next.Add(-1)); !next.After(now) || !again.Equal(next) {
-		return schedule{}, fmt.Errorf("%w (after %v it says %v, and just before that %v)", ErrSchedule, now, next, again)
+	if err := caught(func() error { return tried(s, location) }); err != nil {
+		return schedule{}, err
 	}
 	if dst == Once && !isEvery {
 		s = oncePerLocalTime{s}
 	}
 	return schedule{s, location}, nil
+}
+
+// tried asks s for its next tick, twice.
+func tried(s cron.Schedule, location *time.Location) error {
+	now := time.Now().In(location)
+	next := s.Next(now)
+	if next.IsZero() {
+		return errors.New("it never comes due")
+	}
+	if again := s.Next(next.Add(-1)); !next.After(now) || !again.Equal(next) {
+		return fmt.Errorf("%w (after %v it says %v, and just before that %v)", ErrSchedule, now, next, again)
+	}
+	return nil
 }
 
 // tick returns the tick of an activation.
@@ -60,10 +69,10 @@ func (s schedule) tick(activation time.Time) time.Time {
 }
 
 // latest returns the latest limit ticks that are later than after and earlier than
-// before, unless that is zero, and whose activations lie not after now, in order. A schedule can only be asked
-// forwards, so windows before now are searched, each four times as long as the
-// one before, until one has enough of them: ticks of a second, and a month to
-// look back on, are no burden then.
+// before, unless that is zero, and whose activations lie not after now, in order. A
+// schedule can only be asked forwards, so windows before now are searched, each four
+// times as long as the one before, until one has enough of them: ticks of a second,
+// and a month to look back on, are no burden then.
 func (s schedule) latest(after, before, now time.Time, limit int) []time.Time {
 	earliest := after
 	if _, ok := s.Schedule.(Shifted); ok {
@@ -90,12 +99,12 @@ func (s schedule) between(from, after, before, now time.Time, limit int) (ticks 
 		if !tick.After(after) || !before.IsZero() && !tick.Before(before) {
 			continue
 		}
-		if len(ticks) == limit {
-			ticks = append(ticks[:0], ticks[1:]...)
+		if len(ticks)-limit == limit { // seldom enough for any limit
+			ticks = append(ticks[:0], ticks[limit:]...)
 		}
 		ticks = append(ticks, tick)
 	}
-	return ticks
+	return ticks[max(0, len(ticks)-limit):]
 }
 
 // aligned is an interval counted from 1 January 1970 UTC. cron's own counts from

@@ -29,7 +29,7 @@ func TestEveryIsAlignedToTheEpochInAllReplicas(t *testing.T) {
 			r.cron.Start()
 		}
 		time.Sleep(10 * time.Minute)
-		l.everyTickOnce(t, 7*time.Second, 85)
+		l.everyTickOnce(t, 7*time.Second, 85, 0)
 		for _, tick := range l.runs() {
 			if tick.Unix()%7 != 0 || tick.Nanosecond() != 0 {
 				t.Errorf("tick %v is no multiple of 7 s since 1970", tick)
@@ -287,3 +287,15 @@ func TestPanicOfTheScheduleWhileCatchingUpReachesTheHandler(t *testing.T) {
 		}
 	})
 }
+
+func TestScheduleThatPanicsIsRefused(t *testing.T) {
+	r := newReplica(t, guardtest.NewStore(), new(log))
+	var p *cronwrap.PanicError
+	if _, err := r.AddSchedule(panicking{}, "report", nothing); !errors.As(err, &p) {
+		t.Errorf("AddSchedule() = %v, want a PanicError", err)
+	}
+}
+
+type panicking struct{}
+
+func (panicking) Next(time.Time) time.Time { panic("no calendar") }

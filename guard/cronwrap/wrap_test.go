@@ -1,6 +1,7 @@
 package cronwrap_test
 
 import (
+	"errors"
 	"log/slog"
 	"strings"
 	"testing"
@@ -70,4 +71,22 @@ func TestWrapRefusesANameThatIsNoKey(t *testing.T) {
 		}
 	}()
 	cronwrap.Wrap(mustGuard(t), "")
+}
+
+func TestWrapLogsThatTheStoreIsDown(t *testing.T) {
+	store := guardtest.NewStore()
+	store.Fail(errors.New("no route"))
+	g, err := guard.New(store)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var logged strings.Builder
+	before := slog.Default()
+	slog.SetDefault(slog.New(slog.NewTextHandler(&logged, nil)))
+	defer slog.SetDefault(before)
+	runs := 0
+	cron.NewChain(cronwrap.Wrap(g, "report")).Then(cron.FuncJob(func() { runs++ })).Run()
+	if runs != 0 || !strings.Contains(logged.String(), "no route") || !strings.Contains(logged.String(), "job=report") {
+		t.Errorf("%d runs, want none; logged: %s", runs, &logged)
+	}
 }

@@ -1,0 +1,178 @@
+package cronwrap_test
+
+import (
+	"context"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/jobguard/jobguard/guard"
+	"github.com/jobguard/jobguard/guard/cronwrap"
+	"github.com/jobguard/jobguard/guard/guardtest"
+)
+
+// broken is a job whose first run ends only when its lease is lost. The ticks of the
+// others go to done.
+func broken(done *log) func(context.Context) error {
+	var begun atomic.Bool
+	to := done.job(nil)
+	return func(ctx context.Context) error {
+		if begun.CompareAndSwap(false, true) {
+			<-ctx.Done()
+			return ctx.Err()
+		}
+		return to(ctx)
+	}
+}
+
+// The run of a tick is lost so shortly before the next one that nobody has taken it
+// over by then.
+func TestLaterTickRunsAfterOneThatIsNotDone(t *testing.T) {
+	for name, opts := range map[string][]cronwrap.JobOption{
+		"skip":     {cronwrap.Retry()},
+		"wait":     {cronwrap.Retry(), cronwrap.Overlap(cronwrap.Wait)},
+		"catch up": {cronwrap.Retry(), cronwrap.CatchUp(cronwrap.Once, time.Second)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				start := time.Now()
+				store, l := guardtest.NewStore(), new(log)
+				r := newReplica(t, store, l, guard.TTL(3*time.Second))
+				r.add(t, "@every 60s", "report", broken(new(log)), opts...)
+				r.cron.Start()
+				time.Sleep(118600 * time.Millisecond)
+				store.Expire("report") // noticed within 1 s; then 2 s pass before the next attempt
+				time.Sleep(60 * time.Second)
+				l.mustBe(t, start, 60, 60, 120)
+			})
+		})
+	}
+}
+
+// b starts when a tick is past by its clock, and not yet by that of a. So it does not
+// stand in line for it when a dies.
+func TestTickIsTakenOverByAReplicaThatDidNotStandInLineForIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		store, l := guardtest.NewStore(), new(log)
+		done := new(log)
+		job := broken(done)
+		a := newReplica(t, store, l)
+		a.addSchedule(t, skewed{steps(10 * time.Second), -300 * time.Millisecond}, "report", func(ctx context.Context) error {
+			if len(l.runs()) == 1 {
+				return nil // of tick 0
+			}
+			return job(ctx)
+		}, cronwrap.Retry())
+		a.cron.Start()
+		time.Sleep(10*time.Second + 100*time.Millisecond)
+		b := newReplica(t, store, l)
+		b.add(t, "@every 10s", "report", job, cronwrap.Retry())
+		b.cron.Start()
+		time.Sleep(8 * time.Second)
+		store.Expire("report")
+		time.Sleep(16 * time.Second)
+		l.mustBe(t, start, 0, 10, 10, 20, 30)
+		done.mustBe(t, start, 10, 20, 30)
+	})
+}
+
+// However many ticks have come due since, whatever CatchUp says, and also if it is
+// none of the schedule any more.
+func TestTickThatIsNotDoneIsRunAgainHoweverLate(t *testing.T) {
+	for name, c := range map[string]struct {
+		opts []cronwrap.JobOption
+		want []int
+	}{
+		"retry":             {[]cronwrap.JobOption{cronwrap.Retry()}, []int{10, 10, 105}},
+		"catch up with one": {[]cronwrap.JobOption{cronwrap.Retry(), cronwrap.CatchUp(cronwrap.Once, 20*time.Second)}, []int{10, 10, 90, 105}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				start := time.Now()
+				store, l := guardtest.NewStore(), new(log)
+				before := newReplica(t, store, l)
+				before.add(t, "@every 10s", "report", broken(new(log)), c.opts...)
+				before.cron.Start()
+				time.Sleep(15 * time.Second)
+				gone, cancel := context.WithCancel(t.Context())
+				cancel()
+				_ = before.Shutdown(gone) // says that it had to cancel
+				time.Sleep(86 * time.Second)
+				for range 3 {
+					r := newReplica(t, store, l)
+					r.add(t, "@every 15s", "report", sleeping(time.Millisecond), c.opts...)
+					r.cron.Start()
+				}
+				time.Sleep(10 * time.Second)
+				l.mustBe(t, start, c.want...)
+			})
+		})
+	}
+}
+
+// A run that is taken over, and lost again: by a successor, or by one that only
+// catches up.
+func TestTickIsRunAgainAsOftenAsItsRunnersDie(t *testing.T) {
+	for _, replicas := range []int{1, 3} {
+		synctest.Test(t, func(t *testing.T) {
+			store, l := guardtest.NewStore(), new(log)
+			for range replicas {
+				r := newReplica(t, store, l, guard.TTL(3*time.Second))
+				r.add(t, "@every 10s", "report", func(ctx context.Context) error {
+					if len(l.runs()) <= 3 {
+						<-ctx.Done()
+						return ctx.Err()
+					}
+					return nil
+				}, cronwrap.Retry())
+				r.cron.Start()
+			}
+			for range 3 {
+				time.Sleep(15 * time.Second)
+				store.Expire("report")
+			}
+			time.Sleep(9 * time.Second) // 54
+			if runs := l.runs(); len(runs) < 5 || !runs[3].Equal(runs[0]) || !runs[4].After(runs[3]) {
+				t.Errorf("%d replicas: ticks that ran: %v, want the first four times, and then a later one", replicas, runs)
+			}
+		})
+	}
+}
+
+// What Skip dropped for a run whose runner died was missed, unless the run is taken
+// over: then it was dropped for that.
+func TestTickThatWasDroppedForADeadRunIsMadeUpForWithTheNext(t *testing.T) {
+	for name, c := range map[string]struct {
+		opts []cronwrap.JobOption
+		want []int
+	}{
+		"at most once":  {nil, []int{10, 20, 30, 40}},
+		"at least once": {[]cronwrap.JobOption{cronwrap.Retry()}, []int{10, 10, 30, 40}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				start := time.Now()
+				store, l := guardtest.NewStore(), new(log)
+				r := newReplica(t, store, l)
+				r.add(t, "@every 10s", "report", nil, append(c.opts, cronwrap.CatchUp(cronwrap.All(10), time.Hour))...)
+				r.cron.Start()
+				time.Sleep(5 * time.Second)
+				dead := newReplica(t, store, new(log))
+				// Its clock is ahead: 10 is its tick. The fault is its death.
+				dead.addSchedule(t, skewed{steps(10 * time.Second), 2 * time.Second}, "report", func(ctx context.Context) error {
+					_ = l.job(nil)(ctx)
+					<-ctx.Done()
+					return ctx.Err()
+				})
+				dead.cron.Start()
+				time.Sleep(4 * time.Second) // 9
+				dead.cron.Stop()
+				time.AfterFunc(16*time.Second, func() { store.Expire("report") }) // 25
+				time.Sleep(33 * time.Second)
+				l.mustBe(t, start, c.want...)
+			})
+		})
+	}
+}

@@ -542,7 +542,7 @@ func TestTickThatWasClaimedAndNotRunIsReported(t *testing.T) {
 				gone, cancel := context.WithCancel(t.Context())
 				cancel()
 				store.then = func(ctx context.Context) {
-					go r.Shutdown(gone)
+					go func() { _ = r.Shutdown(gone) }() // says that it had to cancel
 					<-ctx.Done()
 				}
 				r.add(t, "@every 10s", "report", nil, opts...)
@@ -556,8 +556,7 @@ func TestTickThatWasClaimedAndNotRunIsReported(t *testing.T) {
 					return
 				}
 				l.noErrors(t)
-				store.then = func(context.Context) {}
-				next := newReplica(t, store, l)
+				next := newReplica(t, store.Store, l)
 				next.add(t, "@every 10s", "report", nil, opts...)
 				next.cron.Start()
 				time.Sleep(time.Second)

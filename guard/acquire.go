@@ -63,7 +63,7 @@ func (g *Guard) try(ctx context.Context, op, key string, opt engine.Options, a *
 		a.count(f.Attempts)
 		return nil, refused(op, key, f)
 	}
-	a.count(h.Attempts)
+	a.count(int(h.Attempts))
 	return h, nil
 }
 

@@ -26,13 +26,14 @@ type runCtx struct {
 	maxHold *time.Timer // nil without MaxHold
 	tooLong atomic.Bool // MaxHold passed, and all leases are those of outer
 
+	returned bool // fn did: it neither panicked nor called Goexit; of the goroutine that calls it
+
 	observers *observers      // whom to tell; nil for nobody
 	observed  context.Context // what they made of the caller's
 
 	// Of the goroutine that calls fn.
-	began    time.Duration // since epoch
-	returned bool          // fn did: it neither panicked nor called Goexit
-	result                 // err is fn's, until the release adds to it
+	began  time.Duration // since epoch
+	result               // err is fn's, until the release adds to it
 
 	next, previous *runCtx // guarded by family.mu
 }

@@ -172,10 +172,12 @@
 //
 // # What it costs
 //
-// An uncontended run on loopback took 37 µs, and 4 to 5 µs more with all of this
-// recorded (BenchmarkOverhead on two cores, 10 to 13 %; 15 % if the trace begins here);
-// most of that is the SDK's, for two spans (BenchmarkSDKAlone). What becomes of a span when it has ended is up to
-// its processor: trace.WithBatcher wakes a goroutine each time, which on those two
-// cores, shared with Redis and else idle, took 14 to 50 µs. Without an Observer a guard
-// pays nothing.
+// Of the time of an uncontended run on loopback, 14 % more with all of this recorded: the
+// median of 13 runs of BenchmarkOverhead, 5 to 37 %, on two cores that client and
+// Redis share, where a run took 48 to 198 µs; 5 to 8 % with one core for Go (-cpu 1).
+// In processor time it is 7 µs, of which 4 are the SDK's, for two spans and three
+// records (BenchmarkSDKAlone). What becomes of a span when it has ended is up to its
+// processor: trace.WithBatcher wakes a goroutine each time, which made runs slower or
+// faster by more than that, as cores were free or not. Without an Observer a guard pays
+// nothing.
 package otelguard

@@ -18,14 +18,14 @@ type Hold struct {
 
 	// For the caller to read.
 	Fence    int64
-	Attempts int // store calls made until the grant
+	Attempts int32 // store calls made until the grant
 
-	granted moment
 	over    atomic.Bool  // ended; written under Engine.mu
 	given   atomic.Int32 // a Release
+	runs    int32        // how many runs share the hold; guarded by Engine.mu
+	granted moment
 
 	// Guarded by Engine.mu.
-	runs     int32 // how many runs share the hold
 	bound    []Bound
 	one      [1]Bound // bound's memory in the usual case
 	listener Listener
@@ -49,7 +49,7 @@ func (t *tenure) newHoldLocked(w *waiter) *Hold {
 	}
 	h.t = t
 	h.Fence = t.nextFence
-	h.Attempts = t.l.calls - w.calls
+	h.Attempts = int32(t.l.calls - w.calls) //nolint:gosec // calls are few
 	h.granted = t.l.e.moment(time.Now())
 	h.runs = 1
 	t.nextFence++

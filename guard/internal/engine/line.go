@@ -179,7 +179,7 @@ func (l *line) decline(h *Hold, because func(*Failure)) (*Hold, *Failure) {
 	l.e.mu.Lock()
 	l.e.spawnLocked(h.Abandon)
 	l.e.mu.Unlock()
-	f := &Failure{Attempts: h.Attempts}
+	f := &Failure{Attempts: int(h.Attempts)}
 	because(f)
 	return nil, f
 }

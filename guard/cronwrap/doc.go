@@ -35,7 +35,9 @@
 // The claim comes before fn: a tick runs at most once, and not at all if its runner
 // dies in between. With [Retry] a tick is also marked when its run is over, and one
 // that is not is run again by the next that holds the key, whatever tick that came
-// for and before that: at least once.
+// for and before that: at least once. One case is open: where the store forgets a
+// lease in mid-run, its runner can claim the next tick before it notices, beside whoever
+// has taken the key, and that tick may then be left undone.
 //
 // # What happens when
 //

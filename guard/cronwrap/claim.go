@@ -62,13 +62,11 @@ func (j *job) claimAndCall(ctx context.Context, tick time.Time, final bool, ran 
 // claim of the same owner is granted again, so the lost reply to the first does no
 // harm. It comes before fn, so a tick runs at most once, whoever dies when.
 //
-// With Retry a tick that is not done is claimed from its runner. Two of them are
-// told apart by their fencing tokens: if this process was stopped since it was
-// granted the key, and somebody else has had it meanwhile, the store refuses.
-//
-// A later tick is granted whatever the token, so the clocks are looked at before
-// each request: a process that was stopped does not claim over a run of others that
-// it knows nothing of.
+// A process that was stopped since it was granted the key, or whose lease the store
+// has dropped, may not know yet that it holds it no more. If somebody else has it and
+// has claimed anything, the store sees that from the fencing tokens, and refuses.
+// Until then there is nothing to see: with Retry the next holder finds what such a
+// process has claimed, is refused any later tick, and looks again.
 func (j *job) claim(ctx context.Context, owner string, tick time.Time) error {
 	fence, exclusive := guard.Fence(ctx)
 	r := lease.TickRequest{
@@ -86,10 +84,8 @@ func (j *job) claim(ctx context.Context, owner string, tick time.Time) error {
 			return unrun(ctx)
 		case err == nil && reply.Claimed:
 			return nil
-		case err == nil && reply.Ahead > 0:
-			return fmt.Errorf("%w: by %v", ErrSkew, reply.Ahead)
 		case err == nil:
-			return errDealtWith
+			return refused(r, reply)
 		case errors.Is(err, lease.ErrRefused):
 			return fmt.Errorf("%w: the tick could not be claimed: %w", guard.ErrUnavailable, err)
 		}
@@ -97,6 +93,18 @@ func (j *job) claim(ctx context.Context, owner string, tick time.Time) error {
 			return unrun(ctx)
 		}
 	}
+}
+
+func refused(r lease.TickRequest, reply lease.TickReply) error {
+	switch {
+	case reply.Ahead > 0:
+		return fmt.Errorf("%w: by %v", ErrSkew, reply.Ahead)
+	case !reply.Last.At.Before(r.At):
+		return errDealtWith
+	case r.Fence > 0 && reply.Last.Fence > r.Fence:
+		return fmt.Errorf("%w: the next holder has claimed a tick", guard.ErrLost)
+	}
+	return errUnfinished
 }
 
 func unrun(ctx context.Context) error { return fmt.Errorf("%w: %w", errUnrun, context.Cause(ctx)) }

@@ -338,13 +338,7 @@ func TestTickThatWaitsForNothingGivesWayWithRetry(t *testing.T) {
 			t.Fatalf("%d stand in line, want 1", n)
 		}
 		// Another replica's.
-		claim := lease.TickRequest{Key: "report", Owner: store.NewOwner(""), At: start.Add(time.Minute)}
-		if reply, err := store.ClaimTick(t.Context(), claim); err != nil || !reply.Claimed {
-			t.Fatalf("ClaimTick() = %+v, %v", reply, err)
-		}
-		if _, err := store.EndTick(t.Context(), lease.TickEnd{Key: claim.Key, Owner: claim.Owner, At: claim.At}); err != nil {
-			t.Fatal(err)
-		}
+		remember(t, store, lease.TickRequest{Key: "report", At: start.Add(time.Minute)}, true)
 		time.Sleep(time.Minute)
 		store.Expire("report")
 		time.Sleep(20 * time.Second)

@@ -35,9 +35,9 @@
 // The claim comes before fn: a tick runs at most once, and not at all if its runner
 // dies in between. With [Retry] a tick is also marked when its run is over, and one
 // that is not is run again by the next that holds the key, whatever tick that came
-// for and before that: at least once. One case is open: where the store forgets a
-// lease in mid-run, its runner can claim the next tick before it notices, beside whoever
-// has taken the key, and that tick may then be left undone.
+// for and before that: at least once. A runner that has lost the key and does not know
+// yet is refused by its fencing token once the next holder has claimed a tick, and
+// with Retry no tick is claimed over one that others have not done.
 //
 // # What happens when
 //
@@ -57,8 +57,10 @@
 //	                                     the next tick or when the store is back         TestRareTickThatTheStoresOutageCostIsMadeUpForSoon
 //	the store is down during a run, for  the lease is lost; with Retry the tick is run   TestRetryOutlastsAnOutageOfTheStore
 //	longer than the guard's TTL          again when the store is back
-//	the lease is lost                    ctx ends with cause guard.ErrLost; handler      TestLossCancelsTheJob
-//	                                     gets it; with Retry another replica runs it
+//	the lease is lost                    ctx ends with cause guard.ErrLost; handler      TestLossCancelsTheJob,
+//	                                     gets it; with Retry another replica runs it     TestFleetInTroubleRunsNoTickTwiceAndWithRetryEachThatWasBegun
+//	the lease was lost, and its holder   its claim is refused: handler gets ErrLost      TestTicksAreNotClaimedOverTheRunOfTheNextHolder,
+//	goes on to the next tick                                                             TestTickThatIsClaimedAfterTheNextHolderHasLookedIsNotPassedOver
 //	fn returns an error                  handler gets it; the tick is over, also         TestErrorOfTheJobReachesTheHandlerUnchanged,
 //	                                     with Retry                                      TestFailedRunIsOverAlsoWithRetry
 //	fn panics                            handler gets a *PanicError; likewise; cron      TestPanicReachesTheHandlerAndFreesTheKey
@@ -97,10 +99,7 @@
 //   - What the store forgets: a failover to a replica that lacks the last claim can
 //     let a tick run again. Claims are acknowledged as the store's leases are.
 //   - Retry is for ticks that were begun. A tick at which no replica was running, or
-//     the store was down, is a matter of CatchUp. And a process that was stopped
-//     between its look at what is not done and its claim can, in the moment before it
-//     finds out that its lease is over, claim a tick over the run of an earlier one;
-//     if that runner dies too, the earlier tick is not run again.
+//     the store was down, is a matter of CatchUp.
 //   - CatchUp knows the last tick that ran, the run's end and the schedule, and no
 //     more. So it also makes up for ticks that Skip dropped because other code had
 //     the key, or for a run whose runner died, unless Retry took that over. Under Wait it

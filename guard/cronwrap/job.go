@@ -210,10 +210,17 @@ func (j *job) runUnderKey(ctx context.Context, p *place) error {
 		p.ran = true
 		return j.call(ctx, p.tick)
 	}
-	if err := j.makeUp(ctx, p.tick); err != nil || p.tick.IsZero() {
-		return err
+	for {
+		err := j.makeUp(ctx, p.tick)
+		if err == nil && !p.tick.IsZero() {
+			err = j.claimAndCall(ctx, p.tick, true, &p.ran)
+		}
+		// Somebody who does not know that we have the key has claimed a tick since
+		// makeUp looked. Nobody can any more once we have claimed one.
+		if p.ran || !errors.Is(err, errUnfinished) {
+			return err
+		}
 	}
-	return j.claimAndCall(ctx, p.tick, true, &p.ran)
 }
 
 // call calls fn. Its panic becomes an error.

@@ -21,9 +21,10 @@ import (
 // lost the key. With Retry this is looked at before each tick, by all replicas, as
 // once the next one is claimed the store has forgotten it: a tick that is not done is
 // run again, however late, before any other. It is looked at under the key, so
-// nobody can begin a tick between this and our own claim; if we lose the key
-// meanwhile, the fencing token makes the store refuse us what another has claimed
-// since. Ticks that were dropped for the dead one were missed.
+// between this and our own claim a tick can be begun only by somebody who has lost
+// the key and does not know yet, and the claim sees that; if it is we who lose it, the
+// store refuses us once another has claimed. Ticks that were dropped for the dead one
+// were missed.
 //
 // Without an exclusive guard the key tells nothing of other runs.
 func (j *job) makeUp(ctx context.Context, next time.Time) error {

@@ -17,6 +17,9 @@ var (
 	errSuperseded = errors.New("a later tick took its place in line")
 )
 
+// errUnfinished is why a tick is not claimed yet, with Retry.
+var errUnfinished = errors.New("an earlier tick was claimed and is not done")
+
 // errUnrun is why nobody else runs a tick that did not run here. With Retry somebody
 // does, so then it is nothing that went wrong.
 var errUnrun = errors.New("the tick was claimed, or may have been, and did not run")

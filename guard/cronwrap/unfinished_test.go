@@ -2,6 +2,8 @@ package cronwrap_test
 
 import (
 	"context"
+	"errors"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -10,6 +12,7 @@ import (
 	"github.com/jobguard/jobguard/guard"
 	"github.com/jobguard/jobguard/guard/cronwrap"
 	"github.com/jobguard/jobguard/guard/guardtest"
+	"github.com/jobguard/jobguard/guard/lease"
 )
 
 // broken is a job whose first run ends only when its lease is lost. The ticks of the
@@ -175,4 +178,115 @@ func TestTickThatWasDroppedForADeadRunIsMadeUpForWithTheNext(t *testing.T) {
 			})
 		})
 	}
+}
+
+// The lease of a run is dropped, another replica takes the key, and the runner, which
+// does not know yet, goes on to the next of the ticks that it makes up for.
+func TestTicksAreNotClaimedOverTheRunOfTheNextHolder(t *testing.T) {
+	for name, c := range map[string]struct {
+		opts []cronwrap.JobOption
+		want []int
+		at   []time.Duration // after the fleet is back
+	}{
+		"at most once": {nil, []int{10, 20, 30}, []time.Duration{0, 1, 4}},
+		"at least once": {
+			[]cronwrap.JobOption{cronwrap.Retry()},
+			[]int{10, 10, 20, 30}, []time.Duration{0, 1, 4, 7},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				start := time.Now()
+				store, l := guardtest.NewStore(), new(log)
+				remember(t, store, lease.TickRequest{Key: "report", At: start}, true)
+				time.Sleep(35 * time.Second)
+				back := time.Now()
+				for range 2 {
+					r := newReplica(t, store, l)
+					r.add(t, "@every 10s", "report", sleeping(3*time.Second),
+						append(c.opts, cronwrap.CatchUp(cronwrap.All(3), time.Hour), cronwrap.Overlap(cronwrap.Wait))...)
+					r.cron.Start()
+				}
+				time.Sleep(time.Second)
+				store.Expire("report")
+				time.Sleep(13 * time.Second)
+				l.mustBe(t, start, append(c.want, 40)...)
+				for i, want := range c.at {
+					if at := l.at[i].Sub(back); at.Truncate(time.Second) != want*time.Second {
+						t.Errorf("tick %v ran %v after the fleet was back, want %v s", l.ticks[i], at, int(want))
+					}
+				}
+				if errs := l.failures(); len(errs) == 0 || !errors.Is(errs[0], guard.ErrLost) {
+					t.Errorf("reported: %v, want ErrLost", errs)
+				}
+			})
+		})
+	}
+}
+
+// meddled is a store in which something happens just before the first claim.
+type meddled struct {
+	*guardtest.Store
+	once  sync.Once
+	first func()
+}
+
+func (m *meddled) ClaimTick(ctx context.Context, r lease.TickRequest) (lease.TickReply, error) {
+	m.once.Do(m.first)
+	return m.Store.ClaimTick(ctx, r)
+}
+
+// A runner that has lost the key, and does not know yet, claims a tick after the next
+// holder has looked what is not done, and dies.
+func TestTickThatIsClaimedAfterTheNextHolderHasLookedIsNotPassedOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		store, l := guardtest.NewStore(), new(log)
+		remember(t, store, lease.TickRequest{Key: "report", At: start, Fence: 1}, true)
+		time.Sleep(15 * time.Second)
+		r := newReplica(t, &meddled{Store: store, first: func() {
+			remember(t, store, lease.TickRequest{Key: "report", At: start.Add(10 * time.Second), Fence: 1}, false)
+		}}, l)
+		r.add(t, "@every 10s", "report", nil, cronwrap.Retry())
+		r.cron.Start()
+		time.Sleep(10 * time.Second)
+		l.mustBe(t, start, 10, 20)
+		l.noErrors(t)
+	})
+}
+
+// remember has somebody claim a tick.
+func remember(t *testing.T, store *guardtest.Store, r lease.TickRequest, done bool) {
+	t.Helper()
+	r.Owner = store.NewOwner("")
+	if reply, err := store.ClaimTick(t.Context(), r); err != nil || !reply.Claimed {
+		t.Fatalf("ClaimTick(%+v) = %+v, %v", r, reply, err)
+	}
+	if !done {
+		return
+	}
+	if ended, err := store.EndTick(t.Context(), lease.TickEnd{Key: r.Key, Owner: r.Owner, At: r.At}); err != nil || !ended {
+		t.Fatalf("EndTick(%v) = %t, %v", r.At, ended, err)
+	}
+}
+
+// The handler is told that the tick may run again. Those after it run nevertheless: a
+// run that knows its own ticks does not wait for them.
+func TestTickThatCouldNotBeMarkedDoneIsReportedAndHoldsUpNoOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		store, l := guardtest.NewStore(), new(log)
+		remember(t, store, lease.TickRequest{Key: "report", At: start}, true)
+		time.Sleep(35 * time.Second)
+		store.Inject(guardtest.Fault{Op: guardtest.OpEndTick, Err: errors.New("down"), Times: 3})
+		r := newReplica(t, store, l)
+		r.add(t, "@every 10s", "report", nil, cronwrap.Retry(), cronwrap.CatchUp(cronwrap.All(3), time.Hour))
+		r.cron.Start()
+		time.Sleep(10 * time.Second)
+		l.mustBe(t, start, 10, 20, 30, 40)
+		errs := l.failures()
+		if len(errs) != 1 || !errors.Is(errs[0], guard.ErrUnavailable) || !errs[0].Tick.Equal(start.Add(10*time.Second)) {
+			t.Errorf("reported: %v, want ErrUnavailable for the first tick", errs)
+		}
+	})
 }

@@ -48,16 +48,21 @@ func (s *Store) EndTick(ctx context.Context, r lease.TickEnd) (bool, error) {
 
 func (s *Store) claimTickLocked(r lease.TickRequest) lease.TickReply {
 	at, last := micros(r.At), s.ticks[r.Key]
-	if last.At.IsZero() || at.After(last.At) {
-		if ahead := time.Until(at); r.MaxAhead >= 0 && ahead > r.MaxAhead {
-			return lease.TickReply{Ahead: ahead}
-		}
-	} else {
-		mine := last.Owner == r.Owner
-		rerun := r.Rerun && r.Fence > last.Fence
-		if at.Before(last.At) || last.Done || !mine && !rerun {
-			return lease.TickReply{Last: last}
-		}
+	none, later := last.At.IsZero(), at.After(last.At)
+	var open bool
+	switch {
+	case none:
+		open = true
+	case later:
+		open = (r.Fence == 0 || r.Fence >= last.Fence) && (last.Done || !r.Rerun || r.Fence == last.Fence)
+	default:
+		open = at.Equal(last.At) && !last.Done && (r.Owner == last.Owner || r.Rerun && r.Fence > last.Fence)
+	}
+	if !open {
+		return lease.TickReply{Last: last}
+	}
+	if ahead := time.Until(at); (none || later) && r.MaxAhead >= 0 && ahead > r.MaxAhead {
+		return lease.TickReply{Ahead: ahead}
 	}
 	if s.ticks == nil {
 		s.ticks = make(map[string]lease.Tick)

@@ -24,13 +24,16 @@ type TickStore interface {
 	// the last one, not done, if
 	//
 	//   - it is later than the last one, or there is none, and does not lie more
-	//     than r.MaxAhead ahead of the store's clock; or
+	//     than r.MaxAhead ahead of the store's clock; but not if r.Fence, unless it is
+	//     0, is lower than the token of the claim before, nor if r.Rerun is set and
+	//     the last one was claimed under another token and is not done; or
 	//   - it is the last one, r.Owner claimed it, and it is not done: this is
 	//     the same claim, whose reply was lost; or
 	//   - it is the last one, it is not done, r.Rerun is set, and r.Fence is
 	//     greater than the token of the claim before.
 	//
-	// Else nothing is changed.
+	// Else nothing is changed. So whoever has lost the key claims nothing once the
+	// next holder has, and with Rerun no tick that others have not done is passed over.
 	ClaimTick(ctx context.Context, r TickRequest) (TickReply, error)
 
 	// EndTick marks the tick done if it is the last one and r.Owner claimed it,
@@ -58,11 +61,13 @@ type TickRequest struct {
 	// other would ever be claimed. Negative: no bound.
 	MaxAhead time.Duration
 
-	// Rerun asks also for a tick that was claimed and not done. The caller holds
-	// the key, exclusively, under Fence: whoever claimed the tick before with a
-	// lower token does not hold it any more.
-	Rerun bool
+	// Fence is the token under which the caller holds the key, exclusively; 0 if it
+	// has none. Whoever claimed a tick under a lower one does not hold it any more.
 	Fence int64
+
+	// Rerun asks also for a tick that others have claimed and not done, and for none
+	// after it before that.
+	Rerun bool
 }
 
 // TickReply is what came of it.

@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -92,6 +93,49 @@ var tickChecks = []check{
 		if last := c.lastTick(c.A, first.Key); last.Done || last.Owner != next.Owner || last.Fence != 8 {
 			c.Errorf("LastTick() = %+v, want the rerun's, not done", last)
 		}
+	}},
+
+	{"with rerun no tick is claimed over one that others have not done", func(c *contract) {
+		c.needsTicks()
+		first := c.claimant(c.A, c.key("k"), aTick)
+		first.Fence = 7
+		first.mustClaim()
+		later := c.claimant(c.B, first.Key, aTick.Add(time.Second))
+		later.Rerun, later.Fence = true, 8
+		later.mustBeRefused(first, false)
+		own := c.claimant(c.A, first.Key, aTick.Add(time.Millisecond))
+		own.Rerun, own.Fence = true, 7
+		own.mustClaim() // of one lease
+		later.mustBeRefused(own, false)
+		own.mustEnd(time.Time{})
+		later.mustClaim()
+		plain := c.claimant(c.A, first.Key, aTick.Add(time.Minute))
+		plain.Fence = 8
+		plain.mustClaim()
+	}},
+
+	{"whoever has lost the key claims no later tick once the next holder has claimed one", func(c *contract) {
+		c.needsTicks()
+		for _, rerun := range []bool{false, true} {
+			for _, done := range []bool{false, true} {
+				holder := c.claimant(c.A, c.key(fmt.Sprint("k", rerun, done)), aTick)
+				holder.Fence = 8
+				holder.mustClaim()
+				if done {
+					holder.mustEnd(time.Time{})
+				}
+				stale := c.claimant(c.B, holder.Key, aTick.Add(time.Second))
+				stale.Fence, stale.Rerun = 7, rerun
+				stale.mustBeRefused(holder, done)
+				same := c.claimant(c.A, holder.Key, aTick.Add(time.Second))
+				same.Fence, same.Rerun = 8, rerun
+				same.mustClaim()
+			}
+		}
+		holder := c.claimant(c.A, c.key("shared"), aTick)
+		holder.Fence = 8
+		holder.mustClaim()
+		c.claimant(c.B, holder.Key, aTick.Add(time.Second)).mustClaim() // holds nothing exclusively
 	}},
 
 	{"a tick that is done is never claimed again", func(c *contract) {

@@ -9,32 +9,36 @@
 -- ARGV[2] scheduled time, µs since 1970
 -- ARGV[3] how far it may lie ahead of the server's clock, µs; negative = no bound
 -- ARGV[4] token of the claimant's lease, 0 = none
--- ARGV[5] 1 = also a tick that was claimed under a lower token and is not done
+-- ARGV[5] 1 = also a tick that was claimed under a lower token and is not done, and
+--         none over such a one
 --
 -- Returns {1}                              claimed
 --         {0, tick, done, owner, fence}    not claimed; what is remembered
 --         {2, µs ahead}                    too far ahead: nothing was done
 --
--- Invariants: the last tick never gets earlier; a tick that is done is never
--- claimed; one that is not done is claimed again only by its own owner, or under
--- a higher token.
+-- Invariants: the last tick never gets earlier, nor its token lower, but for 0; a tick
+-- that is done is never claimed; one that is not done is claimed again only by its own
+-- owner, or under a higher token.
 
 local last = redis.call('HMGET', KEYS[1], 'tick', 'done', 'owner', 'fence')
-local at, tick = last[1] and tonumber(last[1]), tonumber(ARGV[2])
+local at, done, before = last[1] and tonumber(last[1]), last[2] == '1', tonumber(last[4])
+local tick, token, rerun = tonumber(ARGV[2]), tonumber(ARGV[4]), ARGV[5] == '1'
 
-if not at or tick > at then
-  local bound = tonumber(ARGV[3])
-  if bound >= 0 then
-    local time = redis.call('TIME')
-    local ahead = tick - (time[1] * 1000000 + time[2])
-    if ahead > bound then return {2, ahead} end
-  end
+local open
+if not at then
+  open = true
+elseif tick > at then
+  open = (token == 0 or token >= before) and (done or not rerun or token == before)
 else
-  local mine = last[3] == ARGV[1]
-  local rerun = ARGV[5] == '1' and tonumber(ARGV[4]) > tonumber(last[4])
-  if tick < at or last[2] == '1' or not (mine or rerun) then
-    return {0, at, tonumber(last[2]), last[3], tonumber(last[4])}
-  end
+  open = tick == at and not done and (last[3] == ARGV[1] or rerun and token > before)
+end
+if not open then return {0, at, tonumber(last[2]), last[3], before} end
+
+local bound = tonumber(ARGV[3])
+if bound >= 0 and (not at or tick > at) then
+  local time = redis.call('TIME')
+  local ahead = tick - (time[1] * 1000000 + time[2])
+  if ahead > bound then return {2, ahead} end
 end
 
 redis.call('HSET', KEYS[1], 'tick', ARGV[2], 'done', '0', 'owner', ARGV[1], 'fence', ARGV[4])

@@ -3,12 +3,15 @@ package engine
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/jobguard/jobguard/guard/guardtest"
+	"github.com/jobguard/jobguard/guard/lease"
 )
 
 // lasting returns options with a TTL, and a tenth of it as the margin.
@@ -116,6 +119,62 @@ func TestStuckRenewalsHoldUpNoOthers(t *testing.T) {
 		}
 		s.Fail(nil)
 		for _, h := range stuck {
+			h.End()
+		}
+		closeEngine(t, e)
+	})
+}
+
+// halfDead is a store with a shard that answers no more: renewals of its keys hang
+// until their context ends. Those that travel with them are done.
+type halfDead struct {
+	*guardtest.Store
+	dead atomic.Bool
+}
+
+func (s *halfDead) Renew(ctx context.Context, rs []lease.RenewRequest) []lease.RenewReply {
+	replies := s.Store.Renew(ctx, rs)
+	if !s.dead.Load() {
+		return replies
+	}
+	hangs := false
+	for i, r := range rs {
+		if strings.HasPrefix(r.Key, "dead") {
+			hangs, replies[i] = true, lease.RenewReply{Err: context.DeadlineExceeded}
+		}
+	}
+	if hangs {
+		<-ctx.Done()
+	}
+	return replies
+}
+
+func TestADeadShardOfManyLeasesCostsTheOthersNone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const n = 10_000
+		s := &halfDead{Store: guardtest.NewStore()}
+		e := New(s)
+		var living, dead []*Hold
+		for i := range n {
+			living = append(living, holdKey(t, e, fmt.Sprint("living", i), lasting(10*time.Second)))
+			if i%2 == 0 {
+				dead = append(dead, holdKey(t, e, fmt.Sprint("dead", i), lasting(10*time.Second)))
+			}
+		}
+		time.Sleep(5 * time.Second)
+		s.dead.Store(true)
+		time.Sleep(time.Minute)
+		lost := 0
+		for _, h := range living {
+			if h.End() != nil {
+				lost++
+			}
+		}
+		if lost > 0 {
+			t.Errorf("%d of %d leases were lost beside a shard that is dead", lost, n)
+		}
+		s.dead.Store(false)
+		for _, h := range dead {
 			h.End()
 		}
 		closeEngine(t, e)

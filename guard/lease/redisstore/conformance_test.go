@@ -2,12 +2,16 @@ package redisstore_test
 
 import (
 	"context"
+	"errors"
+	"os"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/jobguard/jobguard/guard/lease"
 	"github.com/jobguard/jobguard/guard/lease/redisstore"
 	"github.com/jobguard/jobguard/guard/lease/storetest"
 	"github.com/jobguard/jobguard/internal/redistest"
@@ -15,8 +19,11 @@ import (
 
 func TestConformanceOnOneNode(t *testing.T) {
 	server := redistest.Start(t)
+	user := documentedUser(t)
+	user.join(t, server.Client(t))
+	login := as(user.name, user.password)
 	storetest.Run(t, func(t *testing.T) storetest.Fixture {
-		f := fixture(t, "guard:", server.Client(t), server.Client(t))
+		f := fixture(t, server.Client(t), server.Client(t, login), server.Client(t, login))
 		f.Stall = func(d time.Duration) {
 			server.Pause()
 			timer := time.AfterFunc(d, server.Resume)
@@ -28,12 +35,24 @@ func TestConformanceOnOneNode(t *testing.T) {
 		}
 		return f
 	})
+	acked := redisstore.New(server.Client(t, login), redisstore.ReplicaAck(1, 10*time.Millisecond))
+	_, err := acked.Acquire(t.Context(), lease.AcquireRequest{Key: "k", Owner: acked.NewOwner(""), TTL: time.Second})
+	if err == nil || errors.Is(err, lease.ErrRefused) {
+		t.Errorf("Acquire() = %v, want that too few replicas acknowledged it", err)
+	}
+	user.wasDeniedNothing(t, server.Client(t))
 }
 
 func TestConformanceOnACluster(t *testing.T) {
 	cluster := redistest.StartCluster(t)
+	user := documentedUser(t)
+	login := func(o *redis.ClusterOptions) { o.Username, o.Password = user.name, user.password }
+	masters := nodes(t, cluster.Client(t))
+	for _, node := range masters {
+		user.join(t, node)
+	}
 	storetest.Run(t, func(t *testing.T) storetest.Fixture {
-		f := fixture(t, "guard:", cluster.Client(t), cluster.Client(t))
+		f := fixture(t, cluster.Client(t), cluster.Client(t, login), cluster.Client(t, login))
 		f.Flush = func() {
 			client := cluster.Client(t)
 			if err := client.ForEachMaster(t.Context(), func(ctx context.Context, node *redis.Client) error {
@@ -44,25 +63,71 @@ func TestConformanceOnACluster(t *testing.T) {
 		}
 		return f
 	})
+	for _, node := range masters {
+		user.wasDeniedNothing(t, node)
+	}
 }
 
-func fixture(t *testing.T, prefix string, a, b redis.UniversalClient) storetest.Fixture {
+// serverUser is the user of the documentation's chapter on access: the stores of the
+// conformance tests may do what it says, and no more.
+type serverUser struct {
+	rule           []any // the command that makes it
+	name, password string
+}
+
+func documentedUser(t *testing.T) serverUser {
+	doc, err := os.ReadFile("doc.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rule, found := strings.Cut(string(doc), "\tACL SETUSER")
+	rule, _, ended := strings.Cut(rule, "//\n")
+	words := strings.Fields("ACL SETUSER" + strings.ReplaceAll(rule, "//", ""))
+	if !found || !ended || len(words) < 10 {
+		t.Fatal("the documentation names no user")
+	}
+	u := serverUser{name: words[2], password: strings.TrimPrefix(words[4], ">")}
+	for _, word := range words {
+		u.rule = append(u.rule, word)
+	}
+	return u
+}
+
+func (u serverUser) join(t *testing.T, node *redis.Client) {
+	t.Helper()
+	if err := node.Do(t.Context(), u.rule...).Err(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (u serverUser) wasDeniedNothing(t *testing.T, node *redis.Client) {
+	t.Helper()
+	entries, err := node.ACLLog(t.Context(), 10).Result()
+	if err != nil {
+		t.Error(err)
+	}
+	for _, e := range entries {
+		t.Errorf("the documentation does not list %s (%s)", e.Object, e.Reason)
+	}
+}
+
+func fixture(t *testing.T, admin, a, b redis.UniversalClient) storetest.Fixture {
 	check := func(err error) {
 		if err != nil {
 			t.Error(err)
 		}
 	}
 	return storetest.Fixture{
-		A: redisstore.New(a, redisstore.Prefix(prefix)),
-		B: redisstore.New(b, redisstore.Prefix(prefix)),
+		A: redisstore.New(a),
+		B: redisstore.New(b),
 		Vanish: func(key string) {
-			check(a.Del(t.Context(), prefix+key).Err())
+			check(admin.Del(t.Context(), "guard:"+key).Err())
 		},
 		Foreign: func(key, value string, ttl time.Duration) {
-			check(a.Set(t.Context(), prefix+key, value, ttl).Err())
+			check(admin.Set(t.Context(), "guard:"+key, value, ttl).Err())
 		},
 		TryForeign: func(key, value string, ttl time.Duration) bool {
-			ok, err := a.SetNX(t.Context(), prefix+key, value, ttl).Result()
+			ok, err := admin.SetNX(t.Context(), "guard:"+key, value, ttl).Result()
 			check(err)
 			return ok
 		},
@@ -72,7 +137,7 @@ func fixture(t *testing.T, prefix string, a, b redis.UniversalClient) storetest.
 				kept = append(kept, names...)
 				return err
 			}
-			switch client := a.(type) {
+			switch client := admin.(type) {
 			case *redis.Client:
 				check(collect(t.Context(), client))
 			case *redis.ClusterClient:
@@ -82,7 +147,7 @@ func fixture(t *testing.T, prefix string, a, b redis.UniversalClient) storetest.
 			}
 			return kept
 		},
-		Flush: func() { check(a.FlushAll(t.Context()).Err()) },
+		Flush: func() { check(admin.FlushAll(t.Context()).Err()) },
 	}
 }
 

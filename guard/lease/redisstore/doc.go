@@ -18,6 +18,21 @@
 // like a companion have their lease moved aside, under a name with a control byte
 // that no user key contains.
 //
+// # Access
+//
+// A user of the server's who may do what a Store does, and no more, with the default
+// prefix:
+//
+//	ACL SETUSER jobguard on >password resetkeys resetchannels ~guard:* &guard:inbox:* -@all
+//	  +evalsha +eval +time +get +set +exists +del +expire +pexpire +pttl
+//	  +zadd +zcard +zcount +zscore +zrange +zrem +zpopmin +zremrangebyscore +hmget +hset
+//	  +publish +subscribe +ping +pubsub|numsub
+//	  +wait +cluster|slots +asking +command
+//
+// The last line is for [ReplicaAck] and for a Cluster. Without publish or subscribe
+// waiters only poll: a handoff takes up to a second. Any other right that is missing
+// is an error that wraps [lease.ErrRefused]; ACL LOG on the server says which.
+//
 // # Wake-ups
 //
 // Whoever releases a key that others wait for grants it to the first in line and

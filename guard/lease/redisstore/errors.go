@@ -16,6 +16,10 @@ import (
 // LOADING, READONLY, CLUSTERDOWN, TRYAGAIN, BUSY and their like, pass.
 var refusals = []string{"OOM", "NOPERM", "NOAUTH", "WRONGPASS", "WRONGTYPE"}
 
+// noPassword is what a server that wants a password says to a long command, before it
+// has read which it is.
+const noPassword = "ERR Protocol error: unauthenticated"
+
 // fault says what failed, and marks answers that a retry will not change. A
 // socket that gave up at ctx's deadline says so in its own words, perhaps before
 // ctx's timer fires; context.DeadlineExceeded is added.
@@ -26,6 +30,9 @@ func fault(ctx context.Context, doing string, err error) error {
 	}
 	if ended := ctx.Err(); ended != nil && !errors.Is(err, ended) {
 		err = fmt.Errorf("%w: %w", ended, err)
+	}
+	if redis.HasErrorPrefix(err, "NOAUTH") || strings.Contains(err.Error(), noPassword) {
+		err = fmt.Errorf("the server wants a password: %w", err)
 	}
 	if refused(err) {
 		return fmt.Errorf("redisstore: %s: %w: %w", doing, lease.ErrRefused, err)
@@ -46,6 +53,9 @@ func refused(err error) bool {
 	// Redis 5 and 6 wrap what a command inside a script said; Redis 7 has its
 	// own words for a user who may run the script but not what is in it.
 	text := reply.Error()
+	if strings.HasPrefix(text, noPassword) {
+		return true
+	}
 	if strings.HasPrefix(text, "ERR Error running script") {
 		for _, code := range refusals {
 			if strings.Contains(text, ": -"+code+" ") {

@@ -154,6 +154,14 @@ func TestAnswersThatWillNotChangeAreRefusals(t *testing.T) {
 	t.Run("wrong password", func(t *testing.T) {
 		refusedAll(t, newProcess(t, server.Client(t, as("limited", "no"))), "WRONGPASS")
 	})
+	t.Run("no password", func(t *testing.T) {
+		locked := redistest.Start(t)
+		client := locked.Client(t)
+		if err := client.ConfigSet(ctx, "requirepass", "pw").Err(); err != nil {
+			t.Fatal(err)
+		}
+		refusedAll(t, newProcess(t, locked.Client(t)), "wants a password")
+	})
 }
 
 func as(user, password string) func(*redis.Options) {

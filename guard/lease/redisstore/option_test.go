@@ -21,6 +21,7 @@ func TestMisusePanics(t *testing.T) {
 		"nil":           func() { redisstore.New(nil) },
 		"nil pointer":   func() { redisstore.New((*redis.Client)(nil)) },
 		"ring":          func() { redisstore.New(ring) },
+		"nil option":    func() { redisstore.New(client, nil) },
 		"owner |":       func() { redisstore.Owner("a|b") },
 		"owner control": func() { redisstore.Owner("a\n") },
 		"owner empty":   func() { redisstore.Owner("") },

@@ -56,6 +56,9 @@ func New(client redis.UniversalClient, opts ...Option) *Store {
 	}
 	c := defaults()
 	for _, opt := range opts {
+		if opt == nil {
+			panic("redisstore: an Option is nil")
+		}
 		opt(&c)
 	}
 	node, single := client.(*redis.Client)

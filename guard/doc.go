@@ -29,8 +29,9 @@
 //
 //   - A lease is trusted from before the request was sent: until sent + TTL −
 //     Margin. A slow reply buys no time.
-//   - A timer ends fn's context at that moment, whatever the network does. A successful renewal, every TTL/3, moves it; once it has fired, the
-//     context stays cancelled. ctx.Err, [Holding], [Fence] and [Ensure] compare
+//   - A timer ends fn's context at that moment, whatever the network does. A
+//     successful renewal, every TTL/3, moves it; once it has fired, the context
+//     stays cancelled. ctx.Err, [Holding], [Fence] and [Ensure] compare
 //     the clocks themselves, so that a process that was stopped past its TTL
 //     learns of it at its first look.
 //   - A failed renewal is tried again, soon, while trust lasts. Only the answer
@@ -72,7 +73,7 @@
 // accepts a write with token t only if t is higher, or equal and from the same
 // run, in the same transaction that stores t:
 //
-//	token, _ := guard.Fence(ctx)
+//	token, ok := guard.Fence(ctx) // not ok under Limit, Shared and several keys
 //	res, err := db.ExecContext(ctx,
 //		`UPDATE stock SET n = ?, fence = ? WHERE sku = ? AND fence <= ?`, n, token, sku, token)
 //
@@ -85,7 +86,9 @@
 //	somebody else holds the key, the wait is over   ErrBusy, with Holder, RetryAfter  no
 //	the store could not be asked                    ErrUnavailable, with the cause    no
 //	the caller's ctx ended while waiting            its error and cause; also         no
-//	                                                ErrBusy if the key was held
+//	                                                ErrBusy if the key was held,
+//	                                                ErrUnavailable if the store failed, or
+//	                                                had not answered by ctx's deadline
 //	the lease was lost while fn ran, even if        ErrLost, joined with fn's error   yes
 //	fn returned nil
 //	held longer than MaxHold                        ErrMaxHold, joined likewise       yes
@@ -95,7 +98,8 @@
 //	fn succeeded, the release could not be made     nil; observers are told           yes
 //
 // Transport errors and answers like LOADING, READONLY and CLUSTERDOWN are
-// retried for the lesser of Wait and TTL; OOM, NOPERM and WRONGTYPE are not.
+// retried for the lesser of Wait and TTL; OOM, NOPERM and WRONGTYPE are not. An
+// attempt takes up to 2 s, also with Wait(0), and so does a release.
 // Errors of guard are of type [*Error] and match the Err… values by errors.Is.
 //
 // # Several runs at once
@@ -110,9 +114,11 @@
 // Reentrancy follows the context, not the goroutine: a Do on a key that ctx
 // holds already, in the same store, runs under the same lease, which ends after
 // the last of the nested runs. A stricter run inside a Shared or Limit run of the
-// same key would wait for it for ever and is refused at once. Goroutines that share a context share its lease
-// and do not exclude each other. Once a lease has ended, a context that was
-// leaked out of it acquires anew.
+// same key would wait for it for ever and is refused at once. Goroutines that share
+// a context share its lease and do not exclude each other. fn's context is cancelled
+// when fn returns: what goes on after that needs a context.WithoutCancel of it, and
+// its Do acquires anew. A Do with another context than fn's, or over a second Store
+// for the same keys, waits for the run around it.
 //
 // # Goroutines
 //

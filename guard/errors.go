@@ -3,6 +3,7 @@ package guard
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -20,7 +21,8 @@ var (
 	// was cancelled with this cause; fn has returned, its work may be partial.
 	ErrLost = engine.ErrLost
 
-	// ErrUnavailable: the store could not be asked. fn did not run.
+	// ErrUnavailable: the store could not be asked, or had not answered when the wait,
+	// or the caller's deadline, was over. fn did not run.
 	ErrUnavailable = engine.ErrUnavailable
 
 	// ErrClosed: the guard was shut down before fn could start.
@@ -55,10 +57,10 @@ type Error struct {
 	Err  error // the cause, and fn's own error after a loss; may be nil
 }
 
-// Error returns one line with everything but the fence.
+// Error returns one line with everything but the fence. A key is cut after 100 bytes.
 func (e *Error) Error() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "guard: %s %q: %v", e.Op, e.Key, e.Kind)
+	fmt.Fprintf(&b, "guard: %s %s: %v", e.Op, quoted(e.Key), e.Kind)
 	if e.Holder != "" {
 		fmt.Fprintf(&b, " (held by %s", e.Holder)
 		if e.RetryAfter > 0 {
@@ -69,7 +71,16 @@ func (e *Error) Error() string {
 	if e.Err != nil {
 		fmt.Fprintf(&b, ": %v", e.Err)
 	}
-	return b.String()
+	return strings.ReplaceAll(b.String(), "\n", "; ") // joined errors have lines
+}
+
+// quoted is key as it is shown: one that is too long may be anything.
+func quoted(key string) string {
+	const most = 100
+	if len(key) <= most {
+		return strconv.Quote(key)
+	}
+	return strconv.Quote(key[:most]) + "…"
 }
 
 // Unwrap returns Kind and Err, so that errors.Is finds both.
@@ -82,12 +93,19 @@ func (e *Error) Unwrap() []error {
 
 // refused makes the error of a run that did not start.
 func refused(op, key string, f *engine.Failure) *Error {
-	return &Error{
+	e := &Error{
 		Op: op, Key: key,
 		Holder: lease.OwnerName(f.Holder), RetryAfter: f.RetryAfter,
 		Kind: f.Kind, Err: f.Err,
 	}
+	if e.Err == nil && lease.Shut(f.Holder) {
+		e.Err = errShut
+	}
+	return e
 }
+
+// errShut is why a key is busy though nobody runs under it.
+var errShut = errors.New("its run is over, and its MinHold is not")
 
 // ended makes the error of a run whose lease did not last.
 func ended(op string, h *engine.Hold, lost *engine.Lost) *Error {

@@ -58,7 +58,10 @@ func ExampleFence() {
 
 	sell := func(ctx context.Context, sku string) error {
 		return g.Do(ctx, guard.Key("stock", sku), func(ctx context.Context) error {
-			token, _ := guard.Fence(ctx)
+			token, ok := guard.Fence(ctx) // under DoAll: FenceOf(ctx, key)
+			if !ok {
+				return errors.New("no fencing token")
+			}
 			res, err := db.ExecContext(ctx,
 				`UPDATE stock SET n = n - 1, fence = ? WHERE sku = ? AND fence <= ?`, token, sku, token)
 			if err != nil {

@@ -6,8 +6,9 @@ import (
 	"log/slog"
 )
 
-// LogObserver returns an Observer that writes to l: losses and failed releases
-// at level Warn, failed renewals and refusals at Info, the rest at Debug.
+// LogObserver returns an Observer that writes to l: losses, failed releases and a
+// store that could not be asked at level Warn, failed renewals and other refusals at
+// Info, the rest at Debug.
 // Keys and holders are in the records.
 func LogObserver(l *slog.Logger) Observer {
 	if l == nil {
@@ -54,7 +55,11 @@ func (l logObserver) Event(ctx context.Context, e Event) {
 		level = slog.LevelInfo
 	case EventRenewed:
 	}
-	l.LogAttrs(ctx, level, "guard: "+e.Kind.String(),
-		slog.String("name", e.Name), slog.String("key", e.Key), slog.Int64("fence", e.Fence),
-		slog.Duration("left", e.Left), slog.String("holder", e.Holder), slog.Any("error", e.Err))
+	attrs := []slog.Attr{slog.String("name", e.Name), slog.String("key", e.Key), slog.Int64("fence", e.Fence)}
+	if e.Kind == EventRenewed {
+		attrs = append(attrs, slog.Duration("left", e.Left))
+	} else {
+		attrs = append(attrs, slog.String("holder", e.Holder), slog.Any("error", e.Err))
+	}
+	l.LogAttrs(ctx, level, "guard: "+e.Kind.String(), attrs...)
 }

@@ -203,6 +203,9 @@ func (c *runCtx) release() (lost string, _ error) {
 	if err == nil {
 		return "", nil
 	}
-	err.Err = errors.Join(err.Err, c.err)
+	// What ctx was cancelled with says nothing new if fn returned just that.
+	if own, ok := c.err.(*Error); !ok || own.Kind != err.Kind || own.Key != err.Key { //nolint:errorlint // not one that is wrapped
+		err.Err = errors.Join(err.Err, c.err)
+	}
 	return lost, err
 }

@@ -3,6 +3,7 @@ package guard
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 
 	"github.com/jobguard/jobguard/guard/internal/engine"
@@ -126,6 +127,25 @@ func (g *Guard) Shutdown(ctx context.Context) error {
 	if running == 0 && left == 0 {
 		return nil
 	}
-	return fmt.Errorf("guard: shutdown: %d runs had to be cancelled, %d calls have not returned: %w",
-		running, left, context.Cause(ctx))
+	return fmt.Errorf("guard: shutdown: runs that had to be cancelled: %d, calls that have not returned: %d%s: %w",
+		running, left, f.keysOfRuns(), context.Cause(ctx))
+}
+
+// keysOfRuns names what is still running, of many the first, in brackets.
+func (f *family) keysOfRuns() string {
+	const most = 5
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var keys []string
+	for _, c := range f.runningLocked() {
+		if len(keys) == most {
+			keys = append(keys, "…")
+			break
+		}
+		keys = append(keys, quoted(c.holds[0].Key()))
+	}
+	if keys == nil {
+		return ""
+	}
+	return " (" + strings.Join(keys, ", ") + ")"
 }

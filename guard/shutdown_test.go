@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"runtime"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -110,8 +111,8 @@ func TestShutdownWaitsAtMostATTLForARunThatIgnoresIt(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		start := time.Now()
-		if err := g.Shutdown(ctx); !errors.Is(err, context.Canceled) {
-			t.Errorf("Shutdown() = %v", err)
+		if err := g.Shutdown(ctx); !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), `not returned: 1 ("k")`) {
+			t.Errorf("Shutdown() = %v, want it to name the run that has not returned", err)
 		}
 		if d := time.Since(start); d != 10*time.Second {
 			t.Errorf("Shutdown took %v, want a TTL", d)

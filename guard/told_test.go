@@ -42,6 +42,88 @@ func TestContextEndsWithItsRun(t *testing.T) {
 	}
 }
 
+// A deadline gives the store time, as Wait does. Who went away gave it none.
+func TestStoreThatDoesNotAnswerByTheDeadlineIsUnavailable(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := guardtest.NewStore()
+		store.Inject(guardtest.Fault{Op: guardtest.OpAcquire})
+		g := newGuard(t, store)
+		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+		defer cancel()
+		if err := g.Do(ctx, "k", nothing); !errors.Is(err, guard.ErrUnavailable) || !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Do() = %v at its deadline, want ErrUnavailable and the context's error", err)
+		}
+		ctx, cancel = context.WithCancel(t.Context())
+		time.AfterFunc(300*time.Millisecond, cancel)
+		if err := g.Do(ctx, "k", nothing); errors.Is(err, guard.ErrUnavailable) || !errors.Is(err, context.Canceled) {
+			t.Errorf("Do() = %v when cancelled, want the context's error", err)
+		}
+		store.Fail(nil)
+	})
+}
+
+// The attempts have deadlines of their own.
+func TestDeadlineOfAnAttemptIsNotTakenForTheCallers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := guardtest.NewStore()
+		store.Inject(guardtest.Fault{Op: guardtest.OpAcquire})
+		err := newGuard(t, store, guard.Wait(3*time.Second)).Do(t.Context(), "k", nothing)
+		if !errors.Is(err, guard.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Do() = %v, want ErrUnavailable and no deadline", err)
+		}
+		store.Fail(nil)
+		g := newGuard(t, store)
+		err = g.Do(t.Context(), "k", func(ctx context.Context) error {
+			store.Inject(guardtest.Fault{Op: guardtest.OpRenew})
+			<-ctx.Done()
+			return nil
+		})
+		if !errors.Is(err, guard.ErrLost) || errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "deadline") {
+			t.Errorf("Do() = %v, want ErrLost, with the last renewal's error in words", err)
+		}
+		store.Fail(nil)
+	})
+}
+
+func TestErrorsTakeOneLine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := guardtest.NewStore()
+		g := newGuard(t, store, guard.MaxHold(time.Second))
+		errFn := errors.New("mine")
+		err := g.Do(t.Context(), "k", func(ctx context.Context) error {
+			<-ctx.Done()
+			return errors.Join(errFn, errFn)
+		})
+		if !errors.Is(err, errFn) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("Error() = %q, want one line", err)
+		}
+		err = g.Do(t.Context(), "k", func(ctx context.Context) error {
+			<-ctx.Done()
+			return context.Cause(ctx)
+		})
+		if want := `guard: do "k": held longer than MaxHold`; err == nil || err.Error() != want {
+			t.Errorf("Error() = %q\nwant %q", err, want)
+		}
+		err = g.Do(t.Context(), strings.Repeat("k", 600), nothing)
+		if !errors.Is(err, guard.ErrInvalidKey) || len(err.Error()) > 250 {
+			t.Errorf("Error() = %q, want ErrInvalidKey in less than 250 bytes", err)
+		}
+	})
+}
+
+func TestKeyThatMinHoldKeepsShutSaysSo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGuard(t, guardtest.NewStore(), guard.MinHold(3*time.Second), guard.Wait(0))
+		if err := g.Do(t.Context(), "k", nothing); err != nil {
+			t.Fatal(err)
+		}
+		err := g.Do(t.Context(), "k", nothing)
+		if !errors.Is(err, guard.ErrBusy) || !strings.HasSuffix(err.Error(), "its run is over, and its MinHold is not") {
+			t.Errorf("Do() = %v, want ErrBusy because of MinHold", err)
+		}
+	})
+}
+
 func TestErrorsTellWhoAndForHowLong(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := guardtest.NewStore()

@@ -16,6 +16,13 @@ import "strings"
 //
 // which reads like an owner id of no process.
 
+// shut begins the value of a key that was left shut.
+const shut = "closed|"
+
+// Shut reports whether owner is no owner: a release left the key shut, and its run
+// is over.
+func Shut(owner string) bool { return strings.HasPrefix(owner, shut) }
+
 // OwnerID joins the parts of an owner id.
 func OwnerID(process, sequence, name, carrier string) string {
 	return process + ":" + sequence + "|" + name + "|" + carrier

@@ -216,7 +216,7 @@ func (c *contender) failed(r lease.AcquireRequest, sent, deadline time.Time, err
 
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	c.err = err
+	c.err = storeError{err}
 	if c.failing.IsZero() {
 		c.failing = sent
 	}
@@ -232,7 +232,7 @@ func (c *contender) failed(r lease.AcquireRequest, sent, deadline time.Time, err
 		}
 		left := since.Add(limit).Sub(now)
 		if refused || left <= 0 {
-			w.answerLocked(nil, &Failure{Kind: ErrUnavailable, Err: err, Attempts: l.calls - w.calls})
+			w.answerLocked(nil, &Failure{Kind: ErrUnavailable, Err: c.err, Attempts: l.calls - w.calls})
 			return true
 		}
 		pause = min(pause, left)

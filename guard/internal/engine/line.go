@@ -248,6 +248,16 @@ func (l *line) kickLocked() {
 // errNoAnswer is the cause when the wait ended before the store's first reply.
 var errNoAnswer = errors.New("no answer from the store yet")
 
+// storeError is an error of the store. The context of the call that failed was the
+// engine's: that it ended must not look as if the caller's own had.
+type storeError struct{ err error }
+
+func (e storeError) Error() string      { return e.err.Error() }
+func (e storeError) As(target any) bool { return errors.As(e.err, target) }
+func (e storeError) Is(target error) bool {
+	return target != context.DeadlineExceeded && target != context.Canceled && errors.Is(e.err, target)
+}
+
 // obstacleLocked says what stood in w's way, as far as it is known: a holder,
 // or a store that fails, or that has not answered yet.
 func (l *line) obstacleLocked(w *waiter) *Failure {
@@ -268,9 +278,11 @@ func (l *line) obstacleLocked(w *waiter) *Failure {
 }
 
 // addContext says that ctx's end was why w left, besides what stood in its way.
-// That the store had not answered yet is no news then.
+// That the store had not answered yet is no news to those who went away; a deadline
+// gave it time, as Wait does.
 func (f *Failure) addContext(ctx context.Context) {
-	if f.Kind == nil || errors.Is(f.Err, errNoAnswer) {
+	silent := errors.Is(f.Err, errNoAnswer) && !errors.Is(ctx.Err(), context.DeadlineExceeded)
+	if f.Kind == nil || silent {
 		f.Kind, f.Err = ctx.Err(), causeBeyond(ctx)
 		return
 	}

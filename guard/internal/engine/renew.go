@@ -183,7 +183,7 @@ func (t *tenure) settleLocked(sent time.Time, r lease.RenewReply) (_ loss, repor
 	case r.Err != nil:
 		// One failure loses nothing while trust lasts: try again, soon.
 		t.renewal.failed++
-		t.renewal.err = r.Err
+		t.renewal.err = storeError{r.Err}
 		e.planLocked(t, time.Now().Add(backoff(int(t.renewal.failed), t.opt.TTL/10)))
 		return loss{}, h.tellLocked(Event{Kind: EventRenewFailed, Err: r.Err})
 	case !r.Held:

@@ -22,7 +22,7 @@ func Default() *Guard { return defaultGuard.Load() }
 func Do(ctx context.Context, key string, fn func(context.Context) error) error {
 	g := Default()
 	if g == nil {
-		panic("guard: no default Guard")
+		panic("guard: no default Guard: call SetDefault first")
 	}
 	return g.Do(ctx, key, fn)
 }

@@ -27,8 +27,8 @@
 //
 // # How it is kept
 //
-//   - A lease is trusted from before the request was sent: until sent + TTL −
-//     Margin. A slow reply buys no time.
+//   - A lease is trusted, that is, proven to be ours by our own clock, from before
+//     the request was sent: until sent + TTL − Margin. A slow reply buys no time.
 //   - A timer ends fn's context at that moment, whatever the network does. A
 //     successful renewal, every TTL/3, moves it; once it has fired, the context
 //     stays cancelled. ctx.Err, [Holding], [Fence] and [Ensure] compare

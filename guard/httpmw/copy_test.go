@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 )
 
@@ -39,6 +40,24 @@ func TestCopyOfNothingSendsNothing(t *testing.T) {
 			}))
 		})
 		isProblem(t, w.get("GET"), http.StatusServiceUnavailable, "")
+	})
+	t.Run("short, further out", func(t *testing.T) { // where ReadFrom may send a header first
+		for _, body := range []string{"", "short"} {
+			seen := make(chan io.Reader, 1)
+			w := newWorld(t, func(rw http.ResponseWriter, _ *http.Request) {
+				if n, err := io.Copy(rw, onlyReader{strings.NewReader(body)}); n != int64(len(body)) || err != nil {
+					t.Errorf("copied %d, %v", n, err)
+				}
+			}, withOuter(func(next http.Handler) http.Handler {
+				return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { next.ServeHTTP(sources{w, seen}, r) })
+			}))
+			if a := w.get("GET"); !a.whole() || a.body != body {
+				t.Errorf("got %+v", a)
+			}
+			if len(seen) > 0 {
+				t.Errorf("ReadFrom was called for a source of %d bytes", len(body))
+			}
+		}
 	})
 	t.Run("answered otherwise", func(t *testing.T) {
 		for _, lose := range []bool{false, true} {
@@ -98,6 +117,20 @@ func TestCopyOfAFileCanBeSendfile(t *testing.T) {
 		if _, file := limited.R.(*os.File); !file {
 			t.Errorf("announced %v: a %T", announced, limited.R)
 		}
+	}
+}
+
+func TestCopyLeavesALimitedReaderWithWhatItDidNotRead(t *testing.T) {
+	const short = 1000
+	w := newWorld(t, func(rw http.ResponseWriter, _ *http.Request) {
+		rw.Header().Set("Content-Length", strconv.Itoa(size))
+		src := &io.LimitedReader{R: strings.NewReader(content[:short]), N: size}
+		if n, err := io.Copy(rw, src); n != short || err != nil || src.N != size-short {
+			t.Errorf("copied %d, %v, and %d are left of %d", n, err, src.N, size)
+		}
+	})
+	if a := w.get("GET"); a.whole() || len(a.body) != short {
+		t.Errorf("got %d bytes, %v", len(a.body), a.err)
 	}
 }
 

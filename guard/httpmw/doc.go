@@ -86,6 +86,8 @@
 //   - A response without a body (HEAD, 204, 304, Content-Length: 0) that the handler
 //     flushes is whole with its header. To HEAD over HTTP/2 that is so too when the
 //     handler writes more than buffers hold.
+//   - With the connection a handler that hijacks it takes over when a response is whole
+//     that it has written before (TestHijackLetsTheLastByteOut).
 //   - A handler panics, somebody further out recovers and returns, and the loss
 //     is found only at the release. Without Content-Length, what had been sent is
 //     then taken for whole.
@@ -99,6 +101,10 @@
 //     socket, nor on a connection of a net.Listener of your own that has neither
 //     SetLinger nor NetConn: then what was sent is taken for whole. The same goes for
 //     HTTP/1.1 if the handler asks for Transfer-Encoding: identity.
+//
+// To abort is to panic with http.ErrAbortHandler, from which net/http's server recovers.
+// net/http/fcgi does not: there the process ends, unless a middleware further out
+// recovers, and then half a response is taken for whole.
 //
 // Informational headers (1xx) are not a header sent:
 // TestInformationalHeadersLeaveTheStatusOpen. Nor is a copy (io.Copy) whose source has

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -77,6 +78,40 @@ func TestLossLeavesAHijackedConnectionAlone(t *testing.T) {
 			fmt.Fprintf(client, "GET %s HTTP/1.1\r\nHost: x\r\n\r\n", path)
 			if b, err := io.ReadAll(client); err != nil || !strings.HasSuffix(string(b), "mine") {
 				t.Errorf("read %q, %v", b, err)
+			}
+		})
+	}
+}
+
+func TestHijackLetsTheLastByteOut(t *testing.T) {
+	for name, send := range announcing {
+		t.Run(name, func(t *testing.T) {
+			over := make(chan struct{})
+			w := newWorld(t, func(rw http.ResponseWriter, r *http.Request) {
+				rw.Header().Set("Content-Length", strconv.Itoa(size))
+				send(t, rw, r)
+				rw.(http.Flusher).Flush()
+				conn, _, err := rw.(http.Hijacker).Hijack()
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if _, err := rw.Write([]byte("more")); err != http.ErrHijacked {
+					t.Errorf("Write: %v, want ErrHijacked", err)
+				}
+				_ = conn.Close()
+			}, withOuter(func(next http.Handler) http.Handler {
+				return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					defer close(over)
+					next.ServeHTTP(w, r)
+				})
+			}))
+			if a := w.get("GET"); !a.whole() || a.body != content {
+				t.Errorf("got %d bytes of %d, %v", len(a.body), size, a.err)
+			}
+			<-over // net/http would complain of a byte that comes later
+			if s := w.log.take(); strings.Count(s, "hijacked connection") != 1 {
+				t.Errorf("net/http complained: %s", s)
 			}
 		})
 	}

@@ -107,6 +107,18 @@ func TestErrorsOfKeysHaveAName(t *testing.T) {
 	}
 }
 
+func TestListGivenToAKeyFuncIsTheCallersAgain(t *testing.T) {
+	names := []string{"sku"}
+	parts := []httpmw.KeyFunc{httpmw.PathValue(names...)}
+	key := httpmw.Join(parts...)
+	names[0], parts[0] = "id", httpmw.Header("X-Tenant")
+	r := httptest.NewRequest(http.MethodGet, "/", http.NoBody)
+	r.SetPathValue("sku", "a42")
+	if k, err := key(r); k != guard.Key(guard.Key("sku", "a42")) || err != nil {
+		t.Errorf("key %q, %v", k, err)
+	}
+}
+
 // TestLongValuesThatDifferInTheLastByteDoNotExcludeOneAnother is about values that
 // are too long for a key, or cannot stand in one as they are. guard.Key makes of
 // them what can be read and a SHA-256 of all.

@@ -31,6 +31,9 @@ func isProblem(t testing.TB, a answer, status int, retryAfter string) {
 	if got := a.Header.Get("Content-Type"); got != "application/problem+json" {
 		t.Errorf("Content-Type %q", got)
 	}
+	if got := a.Header.Get("Cache-Control"); got != "no-store" {
+		t.Errorf("Cache-Control %q", got)
+	}
 	if a.Request.Method == http.MethodHead {
 		return
 	}

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strings"
 	"testing"
 )
 
@@ -75,6 +76,22 @@ func TestEndOfTheConnectionIsNotTheEndOfALostResponse(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// TestWhatWasFlushedBeforeTheLossArrives is about clients for which a response has an
+// end mark: a reset could take from them what is still on its way.
+func TestWhatWasFlushedBeforeTheLossArrives(t *testing.T) {
+	var w *world
+	w = newWorld(t, func(rw http.ResponseWriter, r *http.Request) {
+		_, _ = rw.Write([]byte("half"))
+		rw.(http.Flusher).Flush()
+		w.lose(r.Context())
+	})
+	conn := dial(t, w)
+	fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: x\r\n\r\n", path)
+	if b, err := io.ReadAll(conn); err != nil || !strings.HasSuffix(string(b), "\r\n4\r\nhalf\r\n") {
+		t.Errorf("read %q, %v", b, err)
 	}
 }
 

@@ -189,9 +189,7 @@ func (r *response) settle(err error) fate {
 
 // finish lets out what was kept back.
 func (r *response) finish() {
-	last := r.tail.take()
-	r.tail = tail{left: unknown} // what comes later is the framework's
-	if last != nil {
+	if last := r.tail.take(); last != nil {
 		_, _ = r.w.Write(last) // the client may be gone
 	}
 }
@@ -225,10 +223,13 @@ func (r *response) write(next httpsnoop.WriteFunc, p []byte) (int, error) {
 // yielded anything, and then nothing is sent yet. A loss after that interrupts next.
 func (r *response) readFrom(w io.Writer, next httpsnoop.ReadFromFunc, src io.Reader) (n int64, err error) {
 	sent, lost := r.state()
-	if lost != nil {
+	switch {
+	case lost != nil:
 		return 0, lost
-	}
-	if !sent {
+	case r.req.Method == http.MethodHead: // next would flush the header, which is the whole response
+		n, err = io.Copy(struct{ io.Writer }{w}, src)
+		return n, r.because(err)
+	case !sent:
 		n, err = io.CopyBuffer(struct{ io.Writer }{w}, io.LimitReader(src, beginning), make([]byte, beginning))
 		if err != nil || n < beginning {
 			return n, r.because(err)
@@ -267,7 +268,8 @@ func (r *response) flushError(next httpsnoop.FlushErrorFunc) error {
 }
 
 // hijack holds mu throughout, so that interrupt never meets a connection that is
-// somebody else's already.
+// somebody else's already. What was kept back of a body goes out: with the connection
+// the handler has taken over when the response is whole.
 func (r *response) hijack(next httpsnoop.HijackFunc) (net.Conn, *bufio.ReadWriter, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -275,8 +277,14 @@ func (r *response) hijack(next httpsnoop.HijackFunc) (net.Conn, *bufio.ReadWrite
 		return nil, nil, err
 	}
 	conn, rw, err := next()
-	r.hijacked = r.hijacked || err == nil // a second time fails and takes nothing back
-	return conn, rw, err
+	if err != nil { // also a second time, which takes nothing back
+		return conn, rw, err
+	}
+	r.hijacked = true
+	if last := r.tail.take(); last != nil {
+		_, _ = conn.Write(last) // the client may be gone
+	}
+	return conn, rw, nil
 }
 
 // setWriteDeadline keeps the handler from lifting the deadline that ended its

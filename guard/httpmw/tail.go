@@ -35,10 +35,10 @@ func (t *tail) expect(h http.Header) {
 // announced says whether the client knows how long the body is.
 func (t *tail) announced() bool { return t.left != unknown }
 
-// take returns what was kept back, if anything.
+// take returns what was kept back, if anything. What comes later is not the run's.
 func (t *tail) take() []byte {
 	last := t.last
-	t.last = nil
+	*t = tail{left: unknown}
 	return last
 }
 
@@ -52,10 +52,8 @@ func (t *tail) write(next httpsnoop.WriteFunc, p []byte) (n int, err error) {
 		return n, err
 	}
 	all := len(p) - 1
-	if all > 0 {
-		n, err = next(p[:all])
-		t.sent(int64(n))
-	}
+	n, err = next(p[:all]) // also of nothing: it settles the header
+	t.sent(int64(n))
 	if err != nil {
 		return n, err
 	}

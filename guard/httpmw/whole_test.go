@@ -111,6 +111,32 @@ func TestUnannouncedBodyIsUnchanged(t *testing.T) {
 	}
 }
 
+// TestBufferOfAWriteIsTheHandlersAgain is about a handler that fills it anew.
+func TestBufferOfAWriteIsTheHandlersAgain(t *testing.T) {
+	w := newWorld(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Length", "4")
+		b := []byte("done")
+		_, _ = w.Write(b)
+		copy(b, "????")
+	})
+	if a := w.get("GET"); !a.whole() || a.body != "done" {
+		t.Errorf("got %+v", a)
+	}
+}
+
+func TestWriteOfNothingAfterTheLastByteIsNoError(t *testing.T) {
+	w := newWorld(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Length", "4")
+		ok(w, r)
+		if n, err := w.Write(nil); n != 0 || err != nil {
+			t.Errorf("Write: %d, %v", n, err)
+		}
+	})
+	if a := w.get("GET"); !a.whole() || a.body != "done" {
+		t.Errorf("got %+v", a)
+	}
+}
+
 func TestBodyLongerThanAnnouncedIsRefused(t *testing.T) {
 	w := newWorld(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Length", "4")
@@ -158,13 +184,44 @@ func TestHeadAndBodilessResponsesPass(t *testing.T) {
 }
 
 func TestLostHeadResponseInBuffersIsBroken(t *testing.T) {
-	var w *world
-	w = newWorld(t, func(rw http.ResponseWriter, _ *http.Request) {
-		_, _ = rw.Write(make([]byte, 3000)) // passes the first buffer, not the second
-		w.store.Hold(key, "thief")
+	for name, send := range map[string]func(http.ResponseWriter) error{
+		"written": func(w http.ResponseWriter) error {
+			_, err := w.Write(make([]byte, 3000)) // passes the first buffer, not the second
+			return err
+		},
+		"copied": func(w http.ResponseWriter) error {
+			_, err := io.Copy(w, io.LimitReader(neverending{}, 3000))
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var w *world
+			w = newWorld(t, func(rw http.ResponseWriter, _ *http.Request) {
+				if err := send(rw); err != nil {
+					t.Error(err)
+				}
+				w.store.Hold(key, "thief")
+			})
+			if a := w.get("HEAD"); a.whole() {
+				t.Errorf("got %+v", a)
+			}
+		})
+	}
+}
+
+func TestFirstByteSettlesTheHeaderAlsoIfItIsTheLast(t *testing.T) {
+	w := newWorld(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Length", "1")
+		_, _ = w.Write([]byte("1"))
+		w.Header().Set("X-Late", "yes")
+		w.WriteHeader(http.StatusTeapot)
 	})
-	if a := w.get("HEAD"); a.whole() {
+	a := w.get("GET")
+	if !a.whole() || a.StatusCode != http.StatusOK || a.Header.Get("X-Late") != "" || a.body != "1" {
 		t.Errorf("got %+v", a)
+	}
+	if s := w.log.take(); !strings.Contains(s, "superfluous") {
+		t.Errorf("net/http says %q of the second status", s)
 	}
 }
 

@@ -57,6 +57,14 @@ func TestResponseWriterKeepsExactlyItsInterfaces(t *testing.T) {
 				http.Flusher
 			}{unwrapper{w}, w.(http.Flusher)}
 		},
+		"flushes with an error, hijacks and unwraps": func(w http.ResponseWriter) http.ResponseWriter {
+			h, _ := w.(http.Hijacker)
+			return struct {
+				unwrapper
+				flushErrorer
+				http.Hijacker
+			}{unwrapper{w}, w.(flushErrorer), h}
+		},
 		"strings": func(w http.ResponseWriter) http.ResponseWriter { return stringWriter{w, w.(io.StringWriter)} },
 		"hijacks": func(w http.ResponseWriter) http.ResponseWriter {
 			rf, _ := w.(io.ReaderFrom)

@@ -3,9 +3,11 @@ package httpmw
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/jobguard/jobguard/guard"
 )
@@ -32,17 +34,24 @@ var ErrEmptyComponent = fmt.Errorf("httpmw: a component of the key is empty: %w"
 //
 // A name that the pattern does not have is as empty as a value that is missing, and
 // so is every name where the middleware stands outside the router: all requests
-// are answered with 400. No name, or an empty one, panics.
+// are answered with 400, and log/slog is told once, at level Error. No name, or an
+// empty one, panics.
 func PathValue(names ...string) KeyFunc {
 	if len(names) == 0 || slices.Contains(names, "") {
 		panic("httpmw: PathValue needs the names of wildcards")
 	}
 	names = slices.Clone(names)
+	var told sync.Once
 	return func(r *http.Request) (string, error) {
 		parts := make([]string, 0, 2*len(names))
 		for _, name := range names {
 			value := r.PathValue(name)
 			if value == "" {
+				if !strings.Contains(r.Pattern, name) { // no fault of the client's
+					told.Do(func() {
+						slog.Error("httpmw: the route has no such wildcard: no request has a key", "wildcard", name, "pattern", r.Pattern)
+					})
+				}
 				return "", fmt.Errorf("path value %q: %w", name, ErrEmptyComponent)
 			}
 			parts = append(parts, name, value)

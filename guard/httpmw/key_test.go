@@ -1,7 +1,9 @@
 package httpmw_test
 
 import (
+	"bytes"
 	"errors"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -177,5 +179,33 @@ func TestLongValuesThatDifferInTheLastByteDoNotExcludeOneAnother(t *testing.T) {
 				t.Errorf("got %+v", a)
 			}
 		})
+	}
+}
+
+// That a path has no value may be the client's fault; that the route has no such
+// wildcard is not, and nobody else would notice.
+func TestWildcardThatTheRouteDoesNotHaveIsLoggedOnce(t *testing.T) {
+	var logged bytes.Buffer
+	before := slog.Default()
+	slog.SetDefault(slog.New(slog.NewTextHandler(&logged, nil)))
+	defer slog.SetDefault(before)
+	ask := func(f httpmw.KeyFunc, pattern string) {
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/stock/", nil)
+		r.Pattern = pattern
+		if _, err := f(r); !errors.Is(err, httpmw.ErrEmptyComponent) {
+			t.Errorf("key of %q: %v, want ErrEmptyComponent", pattern, err)
+		}
+	}
+	ask(httpmw.PathValue("sku"), "GET /stock/{sku...}")
+	if logged.Len() > 0 {
+		t.Errorf("logged %s", &logged)
+	}
+	wrong := httpmw.PathValue("sku")
+	for range 3 {
+		ask(wrong, "GET /stock/{id}")
+		ask(wrong, "")
+	}
+	if n := strings.Count(logged.String(), "level=ERROR"); n != 1 || !strings.Contains(logged.String(), "sku") {
+		t.Errorf("logged %d times: %s", n, &logged)
 	}
 }

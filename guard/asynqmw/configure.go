@@ -12,7 +12,8 @@ import (
 // gives to the middleware. It wraps asynq.SkipRetry: the first task already is
 // archived, its handler not run and none of its retries used up, and says in its
 // last error what to do. When it is done, run the archived tasks again (asynq
-// task runall --state=archived). asynq keeps 10 000 archived tasks per queue.
+// task runall --queue=default --state=archived). asynq keeps 10 000 archived tasks
+// per queue.
 var ErrNotConfigured = errors.New("asynqmw: the server's asynq.Config did not go through asynqmw.Configure: a busy task could not be deferred")
 
 // dueInterval is how often a configured server looks for tasks that are due,

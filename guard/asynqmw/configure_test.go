@@ -99,6 +99,39 @@ func TestHooksThatWereThereAreAskedOfAllButDeferrals(t *testing.T) {
 	}
 }
 
+// ErrBusy can also be of a key that the handler itself could not have: that is the
+// hook's to judge.
+func TestIsFailureThatTakesBusyForAFailureIsNotAskedOfDeferrals(t *testing.T) {
+	f := newFleet(t)
+	release := hold(t, f.guard(t), "k")
+	var judged atomic.Int64
+	cfg := quick()
+	cfg.IsFailure = func(err error) bool {
+		judged.Add(1)
+		return errors.Is(err, guard.ErrBusy)
+	}
+	var tries attempts
+	r := &runs{work: func(ctx context.Context, _ *asynq.Task) error {
+		if retried, _ := asynq.GetRetryCount(ctx); retried == 0 {
+			return &guard.Error{Op: "do", Key: "other", Kind: guard.ErrBusy}
+		}
+		return nil
+	}}
+	f.serve(t, asynqmw.Configure(cfg), asynqmw.New(f.guard(t), tries.key, soon)(r))
+	f.enqueue(t, "x", asynq.MaxRetry(2), asynq.Retention(time.Hour))
+	tries.await(t, 3)
+	if task := f.task("x"); task.Retried != 0 || judged.Load() != 0 {
+		t.Errorf("%d retries used up, %d deferrals judged, want none", task.Retried, judged.Load())
+	}
+	f.wantNoTrace(t)
+	release()
+	r.await(t, 1)
+	eventually(t, "x is completed", func() bool { return f.task("x").State == asynq.TaskStateCompleted })
+	if q := f.queue(t); f.task("x").Retried != 1 || q.Failed != 1 || judged.Load() != 1 {
+		t.Errorf("%d retries used up, %d failures, %d errors judged, want 1 of each", f.task("x").Retried, q.Failed, judged.Load())
+	}
+}
+
 func TestConfigureKeepsWhatIsSetAndAsynqsDefaults(t *testing.T) {
 	t.Parallel()
 	cfg := asynqmw.Configure(asynq.Config{DelayedTaskCheckInterval: 3 * time.Second, Concurrency: 7})
@@ -219,6 +252,25 @@ func TestKeyFuncThatFailsIsRetried(t *testing.T) {
 	f.enqueue(t, "x", asynq.MaxRetry(1))
 	if err := errs.next(t); !errors.Is(err, down) {
 		t.Errorf("the ErrorHandler was told %v, want %v", err, down)
+	}
+	r.await(t, 1)
+}
+
+func TestKeyFuncThatPanicsIsRetried(t *testing.T) {
+	f := newFleet(t)
+	var r runs
+	errs := newTold()
+	cfg := quick()
+	cfg.ErrorHandler = errs
+	f.serve(t, asynqmw.Configure(cfg), asynqmw.New(f.guard(t), func(ctx context.Context, _ *asynq.Task) (string, error) {
+		if retried, _ := asynq.GetRetryCount(ctx); retried == 0 {
+			panic("a bug")
+		}
+		return "k", nil
+	})(&r))
+	f.enqueue(t, "x", asynq.MaxRetry(1))
+	if err := errs.next(t); !asynq.IsPanicError(err) {
+		t.Errorf("the ErrorHandler was told %v, want the panic", err)
 	}
 	r.await(t, 1)
 }

@@ -31,8 +31,11 @@
 //	attempt, given up, that is running
 //	busy on the last attempt           a clone takes the task's place                          TestBusyLastAttemptMakesWayForAClone
 //	the same, without WithClient       the task waits in place                                 TestWithoutAClientTheLastAttemptWaitsInPlace
-//	the same, no clone can be enqueued the task waits in place, and tries beside that to be    TestWhileNoCloneCanBeEnqueuedTheLastAttemptWaitsInPlace,
-//	                                   cloned                                                  TestCloneIsEnqueuedBesideTheWaitingOnceItCanBe
+//	the same, no clone can be enqueued the task waits in place, and tries beside that, once    TestWhileNoCloneCanBeEnqueuedTheLastAttemptWaitsInPlace,
+//	                                   a second, to be cloned                                  TestCloneIsEnqueuedBesideTheWaitingOnceItCanBe,
+//	                                                                                           TestRequestsForACloneAreASecondApart
+//	a clone finds the key busy         it rests like a task that is deferred, and then its own TestClonesOfABusyTaskRestBetweenTheirAttempts
+//	                                   clone does
 //	busy a few seconds before its      the task waits in place, whatever retries it has;       TestTaskWaitsInPlaceNearItsDeadlineAndNamesTheHolder
 //	Deadline                           in vain: archived, with who held the key; without
 //	                                   WithInspector that holds for the last attempt
@@ -47,7 +50,10 @@
 //	in place until its Timeout         archived, with who held the key as its last error;      TestLastAttemptThatWaitsInVainIsArchivedAsBusy
 //	                                   ErrorHandler told
 //	g has a Wait beyond the Timeout    deferred shortly before the Timeout; on the last        TestWaitBeyondTheTimeoutEndsInDeferral,
-//	                                   attempt a clone, a little earlier                       TestGuardThatWaitsBeyondTheTimeoutLeavesALastAttemptTimeForItsClone
+//	                                   attempt a clone, a little earlier                       TestWaitEndsASecondBeforeTheTimeoutOrWithAQuarterOfItLeft,
+//	                                                                                           TestGuardThatWaitsBeyondTheTimeoutLeavesALastAttemptTimeForItsClone
+//	your IsFailure takes ErrBusy for a it is not asked of deferrals; of an ErrBusy that the    TestIsFailureThatTakesBusyForAFailureIsNotAskedOfDeferrals
+//	failure                            handler returns it is
 //	the store is down                  deferred, whatever the policy; on the last attempt      TestStoreDownDefersAndHeals,
 //	                                   a clone, or the task waits in place until its Timeout   TestPolicyCountsOnceTheStoreIsBack
 //	the lease is lost, or MaxHold      the handler's ctx ends; a failure like any other,       TestLostLeaseIsAFailureAndRetried,
@@ -63,7 +69,8 @@
 //	                                   error means done
 //	the server is shut down            a task that waits in place goes back into its queue     TestServerShutdownPutsAWaitingLastAttemptBack
 //	the key is invalid                 archived at once                                        TestInvalidKeyIsArchivedAtOnce
-//	the KeyFunc fails                  a failure like the handler's                            TestKeyFuncThatFailsIsRetried
+//	the KeyFunc fails, or panics       a failure like the handler's                            TestKeyFuncThatFailsIsRetried,
+//	                                                                                           TestKeyFuncThatPanicsIsRetried
 //	no handler for the type            asynq's own error: not guarded                          TestUnknownTypeIsNotFoundEvenWithoutAKey
 //	Configure was forgotten            archived at once with ErrNotConfigured                  TestForgottenConfigureIsAClearErrorAndBurnsNoRetry
 //
@@ -114,6 +121,8 @@
 // that is used again never meets them. Not everything is as it was:
 //
 //   - The handler sees retry 0 of 0, and the clone's id. LastErr is empty.
+//   - asynq's statistics count a task that makes way as processed, and its log says
+//     that it was revoked.
 //   - The Unique lock is released: the task can be enqueued again beside the
 //     clone. asynq gives that lock only to a task that is being enqueued, and
 //     while the clone is, the task still holds it.
@@ -157,8 +166,10 @@
 // before them.
 //
 // The same becomes of it, with "asynq: task lease expired" as its last error, if
-// asynq's Redis was gone for longer than the 30 seconds of asynq's own lease, or the
-// server was killed.
+// asynq's Redis was gone for longer than the 30 seconds of asynq's own lease, the
+// server was killed, or the connection broke in the moment in which asynq took the
+// task from its queue: it then counts as running, until asynq looks for such tasks
+// a minute or two later.
 //
 // # Guarantees of asynq and of guard
 //
@@ -177,6 +188,21 @@
 //
 // [RunScheduler] and [RunPeriodicTaskManager] keep one asynq Scheduler or
 // PeriodicTaskManager active in the fleet.
+//
+//	when                               what happens                                            proved by
+//	the leader's context ends          it is shut down, and then another takes over at once    TestOnePeriodicTaskManagerIsActiveAndHandsOverWhenItEnds
+//	the leader's process dies          another takes over within the TTL                       TestSchedulerIsTakenOverWithinTheTTLWhenItsProcessDies
+//	the leader is cut off from the     it is shut down, another takes over; it campaigns again TestOneSchedulerIsActiveAndAnotherTakesOverWhenItDies,
+//	store                                                                                      TestAnotherPeriodicTaskManagerTakesOverWhenTheLeaderDies
+//	a PeriodicTaskManager does not     it steps down for another, and tries again after a      TestManagerThatCannotStartStepsDownForAnotherAndTriesAgain,
+//	start                              pause that grows                                        TestManagerThatCannotStartPausesLongerEachTimeUpToHalfAMinute,
+//	                                                                                           TestManagerThatStartedCountsItsFailuresAnew
+//	its context ends in that pause     it returns at once                                      TestPauseAfterAManagerThatCannotStartEndsWithItsContext
+//	the function that makes one fails  an error, returned; nothing runs                        TestFactoriesThatCannotWorkAreToldSo,
+//	or returns nil or a used one                                                               TestManagerOfAnEarlierTermIsAnError,
+//	                                                                                           TestManagerThatOthersStartedIsAnError
+//	it panics                          the panic passes through, and the key is free           TestPanicOfAFactoryPassesThroughAndFreesTheKey
+//	g has a Limit, or Shared           an error, returned; nothing runs                        TestGuardThatLetsSeveralLeadIsAnError
 //
 // # Goroutines
 //

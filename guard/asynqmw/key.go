@@ -23,8 +23,11 @@ type KeyFunc func(ctx context.Context, task *asynq.Task) (string, error)
 // PayloadField takes the key from a top-level field of a JSON payload, a string
 // or an integer: PayloadField("sku") yields guard.Key("sku", value). If the
 // field is missing, empty, or anything else, the task has no valid key. 42 and
-// "42" make the same key.
+// "42" make the same key. An empty name panics.
 func PayloadField(name string) KeyFunc {
+	if name == "" {
+		panic("guard: asynqmw.PayloadField: no name")
+	}
 	return func(_ context.Context, task *asynq.Task) (string, error) {
 		var fields map[string]json.RawMessage
 		if err := json.Unmarshal(task.Payload(), &fields); err != nil {

@@ -3,6 +3,7 @@ package asynqmw_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 
 	"github.com/hibiken/asynq"
@@ -115,20 +116,60 @@ func TestMisusePanics(t *testing.T) {
 	for name, misuse := range map[string]func(){
 		"nil guard":    func() { asynqmw.New(nil, asynqmw.TaskID()) },
 		"nil key":      func() { asynqmw.New(&guard.Guard{}, nil) },
+		"nil option":   func() { asynqmw.New(&guard.Guard{}, asynqmw.TaskID(), nil) },
+		"no field":     func() { asynqmw.PayloadField("") },
 		"nil client":   func() { asynqmw.WithClient(nil) },
 		"nil insp":     func() { asynqmw.WithInspector(nil) },
 		"no delay":     func() { asynqmw.DeferFor(0) },
 		"no policy":    func() { asynqmw.OnBusy(7) },
 		"join nothing": func() { asynqmw.Join() },
 		"join nil":     func() { asynqmw.Join(nil) },
+		"no scheduler": func() { _ = asynqmw.RunScheduler(t.Context(), &guard.Guard{}, "k", nil) },
+		"no manager":   func() { _ = asynqmw.RunPeriodicTaskManager(t.Context(), &guard.Guard{}, "k", nil) },
+		"none to lead": func() { _ = asynqmw.RunScheduler(t.Context(), nil, "k", func() *asynq.Scheduler { return nil }) },
 	} {
 		func() {
 			defer func() {
-				if recover() == nil {
-					t.Errorf("%s: no panic", name)
+				if p, ok := recover().(string); !ok || !strings.HasPrefix(p, "guard: asynqmw.") {
+					t.Errorf("%s: it panicked with %q, want one that says what is wrong", name, p)
 				}
 			}()
 			misuse()
 		}()
 	}
+}
+
+// Tasks whose own ids only look like that of a clone have keys of their own.
+func TestTaskIDTakesNoTaskForACloneThatIsNone(t *testing.T) {
+	f := newFleet(t)
+	original := map[string]string{ // by id
+		"a~busy1-0z9":            "a",
+		"a~busy12-0z9":           "a",
+		"a~busy1-x~busy2-0z9":    "a~busy1-x",
+		"a~busy1":                "",
+		"a~busy1-":               "",
+		"a~busy1-Ab c":           "",
+		"a~busy1-a-b":            "",
+		"a~busy1-zzzzzzzzzzzzzz": "", // more than 64 bits
+		"a~busy0-0z9":            "",
+		"a~busy-0z9":             "",
+		"a~busyx-0z9":            "",
+		"~busy1-0z9":             "",
+	}
+	r := &runs{work: func(ctx context.Context, task *asynq.Task) error {
+		id, _ := asynq.GetTaskID(ctx)
+		want := original[id]
+		if want == "" {
+			want = id
+		}
+		if key, err := asynqmw.TaskID()(ctx, task); key != guard.Key("task", "default", want) || err != nil {
+			t.Errorf("%q has the key %q, %v; want that of %q", id, key, err, want)
+		}
+		return nil
+	}}
+	f.serve(t, quick(), r)
+	for id := range original {
+		f.enqueue(t, id)
+	}
+	r.await(t, int64(len(original)))
 }

@@ -18,8 +18,9 @@ type limits struct {
 
 // guessLimits recovers a Timeout or Deadline from the end of an attempt's
 // context. Timeouts are whole seconds from the start of the attempt, which was
-// just before began; Deadlines are whole seconds of the clock. So is the end of
-// an attempt with both, which is taken for a Deadline.
+// just before began, or at the same time to a coarse clock; Deadlines are whole
+// seconds of the clock. So is the end of an attempt with both, which is taken for a
+// Deadline.
 func guessLimits(ctx context.Context, began time.Time) limits {
 	end, ok := ctx.Deadline()
 	switch {
@@ -28,7 +29,7 @@ func guessLimits(ctx context.Context, began time.Time) limits {
 	case end.Nanosecond() == 0:
 		return limits{deadline: end}
 	}
-	return limits{timeout: end.Sub(began).Truncate(time.Second) + time.Second}
+	return limits{timeout: (end.Sub(began) - 1).Truncate(time.Second) + time.Second}
 }
 
 // inspect asks asynq. It may hang for as long as the Inspector's Redis client

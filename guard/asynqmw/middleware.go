@@ -28,6 +28,9 @@ func New(g *guard.Guard, key KeyFunc, opts ...Option) asynq.MiddlewareFunc {
 	}
 	m := &middleware{guard: g, key: key, settings: settings{delay: defaultDelay}}
 	for _, opt := range opts {
+		if opt == nil {
+			panic("guard: asynqmw.New: an Option is nil")
+		}
 		opt(&m.settings)
 	}
 	// A mux calls this function anew for every task: what is kept between tasks

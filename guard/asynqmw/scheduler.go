@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"reflect"
+	"strings"
 	"time"
 
 	"github.com/hibiken/asynq"
@@ -22,7 +23,8 @@ import (
 // newScheduler makes the Scheduler and registers its entries, on the calling
 // goroutine, at the start of every term: a Scheduler that was shut down cannot be
 // started again. Call neither Run, Start nor Shutdown yourself. A nil or used
-// Scheduler is an error, which is returned.
+// Scheduler is an error, which is returned; so is a g with a Limit or Shared, under
+// which several would be active. A nil g or newScheduler panics.
 //
 // Ticks that fall between two leaders are missed, and @every counts anew. A
 // process that was stopped and resumed can still enqueue one tick before it
@@ -33,6 +35,9 @@ import (
 // from the guard's keeps leading, and enqueues nothing. End ctx before you shut the
 // guard down.
 func RunScheduler(ctx context.Context, g *guard.Guard, key string, newScheduler func() *asynq.Scheduler) error {
+	if g == nil || newScheduler == nil {
+		panic("guard: asynqmw.RunScheduler: nil Guard or newScheduler")
+	}
 	l := &leader{what: "Scheduler", make: func() (runner, error) { return newScheduler(), nil }}
 	return l.run(ctx, g, key)
 }
@@ -45,14 +50,18 @@ func RunScheduler(ctx context.Context, g *guard.Guard, key string, newScheduler 
 // that none is. So give your GetConfigs a timeout, and have asynq.Unique or
 // a TaskID per tick for the rest.
 //
-// An error of newManager is returned. If the manager does not start, because
+// An error of newManager is returned, and so is that of a manager which was started
+// before, by whomever. If the manager does not start, because
 // its PeriodicTaskConfigProvider fails or gives an invalid configuration, this
 // process logs it (log/slog), steps down for another to try, and campaigns again
-// after a second, and later after up to half a minute, with the same manager. If
+// after a second, and later after about half a minute, with the same manager. If
 // none of that ever helped, the manager's own connections to Redis are left
 // behind: asynq cannot close them before it has started. A RedisUniversalClient
 // of yours, you can.
 func RunPeriodicTaskManager(ctx context.Context, g *guard.Guard, key string, newManager func() (*asynq.PeriodicTaskManager, error)) error {
+	if g == nil || newManager == nil {
+		panic("guard: asynqmw.RunPeriodicTaskManager: nil Guard or newManager")
+	}
 	l := &leader{what: "PeriodicTaskManager", make: func() (runner, error) { return newManager() }}
 	for {
 		err := l.run(ctx, g, key)
@@ -85,11 +94,6 @@ type leader struct {
 	make     func() (runner, error)
 	unused   runner // one that did not start; asynq has no way to close it
 	failures int    // to start, in a row
-
-	// used are those of all terms before: asynq tells a PeriodicTaskManager that
-	// was shut down apart from one that does not start only by the text of its
-	// error. They are few, as terms are.
-	used map[runner]bool
 }
 
 // startError is why a runner did not start.
@@ -108,21 +112,36 @@ func (l *leader) run(ctx context.Context, g *guard.Guard, key string) error {
 // before the lease did, but the next may start before Shutdown is through: it
 // waits for a GetConfigs and for ticks that are in progress.
 func (l *leader) term(ctx context.Context) error {
+	if _, exclusive := guard.Fence(ctx); !exclusive && ctx.Err() == nil {
+		return fmt.Errorf("asynqmw: running a %s: the guard has a Limit or Shared: others could be active beside it", l.what)
+	}
 	r, err := l.next()
 	if err != nil {
 		return err
 	}
 	if err := r.Start(); err != nil {
+		if wasUsed(err) {
+			return fmt.Errorf("asynqmw: the function that makes a %s returned one that was used before; it cannot be started twice: %w", l.what, err)
+		}
 		l.unused = r
 		return &startError{err}
 	}
-	if l.used == nil {
-		l.used = make(map[runner]bool)
-	}
-	l.unused, l.used[r], l.failures = nil, true, 0
+	l.unused, l.failures = nil, 0
 	<-ctx.Done()
 	r.Shutdown()
 	return context.Cause(ctx)
+}
+
+// wasUsed reports whether a runner was started before, in an earlier term or by
+// somebody else. asynq tells it apart from one that does not start today by the
+// text of its error alone. If that changes, a PeriodicTaskManager is tried again
+// and again.
+func wasUsed(err error) bool {
+	switch strings.ReplaceAll(err.Error(), "asynq: ", "") { // a PeriodicTaskManager says that twice
+	case "the scheduler is already running", "the scheduler has already been stopped":
+		return true
+	}
+	return false
 }
 
 // next returns a runner to start.
@@ -136,8 +155,6 @@ func (l *leader) next() (runner, error) {
 		return nil, fmt.Errorf("asynqmw: making a %s: %w", l.what, err)
 	case reflect.ValueOf(r).IsNil():
 		return nil, fmt.Errorf("asynqmw: the function that makes a %s returned nil", l.what)
-	case l.used[r]:
-		return nil, fmt.Errorf("asynqmw: the function that makes a %s returned one that was used before; it cannot be started twice", l.what)
 	}
 	return r, nil
 }

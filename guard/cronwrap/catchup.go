@@ -116,8 +116,11 @@ func (j *job) backOff(failures int) bool {
 }
 
 // catchUpOnce says whether to try again. Of failures of the store it reports the
-// first.
+// first, and those that cost a run its lease.
 func (j *job) catchUpOnce(first bool) (again bool) {
+	if !j.entry().Valid() {
+		return false // it was removed from cron: it has no ticks any more
+	}
 	p := j.arrive(time.Time{})
 	if p == nil {
 		return false
@@ -125,7 +128,7 @@ func (j *job) catchUpOnce(first bool) (again bool) {
 	err := errGoexit // of a job; then the next tick makes up for the rest
 	defer p.leave()
 	defer func() {
-		if again = storeFailed(err); !again || first {
+		if again = storeFailed(err); !again || first || !p.latest.IsZero() {
 			j.settle(p, err)
 		}
 	}()

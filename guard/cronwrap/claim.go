@@ -43,15 +43,14 @@ func (j *job) lastOnce(ctx context.Context) (lease.Tick, error) {
 	return j.ticks.LastTick(ctx, j.name)
 }
 
-// claimAndCall claims tick and calls fn. The key is held. *ran is set before fn is
-// called. Ticks that came due during the run of the final one were skipped, if
-// that is the policy.
-func (j *job) claimAndCall(ctx context.Context, tick time.Time, final bool, ran *bool) error {
+// claimAndCall claims tick and calls fn, under the key of p. Ticks that came due
+// during the run of the final one were skipped, if that is the policy.
+func (j *job) claimAndCall(ctx context.Context, p *place, tick time.Time, final bool) error {
 	owner := j.guard.Store().NewOwner("")
 	if err := j.claim(ctx, owner, tick); err != nil {
 		return err
 	}
-	*ran = true
+	p.ran, p.latest = tick.Equal(p.tick), tick
 	var err error // nil if fn exits its goroutine
 	defer func() { j.end(ctx, owner, tick, final, err) }()
 	err = j.call(ctx, tick)

@@ -22,8 +22,12 @@ import (
 	"github.com/jobguard/jobguard/internal/redistest"
 )
 
-// childEnv holds the Redis address for a child process of the tests.
-const childEnv = "JOBGUARD_CRONWRAP_TEST_CHILD"
+// These hold the Redis address for a child process of the tests: one that is killed,
+// and one that is stopped for a while.
+const (
+	childEnv   = "JOBGUARD_CRONWRAP_TEST_CHILD"
+	stoppedEnv = "JOBGUARD_CRONWRAP_TEST_CHILD_STOPPED"
+)
 
 const (
 	childTTL  = time.Second
@@ -54,6 +58,23 @@ func child(addr string) {
 	c.Run()
 }
 
+// startChild starts a child process, which ends with the test, and returns what it says.
+func startChild(t *testing.T, env, addr string) (*exec.Cmd, *bufio.Scanner) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), os.Args[0])
+	cmd.Env = append(os.Environ(), env+"="+addr)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cmd.Wait() }) // t.Context is over
+	return cmd, bufio.NewScanner(out)
+}
+
 // The runner is a process of its own, and is killed.
 func TestTickWhoseRunnerWasKilledIsTakenOverWithRetryOnly(t *testing.T) {
 	t.Parallel()
@@ -70,18 +91,9 @@ func TestTickWhoseRunnerWasKilledIsTakenOverWithRetryOnly(t *testing.T) {
 			r.cron.Start()
 		}
 	}
-	cmd := exec.CommandContext(t.Context(), os.Args[0])
-	cmd.Env = append(os.Environ(), childEnv+"="+server.Addr())
-	cmd.Stderr = os.Stderr
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	cmd, lines := startChild(t, childEnv, server.Addr())
 	killed := make(map[string]time.Time)
-	for lines := bufio.NewScanner(out); len(killed) < 2 && lines.Scan(); {
+	for len(killed) < 2 && lines.Scan() {
 		var name string
 		var tick int64
 		if _, err := fmt.Sscan(lines.Text(), &name, &tick); err != nil {

@@ -59,8 +59,11 @@
 //	longer than the guard's TTL          again when the store is back
 //	the lease is lost                    ctx ends with cause guard.ErrLost; handler      TestLossCancelsTheJob,
 //	                                     gets it; with Retry another replica runs it     TestFleetInTroubleRunsNoTickTwiceAndWithRetryEachThatWasBegun
+//	the process is stopped in mid-run,   likewise, when it goes on                       TestRunnerThatWasStoppedInMidRunIsTakenOverWithRetryAndLearnsOfItOnRedis
+//	for longer than the TTL
 //	the lease was lost, and its holder   its claim is refused: handler gets ErrLost      TestTicksAreNotClaimedOverTheRunOfTheNextHolder,
-//	goes on to the next tick                                                             TestTickThatIsClaimedAfterTheNextHolderHasLookedIsNotPassedOver
+//	goes on to the next tick                                                             TestTickThatIsRefusedToWhoeverHasLostTheKeyIsReported,
+//	                                                                                     TestTickThatIsClaimedAfterTheNextHolderHasLookedIsNotPassedOver
 //	fn returns an error                  handler gets it; the tick is over, also         TestErrorOfTheJobReachesTheHandlerUnchanged,
 //	                                     with Retry                                      TestFailedRunIsOverAlsoWithRetry
 //	fn panics                            handler gets a *PanicError; likewise; cron      TestPanicReachesTheHandlerAndFreesTheKey
@@ -75,6 +78,11 @@
 //	                                     when the lease has expired, or with the next    TestLaterTickRunsAfterOneThatIsNotDone,
 //	                                     tick, before that, or when the fleet is back;   TestTickThatIsNotDoneIsRunAgainHoweverLate
 //	                                     else nobody does
+//	a tick that is made up for fails,    handler gets it with that tick's time; after a  TestTroubleOfATickThatIsMadeUpForIsReportedOnceWithThatTick,
+//	or loses the lease                   loss the rest is made up for soon, and the      TestRestIsMadeUpForAfterALoss,
+//	                                     tick that was due, if any, is reported too      TestLossBeforeTheTickThatIsDueIsReportedForBoth
+//	the job's entry is removed from      catching up ends, with the runs under way; a    TestNothingIsMadeUpForOnceTheEntryIsRemoved,
+//	cron                                 tick that stands in line still runs             TestTickThatStandsInLineWhenItsEntryIsRemovedRuns
 //	clocks differ                        each tick runs once                             TestEachTickRunsOnceAcrossSkewedReplicasOnRedis
 //	a clock is ahead of the store's      its ticks are refused: handler gets ErrSkew     TestTickFarAheadOfTheStoresClockIsRefused
 //	by more than MaxSkew
@@ -103,8 +111,10 @@
 //   - CatchUp knows the last tick that ran, the run's end and the schedule, and no
 //     more. So it also makes up for ticks that Skip dropped because other code had
 //     the key, or for a run whose runner died, unless Retry took that over. Under Wait it
-//     then also makes up for ticks that lost their place in line. And after the spec was changed it makes up for ticks of the new one,
-//     back to the last that ran.
+//     then also makes up for ticks that lost their place in line. And after the spec
+//     was changed it makes up for ticks of the new one, back to the last that ran.
+//   - Ticks that are made up for together have one lease, and so one MaxHold: the run
+//     in which that is over ends with ErrMaxHold, however short it is itself.
 //   - Where clocks differ by more than the time between two ticks, the one that is
 //     ahead claims them, and the ticks of the others come too late. When a replica
 //     with such a clock joins, ticks of that difference may not run at all; but none

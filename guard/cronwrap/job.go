@@ -107,8 +107,14 @@ func (j *job) attempt(p *place) error {
 
 // settle tells whoever is concerned how p ended.
 func (j *job) settle(p *place, err error) {
+	broken := p.brokeAnEarlier(err) // then a tick of p's own did not run, and is told of too
+	if broken && !p.told {
+		j.report(p.latest, err)
+	}
 	switch {
 	case err == nil:
+	case broken && p.tick.IsZero():
+		j.fallBehind(p, err)
 	case !p.ran && p.quiet(err):
 		j.dropped(err)
 		slog.Debug("cronwrap: tick not run", "job", j.name, "tick", p.tick, "reason", err)
@@ -211,9 +217,9 @@ func (j *job) runUnderKey(ctx context.Context, p *place) error {
 		return j.call(ctx, p.tick)
 	}
 	for {
-		err := j.makeUp(ctx, p.tick)
+		err := j.makeUp(ctx, p)
 		if err == nil && !p.tick.IsZero() {
-			err = j.claimAndCall(ctx, p.tick, true, &p.ran)
+			err = j.claimAndCall(ctx, p, p.tick, true)
 		}
 		// Somebody who does not know that we have the key has claimed a tick since
 		// makeUp looked. Nobody can any more once we have claimed one.

@@ -25,6 +25,10 @@ func TestMain(m *testing.M) {
 		child(addr)
 		return
 	}
+	if addr := os.Getenv(stoppedEnv); addr != "" {
+		stoppedChild(addr)
+		return
+	}
 	goleak.VerifyTestMain(m)
 }
 

@@ -14,7 +14,7 @@ import (
 // turn. So no later tick overtakes a missed one, after which that could not be
 // claimed any more.
 
-// makeUp runs the ticks that are to run before next, or all if next is zero: with
+// makeUp runs the ticks that are to run before p's, or all if that is zero: with
 // Retry one that was begun and not done, and those that were missed. The key is held.
 //
 // That a tick is not done while we hold the key means that its runner is dead, or has
@@ -27,7 +27,7 @@ import (
 // were missed.
 //
 // Without an exclusive guard the key tells nothing of other runs.
-func (j *job) makeUp(ctx context.Context, next time.Time) error {
+func (j *job) makeUp(ctx context.Context, p *place) error {
 	seen, behind := j.behind()
 	if !behind && !j.opts.retry && j.opts.catchUp == None {
 		return nil
@@ -39,39 +39,57 @@ func (j *job) makeUp(ctx context.Context, next time.Time) error {
 	_, exclusive := guard.Fence(ctx)
 	died := exclusive && unfinished(last)
 	var ticks []time.Time
-	if died && j.opts.retry && !last.At.Equal(next) {
+	if died && j.opts.retry && !last.At.Equal(p.tick) {
 		ticks = append(ticks, last.At.In(j.schedule.location))
 	}
 	if died || behind {
-		ticks = append(ticks, j.missed(last, next)...)
+		ticks = append(ticks, j.missed(last, p.tick)...)
 	}
-	if err := j.runAll(ctx, ticks, next.IsZero()); err != nil {
+	if err := j.runAll(ctx, p, ticks); err != nil {
 		return err
 	}
 	j.caughtUp(seen)
 	return nil
 }
 
-// runAll runs ticks, in order; final says that no other follows under this key.
-func (j *job) runAll(ctx context.Context, ticks []time.Time, final bool) error {
+// runAll runs ticks, in order, under the key of p.
+func (j *job) runAll(ctx context.Context, p *place, ticks []time.Time) error {
 	for i, tick := range ticks {
 		if j.isClosed() {
 			return guard.ErrClosed
 		}
-		var ran bool
-		err := j.claimAndCall(ctx, tick, final && i == len(ticks)-1, &ran)
+		err := j.claimAndCall(ctx, p, tick, p.tick.IsZero() && i == len(ticks)-1)
+		ran, loss := p.latest.Equal(tick), lossOf(ctx)
 		switch {
-		case err == nil:
-		case ran, errors.Is(err, errUnrun) && !j.opts.retry:
+		case ran && err != nil, errors.Is(err, errUnrun) && (loss != nil || !j.opts.retry):
+			if loss != nil {
+				p.told, err = true, errors.Join(loss, err)
+			}
 			j.report(tick, err)
-		case !errors.Is(err, errDealtWith):
+		case err != nil && !errors.Is(err, errDealtWith):
 			return err
 		}
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
+		// If ctx is over, the next claim says so.
 	}
 	return nil
+}
+
+// lossOf returns why the lease of ctx is over; nil if it is not, or was given up at
+// Shutdown.
+func lossOf(ctx context.Context) error {
+	if ctx.Err() == nil || errors.Is(context.Cause(ctx), guard.ErrClosed) {
+		return nil
+	}
+	return context.Cause(ctx)
+}
+
+// brokeAnEarlier says whether err befell the run of a tick that was made up for, so
+// that it is to be reported with that tick's time. A loss can be found after the run.
+func (p *place) brokeAnEarlier(err error) bool {
+	if p.ran || p.latest.IsZero() && !p.told {
+		return false
+	}
+	return errors.Is(err, guard.ErrLost) || errors.Is(err, guard.ErrMaxHold) || errors.Is(err, errGoexit)
 }
 
 // missed returns the ticks before next to make up for, in order, if last is what

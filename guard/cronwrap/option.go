@@ -18,8 +18,8 @@ const defaultSkew = time.Minute
 
 // OnError has h told of what goes wrong: a job's error or panic, a lost lease, a
 // store that is down. It is called on the goroutine of the job, after the key
-// was given back; for a tick that is made up for, before that. A panic in h is
-// logged. Default: log/slog at level Error. A nil h panics.
+// was given back; for a tick that is made up for, mostly before that. A panic in h
+// is logged. Default: log/slog at level Error. A nil h panics.
 //
 // A tick that another replica runs, or that is skipped because the job's earlier
 // run is not over, is nothing that went wrong: log/slog has it at level Debug.

@@ -36,7 +36,10 @@ type place struct {
 	ctx    context.Context // of the wait and the run
 	cancel context.CancelCauseFunc
 
-	ran bool // fn was called for the tick; of the goroutine that runs it
+	// Of the goroutine that runs the tick.
+	ran    bool      // fn was called for it
+	latest time.Time // tick for which fn was called under its key: it, or one that was made up for
+	told   bool      // the handler knows how the lease of the latest was lost
 }
 
 // arrive returns a place for tick, or nil after Shutdown. Its owner calls leave.
@@ -97,9 +100,6 @@ func (p *place) standInLine(last lease.Tick) bool {
 	room := 1
 	if j.opts.retry && j.opts.overlap == Wait {
 		room = 2
-	}
-	if slices.Contains(j.waiting, p) {
-		return true
 	}
 	for _, other := range slices.Clone(j.waiting) {
 		if j.dealtWith(other.tick, last) {

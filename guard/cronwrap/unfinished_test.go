@@ -255,6 +255,24 @@ func TestTickThatIsClaimedAfterTheNextHolderHasLookedIsNotPassedOver(t *testing.
 	})
 }
 
+// One that the next holder has claimed a tick over is told so, and not that the tick
+// is dealt with: it is not.
+func TestTickThatIsRefusedToWhoeverHasLostTheKeyIsReported(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		store, l := guardtest.NewStore(), new(log)
+		r := newReplica(t, &meddled{Store: store, first: func() {
+			next := time.Now().Add(time.Second).UnixMicro() // its token
+			remember(t, store, lease.TickRequest{Key: "report", At: start.Add(5 * time.Second), Fence: next}, true)
+		}}, l)
+		r.add(t, "@every 10s", "report", nil)
+		r.cron.Start()
+		time.Sleep(25 * time.Second)
+		l.mustBe(t, start, 20)
+		l.reported(t, start, guard.ErrLost, 10)
+	})
+}
+
 // remember has somebody claim a tick.
 func remember(t *testing.T, store *guardtest.Store, r lease.TickRequest, done bool) {
 	t.Helper()

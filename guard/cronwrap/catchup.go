@@ -1,7 +1,9 @@
 package cronwrap
 
 import (
+	"context"
 	"errors"
+	"log/slog"
 	"time"
 
 	"github.com/jobguard/jobguard/guard"
@@ -49,14 +51,19 @@ func (j *job) fallBehind(p *place, err error) {
 	}
 }
 
-// dropped notes that a tick was dropped because of err, which is nothing that went
+// dropped notes that p's tick was dropped because of err, which is nothing that went
 // wrong. If other code had the key, or a dead runner, the next tick makes up for it.
 // So it is if another replica has taken the key and not yet claimed; then that one's
 // tick turns out not to be missing.
-func (j *job) dropped(err error) {
-	if j.opts.catchUp > 0 && errors.Is(err, guard.ErrBusy) && !errors.Is(err, errOverlap) {
-		j.fellBehind()
+func (j *job) dropped(p *place, err error) {
+	level := slog.LevelDebug
+	if j.ticks != nil && p.ctx.Err() == nil && errors.Is(err, guard.ErrBusy) && !errors.Is(err, errOverlap) {
+		level = slog.LevelWarn // a nightly job must not vanish without a word
+		if j.opts.catchUp > 0 {
+			j.fellBehind()
+		}
 	}
+	slog.Log(context.Background(), level, "cronwrap: tick not run", "job", j.name, "tick", p.tick, "reason", err)
 }
 
 // storeFailed says whether it may help to try later.

@@ -43,9 +43,10 @@
 //
 //	what                                 then                                            shown by
 //	the key is held by other code, or    asked for again for 250 ms, then the tick is    TestTickIsSkippedWhileTheKeyIsHeld,
-//	by a runner that died                dropped, and CatchUp makes up for it with the   TestKeyThatIsHeldForAMomentCostsNoTick,
-//	                                     next one; with Retry or Overlap(Wait) it        TestTickThatWasDroppedForOtherCodeIsMadeUpForWithTheNext,
-//	                                     stands in line                                  TestTickThatWasDroppedForADeadRunIsMadeUpForWithTheNext
+//	by a runner that died                dropped, with a warning to log/slog, and        TestTickThatIsDroppedForOtherCodeIsLoggedAsAWarning,
+//	                                     CatchUp makes up for it with the next one;      TestKeyThatIsHeldForAMomentCostsNoTick,
+//	                                     with Retry or Overlap(Wait) it stands in line   TestTickThatWasDroppedForOtherCodeIsMadeUpForWithTheNext,
+//	                                                                                     TestTickThatWasDroppedForADeadRunIsMadeUpForWithTheNext
 //	an earlier tick's run is not over    Skip: dropped, unless it ends within 250 ms,    TestOverlapSkipDropsTicksDuringARun,
 //	                                     also if that is a tick made up for. Wait:       TestOverlapWaitRunsTheLatestTickThatWaits
 //	                                     stands in line, one tick in each process

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"sync/atomic"
 	"time"
 
@@ -116,8 +115,7 @@ func (j *job) settle(p *place, err error) {
 	case broken && p.tick.IsZero():
 		j.fallBehind(p, err)
 	case !p.ran && p.quiet(err):
-		j.dropped(err)
-		slog.Debug("cronwrap: tick not run", "job", j.name, "tick", p.tick, "reason", err)
+		j.dropped(p, err)
 	default:
 		j.fallBehind(p, err)
 		j.report(p.tick, err)

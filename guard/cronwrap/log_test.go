@@ -13,7 +13,42 @@ import (
 	"github.com/robfig/cron/v3"
 
 	"github.com/jobguard/jobguard/guard/cronwrap"
+	"github.com/jobguard/jobguard/guard/guardtest"
 )
+
+// A job that vanishes because something else has its key would not be missed.
+func TestTickThatIsDroppedForOtherCodeIsLoggedAsAWarning(t *testing.T) {
+	for name, c := range map[string]struct {
+		inTheWay func(*guardtest.Store)
+		opts     []cronwrap.JobOption
+		warnings int
+	}{
+		"other code":       {func(s *guardtest.Store) { s.Hold("report", "deploy-script") }, nil, 1},
+		"an earlier tick":  {func(*guardtest.Store) {}, nil, 0},
+		"mutual exclusion": {func(s *guardtest.Store) { s.Hold("report", "deploy-script") }, []cronwrap.JobOption{cronwrap.MutualExclusion()}, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var logged bytes.Buffer
+			before := slog.Default()
+			slog.SetDefault(slog.New(slog.NewTextHandler(&logged, nil)))
+			defer slog.SetDefault(before)
+			synctest.Test(t, func(t *testing.T) {
+				store, l := guardtest.NewStore(), new(log)
+				c.inTheWay(store)
+				r := newReplica(t, store, l)
+				r.add(t, "@every 10s", "report", sleeping(15*time.Second), c.opts...)
+				r.cron.Start()
+				time.Sleep(25 * time.Second)
+				store.Expire("report")
+				l.noErrors(t)
+			})
+			text := logged.String()
+			if n := strings.Count(text, "level=WARN"); n < c.warnings || c.warnings == 0 && n > 0 || n > 0 && !strings.Contains(text, "deploy-script") {
+				t.Errorf("%d warnings: %s", n, text)
+			}
+		})
+	}
+}
 
 func TestErrorsAndPanicsOfJobsAreLoggedUnlessThereIsAHandler(t *testing.T) {
 	for name, c := range map[string]struct {

@@ -22,7 +22,8 @@ const defaultSkew = time.Minute
 // is logged. Default: log/slog at level Error. A nil h panics.
 //
 // A tick that another replica runs, or that is skipped because the job's earlier
-// run is not over, is nothing that went wrong: log/slog has it at level Debug.
+// run is not over, is nothing that went wrong: log/slog has it at level Debug. One
+// that is dropped because something else has the key is there at level Warn.
 func OnError(h func(*Error)) Option {
 	if h == nil {
 		panic("cronwrap: OnError of a nil handler")

@@ -52,6 +52,9 @@ func New(c *cron.Cron, g *guard.Guard, opts ...Option) *Runner {
 	}
 	o := options{onError: logError, maxSkew: defaultSkew}
 	for _, opt := range opts {
+		if opt == nil {
+			panic("cronwrap: New: an Option is nil")
+		}
 		opt(&o)
 	}
 	ctx, cancel := context.WithCancelCause(context.Background())
@@ -131,6 +134,9 @@ func (r *Runner) sweep() {
 func (r *Runner) newJob(s cron.Schedule, name string, fn func(context.Context) error, opts []JobOption) (*job, error) {
 	j := &job{Runner: r, name: name, fn: fn}
 	for _, opt := range opts {
+		if opt == nil {
+			return nil, errors.New("a JobOption is nil")
+		}
 		opt(&j.opts)
 	}
 	if err := j.opts.check(); err != nil {

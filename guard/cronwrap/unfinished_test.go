@@ -186,12 +186,12 @@ func TestTicksAreNotClaimedOverTheRunOfTheNextHolder(t *testing.T) {
 	for name, c := range map[string]struct {
 		opts []cronwrap.JobOption
 		want []int
-		at   []time.Duration // after the fleet is back
+		at   []int // whole seconds after the fleet is back
 	}{
-		"at most once": {nil, []int{10, 20, 30}, []time.Duration{0, 1, 4}},
+		"at most once": {nil, []int{10, 20, 30}, []int{0, 1, 4}},
 		"at least once": {
 			[]cronwrap.JobOption{cronwrap.Retry()},
-			[]int{10, 10, 20, 30}, []time.Duration{0, 1, 4, 7},
+			[]int{10, 10, 20, 30}, []int{0, 1, 4, 7},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -212,8 +212,8 @@ func TestTicksAreNotClaimedOverTheRunOfTheNextHolder(t *testing.T) {
 				time.Sleep(13 * time.Second)
 				l.mustBe(t, start, append(c.want, 40)...)
 				for i, want := range c.at {
-					if at := l.at[i].Sub(back); at.Truncate(time.Second) != want*time.Second {
-						t.Errorf("tick %v ran %v after the fleet was back, want %v s", l.ticks[i], at, int(want))
+					if at := l.at[i].Sub(back); int(at.Seconds()) != want {
+						t.Errorf("tick %v ran %v after the fleet was back, want %d s", l.ticks[i], at, want)
 					}
 				}
 				if errs := l.failures(); len(errs) == 0 || !errors.Is(errs[0], guard.ErrLost) {

@@ -2,8 +2,10 @@ package guard_test
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"testing"
 )
 
@@ -50,6 +52,25 @@ func TestDocsNameTestsThatExist(t *testing.T) {
 			if !everywhere[named] {
 				t.Errorf("CONTRIBUTING names %s, which does not exist", named)
 			}
+		}
+	}
+}
+
+// TestProgramsOfTheAdaptersDocsCompile holds that they can be copied as they are.
+func TestProgramsOfTheAdaptersDocsCompile(t *testing.T) {
+	program := regexp.MustCompile(`(?m)^//\tpackage main\n(//(\t.*)?\n)+`)
+	for _, dir := range []string{"httpmw", "asynqmw", "cronwrap"} {
+		code := program.FindString(read(t, filepath.Join(dir, "doc.go")))
+		code = regexp.MustCompile(`(?m)^//\t?`).ReplaceAllString(code, "")
+		if !strings.Contains(code, "func main() {") {
+			t.Errorf("the doc of %s has no program", dir)
+		}
+		file := filepath.Join(t.TempDir(), "main.go")
+		if err := os.WriteFile(file, []byte(code), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if out, err := exec.CommandContext(t.Context(), "go", "vet", file).CombinedOutput(); err != nil {
+			t.Errorf("the program in the doc of %s: %v\n%s", dir, err, out)
 		}
 	}
 }

@@ -206,6 +206,37 @@ func TestUnknownTypeIsNotFoundEvenWithoutAKey(t *testing.T) {
 	eventually(t, "x is to be retried", func() bool { return f.task("x").State == asynq.TaskStateRetry })
 }
 
+// It hides that the mux has no handler. A KeyFunc that knows such tasks keeps them.
+func TestUnknownTypeBehindAnotherMiddlewareIsGuardedLikeTheOthers(t *testing.T) {
+	f := newFleet(t)
+	mux := asynq.NewServeMux()
+	mux.Use(asynqmw.New(f.guard(t), func(_ context.Context, task *asynq.Task) (string, error) {
+		return string(task.Payload()), nil
+	}))
+	mux.Use(func(next asynq.Handler) asynq.Handler { return asynq.HandlerFunc(next.ProcessTask) })
+	errs := newTold()
+	cfg := asynqmw.Configure(quick())
+	cfg.ErrorHandler = errs
+	cfg.RetryDelayFunc = func(int, error, *asynq.Task) time.Duration { return time.Hour }
+	f.serve(t, cfg, mux)
+	for _, c := range []struct {
+		id, key string
+		err     error
+		state   asynq.TaskState
+	}{
+		{"x", "a key", asynq.ErrHandlerNotFound, asynq.TaskStateRetry},
+		{"y", "", guard.ErrInvalidKey, asynq.TaskStateArchived},
+	} {
+		if _, err := f.client.EnqueueContext(t.Context(), asynq.NewTask("t", []byte(c.key)), asynq.TaskID(c.id), asynq.MaxRetry(1)); err != nil {
+			t.Fatal(err)
+		}
+		if err := errs.next(t); !errors.Is(err, c.err) {
+			t.Errorf("%s: the ErrorHandler was told %v, want %v", c.id, err, c.err)
+		}
+		eventually(t, c.id+" is in its place", func() bool { return f.task(c.id).State == c.state })
+	}
+}
+
 func TestInvalidKeyIsArchivedAtOnce(t *testing.T) {
 	f := newFleet(t)
 	keys := map[string]asynqmw.KeyFunc{
@@ -299,6 +330,27 @@ func (n names) next(t *testing.T) guard.AcquireStart {
 func (n names) AcquireStart(ctx context.Context, a guard.AcquireStart) context.Context {
 	n.seen <- a
 	return ctx
+}
+
+func TestSchedulersAreKnownByWhatTheyAreUnlessTheGuardHasAName(t *testing.T) {
+	t.Parallel()
+	n := newNames()
+	g, err := guard.New(guardtest.NewStore(), guard.Observe(n))
+	if err != nil {
+		t.Fatal(err)
+	}
+	none := func() *asynq.Scheduler { return nil } // an error, once it leads
+	if asynqmw.RunScheduler(t.Context(), g, "k", none) == nil || asynqmw.RunScheduler(t.Context(), g.With(guard.Name("mine")), "k", none) == nil {
+		t.Error("RunScheduler() = nil without a Scheduler")
+	}
+	if asynqmw.RunPeriodicTaskManager(t.Context(), g, "k", func() (*asynq.PeriodicTaskManager, error) { return nil, nil }) == nil { //nolint:nilnil // the point
+		t.Error("RunPeriodicTaskManager() = nil without a PeriodicTaskManager")
+	}
+	for _, want := range []string{"asynq Scheduler", "mine", "asynq PeriodicTaskManager"} {
+		if a := n.next(t); a.Name != want {
+			t.Errorf("observers were told %q, want %q", a.Name, want)
+		}
+	}
 }
 
 func TestTaskTypeAndTryingOnceAreDefaultsThatTheGuardOverrides(t *testing.T) {

@@ -2,6 +2,20 @@
 // puts a task whose key is busy back into its queue, without a retry used up or
 // a failure counted. It works with github.com/hibiken/asynq v0.26.
 //
+//	package main
+//
+//	import (
+//		"context"
+//		"log"
+//
+//		"github.com/hibiken/asynq"
+//		"github.com/redis/go-redis/v9"
+//
+//		"github.com/jobguard/jobguard/guard"
+//		"github.com/jobguard/jobguard/guard/asynqmw"
+//		"github.com/jobguard/jobguard/guard/lease/redisstore"
+//	)
+//
 //	func main() {
 //		addr := "localhost:6379"
 //		g, err := guard.New(redisstore.New(redis.NewClient(&redis.Options{Addr: addr})))
@@ -9,13 +23,13 @@
 //			log.Fatal(err)
 //		}
 //		conn := asynq.RedisClientOpt{Addr: addr}
-//		perOrder := asynqmw.New(g, asynqmw.PayloadField("order_id"), asynqmw.WithClient(asynq.NewClient(conn)))
 //		mux := asynq.NewServeMux()
-//		mux.Use(perOrder)
-//		mux.HandleFunc("order:ship", ship) // func(context.Context, *asynq.Task) error
-//		if err := asynq.NewServer(conn, asynqmw.Configure(asynq.Config{})).Run(mux); err != nil {
-//			log.Fatal(err)
-//		}
+//		mux.Use(asynqmw.New(g, asynqmw.PayloadField("order_id"), asynqmw.WithClient(asynq.NewClient(conn))))
+//		mux.HandleFunc("order:ship", func(ctx context.Context, task *asynq.Task) error {
+//			log.Printf("shipping %s, and nobody else does", task.Payload())
+//			return nil
+//		})
+//		log.Print(asynq.NewServer(conn, asynqmw.Configure(asynq.Config{})).Run(mux))
 //	}
 //
 // # What happens when
@@ -71,7 +85,9 @@
 //	the key is invalid                 archived at once                                        TestInvalidKeyIsArchivedAtOnce
 //	the KeyFunc fails, or panics       a failure like the handler's                            TestKeyFuncThatFailsIsRetried,
 //	                                                                                           TestKeyFuncThatPanicsIsRetried
-//	no handler for the type            asynq's own error: not guarded                          TestUnknownTypeIsNotFoundEvenWithoutAKey
+//	no handler for the type            asynq's own error: not guarded. Another middleware      TestUnknownTypeIsNotFoundEvenWithoutAKey,
+//	                                   inside hides that: then it is guarded like the others,  TestUnknownTypeBehindAnotherMiddlewareIsGuardedLikeTheOthers
+//	                                   and archived if it has no key
 //	Configure was forgotten            archived at once with ErrNotConfigured                  TestForgottenConfigureIsAClearErrorAndBurnsNoRetry
 //
 // SkipRetry and RevokeTask from a handler, and all its other errors, pass through

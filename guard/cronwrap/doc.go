@@ -1,6 +1,23 @@
 // Package cronwrap runs the jobs of github.com/robfig/cron/v3 once per tick across
 // all replicas of a fleet.
 //
+//	package main
+//
+//	import (
+//		"context"
+//		"log"
+//		"os/signal"
+//		"syscall"
+//		"time"
+//
+//		"github.com/redis/go-redis/v9"
+//		"github.com/robfig/cron/v3"
+//
+//		"github.com/jobguard/jobguard/guard"
+//		"github.com/jobguard/jobguard/guard/cronwrap"
+//		"github.com/jobguard/jobguard/guard/lease/redisstore"
+//	)
+//
 //	func main() {
 //		g, err := guard.New(redisstore.New(redis.NewClient(&redis.Options{Addr: "localhost:6379"})))
 //		if err != nil {
@@ -8,15 +25,18 @@
 //		}
 //		c := cron.New()
 //		jobs := cronwrap.New(c, g)
-//		if _, err := jobs.Add("0 2 * * *", "invoices", sendInvoices); err != nil { // func(context.Context) error
+//		if _, err := jobs.Add("0 2 * * *", "invoices", func(ctx context.Context) error {
+//			log.Print("invoices of ", cronwrap.Tick(ctx))
+//			return nil
+//		}); err != nil {
 //			log.Fatal(err)
 //		}
 //		c.Start()
 //		stop, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 //		defer cancel()
 //		<-stop.Done()
-//		last, cancelLast := context.WithTimeout(context.Background(), 20*time.Second)
-//		defer cancelLast()
+//		last, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+//		defer cancel()
 //		log.Print(jobs.Shutdown(last), g.Shutdown(last))
 //	}
 //
@@ -47,6 +67,8 @@
 //	                                     CatchUp makes up for it with the next one;      TestKeyThatIsHeldForAMomentCostsNoTick,
 //	                                     with Retry or Overlap(Wait) it stands in line   TestTickThatWasDroppedForOtherCodeIsMadeUpForWithTheNext,
 //	                                                                                     TestTickThatWasDroppedForADeadRunIsMadeUpForWithTheNext
+//	the same, with MutualExclusion       dropped at once, whoever has it, or stands in   TestTickIsDroppedAtOnceUnderMutualExclusion,
+//	                                     line with Overlap(Wait)                         TestRunsUnderMutualExclusionDoNotOverlap
 //	an earlier tick's run is not over    Skip: dropped, unless it ends within 250 ms,    TestOverlapSkipDropsTicksDuringARun,
 //	                                     also if that is a tick made up for. Wait:       TestOverlapWaitRunsTheLatestTickThatWaits
 //	                                     stands in line, one tick in each process

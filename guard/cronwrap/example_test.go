@@ -5,17 +5,13 @@ import (
 	"errors"
 	"fmt"
 	stdlog "log"
-	"os/signal"
-	"syscall"
 	"time"
 
-	"github.com/redis/go-redis/v9"
 	"github.com/robfig/cron/v3"
 
 	"github.com/jobguard/jobguard/guard"
 	"github.com/jobguard/jobguard/guard/cronwrap"
 	"github.com/jobguard/jobguard/guard/guardtest"
-	"github.com/jobguard/jobguard/guard/lease/redisstore"
 )
 
 func Example() {
@@ -53,30 +49,4 @@ func Example() {
 	// a second job of that name: true
 	// a second job of that name: true
 	// invoices, on the second: true
-}
-
-// The program of the package's documentation. It has no Output: it is compiled
-// and not run.
-func Example_program() {
-	g, err := guard.New(redisstore.New(redis.NewClient(&redis.Options{Addr: "localhost:6379"})))
-	if err != nil {
-		stdlog.Fatal(err)
-	}
-	c := cron.New()
-	jobs := cronwrap.New(c, g)
-	if _, err := jobs.Add("0 2 * * *", "invoices", sendInvoices); err != nil { // func(context.Context) error
-		stdlog.Fatal(err)
-	}
-	c.Start()
-	stop, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM)
-	defer cancel()
-	<-stop.Done()
-	last, cancelLast := context.WithTimeout(context.Background(), 20*time.Second)
-	defer cancelLast()
-	stdlog.Print(jobs.Shutdown(last), g.Shutdown(last))
-}
-
-func sendInvoices(ctx context.Context) error {
-	stdlog.Print("invoices of ", cronwrap.Tick(ctx))
-	return nil
 }

@@ -24,6 +24,7 @@ type job struct {
 	ticks    lease.TickStore // nil with MutualExclusion
 	try      *guard.Guard    // tries once, unless the user says otherwise
 	line     *guard.Guard    // waits, likewise
+	once     *guard.Guard    // tries once, whatever the user says
 
 	id      cron.EntryID // guarded by Runner.adding
 	started atomic.Bool  // cron has, as far as is known
@@ -154,9 +155,13 @@ func (j *job) oncePerTick(p *place) error {
 		case j.opts.overlap == Wait, j.opts.retry && !overlaps:
 			return j.waitFor(p, last)
 		}
-		err = j.do(j.try, p)
+		g := j.try
+		if overlaps {
+			g = j.once // Skip waits for no run
+		}
+		err = j.do(g, p)
 		if busy.IsZero() {
-			busy = time.Now() // not before: the store may have failed for a while
+			busy = p.asked // not before: the store may have failed for a while
 		}
 		switch {
 		case p.ran || !errors.Is(err, guard.ErrBusy) || p.ctx.Err() != nil:
@@ -194,6 +199,7 @@ func (j *job) do(g *guard.Guard, p *place) error {
 	began := time.Now()
 	for wait := pause; ; wait = min(2*wait, moment) {
 		granted := false
+		p.asked = time.Now()
 		err := g.Do(p.ctx, j.name, func(ctx context.Context) error {
 			granted = true
 			return j.runUnderKey(ctx, p)

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"runtime"
 	"runtime/debug"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -127,6 +129,21 @@ func TestTickIsSkippedWhileTheKeyIsHeld(t *testing.T) {
 	})
 }
 
+func TestTickIsDroppedAtOnceUnderMutualExclusion(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store, l := guardtest.NewStore(), new(log)
+		r := newReplica(t, store, l)
+		r.add(t, "@every 10s", "report", nil, cronwrap.MutualExclusion())
+		store.HoldFor("report", "somebody", 10*time.Second+100*time.Millisecond)
+		r.cron.Start()
+		time.Sleep(15 * time.Second)
+		if n := len(l.runs()); n != 0 || store.Calls(guardtest.OpAcquire) != 1 {
+			t.Errorf("%d runs after %d attempts, want none after one", n, store.Calls(guardtest.OpAcquire))
+		}
+		l.noErrors(t)
+	})
+}
+
 // Replicas whose clocks agree, or differ by whole ticks, take the key at the same
 // time, some of them only to find that they have nothing to do.
 func TestKeyThatIsHeldForAMomentCostsNoTick(t *testing.T) {
@@ -152,7 +169,62 @@ func TestWaitOfTheGuardGoesBeforeTryOnce(t *testing.T) {
 		r.cron.Start()
 		time.Sleep(15 * time.Second)
 		l.mustBe(t, start, 10)
+		store.HoldFor("report", "somebody", 9*time.Second) // until 24
+		time.Sleep(20 * time.Second)
+		l.mustBe(t, start, 10, 30) // 20 gave up at 23
 	})
+}
+
+func TestOverlapSkipWaitsForNoRunWhateverTheGuardsWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		store, l := guardtest.NewStore(), new(log)
+		r := newReplica(t, store, l, guard.Wait(time.Minute))
+		r.add(t, "@every 10s", "report", sleeping(25*time.Second))
+		r.cron.Start()
+		time.Sleep(99 * time.Second)
+		l.mustBe(t, start, 10, 40, 70)
+		l.noErrors(t)
+	})
+}
+
+func TestObserversAreToldTheJobsNameUnlessTheGuardHasOne(t *testing.T) {
+	for want, opts := range map[string][]guard.Option{"report": nil, "mine": {guard.Name("mine")}} {
+		synctest.Test(t, func(t *testing.T) {
+			seen := &names{Observer: guard.LogObserver(slog.New(slog.DiscardHandler)), asked: make(map[string]bool)}
+			store, l := guardtest.NewStore(), new(log)
+			r := newReplica(t, store, l, append(opts, guard.Observe(seen))...)
+			r.add(t, "@every 10s", "report", nil)
+			r.add(t, "@every 10s", "report/wait", nil, cronwrap.Overlap(cronwrap.Wait))
+			cronwrap.Wrap(r.guard, "report/wrap")(cron.FuncJob(func() {})).Run()
+			r.cron.Start()
+			time.Sleep(15 * time.Second)
+			seen.mu.Lock()
+			defer seen.mu.Unlock()
+			for _, name := range []string{"report", "report/wait", "report/wrap"} {
+				if opts != nil {
+					name = want
+				}
+				if !seen.asked[name] {
+					t.Errorf("observers were told %v, want %q among them", seen.asked, name)
+				}
+			}
+		})
+	}
+}
+
+// names is an observer of the names under which keys are asked for.
+type names struct {
+	guard.Observer
+	mu    sync.Mutex
+	asked map[string]bool
+}
+
+func (n *names) AcquireStart(ctx context.Context, a guard.AcquireStart) context.Context {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.asked[a.Name] = true
+	return n.Observer.AcquireStart(ctx, a)
 }
 
 func TestOverlapSkipDropsTicksDuringARun(t *testing.T) {

@@ -23,7 +23,8 @@ const defaultSkew = time.Minute
 //
 // A tick that another replica runs, or that is skipped because the job's earlier
 // run is not over, is nothing that went wrong: log/slog has it at level Debug. One
-// that is dropped because something else has the key is there at level Warn.
+// that is dropped because something else has the key is there at level Warn;
+// MutualExclusion cannot tell the two apart.
 func OnError(h func(*Error)) Option {
 	if h == nil {
 		panic("cronwrap: OnError of a nil handler")

@@ -37,6 +37,7 @@ type place struct {
 	cancel context.CancelCauseFunc
 
 	// Of the goroutine that runs the tick.
+	asked  time.Time // when it last asked for the key
 	ran    bool      // fn was called for it
 	latest time.Time // tick for which fn was called under its key: it, or one that was made up for
 	told   bool      // the handler knows how the lease of the latest was lost

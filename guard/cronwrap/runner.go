@@ -43,8 +43,9 @@ type Runner struct {
 // New returns a Runner of c's jobs under g. It does not start c. A nil c or g
 // panics.
 //
-// If g sets Wait, each tick stands in line for so long where it would else try
-// once, and no longer where it would else wait. Better leave it unset. A MinHold
+// If g sets Wait, each tick stands in line for so long where it would else only try,
+// for 250 ms, and no longer where it would else wait; but with Skip not behind the
+// run of an earlier tick. Better leave it unset. A MinHold
 // only makes sense with MutualExclusion.
 func New(c *cron.Cron, g *guard.Guard, opts ...Option) *Runner {
 	if c == nil || g == nil {
@@ -164,6 +165,7 @@ func (r *Runner) newJob(s cron.Schedule, name string, fn func(context.Context) e
 	}
 	j.try = r.guard.With(guard.Fallback(guard.Wait(0), guard.Name(name)))
 	j.line = r.guard.With(guard.Fallback(guard.Forever(), guard.Name(name)))
+	j.once = j.try.With(guard.Wait(0))
 	return j, nil
 }
 

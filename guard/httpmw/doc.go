@@ -110,8 +110,9 @@
 // TestInformationalHeadersLeaveTheStatusOpen. Nor is a copy (io.Copy) whose source has
 // not yielded anything yet.
 //
-// The ResponseWriter has exactly the optional interfaces it had, and Unwrap:
-// TestResponseWriterKeepsExactlyItsInterfaces. Only of one that unwraps to a
+// The ResponseWriter has exactly the optional interfaces of net/http and io it had,
+// and Unwrap: TestResponseWriterKeepsExactlyItsInterfaces. (What net/http keeps to
+// itself is not among them: http.MaxBytesReader does not close the connection.) Only of one that unwraps to a
 // Flush or Hijack that it lacks itself, no other than Flush and Hijack are kept. An
 // http.ResponseController works on all of them (TestResponseControllerWorks), and its
 // Flush and Hijack stay behind the gate that the loss closes:

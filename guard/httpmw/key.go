@@ -47,7 +47,7 @@ func PathValue(names ...string) KeyFunc {
 		for _, name := range names {
 			value := r.PathValue(name)
 			if value == "" {
-				if !strings.Contains(r.Pattern, name) { // no fault of the client's
+				if !hasWildcard(r.Pattern, name) { // no fault of the client's
 					told.Do(func() {
 						slog.Error("httpmw: the route has no such wildcard: no request has a key", "wildcard", name, "pattern", r.Pattern)
 					})
@@ -58,6 +58,17 @@ func PathValue(names ...string) KeyFunc {
 		}
 		return guard.Key(parts...), nil
 	}
+}
+
+// hasWildcard knows the patterns of ServeMux and chi, "{sku}", "{sku...}" and
+// "{sku:[a-z]+}", and those of gin and echo, ":sku" and "*sku".
+func hasWildcard(pattern, name string) bool {
+	for _, wildcard := range []string{"{" + name + "}", "{" + name + "...}", "{" + name + ":", ":" + name, "*" + name} {
+		if strings.Contains(pattern, wildcard) {
+			return true
+		}
+	}
+	return false
 }
 
 // Header makes the key from a header of the request: Header("X-Tenant") yields

@@ -196,16 +196,19 @@ func TestWildcardThatTheRouteDoesNotHaveIsLoggedOnce(t *testing.T) {
 			t.Errorf("key of %q: %v, want ErrEmptyComponent", pattern, err)
 		}
 	}
-	ask(httpmw.PathValue("sku"), "GET /stock/{sku...}")
+	for _, pattern := range []string{"GET /stock/{sku}", "/stock/{sku...}", "/stock/{sku:[a-z]+}", "/stock/:sku", "/stock/*sku"} {
+		ask(httpmw.PathValue("sku"), pattern)
+	}
 	if logged.Len() > 0 {
 		t.Errorf("logged %s", &logged)
 	}
-	wrong := httpmw.PathValue("sku")
-	for range 3 {
-		ask(wrong, "GET /stock/{id}")
-		ask(wrong, "")
+	for _, pattern := range []string{"GET /sku/{id}", ""} {
+		wrong := httpmw.PathValue("sku")
+		for range 3 {
+			ask(wrong, pattern)
+		}
 	}
-	if n := strings.Count(logged.String(), "level=ERROR"); n != 1 || !strings.Contains(logged.String(), "sku") {
-		t.Errorf("logged %d times: %s", n, &logged)
+	if n := strings.Count(logged.String(), "level=ERROR"); n != 2 || !strings.Contains(logged.String(), "sku") {
+		t.Errorf("logged %d times for two routes: %s", n, &logged)
 	}
 }

@@ -89,7 +89,7 @@ func New(store lease.Store) *Engine {
 		closed: make(chan struct{}),
 		lines:  make(map[string]*line),
 	}
-	e.renewals.base, e.renewals.call = e.base, e.flush
+	e.renewals.base, e.renewals.call, e.renewals.most = e.base, e.flush, maxFlushers
 	e.expiries.base, e.expiries.call = e.base, e.expire
 	e.watcher, _ = store.(lease.Watcher)
 	e.ctx, e.stop = context.WithCancel(context.Background())

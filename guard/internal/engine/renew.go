@@ -22,6 +22,7 @@ const (
 type schedule struct {
 	timetable
 	flushers int
+	most     int // flushers at once: maxFlushers, but in tests
 }
 
 // renewal is the part of a tenure that the schedule keeps.
@@ -63,7 +64,7 @@ func (e *Engine) unplanLocked(t *tenure) {
 // armLocked sets the timer, unless there are flushers enough: the first that is
 // done does it then.
 func (s *schedule) armLocked() {
-	if s.flushers < maxFlushers {
+	if s.flushers < s.most {
 		s.arm()
 	}
 }
@@ -114,7 +115,7 @@ func (t *tenure) attemptTimeout(now time.Time) time.Duration {
 // as far as it goes with one attempt timeout.
 func (e *Engine) takeDueLocked() []*tenure {
 	s, now := &e.renewals, time.Now()
-	if s.flushers >= maxFlushers {
+	if s.flushers >= s.most {
 		return nil
 	}
 	x := s.takeUntil(now)

@@ -14,7 +14,7 @@ var errStronger = errors.New("the context holds the key with Shared or a Limit; 
 
 // acquire returns a hold of key: the one ctx comes with, or a new one and what
 // was sent along with it.
-func (g *Guard) acquire(ctx context.Context, op, key string, opt engine.Options) (_ *engine.Hold, carrier string, _ error) {
+func (g *Guard) acquire(ctx context.Context, op, key string, opt engine.Options) (_ *engine.Hold, metadata string, _ error) {
 	h, err := g.inherit(ctx, op, key, opt)
 	if h != nil || err != nil {
 		return h, "", err
@@ -36,7 +36,7 @@ func (g *Guard) inherit(ctx context.Context, op, key string, opt engine.Options)
 		return nil, e
 	}
 	if h := held(ctx, g.family.engine.Store(), key); h != nil {
-		if !h.AtLeast(opt.Room) {
+		if !h.AtLeast(opt.Limit) {
 			return nil, &Error{Op: op, Key: key, Kind: ErrBusy, Err: errStronger}
 		}
 		if h.Share() {
@@ -56,7 +56,7 @@ func (g *Guard) inherit(ctx context.Context, op, key string, opt engine.Options)
 // try asks the engine for key, on behalf of a if that is not nil.
 func (g *Guard) try(ctx context.Context, op, key string, opt engine.Options, a *asking) (*engine.Hold, error) {
 	if a != nil {
-		opt.Carrier, opt.Saw = a.carrier, &a.saw
+		opt.Metadata, opt.Saw = a.metadata, &a.saw
 	}
 	h, f := g.family.engine.Acquire(ctx, key, opt)
 	if f != nil {
@@ -73,7 +73,7 @@ type asking struct {
 	observers *observers
 	ctx       context.Context // what they made of the caller's
 	name, key string
-	carrier   string
+	metadata  string
 	began     time.Time
 	attempts  int
 	saw       engine.Sighting
@@ -86,7 +86,7 @@ func (g *Guard) ask(ctx context.Context, key string, opt engine.Options) *asking
 	}
 	a := &asking{name: g.opts.name, key: key}
 	a.ctx, a.observers = g.opts.observers.acquireStart(ctx, AcquireStart{Name: a.name, Key: key, TTL: opt.TTL, Wait: opt.Wait})
-	a.carrier = a.observers.carrier(a.ctx)
+	a.metadata = a.observers.metadata(a.ctx)
 	a.began = time.Now()
 	return a
 }
@@ -102,7 +102,7 @@ func (a *asking) sent() string {
 	if a == nil {
 		return ""
 	}
-	return a.carrier
+	return a.metadata
 }
 
 // end tells the observers that h was granted, or err came instead.
@@ -113,7 +113,7 @@ func (a *asking) end(h *engine.Hold, err error) {
 	e := AcquireEnd{
 		Name: a.name, Key: a.key, Waited: time.Since(a.began), Err: err, Attempts: a.attempts,
 		Contended: a.saw.Held,
-		Holder:    lease.OwnerName(a.saw.Holder), HolderCarrier: lease.Carrier(a.saw.Holder),
+		Holder:    lease.OwnerName(a.saw.Holder), HolderMetadata: lease.Metadata(a.saw.Holder),
 	}
 	if h != nil {
 		e.Fence = h.Fence

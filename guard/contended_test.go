@@ -24,10 +24,10 @@ func TestWhoeverWaitedLearnsBehindWhomAlsoWhenItGetsTheKey(t *testing.T) {
 				if err := b.With(guard.Observe(second)).Do(t.Context(), "k", nothing); err != nil {
 					t.Error(err)
 				}
-				if e := first.acquired[0]; e.Contended || e.HolderCarrier != "" {
+				if e := first.acquired[0]; e.Contended || e.HolderMetadata != "" {
 					t.Errorf("the holder was told %+v, though the key was free", e)
 				}
-				if e := second.acquired[0]; !e.Contended || e.Holder == "" || e.HolderCarrier != "of the holder" || e.Err != nil {
+				if e := second.acquired[0]; !e.Contended || e.Holder == "" || e.HolderMetadata != "of the holder" || e.Err != nil {
 					t.Errorf("the waiter was told %+v", e)
 				}
 			})
@@ -48,7 +48,7 @@ func TestWhoeverComesSecondAtTheSameMomentLearnsBehindWhom(t *testing.T) {
 		if err := g.With(guard.Observe(second)).Do(t.Context(), "k", nothing); err != nil {
 			t.Error(err)
 		}
-		if e := second.acquired[0]; !e.Contended || e.HolderCarrier != "of the holder" {
+		if e := second.acquired[0]; !e.Contended || e.HolderMetadata != "of the holder" {
 			t.Errorf("told %+v", e)
 		}
 		if err := <-done; err != nil {
@@ -77,10 +77,10 @@ func TestRunStartTellsWhatWasSentAlong(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c := obs.runs[0].Carriers; len(c) != 1 || c[0] != "sent" {
+	if c := obs.runs[0].Metadata; len(c) != 1 || c[0] != "sent" {
 		t.Errorf("Do: %q", c)
 	}
-	if c := obs.runs[1].Carriers; len(c) != 3 || c[0] != "sent" || c[1] != "" || c[2] != "sent" {
+	if c := obs.runs[1].Metadata; len(c) != 3 || c[0] != "sent" || c[1] != "" || c[2] != "sent" {
 		t.Errorf("DoAll within: %q, want none for the key of the run around it", c)
 	}
 }
@@ -120,7 +120,7 @@ func TestWhoeverIsRefusedInTheSameProcessLearnsBehindWhom(t *testing.T) {
 		first, second := &recorder{text: "of the holder"}, &recorder{}
 		end, _ := hold(t, g.With(guard.Observe(first)), "k")
 		_ = g.With(guard.Observe(second), guard.Wait(0)).Do(t.Context(), "k", nothing)
-		if e := second.acquired[0]; !e.Contended || e.HolderCarrier != "of the holder" || e.Err == nil {
+		if e := second.acquired[0]; !e.Contended || e.HolderMetadata != "of the holder" || e.Err == nil {
 			t.Errorf("told %+v", e)
 		}
 		end()

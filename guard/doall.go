@@ -53,7 +53,7 @@ type acquisition struct {
 
 // acquireAll acquires keys, which are sorted, starting over as often as it takes. It
 // returns their holds, and what was sent along with each.
-func (g *Guard) acquireAll(ctx context.Context, op string, keys []string) (_ []*engine.Hold, carriers []string, err error) {
+func (g *Guard) acquireAll(ctx context.Context, op string, keys []string) (_ []*engine.Hold, metadata []string, err error) {
 	a := &acquisition{
 		guard: g, op: op, keys: keys, opt: g.opts.engine(),
 		began: time.Now(), asked: make(map[string]*asking),
@@ -69,8 +69,8 @@ func (g *Guard) acquireAll(ctx context.Context, op string, keys []string) (_ []*
 	for round := 1; ; round++ {
 		set, again, err := a.once(ctx)
 		if err == nil {
-			holds, carriers := set.take()
-			return holds, carriers, nil
+			holds, metadata := set.take()
+			return holds, metadata, nil
 		}
 		pause := engine.Backoff(round)
 		if !again || a.opt.Wait == 0 || !a.deadline.IsZero() && time.Until(a.deadline) <= pause {
@@ -100,7 +100,7 @@ func (a *acquisition) once(ctx context.Context) (_ *keySet, again bool, _ error)
 		case !a.deadline.IsZero():
 			each.Wait = max(0, time.Until(a.deadline))
 		}
-		h, carrier, err := a.acquire(ctx, setCtx, key, each)
+		h, metadata, err := a.acquire(ctx, setCtx, key, each)
 		if err != nil {
 			set.abandon()
 			if ctx.Err() == nil && setCtx.Err() != nil {
@@ -114,7 +114,7 @@ func (a *acquisition) once(ctx context.Context) (_ *keySet, again bool, _ error)
 			hiccup := errors.Is(err, ErrUnavailable) && !errors.Is(err, lease.ErrRefused) && time.Since(a.began) < a.guard.opts.ttl
 			return nil, errors.Is(err, ErrBusy) || hiccup, err
 		}
-		set.add(h, carrier)
+		set.add(h, metadata)
 	}
 	if setCtx.Err() != nil && ctx.Err() == nil {
 		set.abandon()
@@ -135,7 +135,7 @@ func (a *acquisition) order() []string {
 
 // acquire is Guard.acquire for one key of the set, which setCtx breaks off. ctx is
 // the caller's: observers hear of that alone.
-func (a *acquisition) acquire(ctx, setCtx context.Context, key string, opt engine.Options) (_ *engine.Hold, carrier string, _ error) {
+func (a *acquisition) acquire(ctx, setCtx context.Context, key string, opt engine.Options) (_ *engine.Hold, metadata string, _ error) {
 	h, err := a.guard.inherit(setCtx, a.op, key, opt)
 	if h != nil || err != nil {
 		return h, "", err
@@ -161,12 +161,12 @@ type keySet struct {
 }
 
 type acquired struct {
-	hold    *engine.Hold
-	carrier string // what was sent along
+	hold     *engine.Hold
+	metadata string // what was sent along
 }
 
-func (s *keySet) add(h *engine.Hold, carrier string) {
-	s.acquired = append(s.acquired, acquired{h, carrier})
+func (s *keySet) add(h *engine.Hold, metadata string) {
+	s.acquired = append(s.acquired, acquired{h, metadata})
 	h.Bind(s)
 }
 
@@ -174,13 +174,13 @@ func (s *keySet) add(h *engine.Hold, carrier string) {
 func (s *keySet) Lost(*engine.Hold, *engine.Lost) { s.cancel(errEarlyLost) }
 
 // take ends the set's watch over its holds and returns them, sorted by key.
-func (s *keySet) take() (holds []*engine.Hold, carriers []string) {
+func (s *keySet) take() (holds []*engine.Hold, metadata []string) {
 	slices.SortFunc(s.acquired, func(a, b acquired) int { return strings.Compare(a.hold.Key(), b.hold.Key()) })
 	for _, a := range s.acquired {
 		a.hold.Unbind(s)
-		holds, carriers = append(holds, a.hold), append(carriers, a.carrier)
+		holds, metadata = append(holds, a.hold), append(metadata, a.metadata)
 	}
-	return holds, carriers
+	return holds, metadata
 }
 
 // abandon gives everything back, the last first.

@@ -98,14 +98,14 @@ func refused(op, key string, f *engine.Failure) *Error {
 		Holder: lease.OwnerName(f.Holder), RetryAfter: f.RetryAfter,
 		Kind: f.Kind, Err: f.Err,
 	}
-	if e.Err == nil && lease.Shut(f.Holder) {
-		e.Err = errShut
+	if e.Err == nil && lease.KeptClosed(f.Holder) {
+		e.Err = errKeptClosed
 	}
 	return e
 }
 
-// errShut is why a key is busy though nobody runs under it.
-var errShut = errors.New("its run is over, and its MinHold is not")
+// errKeptClosed is why a key is busy though nobody runs under it.
+var errKeptClosed = errors.New("its run is over, and its MinHold is not")
 
 // ended makes the error of a run whose lease did not last.
 func ended(op string, h *engine.Hold, lost *engine.Lost) *Error {

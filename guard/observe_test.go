@@ -65,7 +65,7 @@ func (r *recorder) Event(_ context.Context, e guard.Event) {
 	r.add(e.Kind.String(), func() { r.events = append(r.events, e) })
 }
 
-func (r *recorder) Carrier(context.Context) string { return r.text }
+func (r *recorder) Metadata(context.Context) string { return r.text }
 
 func (r *recorder) saw(k guard.EventKind) bool {
 	r.mu.Lock()
@@ -109,8 +109,8 @@ func TestWaiterLearnsTheHoldersCarrier(t *testing.T) {
 		first, second := &recorder{text: "trace-of-the-holder"}, &recorder{}
 		end, _ := hold(t, a.With(guard.Observe(first)), "k")
 		_ = b.With(guard.Observe(second), guard.Wait(0)).Do(t.Context(), "k", nothing)
-		if got := second.acquired[0].HolderCarrier; got != "trace-of-the-holder" {
-			t.Errorf("carrier %q", got)
+		if got := second.acquired[0].HolderMetadata; got != "trace-of-the-holder" {
+			t.Errorf("metadata %q", got)
 		}
 		end()
 	})

@@ -275,7 +275,7 @@ func TestSetOfARunKeepsItsOrderWhateverWasTriedFirst(t *testing.T) {
 			t.Fatal(err)
 		}
 		r := obs.started[0]
-		if !slices.Equal(r.Keys, []string{"a", "b", "m", "z"}) || !slices.Equal(r.Carriers, []string{"trace", "trace", "", "trace"}) {
+		if !slices.Equal(r.Keys, []string{"a", "b", "m", "z"}) || !slices.Equal(r.Metadata, []string{"trace", "trace", "", "trace"}) {
 			t.Errorf("RunStart %+v", r)
 		}
 	})

@@ -40,13 +40,13 @@ type Observer interface {
 	Event(ctx context.Context, e Event)
 }
 
-// Carrier is implemented by an Observer that sends short text along with the
+// MetadataSource is implemented by an Observer that sends short text along with the
 // lease, such as a trace parent. Whoever meets the lease reads it in
-// AcquireEnd.HolderCarrier. It is visible to everybody who can read the store.
-type Carrier interface {
-	// Carrier is given the context from AcquireStart. At most 128 bytes, no
+// AcquireEnd.HolderMetadata. It is visible to everybody who can read the store.
+type MetadataSource interface {
+	// Metadata is given the context from AcquireStart. At most 128 bytes, no
 	// control characters or '|'.
-	Carrier(ctx context.Context) string
+	Metadata(ctx context.Context) string
 }
 
 // AcquireStart describes what is asked for.
@@ -65,13 +65,13 @@ type AcquireEnd struct {
 	Attempts int   // store calls made meanwhile for the local line of this key
 	Fence    int64 // the token, when granted
 
-	// Contended: somebody was found to have the key. Holder and HolderCarrier tell
+	// Contended: somebody was found to have the key. Holder and HolderMetadata tell
 	// who was the last to be seen with it, if known, also when it was granted in the
-	// end. HolderCarrier belongs to the call that won the key for its process, which
+	// end. HolderMetadata belongs to the call that won the key for its process, which
 	// may have passed it on among its own callers since.
-	Contended     bool
-	Holder        string
-	HolderCarrier string
+	Contended      bool
+	Holder         string
+	HolderMetadata string
 
 	Err error // nil when granted
 }
@@ -80,12 +80,12 @@ type AcquireEnd struct {
 type RunStart struct {
 	Name   string
 	Keys   []string
-	Fences []int64 // one for each key
+	Tokens []int64 // one for each key
 	TTL    time.Duration
 
-	// Carriers is what observers sent along when this run acquired its keys: one
+	// Metadata is what observers sent along when this run acquired its keys: one
 	// for each, "" for a key of a run around it; nil if nothing was sent.
-	Carriers []string
+	Metadata []string
 }
 
 // RunEnd describes a run that is over.
@@ -202,11 +202,11 @@ func (os *observers) event(ctx context.Context, e Event) {
 	}
 }
 
-// carrier returns the first text that an observer wants to send, and may.
-func (os *observers) carrier(ctx context.Context) (text string) {
+// metadata returns the first text that an observer wants to send, and may.
+func (os *observers) metadata(ctx context.Context) (text string) {
 	for _, o := range *os {
-		if c, ok := o.(Carrier); ok && text == "" {
-			shield(func() { text = c.Carrier(ctx) })
+		if c, ok := o.(MetadataSource); ok && text == "" {
+			shield(func() { text = c.Metadata(ctx) })
 		}
 	}
 	return text

@@ -80,15 +80,15 @@ func (o tagged) RunStart(ctx context.Context, _ guard.RunStart) context.Context 
 }
 func (o tagged) RunEnd(ctx context.Context, _ guard.RunEnd) { o.note(ctx, "run end") }
 func (o tagged) Event(ctx context.Context, _ guard.Event)   { o.note(ctx, "event") }
-func (o tagged) Carrier(context.Context) string             { return o.tag }
+func (o tagged) Metadata(context.Context) string            { return o.tag }
 
 func TestObserversWrapEachOther(t *testing.T) {
 	var log []string
 	store := guardtest.NewStore()
 	g := newGuard(t, store, guard.Observe(tagged{"a", &log}), guard.Observe(tagged{"b", &log}))
 	err := g.Do(t.Context(), "k", func(context.Context) error {
-		if owner, _ := store.Holder("k"); lease.Carrier(owner) != "a" {
-			t.Errorf("carrier %q, want that of the first", lease.Carrier(owner))
+		if owner, _ := store.Holder("k"); lease.Metadata(owner) != "a" {
+			t.Errorf("metadata %q, want that of the first", lease.Metadata(owner))
 		}
 		return nil
 	})
@@ -223,7 +223,7 @@ func TestNestedRunsUnderTheSameLeaseAreNotReported(t *testing.T) {
 	if got := strings.Join(obs.log, ", "); got != "acquire start, acquire end, run start, run end" {
 		t.Errorf("saw %s", got)
 	}
-	if r := obs.started[0]; r.Name != "orders" || r.TTL != time.Minute || len(r.Keys) != 1 || r.Keys[0] != "k" || r.Fences[0] != token {
+	if r := obs.started[0]; r.Name != "orders" || r.TTL != time.Minute || len(r.Keys) != 1 || r.Keys[0] != "k" || r.Tokens[0] != token {
 		t.Errorf("RunStart %+v, want key k with token %d", r, token)
 	}
 }

@@ -188,13 +188,13 @@ func (o *options) tooLong() error {
 	return fmt.Errorf("%s %v is more than %v", name, d, maxDuration)
 }
 
-// room is how many may hold the key at once.
-func (o *options) room() lease.Room {
+// leaseLimit is how many may hold the key at once.
+func (o *options) leaseLimit() lease.Limit {
 	switch {
 	case o.shared:
-		return lease.Unlimited
+		return lease.Shared
 	case o.limit != nil:
-		return lease.Room(*o.limit)
+		return lease.Limit(*o.limit)
 	}
 	return lease.Exclusive
 }
@@ -206,7 +206,7 @@ func (o *options) engine() engine.Options {
 		Margin:  o.ttl / marginFrac,
 		Wait:    engine.Forever,
 		MinHold: o.minHold,
-		Room:    o.room(),
+		Limit:   o.leaseLimit(),
 	}
 	if o.margin != nil {
 		e.Margin = *o.margin

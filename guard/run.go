@@ -36,15 +36,15 @@ func (g *Guard) enter(ctx context.Context, op, key string) (*runCtx, error) {
 	if err := checkKey(key); err != nil {
 		return nil, &Error{Op: op, Key: key, Kind: ErrInvalidKey, Err: err}
 	}
-	h, carrier, err := g.acquire(ctx, op, key, g.opts.engine())
+	h, text, err := g.acquire(ctx, op, key, g.opts.engine())
 	if err != nil {
 		return nil, err
 	}
-	var carriers []string
-	if carrier != "" {
-		carriers = []string{carrier}
+	var metadata []string
+	if text != "" {
+		metadata = []string{text}
 	}
-	return g.begin(ctx, op, carriers, h), nil
+	return g.begin(ctx, op, metadata, h), nil
 }
 
 // runAll is run for several keys, which are sorted and distinct.
@@ -57,11 +57,11 @@ func (g *Guard) runAll(ctx context.Context, keys []string, fn func(context.Conte
 	}
 	g.family.begin()
 	defer g.family.finish()
-	holds, carriers, err := g.acquireAll(ctx, op, keys)
+	holds, metadata, err := g.acquireAll(ctx, op, keys)
 	if err != nil {
 		return result{err: err}
 	}
-	c := g.begin(ctx, op, carriers, holds...)
+	c := g.begin(ctx, op, metadata, holds...)
 	c.call(fn)
 	return c.result
 }
@@ -69,16 +69,16 @@ func (g *Guard) runAll(ctx context.Context, keys []string, fn func(context.Conte
 // epoch is what runs count their time from.
 var epoch = time.Now()
 
-// begin prepares the run of a function under holds, with which carriers were sent.
-func (g *Guard) begin(ctx context.Context, op string, carriers []string, holds ...*engine.Hold) *runCtx {
+// begin prepares the run of a function under holds, with which metadata were sent.
+func (g *Guard) begin(ctx context.Context, op string, metadata []string, holds ...*engine.Hold) *runCtx {
 	began := time.Since(epoch)
 	var observed context.Context
 	obs := g.observersOf(ctx, holds)
 	if obs != nil {
-		start := RunStart{Name: g.opts.name, TTL: g.opts.ttl, Carriers: carriers}
+		start := RunStart{Name: g.opts.name, TTL: g.opts.ttl, Metadata: metadata}
 		for _, h := range holds {
 			start.Keys = append(start.Keys, h.Key())
-			start.Fences = append(start.Fences, h.Fence)
+			start.Tokens = append(start.Tokens, h.Fence)
 		}
 		ctx, obs = obs.runStart(ctx, start)
 		observed = ctx

@@ -73,7 +73,7 @@ func (o *Observer) acquiring(ctx context.Context) *acquiring {
 }
 
 func (o *Observer) describeAcquire(a *acquiring, e guard.AcquireEnd, out outcome) {
-	if holder := spanContext(e.HolderCarrier); holder.IsValid() {
+	if holder := spanContext(e.HolderMetadata); holder.IsValid() {
 		a.span.AddLink(trace.Link{SpanContext: holder})
 	}
 	list := attributes()

@@ -5,7 +5,7 @@
 //
 // [New] takes the global providers unless it is given others. One Observer serves
 // any number of guards, beside other observers; of those that send something along
-// with the lease ([guard.Carrier]), it must be the first, as only the first one's
+// with the lease ([guard.MetadataSource]), it must be the first, as only the first one's
 // travels. All methods are for guards to call.
 //
 // # Set-up

@@ -24,8 +24,8 @@ type Observer struct {
 }
 
 var (
-	_ guard.Observer = (*Observer)(nil)
-	_ guard.Carrier  = (*Observer)(nil)
+	_ guard.Observer       = (*Observer)(nil)
+	_ guard.MetadataSource = (*Observer)(nil)
 )
 
 // New returns an Observer for guard.Observe. It starts nothing, and what it is

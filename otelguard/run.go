@@ -40,22 +40,22 @@ func (r *running) Value(key any) any {
 // Where there is none, as in a cron job, the acquire span began the trace, and the
 // run's is a child of that.
 func (o *Observer) RunStart(ctx context.Context, s guard.RunStart) context.Context {
-	r := &running{observer: o, group: o.groups.of(s.Name), ttl: s.TTL, began: time.Now(), keys: s.Keys, fences: s.Fences}
+	r := &running{observer: o, group: o.groups.of(s.Name), ttl: s.TTL, began: time.Now(), keys: s.Keys, fences: s.Tokens}
 	parent, links := ctx, []trace.SpanStartOption(nil)
-	if len(s.Carriers) > 0 && !trace.SpanContextFromContext(ctx).IsValid() {
-		parent, links = begun(ctx, s.Carriers)
+	if len(s.Metadata) > 0 && !trace.SpanContextFromContext(ctx).IsValid() {
+		parent, links = begun(ctx, s.Metadata)
 	}
 	r.Context, r.span = o.tracer.Start(parent, r.group.run, links...)
 	r.group.runs.Add(1)
 	return r
 }
 
-// begun returns ctx with the first of the traces that carriers name, and links
+// begun returns ctx with the first of the traces that metadata name, and links
 // to the others, which led to the same run.
-func begun(ctx context.Context, carriers []string) (context.Context, []trace.SpanStartOption) {
+func begun(ctx context.Context, metadata []string) (context.Context, []trace.SpanStartOption) {
 	var first trace.SpanContext
 	var links []trace.Link
-	for _, text := range carriers {
+	for _, text := range metadata {
 		sc := spanContext(text)
 		switch {
 		case !sc.IsValid():

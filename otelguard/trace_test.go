@@ -81,7 +81,7 @@ func TestRunUnderSeveralKeysWithoutACallersSpanLinksToTheOtherAcquires(t *testin
 func TestAcquiresOfOneTraceAreNotLinked(t *testing.T) {
 	tel := newTelemetry()
 	const trace1, trace2 = "00-0af7651916cd43dd8448eb211c80319c-", "00-1af7651916cd43dd8448eb211c80319c-"
-	ctx := tel.RunStart(t.Context(), guard.RunStart{Name: "move", Keys: []string{"a", "b", "c"}, Carriers: []string{
+	ctx := tel.RunStart(t.Context(), guard.RunStart{Name: "move", Keys: []string{"a", "b", "c"}, Metadata: []string{
 		trace1 + "b7ad6b7169203331-01", trace1 + "b7ad6b7169203332-01", trace2 + "b7ad6b7169203333-01",
 	}})
 	tel.RunEnd(ctx, guard.RunEnd{Keys: []string{"a", "b", "c"}})

@@ -63,7 +63,7 @@
 // line when somebody asks for it, and nobody is woken before. An owner that
 // was watched when it last asked, and no longer is, counts as gone and is
 // passed over; one that was never watched polls, and is granted the key for
-// its claim time like anybody else.
+// its reservation like anybody else.
 //
 // All processes of a fleet are one Store: give the same one to several guards.
 package guardtest

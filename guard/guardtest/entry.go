@@ -18,18 +18,18 @@ type entry struct {
 // holder is a lease, or a stranger's lock, or what a release with Close left of
 // a lease.
 type holder struct {
-	owner string     // any text
-	room  lease.Room // of a stranger: lease.Exclusive
-	until time.Time  // when it ends; zero: never
+	owner string      // any text
+	limit lease.Limit // of a stranger: lease.Exclusive
+	until time.Time   // when it ends; zero: never
 }
 
 type waiter struct {
-	owner   string
-	room    lease.Room
-	ticket  int64
-	claim   time.Duration
-	asked   time.Time // when it last did
-	watched bool      // at that time
+	owner       string
+	limit       lease.Limit
+	ticket      int64
+	reservation time.Duration
+	asked       time.Time // when it last did
+	watched     bool      // at that time
 }
 
 // entryLocked returns the entry of key without the leases that expired. Callers
@@ -57,21 +57,21 @@ func (s *Store) acquireLocked(r lease.AcquireRequest) lease.AcquireReply {
 	e := s.entryLocked(r.Key)
 	defer s.tidyLocked(r.Key)
 
-	if i := e.lease(r.Owner, r.Room); i >= 0 {
+	if i := e.lease(r.Owner, r.Limit); i >= 0 {
 		e.leave(r.Owner)
 		e.holders[i].extend(r.TTL)
 		return s.grantedLocked(r)
 	}
 	s.handOnLocked(r.Key, e, r.Owner) // no barging: a place belongs to whoever waits
-	if hasRoom(e.holders, r.Room) && !e.anybodyBefore(r.Owner, r.Ticket) {
+	if fits(e.holders, r.Limit) && !e.anybodyBefore(r.Owner, r.Ticket) {
 		e.leave(r.Owner)
-		e.admit(r.Owner, r.Room, r.TTL)
+		e.admit(r.Owner, r.Limit, r.TTL)
 		s.handOnLocked(r.Key, e, "") // those behind it may fit too
 		return s.grantedLocked(r)
 	}
-	reply := lease.AcquireReply{Holder: e.holder(), Remaining: e.remaining(r.Room)}
+	reply := lease.AcquireReply{Holder: e.holder(), Remaining: e.remaining(r.Limit)}
 	if len(e.line) > 0 && e.line[0].owner != r.Owner { // nor before the line moves
-		reply.Remaining = later(reply.Remaining, e.remaining(e.line[0].room))
+		reply.Remaining = later(reply.Remaining, e.remaining(e.line[0].limit))
 	}
 	if r.Join {
 		reply.Ticket = s.joinLocked(e, r)
@@ -81,18 +81,18 @@ func (s *Store) acquireLocked(r lease.AcquireRequest) lease.AcquireReply {
 }
 
 func (s *Store) grantedLocked(r lease.AcquireRequest) lease.AcquireReply {
-	if r.Room != lease.Exclusive {
+	if r.Limit != lease.Exclusive {
 		return lease.AcquireReply{Granted: true}
 	}
-	first, n := s.mintLocked(r.Fences)
-	return lease.AcquireReply{Granted: true, Fence: first, Fences: n}
+	first, n := s.mintLocked(r.TokenCount)
+	return lease.AcquireReply{Granted: true, Fence: first, TokenCount: n}
 }
 
 // joinLocked puts r.Owner into the line, or finds it there, and returns its
 // ticket. An owner that asks again without a ticket (the reply that gave it
 // one was lost) keeps the place it has.
 func (s *Store) joinLocked(e *entry, r lease.AcquireRequest) int64 {
-	w := waiter{owner: r.Owner, room: r.Room, ticket: r.Ticket, claim: r.Claim, asked: time.Now(), watched: s.watchedLocked(r.Owner)}
+	w := waiter{owner: r.Owner, limit: r.Limit, ticket: r.Ticket, reservation: r.Reservation, asked: time.Now(), watched: s.watchedLocked(r.Owner)}
 	if i := e.place(r.Owner); i >= 0 && w.ticket == 0 {
 		w.ticket = e.line[i].ticket
 	}
@@ -112,7 +112,7 @@ func (s *Store) joinLocked(e *entry, r lease.AcquireRequest) int64 {
 func (s *Store) renewLocked(r lease.RenewRequest) lease.RenewReply {
 	e := s.entryLocked(r.Key)
 	defer s.tidyLocked(r.Key)
-	i := e.lease(r.Owner, r.Room)
+	i := e.lease(r.Owner, r.Limit)
 	if i < 0 {
 		return lease.RenewReply{Holder: e.holder()}
 	}
@@ -124,12 +124,12 @@ func (s *Store) releaseLocked(r lease.ReleaseRequest) lease.ReleaseReply {
 	e := s.entryLocked(r.Key)
 	defer s.tidyLocked(r.Key)
 	e.leave(r.Owner)
-	i := e.lease(r.Owner, r.Room)
+	i := e.lease(r.Owner, r.Limit)
 	switch {
-	case i >= 0 && r.Close > 0:
+	case i >= 0 && r.KeepClosed > 0:
 		h := &e.holders[i]
-		h.owner = "closed|" + lease.OwnerName(r.Owner) + "|" + lease.Carrier(r.Owner)
-		h.until = time.Now().Add(r.Close)
+		h.owner = lease.ClosedMarker(r.Owner)
+		h.until = time.Now().Add(r.KeepClosed)
 	case i >= 0:
 		e.holders = slices.Delete(e.holders, i, i+1)
 	}
@@ -146,37 +146,37 @@ func (s *Store) releaseLocked(r lease.ReleaseRequest) lease.ReleaseReply {
 func (s *Store) handOnLocked(key string, e *entry, asking string) {
 	for len(e.line) > 0 {
 		head := e.line[0]
-		if head.owner == asking || !hasRoom(e.holders, head.room) {
+		if head.owner == asking || !fits(e.holders, head.limit) {
 			return
 		}
 		e.line = e.line[1:]
 		if head.watched && !s.watchedLocked(head.owner) {
 			continue
 		}
-		e.admit(head.owner, head.room, head.claim)
+		e.admit(head.owner, head.limit, head.reservation)
 		s.wakeLocked(key, head)
 	}
 }
 
-// hasRoom says whether one more of that room may come to the holders: all of
+// fits says whether one more of that limit may come to the holders: all of
 // them, and the one who comes, must bear so many.
-func hasRoom(holders []holder, room lease.Room) bool {
-	most := places(room)
+func fits(holders []holder, limit lease.Limit) bool {
+	most := places(limit)
 	for _, h := range holders {
-		most = min(most, places(h.room))
+		most = min(most, places(h.limit))
 	}
 	return len(holders) < most
 }
 
-// places is how many owners one of that room bears, itself included.
-func places(room lease.Room) int {
-	switch room {
-	case lease.Unlimited:
+// places is how many owners one of that limit bears, itself included.
+func places(limit lease.Limit) int {
+	switch limit {
+	case lease.Shared:
 		return math.MaxInt
 	case lease.Exclusive:
 		return 1
 	}
-	return int(room)
+	return int(limit)
 }
 
 // extend makes the lease last for ttl from now. It never shortens it, nor one
@@ -188,16 +188,16 @@ func (h *holder) extend(ttl time.Duration) {
 	}
 }
 
-func (e *entry) admit(owner string, room lease.Room, ttl time.Duration) {
-	e.holders = append(e.holders, holder{owner, room, time.Now().Add(ttl)})
+func (e *entry) admit(owner string, limit lease.Limit, ttl time.Duration) {
+	e.holders = append(e.holders, holder{owner, limit, time.Now().Add(ttl)})
 }
 
 // lease returns the index of owner's lease among the holders, or -1. As on a
 // server, where the two kinds are kept in different places, a lease is found
 // only by requests of its own kind, exclusive or not.
-func (e *entry) lease(owner string, room lease.Room) int {
+func (e *entry) lease(owner string, limit lease.Limit) int {
 	return slices.IndexFunc(e.holders, func(h holder) bool {
-		return h.owner == owner && (h.room == lease.Exclusive) == (room == lease.Exclusive)
+		return h.owner == owner && (h.limit == lease.Exclusive) == (limit == lease.Exclusive)
 	})
 }
 
@@ -211,14 +211,14 @@ func (e *entry) holder() string {
 
 // remaining returns how long it takes until there is room for one more, if
 // nobody renews or releases: 0 if there is now, negative if there never is.
-func (e *entry) remaining(room lease.Room) (d time.Duration) {
+func (e *entry) remaining(limit lease.Limit) (d time.Duration) {
 	rest := slices.SortedStableFunc(slices.Values(e.holders), func(a, b holder) int {
 		if a.until.IsZero() || b.until.IsZero() { // never comes last
 			return b.until.Compare(a.until)
 		}
 		return a.until.Compare(b.until)
 	})
-	for !hasRoom(rest, room) { // there is when nobody is left
+	for !fits(rest, limit) { // there is when nobody is left
 		if rest[0].until.IsZero() {
 			return -1
 		}
@@ -261,7 +261,7 @@ func (e *entry) leave(owner string) {
 func (e *entry) set(owner string, until time.Time) {
 	i := slices.IndexFunc(e.holders, func(h holder) bool { return h.owner == owner })
 	if i < 0 {
-		e.holders = []holder{{owner: owner, room: lease.Exclusive, until: until}}
+		e.holders = []holder{{owner: owner, limit: lease.Exclusive, until: until}}
 		return
 	}
 	e.holders[i].until = until

@@ -17,7 +17,7 @@ func attempt(t *testing.T, s *Store, key string, timeout time.Duration) (took ti
 	ctx, cancel := context.WithTimeout(t.Context(), timeout)
 	defer cancel()
 	began := time.Now()
-	_, err = s.Acquire(ctx, lease.AcquireRequest{Key: key, Owner: "a", TTL: time.Minute, Fences: 1})
+	_, err = s.Acquire(ctx, lease.AcquireRequest{Key: key, Owner: "a", TTL: time.Minute, TokenCount: 1})
 	return time.Since(began), err
 }
 

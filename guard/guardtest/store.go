@@ -29,7 +29,7 @@ type Store struct {
 	owners  int64                             // last sequence of an owner id
 	tickets int64                             // last place in any line
 	fence   int64                             // last token minted, for all keys
-	ticks   map[string]lease.Tick             // the last of each key; made by the first claim
+	ticks   map[string]lease.Tick             // the last of each key; made by the first reservation
 
 	delay  time.Duration
 	faults []*Fault
@@ -47,11 +47,11 @@ func NewStore() *Store {
 }
 
 // NewOwner implements [lease.Store]. The owner's name is "guardtest".
-func (s *Store) NewOwner(carrier string) string {
+func (s *Store) NewOwner(metadata string) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.owners++
-	return lease.OwnerID(s.process, strconv.FormatInt(s.owners, 36), "guardtest", carrier)
+	return lease.OwnerID(s.process, strconv.FormatInt(s.owners, 36), "guardtest", metadata)
 }
 
 // Acquire implements [lease.Store].

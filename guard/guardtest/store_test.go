@@ -20,7 +20,7 @@ func inBubble(t *testing.T, f func(t *testing.T, s *Store)) {
 func acquire(t *testing.T, s *Store, key, owner string, ttl time.Duration) lease.AcquireReply {
 	t.Helper()
 	reply, err := s.Acquire(t.Context(), lease.AcquireRequest{
-		Key: key, Owner: owner, TTL: ttl, Join: true, Claim: time.Second, Fences: 1,
+		Key: key, Owner: owner, TTL: ttl, Join: true, Reservation: time.Second, TokenCount: 1,
 	})
 	if err != nil {
 		t.Fatalf("Acquire(%q): %v", key, err)
@@ -30,7 +30,7 @@ func acquire(t *testing.T, s *Store, key, owner string, ttl time.Duration) lease
 
 func release(t *testing.T, s *Store, key, owner string, closeFor time.Duration) bool {
 	t.Helper()
-	reply, err := s.Release(t.Context(), lease.ReleaseRequest{Key: key, Owner: owner, Claim: time.Second, Close: closeFor})
+	reply, err := s.Release(t.Context(), lease.ReleaseRequest{Key: key, Owner: owner, Reservation: time.Second, KeepClosed: closeFor})
 	if err != nil {
 		t.Fatalf("Release(%q): %v", key, err)
 	}
@@ -85,11 +85,11 @@ func TestClaimAndCloseEndExactly(t *testing.T) {
 		}
 		time.Sleep(time.Nanosecond)
 		if got := acquire(t, s, "k", "c", time.Minute); got.Holder != "b" || got.Remaining != time.Second {
-			t.Errorf("after the close: %+v, want b to have its claim of 1s", got)
+			t.Errorf("after the close: %+v, want b to have its reservation of 1s", got)
 		}
 		time.Sleep(time.Second)
 		if !acquire(t, s, "k", "c", time.Minute).Granted {
-			t.Error("the claim did not lapse after 1s")
+			t.Error("the reservation did not lapse after 1s")
 		}
 	})
 }
@@ -97,11 +97,11 @@ func TestClaimAndCloseEndExactly(t *testing.T) {
 func TestTokensAreExact(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *Store) {
 		mint := func(n int) (first, last int64) {
-			reply, err := s.Acquire(t.Context(), lease.AcquireRequest{Key: "k", Owner: "a", TTL: time.Minute, Fences: n})
+			reply, err := s.Acquire(t.Context(), lease.AcquireRequest{Key: "k", Owner: "a", TTL: time.Minute, TokenCount: n})
 			if err != nil {
 				t.Fatal(err)
 			}
-			return reply.Fence, reply.Fence + int64(reply.Fences) - 1
+			return reply.Fence, reply.Fence + int64(reply.TokenCount) - 1
 		}
 		now := time.Now().UnixMicro()
 		if first, last := mint(3); first != now || last != now+2 {

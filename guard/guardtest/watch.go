@@ -30,7 +30,7 @@ func (s *Store) wakeLocked(key string, w waiter) {
 		return
 	}
 	var grant lease.Grant
-	if w.room == lease.Exclusive {
+	if w.limit == lease.Exclusive {
 		grant.Fence, _ = s.mintLocked(1)
 		grant.Since = w.asked
 	}

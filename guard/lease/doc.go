@@ -11,6 +11,6 @@
 // A lease is the right of one owner to a key until its TTL ends. The owner is a
 // tenure: one process holding or waiting for one key, named by an owner id. A
 // fence (fencing token) is a number that only ever grows from one grant of a key
-// to the next. A claim is the short lease of a waiter who was granted the key
+// to the next. A reservation is the short lease of a waiter who was granted the key
 // and has not yet taken it.
 package lease

@@ -4,28 +4,36 @@ import "strings"
 
 // An owner id is one opaque string, compared whole:
 //
-//	<process id>:<sequence>|<owner name>|<carrier>
+//	<process id>:<sequence>|<owner name>|<metadata>
 //
-// It is the value of the lease key and the entry in the line, so whoever is
-// refused learns from one reply who is in the way. Values that other programs
-// wrote need not have this form; the functions below then find nothing.
+// It is the value of the lease key and the entry in the queue, so one reply
+// tells a refused caller which owner holds the key. Other programs may write
+// values of another form; the functions below then find nothing.
 //
-// A key that a release leaves shut (ReleaseRequest.Close) has the value
+// The value of a key that is kept closed ([ReleaseRequest.KeepClosed]) is a
+// closed marker, which reads like the id of an owner without a process:
 //
-//	closed|<owner name>|<carrier>
-//
-// which reads like an owner id of no process.
+//	closed|<owner name>|<metadata>|<process id>:<sequence>
 
-// shut begins the value of a key that was left shut.
-const shut = "closed|"
+const closedPrefix = "closed|"
 
-// Shut reports whether owner is no owner: a release left the key shut, and its run
-// is over.
-func Shut(owner string) bool { return strings.HasPrefix(owner, shut) }
+// ClosedMarker returns the value that keeps a key closed after owner's run.
+// Different owners have different markers.
+func ClosedMarker(owner string) string {
+	id, rest, ok := strings.Cut(owner, "|")
+	if !ok {
+		return closedPrefix + owner
+	}
+	return closedPrefix + rest + "|" + id
+}
+
+// KeptClosed reports whether value is a closed marker: the key has no owner,
+// and is not free yet.
+func KeptClosed(value string) bool { return strings.HasPrefix(value, closedPrefix) }
 
 // OwnerID joins the parts of an owner id.
-func OwnerID(process, sequence, name, carrier string) string {
-	return process + ":" + sequence + "|" + name + "|" + carrier
+func OwnerID(process, sequence, name, metadata string) string {
+	return process + ":" + sequence + "|" + name + "|" + metadata
 }
 
 // OwnerProcess returns the process id in an owner id, or "".
@@ -55,12 +63,13 @@ func OwnerName(owner string) string {
 	return name
 }
 
-// Carrier returns the text that the owner's observer sent along, or "".
-func Carrier(owner string) string {
+// Metadata returns the text that the owner's observer added to the id, or "".
+func Metadata(owner string) string {
 	_, rest, ok := strings.Cut(owner, "|")
 	if !ok {
 		return ""
 	}
-	_, carrier, _ := strings.Cut(rest, "|")
-	return carrier
+	_, metadata, _ := strings.Cut(rest, "|")
+	metadata, _, _ = strings.Cut(metadata, "|") // a closed marker goes on
+	return metadata
 }

@@ -17,9 +17,9 @@ import (
 type Store interface {
 	// NewOwner returns an owner id that no other call in any process ever
 	// returns. It names one tenure: one process holding, or waiting for, one
-	// key. carrier is short text that travels inside the id, readable by
-	// whoever meets the id as a holder (see [Carrier]).
-	NewOwner(carrier string) string
+	// key. metadata is short text that travels inside the id, readable by
+	// whoever meets the id as a holder (see [Metadata]).
+	NewOwner(metadata string) string
 
 	// Acquire asks once for the key, in one atomic step:
 	//
@@ -28,12 +28,12 @@ type Store interface {
 	//     never shorter than before, and tokens are minted;
 	//   - free with nobody in line, or with r.Owner at the head: granted;
 	//   - free with somebody else at the head: the head is granted the key for
-	//     its claim time and woken; then as for "held";
+	//     its reservation and woken; then as for "held";
 	//   - held: if r.Join, r.Owner stands in line at r.Ticket, or last if that
 	//     is zero; if it stands there already it keeps its place. The reply
 	//     names the holder.
 	//
-	// Nobody is woken when a TTL, a claim time or a closed time ends: whoever
+	// Nobody is woken when a TTL, a reservation or a closed time ends: whoever
 	// is first in line asks again when Remaining has passed.
 	//
 	// An Acquire that reaches the server after ctx's deadline has no effect.
@@ -47,7 +47,7 @@ type Store interface {
 
 	// Release ends r.Owner's lease, if it is the holder, and takes r.Owner out
 	// of the line, if it stands there. A key that becomes free is granted to
-	// the head of the line for that waiter's claim time, and the waiter is
+	// the head of the line for that waiter's reservation, and the waiter is
 	// woken. Somebody else's lease is never touched. Repeating it is harmless.
 	Release(ctx context.Context, r ReleaseRequest) (ReleaseReply, error)
 }
@@ -77,26 +77,26 @@ type Grant struct {
 
 	// Since is a moment at which the grant had not yet been made: when the owner
 	// sent its last Acquire that was answered, in which it was told to wait. The
-	// lease lives at least until Since plus the Claim of that request.
+	// lease lives at least until Since plus the Reservation of that request.
 	Since time.Time
 }
 
-// Room says how many owners may hold a key at once. An exclusive owner holds it
+// Limit says how many owners may hold a key at once. An exclusive owner holds it
 // alone. Owners with a limit or without one (readers) hold it side by side, as
 // many as the strictest of those present and the one who comes allows: with
-// Room 3, only while fewer than three others are there, of whatever Room; and
-// while one with Room 3 is there, nobody makes it four. All stand in one line
+// Limit 3, only while fewer than three others are there, of whatever Limit; and
+// while one with Limit 3 is there, nobody makes it four. All stand in one line
 // with the exclusive ones: nobody overtakes, and whoever releases lets in
 // everybody at the front of the line for whom there is room.
 //
 // Fencing tokens are for exclusive owners: the others get none.
-type Room int
+type Limit int
 
-// Exclusive and Unlimited are special Rooms; any other is the limit itself, at
+// Exclusive and Shared are special Limits; any other is the limit itself, at
 // least 1.
 const (
-	Exclusive Room = 0
-	Unlimited Room = -1
+	Exclusive Limit = 0
+	Shared    Limit = -1
 )
 
 // AcquireRequest is what [Store.Acquire] is asked.
@@ -104,28 +104,28 @@ type AcquireRequest struct {
 	Key   string        // as the user wrote it; the store adds its own prefix
 	Owner string        // from NewOwner
 	TTL   time.Duration // life of the lease from the moment it is granted
-	Room  Room          // the same in all requests of a tenure
+	Limit Limit         // the same in all requests of a tenure
 
-	Join   bool          // stand in line when the key is not to be had
-	Ticket int64         // the place an earlier reply gave; 0 on first arrival
-	Claim  time.Duration // how long a grant made to this waiter stays reserved for it
+	Join        bool          // stand in line when the key is not to be had
+	Ticket      int64         // the place an earlier reply gave; 0 on first arrival
+	Reservation time.Duration // how long a grant made to this waiter stays reserved for it
 
-	// Fences is how many consecutive fencing tokens to mint, at least 1. More
+	// TokenCount is how many consecutive fencing tokens to mint, at least 1. More
 	// than one serves local followers without asking again. The store may mint
 	// fewer: tokens never run more than 10 ms (10 000) ahead of the server's clock.
-	Fences int
+	TokenCount int
 }
 
 // AcquireReply is what the server said.
 type AcquireReply struct {
 	Granted bool
 
-	// When granted and exclusive: tokens Fence, Fence+1, … Fence+Fences-1 are the owner's.
+	// When granted and exclusive: tokens Fence, Fence+1, … Fence+TokenCount-1 are the owner's.
 	// All are greater than any token minted for the key before, and none is less
 	// than the server's clock in µs, so that they rise even if the server has
 	// lost all memory of those before.
-	Fence  int64
-	Fences int
+	Fence      int64
+	TokenCount int
 
 	// When not granted:
 	Holder    string        // owner id or foreign value found under the key; of several owners any
@@ -139,7 +139,7 @@ type RenewRequest struct {
 	Key   string
 	Owner string
 	TTL   time.Duration
-	Room  Room
+	Limit Limit
 }
 
 // RenewReply answers one RenewRequest. Only Err == nil && !Held says that the
@@ -152,10 +152,10 @@ type RenewReply struct {
 
 // ReleaseRequest ends a tenure, or leaves the line.
 type ReleaseRequest struct {
-	Key   string
-	Owner string
-	Claim time.Duration // as in the owner's AcquireRequest
-	Room  Room
+	Key         string
+	Owner       string
+	Reservation time.Duration // as in the owner's AcquireRequest
+	Limit       Limit
 
 	// Of the tokens up to LastFence that the owner was given it has used those up
 	// to Fence. The store may mint the rest again, so that tokens do not run
@@ -163,10 +163,10 @@ type ReleaseRequest struct {
 	// both 0 for an owner that was given none, there is nothing to take back.
 	Fence, LastFence int64
 
-	// Close keeps the key shut for this long after the release: nobody is
+	// KeepClosed keeps the key closed for this long after the release: nobody is
 	// granted it meanwhile. 0 frees it at once. The place of an owner that is
 	// not exclusive stays taken instead.
-	Close time.Duration
+	KeepClosed time.Duration
 }
 
 // ReleaseReply says whether Owner held the lease when the release arrived.

@@ -17,11 +17,11 @@ import (
 // is all there is to an uncontended key. A goroutine goes on from there. The one
 // follows the other, so there is at most one Acquire under way for the owner id.
 type contender struct {
-	l       *line
-	owner   string
-	claim   time.Duration
-	watched bool
-	ticket  int64 // the place in the store's line; 0 before joining
+	l           *line
+	owner       string
+	reservation time.Duration
+	watched     bool
+	ticket      int64 // the place in the store's line; 0 before joining
 
 	// What follows is guarded by Engine.mu.
 	news
@@ -42,7 +42,7 @@ type contender struct {
 	unknown time.Time     // the latest deadline of attempts that were not answered
 	life    time.Duration // the longest that any of them could leave something
 
-	room     lease.Room
+	limit    lease.Limit
 	failures int // in a row
 }
 
@@ -50,9 +50,9 @@ type contender struct {
 func (l *line) startLocked(c *contender) *contender {
 	e := l.e
 	c.l = l
-	c.owner = e.store.NewOwner(l.waiters[0].opt.Carrier)
-	c.claim = max(claimMin, claimRTTs*e.rtt)
-	c.room = l.waiters[0].opt.Room
+	c.owner = e.store.NewOwner(l.waiters[0].opt.Metadata)
+	c.reservation = max(reservationMin, reservationRTTs*e.rtt)
+	c.limit = l.waiters[0].opt.Limit
 	if e.watcher != nil {
 		e.watcher.Watch(c.owner, c.woken)
 		c.watched = true
@@ -127,7 +127,7 @@ func (c *contender) timeout() time.Duration {
 	c.l.e.mu.Lock()
 	defer c.l.e.mu.Unlock()
 	if len(c.l.waiters) == 0 {
-		return claimMin // there will be no attempt, unless somebody comes just now
+		return reservationMin // there will be no attempt, unless somebody comes just now
 	}
 	return c.l.waiters[0].opt.acquireTimeout()
 }
@@ -157,14 +157,14 @@ func (c *contender) attempt(ctx context.Context, first bool) (pause time.Duratio
 		fences = tenureTokens
 	}
 	r := lease.AcquireRequest{
-		Key:    l.key,
-		Owner:  c.owner,
-		TTL:    w.opt.TTL,
-		Room:   w.opt.Room,
-		Join:   slices.ContainsFunc(l.waiters, func(w *waiter) bool { return w.opt.Wait != 0 }),
-		Ticket: c.ticket,
-		Claim:  c.claim,
-		Fences: fences,
+		Key:         l.key,
+		Owner:       c.owner,
+		TTL:         w.opt.TTL,
+		Limit:       w.opt.Limit,
+		Join:        slices.ContainsFunc(l.waiters, func(w *waiter) bool { return w.opt.Wait != 0 }),
+		Ticket:      c.ticket,
+		Reservation: c.reservation,
+		TokenCount:  fences,
 	}
 	l.calls++
 	e.mu.Unlock()
@@ -198,7 +198,7 @@ func (c *contender) unanswered(r lease.AcquireRequest, deadline time.Time) {
 	if deadline.After(c.unknown) {
 		c.unknown = deadline
 	}
-	c.life = max(c.life, r.TTL, r.Claim)
+	c.life = max(c.life, r.TTL, r.Reservation)
 	c.joined = c.joined || r.Join
 }
 
@@ -344,8 +344,8 @@ func (c *contender) leaveLocked() {
 	if !c.joined && c.unknown.IsZero() {
 		return
 	}
-	g := givingBack{ReleaseRequest: lease.ReleaseRequest{Key: c.l.key, Owner: c.owner, Claim: c.claim, Room: c.room}}
-	c.l.e.cleanUpLocked(g, c.unknown, max(c.life, c.claim), 0)
+	g := givingBack{ReleaseRequest: lease.ReleaseRequest{Key: c.l.key, Owner: c.owner, Reservation: c.reservation, Limit: c.limit}}
+	c.l.e.cleanUpLocked(g, c.unknown, max(c.life, c.reservation), 0)
 }
 
 // observeRTTLocked folds one measured round trip into the smoothed value, with the

@@ -29,7 +29,7 @@
 //
 // A waiter that is woken may start before it has asked again: the wake-up carries
 // the token, and since the grant was made after the waiter's last answered
-// question, it is trusted until that was sent + claim time − Margin, but not longer
+// question, it is trusted until that was sent + reservation − Margin, but not longer
 // than a TTL − Margin from now.
 //
 // When trust ends, the contexts bound to the hold are cancelled, the line is

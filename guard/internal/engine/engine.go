@@ -23,12 +23,12 @@ const Forever time.Duration = -1
 
 // Options of one Acquire. They are validated by package guard.
 type Options struct {
-	TTL     time.Duration
-	Margin  time.Duration // trust ends this long before the TTL does
-	Wait    time.Duration // how long to stand in line; 0 tries once; Forever
-	MinHold time.Duration // the key stays shut at least so long after the grant
-	Room    lease.Room    // how many may hold the key at once
-	Carrier string        // travels in the owner id
+	TTL      time.Duration
+	Margin   time.Duration // trust ends this long before the TTL does
+	Wait     time.Duration // how long to stand in line; 0 tries once; Forever
+	MinHold  time.Duration // the key stays shut at least so long after the grant
+	Limit    lease.Limit   // how many may hold the key at once
+	Metadata string        // travels in the owner id
 
 	// Saw, if not nil, is told who has the key while Acquire waits. Read it when
 	// Acquire has returned.
@@ -45,11 +45,11 @@ type Sighting struct {
 // serves another caller as well.
 type terms struct {
 	TTL, Margin, MinHold time.Duration
-	Room                 lease.Room
+	Limit                lease.Limit
 }
 
 func (o Options) terms() terms {
-	return terms{TTL: o.TTL, Margin: o.Margin, MinHold: o.MinHold, Room: o.Room}
+	return terms{TTL: o.TTL, Margin: o.Margin, MinHold: o.MinHold, Limit: o.Limit}
 }
 
 // moment is a time of the monotonic clock, in ns since Engine.base: a third of

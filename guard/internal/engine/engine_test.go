@@ -223,8 +223,8 @@ func TestPollIsBoundedAndOnlyTheHeadLooksAtTheExpiry(t *testing.T) {
 }
 
 func TestClaimOutlastsPollsAndRoundTrips(t *testing.T) {
-	if claimMin < 2*(pollCap+pollCap/16)-pollCap/8 || claimMin < 500*time.Millisecond {
-		t.Errorf("claim time %v", claimMin)
+	if reservationMin < 2*(pollCap+pollCap/16)-pollCap/8 || reservationMin < 500*time.Millisecond {
+		t.Errorf("reservation %v", reservationMin)
 	}
 	synctest.Test(t, func(t *testing.T) {
 		s := &claims{Store: guardtest.NewStore()}
@@ -237,21 +237,21 @@ func TestClaimOutlastsPollsAndRoundTrips(t *testing.T) {
 			}
 			h.End()
 		}
-		if s.last < claimRTTs*890*time.Millisecond {
-			t.Errorf("claim time %v over a line with a round trip of 900ms", s.last)
+		if s.last < reservationRTTs*890*time.Millisecond {
+			t.Errorf("reservation %v over a line with a round trip of 900ms", s.last)
 		}
 		closeEngine(t, e)
 	})
 }
 
-// claims notes the claim time asked for last.
+// claims notes the reservation asked for last.
 type claims struct {
 	*guardtest.Store
 	last time.Duration
 }
 
 func (s *claims) Acquire(ctx context.Context, r lease.AcquireRequest) (lease.AcquireReply, error) {
-	s.last = r.Claim
+	s.last = r.Reservation
 	return s.Store.Acquire(ctx, r)
 }
 

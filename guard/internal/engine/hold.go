@@ -67,18 +67,18 @@ func (h *Hold) Owner() string { return h.t.owner }
 func (h *Hold) TTL() time.Duration { return h.t.opt.TTL }
 
 // Exclusive reports whether nobody else can hold the key beside this hold.
-func (h *Hold) Exclusive() bool { return h.t.opt.Room == lease.Exclusive }
+func (h *Hold) Exclusive() bool { return h.t.opt.Limit == lease.Exclusive }
 
-// AtLeast reports whether the hold keeps out everybody whom one with room would.
-func (h *Hold) AtLeast(room lease.Room) bool { return beside(h.t.opt.Room) <= beside(room) }
+// AtLeast reports whether the hold keeps out everybody whom one with limit would.
+func (h *Hold) AtLeast(limit lease.Limit) bool { return beside(h.t.opt.Limit) <= beside(limit) }
 
 // beside is how many may be there, an exclusive holder being stricter than a
 // limit of 1.
-func beside(room lease.Room) int {
-	if room == lease.Unlimited {
+func beside(limit lease.Limit) int {
+	if limit == lease.Shared {
 		return math.MaxInt
 	}
-	return int(room)
+	return int(limit)
 }
 
 // Engine returns the engine that the hold came from.

@@ -82,7 +82,7 @@ func (e *Engine) Acquire(ctx context.Context, key string, opt Options) (*Hold, *
 		e.mu.Unlock()
 		return nil, &Failure{Kind: ErrClosed}
 	}
-	l := e.lineLocked(key, opt.Room)
+	l := e.lineLocked(key, opt.Limit)
 	w.calls = l.calls
 	switch {
 	case l.tenure != nil:
@@ -193,8 +193,8 @@ func causeBeyond(ctx context.Context) error {
 }
 
 // lineLocked returns the line for key, making it if need be.
-func (e *Engine) lineLocked(key string, room lease.Room) *line {
-	if room != lease.Exclusive {
+func (e *Engine) lineLocked(key string, limit lease.Limit) *line {
+	if limit != lease.Exclusive {
 		return &line{e: e, key: key}
 	}
 	l := e.lines[key]

@@ -31,11 +31,11 @@ func (h *Hold) end(ran bool) *Lost {
 		return h.Cause()
 	}
 	h.over.Store(true)
-	var shutUntil time.Time
+	var closedUntil time.Time
 	if ran && t.opt.MinHold > 0 {
-		shutUntil = h.granted.time(e).Add(t.opt.MinHold)
+		closedUntil = h.granted.time(e).Add(t.opt.MinHold)
 	}
-	if t.handOnLocked(shutUntil) {
+	if t.handOnLocked(closedUntil) {
 		h.runs = 0
 		e.mu.Unlock()
 		h.telling.Wait()
@@ -49,10 +49,10 @@ func (h *Hold) end(ran bool) *Lost {
 	e.unplanLocked(t)
 	g := givingBack{
 		ReleaseRequest: lease.ReleaseRequest{
-			Key: t.l.key, Owner: t.owner, Claim: t.claim, Room: t.opt.Room,
+			Key: t.l.key, Owner: t.owner, Reservation: t.reservation, Limit: t.opt.Limit,
 			Fence: t.nextFence - 1, LastFence: t.lastFence,
 		},
-		shutUntil: shutUntil,
+		closedUntil: closedUntil,
 	}
 	e.mu.Unlock()
 
@@ -73,9 +73,9 @@ func (h *Hold) end(ran bool) *Lost {
 // and reports whether it did. The tenure must be young, so that other processes
 // get their turn; have half its TTL of trust left, so that the new run does not
 // begin on the edge; have a token left; and suit the waiter's options.
-func (t *tenure) handOnLocked(shutUntil time.Time) bool {
+func (t *tenure) handOnLocked(closedUntil time.Time) bool {
 	l, now := t.l, time.Now()
-	if len(l.waiters) == 0 || shutUntil.After(now) || t.lost.Load() || t.nextFence > t.lastFence ||
+	if len(l.waiters) == 0 || closedUntil.After(now) || t.lost.Load() || t.nextFence > t.lastFence ||
 		t.opt != l.waiters[0].opt.terms() ||
 		now.Sub(t.began.time(l.e)) >= tenureMax || t.trustLeft(now) < t.opt.TTL/2 {
 		return false
@@ -87,14 +87,14 @@ func (t *tenure) handOnLocked(shutUntil time.Time) bool {
 // givingBack is a release that may be sent more than once, at different times.
 type givingBack struct {
 	lease.ReleaseRequest
-	shutUntil time.Time // when MinHold is over; zero if it does not matter
+	closedUntil time.Time // when MinHold is over; zero if it does not matter
 }
 
 // request is what to send now.
 func (g *givingBack) request() lease.ReleaseRequest {
 	r := g.ReleaseRequest
-	if !g.shutUntil.IsZero() {
-		r.Close = max(0, time.Until(g.shutUntil))
+	if !g.closedUntil.IsZero() {
+		r.KeepClosed = max(0, time.Until(g.closedUntil))
 	}
 	return r
 }

@@ -145,7 +145,7 @@ func (e *Engine) takeDueLocked() []*tenure {
 func (e *Engine) renew(ctx context.Context, batch []*tenure) (err error) {
 	rs := make([]lease.RenewRequest, len(batch))
 	for i, t := range batch {
-		rs[i] = lease.RenewRequest{Key: t.l.key, Owner: t.owner, TTL: t.opt.TTL, Room: t.opt.Room}
+		rs[i] = lease.RenewRequest{Key: t.l.key, Owner: t.owner, TTL: t.opt.TTL, Limit: t.opt.Limit}
 	}
 	sent := time.Now()
 	replies := e.store.Renew(ctx, rs)

@@ -11,11 +11,11 @@ import (
 // said, its fields are guarded by Engine.mu.
 type tenure struct {
 	// Fixed at the start.
-	l     *line
-	owner string
-	claim time.Duration
-	opt   terms
-	began moment
+	l           *line
+	owner       string
+	reservation time.Duration
+	opt         terms
+	began       moment
 
 	unknown moment        // the latest deadline of Acquires that went unanswered before the grant
 	life    time.Duration // the longest that any of them could leave something
@@ -55,14 +55,14 @@ func newTenure(l *line, c *contender, opt Options, reply lease.AcquireReply) *te
 		t = new(tenure)
 	}
 	t.l = l
-	t.owner, t.claim = c.owner, c.claim
+	t.owner, t.reservation = c.owner, c.reservation
 	if !c.unknown.IsZero() {
 		t.unknown = l.e.moment(c.unknown)
 	}
-	t.life = max(c.life, opt.TTL, c.claim) // a grant from the line lives for the claim time
+	t.life = max(c.life, opt.TTL, c.reservation) // a grant from the line lives for the reservation
 	t.opt = opt.terms()
 	t.began = l.e.moment(time.Now())
-	t.nextFence, t.lastFence = reply.Fence, reply.Fence+int64(reply.Fences)-1
+	t.nextFence, t.lastFence = reply.Fence, reply.Fence+int64(reply.TokenCount)-1
 	return t
 }
 

@@ -16,20 +16,20 @@ const (
 	// the only way a waiter learns of a release.
 	pollNoLine = 250 * time.Millisecond
 
-	// claimMin is how long a grant stays reserved for a waiter that does not
+	// reservationMin is how long a grant stays reserved for a waiter that does not
 	// respond. It must outlast two polls, or a waiter whose wake-up was lost
-	// finds its grant lapsed every time, and four round trips, or the claim
+	// finds its grant lapsed every time, and four round trips, or the reservation
 	// itself comes too late.
-	claimMin  = 2 * pollCap
-	claimRTTs = 4
+	reservationMin  = 2 * pollCap
+	reservationRTTs = 4
 
-	// claimRest is the part of a claim that must be left for a run to begin on
+	// reservationRest is the part of a claim that must be left for a run to begin on
 	// the wake-up alone. A quarter leaves out only those who last asked long ago,
 	// and is time for a renewal that hangs and another one.
-	claimRest = 4
+	reservationRest = 4
 
 	// confirmAfter is when a run that began on the wake-up first renews: until
-	// then its lease has only the claim to live.
+	// then its lease has only the reservation to live.
 	confirmAfter = 10 * time.Millisecond
 )
 

@@ -18,12 +18,12 @@ func (c *contender) woken(g lease.Grant) (taken bool) {
 
 // startNowLocked begins the tenure on the strength of the wake-up alone, and so
 // saves the round trip in which the contender would hear the same: the lease is
-// ours for the claim time from g.Since on, at least. The first renewal, soon,
+// ours for the reservation from g.Since on, at least. The first renewal, soon,
 // makes it last; most short runs are over before. It reports false if the store had better be asked:
 //
 //   - a call is under way; its reply may know better;
 //   - several wait here: the tenure needs tokens for them;
-//   - what is proven of the claim would be over before renewals had their chance.
+//   - what is proven of the reservation would be over before renewals had their chance.
 //
 // Trust never exceeds what a renewal sent from now on would give, as that one may
 // shorten a claim that is longer than the TTL.
@@ -33,10 +33,10 @@ func (c *contender) startNowLocked(g lease.Grant) bool {
 		return false
 	}
 	w, now := l.waiters[0], time.Now()
-	t := newTenure(l, c, w.opt, lease.AcquireReply{Fence: g.Fence, Fences: 1})
-	t.extendLocked(g.Since, min(c.claim, now.Sub(g.Since)+w.opt.TTL))
+	t := newTenure(l, c, w.opt, lease.AcquireReply{Fence: g.Fence, TokenCount: 1})
+	t.extendLocked(g.Since, min(c.reservation, now.Sub(g.Since)+w.opt.TTL))
 	left := t.trustLeft(now)
-	if left < min(c.claim, w.opt.TTL)/claimRest {
+	if left < min(c.reservation, w.opt.TTL)/reservationRest {
 		return false
 	}
 	c.resting, c.relieved = false, true

@@ -39,8 +39,8 @@ func TestWhoIsWokenStartsWithoutAskingAgain(t *testing.T) {
 		if n := s.Calls(guardtest.OpAcquire); n != 2 {
 			t.Errorf("%d acquires: one to hold, one to stand in line, and %d more", n, n-2)
 		}
-		// The claim may have begun when the waiter asked, 300 ms ago.
-		if left, want := h.TrustLeft(), claimMin-300*time.Millisecond-opt.Margin; left != want {
+		// The reservation may have begun when the waiter asked, 300 ms ago.
+		if left, want := h.TrustLeft(), reservationMin-300*time.Millisecond-opt.Margin; left != want {
 			t.Errorf("%v of trust, want %v", left, want)
 		}
 		synctest.Wait()
@@ -68,7 +68,7 @@ func TestTrustInAWakeUpEndsBeforeTheClaimDoes(t *testing.T) {
 		s.Inject(guardtest.Fault{Op: guardtest.OpRenew, Err: errors.New("cut off"), Times: 1000})
 		lost := make(chan time.Duration, 1)
 		h.Bind(onLost(func(*Lost) { lost <- time.Since(began) }))
-		if at, want := <-lost, claimMin-age-opt.Margin; at != want {
+		if at, want := <-lost, reservationMin-age-opt.Margin; at != want {
 			t.Errorf("lost after %v, want %v", at, want)
 		}
 		if left := s.Remaining("k"); left < opt.Margin {
@@ -78,7 +78,7 @@ func TestTrustInAWakeUpEndsBeforeTheClaimDoes(t *testing.T) {
 	})
 }
 
-// The first renewal of a short lease shortens the claim: trust must not rest on
+// The first renewal of a short lease shortens the reservation: trust must not rest on
 // what is not there any more.
 func TestTrustInAWakeUpSurvivesAShorterTTL(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -108,9 +108,9 @@ func TestAWakeUpIsNotEnough(t *testing.T) {
 		age     time.Duration
 		waiters int
 	}{
-		"when the last question was long ago": {Options{TTL: 10 * time.Second, Margin: 800 * time.Millisecond, Wait: Forever}, 740 * time.Millisecond, 1},
-		"when Margin takes most of the claim": {Options{TTL: 20 * time.Second, Margin: 1600 * time.Millisecond, Wait: Forever}, 0, 1},
-		"when several wait here":              {usual, 0, 2},
+		"when the last question was long ago":       {Options{TTL: 10 * time.Second, Margin: 800 * time.Millisecond, Wait: Forever}, 740 * time.Millisecond, 1},
+		"when Margin takes most of the reservation": {Options{TTL: 20 * time.Second, Margin: 1600 * time.Millisecond, Wait: Forever}, 0, 1},
+		"when several wait here":                    {usual, 0, 2},
 	} {
 		t.Run(sentence, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -252,7 +252,7 @@ func TestCleanUpLastsAsLongAsAGrantFromTheLine(t *testing.T) {
 		for held := true; held; _, held = s.Holder("k") {
 			time.Sleep(time.Millisecond)
 		}
-		if d := time.Since(began); d >= claimMin-100*time.Millisecond { // then it was the claim that ended
+		if d := time.Since(began); d >= reservationMin-100*time.Millisecond { // then it was the claim that ended
 			t.Errorf("the key was free after %v", d)
 		}
 		end()

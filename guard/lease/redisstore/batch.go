@@ -30,7 +30,7 @@ const (
 type batcher struct {
 	send sender
 
-	here  alarm // of sendHere, which runs once at a time
+	here  deadlineTimer // of sendHere, which runs once at a time
 	waits waits
 
 	mu       sync.Mutex // never held while sending

@@ -51,14 +51,14 @@ func clusterHandsOn(t *testing.T, cluster *redistest.Cluster) {
 			if r, err := b.try(key, waiter, 0); err != nil || r.Granted || r.Holder != holder || !r.Head {
 				t.Errorf("%q: %+v, %v", key, r, err)
 			}
-			if r, err := a.Release(within(t, 5*time.Second), lease.ReleaseRequest{Key: key, Owner: holder, Claim: claim}); err != nil || !r.Released {
+			if r, err := a.Release(within(t, 5*time.Second), lease.ReleaseRequest{Key: key, Owner: holder, Reservation: reservation}); err != nil || !r.Released {
 				t.Errorf("%q: %+v, %v", key, r, err)
 			}
 			next, err := b.try(key, waiter, 0)
 			if err != nil || !next.Granted || next.Fence <= first.Fence {
 				t.Errorf("%q: %+v, %v", key, next, err)
 			}
-			if _, err := b.Release(within(t, 5*time.Second), lease.ReleaseRequest{Key: key, Owner: waiter, Claim: claim}); err != nil {
+			if _, err := b.Release(within(t, 5*time.Second), lease.ReleaseRequest{Key: key, Owner: waiter, Reservation: reservation}); err != nil {
 				t.Errorf("%q: %v", key, err)
 			}
 		})

@@ -7,7 +7,7 @@
 //	<prefix>q:{tag}:<key>       the line of waiters, a ZSET by ticket; gone when nobody asks any more
 //	<prefix>h:{tag}:<key>       the holders, where several share the key, a ZSET by the end of their leases
 //	<prefix>fence:{tag}         the fencing counter, one for each of Cluster's 16 384 slots, kept for ever
-//	<prefix>tick:{tag}:<key>    the last tick of a schedule (see lease.TickStore), a hash; for 400 days after the last claim
+//	<prefix>tick:{tag}:<key>    the last tick of a schedule (see lease.TickStore), a hash; for 400 days after the last reservation
 //	<prefix>inbox:<process id>  a Pub/Sub channel for wake-ups, one a process
 //
 // The lease is exactly what SET key value NX PX leaves behind, so with
@@ -38,7 +38,7 @@
 // Whoever releases a key that others wait for grants it to the first in line and
 // publishes "<owner id>\n<server clock, µs>\n<token>\n<lease>" to that process's
 // inbox. With it the waiter starts at once, if the grant is newer than its last
-// answered question; the lease is then its for the claim time from that question
+// answered question; the lease is then its for the reservation from that question
 // on, and is made to last by a renewal. So the right to publish to inboxes belongs
 // with the right to write the keys, and nobody else. With [ReplicaAck] a wake-up is
 // only a reason to ask.

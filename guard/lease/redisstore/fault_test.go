@@ -25,7 +25,7 @@ func TestLateAcquireLeavesNoZombie(t *testing.T) {
 	for i := range 20 {
 		key, owner := fmt.Sprint("k", i), p.NewOwner("")
 		server.Pause()
-		_, err := p.Acquire(within(t, 50*time.Millisecond), lease.AcquireRequest{Key: key, Owner: owner, TTL: ttl, Fences: 1})
+		_, err := p.Acquire(within(t, 50*time.Millisecond), lease.AcquireRequest{Key: key, Owner: owner, TTL: ttl, TokenCount: 1})
 		if !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("acquire on a stopped server: %v", err)
 		}
@@ -44,7 +44,7 @@ func TestRequestHeldByTheNetworkIsRefused(t *testing.T) {
 	p.granted("warm", p.NewOwner(""))
 	held := proxy.HoldNextRequest("guard:k")
 	owner := p.NewOwner("")
-	_, err := p.Acquire(within(t, 100*time.Millisecond), lease.AcquireRequest{Key: "k", Owner: owner, TTL: ttl, Fences: 1})
+	_, err := p.Acquire(within(t, 100*time.Millisecond), lease.AcquireRequest{Key: "k", Owner: owner, TTL: ttl, TokenCount: 1})
 	if !errors.Is(err, context.DeadlineExceeded) {
 		t.Error(err)
 	}
@@ -94,7 +94,7 @@ func TestFlushedScriptsAreSentAgainInPipelines(t *testing.T) {
 	var all sync.WaitGroup
 	for _, r := range rs {
 		all.Go(func() {
-			if a, err := p.Acquire(within(t, 5*time.Second), lease.AcquireRequest{Key: r.Key, Owner: r.Owner, TTL: ttl, Fences: 1}); err != nil || !a.Granted {
+			if a, err := p.Acquire(within(t, 5*time.Second), lease.AcquireRequest{Key: r.Key, Owner: r.Owner, TTL: ttl, TokenCount: 1}); err != nil || !a.Granted {
 				t.Error(a, err)
 			}
 		})
@@ -196,7 +196,7 @@ func TestFullMemoryRefusesAcquiresAndLetsReleasesThrough(t *testing.T) {
 		t.Errorf("not handed on: %q", p.value("guard:k"))
 	}
 	p.granted("k", waiter)
-	r, err := p.Release(within(t, time.Second), lease.ReleaseRequest{Key: "c", Owner: closing, Close: time.Second})
+	r, err := p.Release(within(t, time.Second), lease.ReleaseRequest{Key: "c", Owner: closing, KeepClosed: time.Second})
 	if err != nil || !r.Released || !strings.HasPrefix(p.value("guard:c"), "closed|") {
 		t.Errorf("close: %+v, %v, %q", r, err, p.value("guard:c"))
 	}
@@ -284,7 +284,7 @@ func TestHangingConnectionHoldsUpNobody(t *testing.T) {
 			for i := range 40 { // more than there are flushers
 				all.Go(func() {
 					began := time.Now()
-					_, err := p.Acquire(within(t, 200*time.Millisecond), lease.AcquireRequest{Key: fmt.Sprint(i), Owner: p.NewOwner(""), TTL: ttl, Fences: 1})
+					_, err := p.Acquire(within(t, 200*time.Millisecond), lease.AcquireRequest{Key: fmt.Sprint(i), Owner: p.NewOwner(""), TTL: ttl, TokenCount: 1})
 					if took := time.Since(began); err == nil || took > 1500*time.Millisecond {
 						t.Errorf("%v after %v", err, took)
 					}

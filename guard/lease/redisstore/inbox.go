@@ -37,14 +37,14 @@ const (
 // linger after the last watch ended. There is one at a time, but for one that is
 // closing.
 type inbox struct {
-	client  redis.UniversalClient
-	channel string
-	vouches bool                        // a message alone is enough to begin with
-	orphan  func(owner string, p place) // a grant that nobody wants; called on the inbox's goroutine
+	client   redis.UniversalClient
+	channel  string
+	vouches  bool                        // a message alone is enough to begin with
+	unwanted func(owner string, e entry) // a grant that nobody wants; called on the inbox's goroutine
 
 	current atomic.Pointer[subscription] // nil while nobody had to wait; changed under mu
 
-	mu      sync.Mutex // never held while wake or orphan runs
+	mu      sync.Mutex // never held while wake or unwanted runs
 	owners  map[string]ownerState
 	watched int // owners with a watch
 	stop    *time.Timer
@@ -54,26 +54,26 @@ type inbox struct {
 // line without the server having said so.
 type ownerState struct {
 	wake  func(lease.Grant) bool // nil: not watched
-	place place                  // what it stands in line for
+	entry entry                  // what it stands in line for
 	// settled: it has its grant, or was released. A wake-up that still comes,
 	// having been overtaken by a poll, is then not a grant that nobody wants.
-	settled bool
+	finished bool
 
 	// The last poll that was answered with "wait". A grant is made after it if the
-	// server says so: then the lease has its whole claim time from polled on.
+	// server says so: then the lease has its whole reservation from polled on.
 	polled   time.Time // when it was sent
 	answered int64     // when it ran, by the server's clock in µs; 0: never
 }
 
 // maxLeft bounds the owners remembered because their leaving went unanswered.
-// A grant to any more of them costs its claim time.
+// A grant to any more of them costs its reservation.
 const maxLeft = 1024
 
 // place is whatever else a release needs to know of a waiter.
-type place struct {
-	key   string // the user's
-	room  lease.Room
-	claim time.Duration
+type entry struct {
+	key         string // the user's
+	limit       lease.Limit
+	reservation time.Duration
 }
 
 // subscription is one run of the inbox's goroutine.
@@ -82,13 +82,13 @@ type subscription struct {
 	cancel    context.CancelFunc
 }
 
-func newInbox(client redis.UniversalClient, channel string, vouches bool, orphan func(owner string, p place)) *inbox {
+func newInbox(client redis.UniversalClient, channel string, vouches bool, unwanted func(owner string, e entry)) *inbox {
 	return &inbox{
-		client:  client,
-		channel: channel,
-		vouches: vouches,
-		orphan:  orphan,
-		owners:  make(map[string]ownerState),
+		client:   client,
+		channel:  channel,
+		vouches:  vouches,
+		unwanted: unwanted,
+		owners:   make(map[string]ownerState),
 	}
 }
 
@@ -113,7 +113,7 @@ func (in *inbox) watch(owner string, wake func(lease.Grant) bool) {
 	if state.wake == nil {
 		in.watched++
 	}
-	state.wake, state.settled = wake, false
+	state.wake, state.finished = wake, false
 	in.owners[owner] = state
 	if in.stop != nil {
 		in.stop.Stop()
@@ -129,8 +129,8 @@ func (in *inbox) unwatch(owner string) {
 	}
 	in.watched--
 	subscribed := in.current.Load() != nil
-	never := state.place.key == "" // it never stood in line
-	if never || state.settled || !subscribed || len(in.owners)-in.watched > maxLeft {
+	never := state.entry.key == "" // it never stood in line
+	if never || state.finished || !subscribed || len(in.owners)-in.watched > maxLeft {
 		delete(in.owners, owner)
 	} else {
 		state.wake = nil
@@ -158,7 +158,7 @@ func (in *inbox) end() {
 
 // settled notes that a grant to owner that is announced from now on is old
 // news: it took its grant, or was released.
-func (in *inbox) settled(owner string) {
+func (in *inbox) finished(owner string) {
 	if in.current.Load() == nil {
 		return // a later subscription only hears of later grants
 	}
@@ -169,7 +169,7 @@ func (in *inbox) settled(owner string) {
 	case known && state.wake == nil:
 		delete(in.owners, owner)
 	case known:
-		state.settled = true
+		state.finished = true
 		in.owners[owner] = state
 	}
 }
@@ -177,14 +177,14 @@ func (in *inbox) settled(owner string) {
 // waits notes that owner stands in line, and subscribes if nobody did before.
 // What is missed until then is made up for: once the server has confirmed the
 // subscription, everybody is woken to ask again.
-func (in *inbox) waits(owner string, p place, polled time.Time, answered int64) {
+func (in *inbox) waits(owner string, e entry, polled time.Time, answered int64) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	state := in.owners[owner]
 	if state.wake == nil {
 		return
 	}
-	state.settled, state.place = false, p
+	state.finished, state.entry = false, e
 	state.polled, state.answered = polled, answered
 	in.owners[owner] = state
 	if in.current.Load() == nil {
@@ -252,14 +252,14 @@ func (in *inbox) listen(ctx context.Context, s *subscription) error {
 func (in *inbox) wakeAll(s *subscription) {
 	in.mu.Lock()
 	var all []func(lease.Grant) bool
-	left := make(map[string]place)
+	left := make(map[string]entry)
 	if in.current.Load() == s {
 		for owner, state := range in.owners {
 			switch {
 			case state.wake != nil:
 				all = append(all, state.wake)
-			case !state.settled && state.place.key != "":
-				left[owner] = state.place
+			case !state.finished && state.entry.key != "":
+				left[owner] = state.entry
 			}
 		}
 	}
@@ -268,11 +268,11 @@ func (in *inbox) wakeAll(s *subscription) {
 		wake(lease.Grant{})
 	}
 	for owner, p := range left {
-		in.orphan(owner, p)
+		in.unwanted(owner, p)
 	}
 }
 
-// deliver takes one message, as line.lua writes it.
+// deliver takes one message, as queue.lua writes it.
 func (in *inbox) deliver(s *subscription, payload string) {
 	m := readMessage(payload)
 	in.mu.Lock()
@@ -288,10 +288,10 @@ func (in *inbox) deliver(s *subscription, payload string) {
 		grant = lease.Grant{Fence: m.fence, Since: state.polled}
 	}
 	switch {
-	case state.wake == nil && state.place.key != "":
-		in.orphan(m.owner, state.place)
+	case state.wake == nil && state.entry.key != "":
+		in.unwanted(m.owner, state.entry)
 	case state.wake != nil && state.wake(grant):
-		in.settled(m.owner)
+		in.finished(m.owner)
 	}
 }
 

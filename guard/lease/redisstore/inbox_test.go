@@ -70,14 +70,14 @@ func TestGrantThatNobodyWantsIsReleased(t *testing.T) {
 	_, stop := p.watching(gone)
 	p.refused("k", gone, 0)
 	proxy.LoseNextRequest("guard:k") // its leaving never arrives
-	if _, err := p.Release(within(t, time.Second), lease.ReleaseRequest{Key: "k", Owner: gone, Claim: claim}); err == nil {
+	if _, err := p.Release(within(t, time.Second), lease.ReleaseRequest{Key: "k", Owner: gone, Reservation: reservation}); err == nil {
 		t.Fatal("the release was not lost")
 	}
 	stop()
 	rival.release("k", holder)
 	began := time.Now()
 	eventually(t, "the key is free", func() bool { return rival.value("guard:k") == "" })
-	if took := time.Since(began); took > claim/2 {
+	if took := time.Since(began); took > reservation/2 {
 		t.Errorf("it cost %v", took)
 	}
 }

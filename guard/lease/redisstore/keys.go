@@ -7,7 +7,7 @@ import (
 
 // aside stands in front of a user key that looks like a companion. No user key
 // contains control characters, so no user key is moved onto another.
-const aside = "\x1f"
+const escapePrefix = "\x1f"
 
 // names is where one user key is kept: lease, line, holders and fence counter,
 // in the order in which the scripts take them.
@@ -20,7 +20,7 @@ func (n *names) lease() string { return n.all[0] }
 func (n *names) queue() string { return n.all[1] }
 
 func namesOf(prefix, key string) names {
-	key = distinct(key)
+	key = escapeCompanion(key)
 	slot := slotOf(prefix + key)
 	tag := tags()[slot]
 	// One text, cut into four: an uncontended run makes these names twice.
@@ -49,11 +49,11 @@ func namesOf(prefix, key string) names {
 }
 
 // leaseOnly is namesOf for those who need no more.
-func leaseOnly(prefix, key string) names { return names{all: [4]string{prefix + distinct(key)}} }
+func leaseOnly(prefix, key string) names { return names{all: [4]string{prefix + escapeCompanion(key)}} }
 
-func distinct(key string) string {
+func escapeCompanion(key string) string {
 	if strings.IndexByte(key, '{') >= 0 && companion.MatchString(key) {
-		return aside + key
+		return escapePrefix + key
 	}
 	return key
 }

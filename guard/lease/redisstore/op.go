@@ -28,7 +28,7 @@ type op struct {
 	// that a hook of the user's that prints commands shows what it is about.
 	args    [12]any
 	names   names
-	texts   [2]string
+	texts   [3]string
 	numbers [3]int64
 }
 
@@ -41,20 +41,23 @@ func newOp(key string, args ...any) *op {
 	return &op{Cmd: *redis.NewCmd(context.Background(), args...), key: key}
 }
 
-// call prepares a script for the first keys of n, and its arguments: a text,
-// numbers, and another text if it is not empty.
-func (s *script) call(n names, keys int, text string, numbers []int64, last string) *op {
-	o := &op{script: s, key: n.lease(), names: n, texts: [...]string{text, last}}
+// call prepares a script for the first keys of n, and its arguments: one or two
+// texts, numbers, and another text if it is not empty.
+func (s *script) call(n names, keys int, texts []string, numbers []int64, last string) *op {
+	o := &op{script: s, key: n.lease(), names: n}
 	args := append(o.args[:0], "evalsha", s.arg, keys, o.key)
 	for i := range o.names.all[1:keys] {
 		args = append(args, &o.names.all[1+i])
 	}
-	args = append(args, &o.texts[0])
+	for i := range copy(o.texts[:], texts) {
+		args = append(args, &o.texts[i])
+	}
 	for i := range copy(o.numbers[:], numbers) {
 		args = append(args, &o.numbers[i])
 	}
 	if last != "" {
-		args = append(args, &o.texts[1])
+		o.texts[2] = last
+		args = append(args, &o.texts[2])
 	}
 	o.Cmd = *redis.NewCmd(context.Background(), args...)
 	return o

@@ -80,8 +80,8 @@ func validOwner(s string) bool {
 	return s != "" && !strings.ContainsRune(s, '|') && !strings.ContainsFunc(s, isControl)
 }
 
-// carrierText drops what would make an owner id ambiguous.
-func carrierText(s string) string {
+// metadataText drops what would make an owner id ambiguous.
+func metadataText(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r == '|' || isControl(r) {
 			return -1

@@ -51,7 +51,7 @@ func TestOwnerIDsAreUniqueAndReadable(t *testing.T) {
 	if one == two || lease.OwnerProcess(one) != lease.OwnerProcess(two) || lease.OwnerProcess(one) == lease.OwnerProcess(other) {
 		t.Errorf("%q, %q, %q", one, two, other)
 	}
-	if lease.OwnerName(one) != "worker-7" || lease.Carrier(one) != "trace" {
+	if lease.OwnerName(one) != "worker-7" || lease.Metadata(one) != "trace" {
 		t.Errorf("%q", one)
 	}
 	if name := lease.OwnerName(other); !strings.Contains(name, ":") {

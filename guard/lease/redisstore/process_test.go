@@ -12,8 +12,8 @@ import (
 )
 
 const (
-	ttl   = 10 * time.Second
-	claim = 2 * time.Second
+	ttl         = 10 * time.Second
+	reservation = 2 * time.Second
 )
 
 // process is one process of the fleet: its store, and a client to look behind it.
@@ -36,7 +36,7 @@ func within(t testing.TB, d time.Duration) context.Context {
 
 func (p *process) try(key, owner string, ticket int64) (lease.AcquireReply, error) {
 	return p.Acquire(within(p.t, 5*time.Second), lease.AcquireRequest{
-		Key: key, Owner: owner, TTL: ttl, Join: true, Ticket: ticket, Claim: claim, Fences: 1,
+		Key: key, Owner: owner, TTL: ttl, Join: true, Ticket: ticket, Reservation: reservation, TokenCount: 1,
 	})
 }
 
@@ -60,7 +60,7 @@ func (p *process) refused(key, owner string, ticket int64) lease.AcquireReply {
 
 func (p *process) release(key, owner string) bool {
 	p.t.Helper()
-	r, err := p.Release(within(p.t, 5*time.Second), lease.ReleaseRequest{Key: key, Owner: owner, Claim: claim})
+	r, err := p.Release(within(p.t, 5*time.Second), lease.ReleaseRequest{Key: key, Owner: owner, Reservation: reservation})
 	if err != nil {
 		p.t.Fatalf("release %q: %v", key, err)
 	}

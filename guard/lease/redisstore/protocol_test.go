@@ -65,8 +65,8 @@ func TestNobodyOvertakesTheLine(t *testing.T) {
 	}
 	p.client.Del(t.Context(), "guard:k") // free, with somebody in line
 	r := p.refused("k", late, 0)
-	if r.Holder != waiter || r.Remaining <= 0 || r.Remaining > claim {
-		t.Errorf("the head was not granted the key for its claim time: %+v", r)
+	if r.Holder != waiter || r.Remaining <= 0 || r.Remaining > reservation {
+		t.Errorf("the head was not granted the key for its reservation: %+v", r)
 	}
 	p.granted("k", waiter)
 	if n := p.client.Exists(t.Context(), "guard:k").Val(); n != 1 {
@@ -119,7 +119,7 @@ func TestLapsedGrantReturnsToItsOldPlace(t *testing.T) {
 	ticket := p.refused("k", first, 0).Ticket
 	p.refused("k", second, 0)
 	p.release("k", holder)
-	p.client.Set(t.Context(), "guard:k", holder, ttl) // first's claim lapsed, somebody else came
+	p.client.Set(t.Context(), "guard:k", holder, ttl) // first's reservation lapsed, somebody else came
 	if r := p.refused("k", first, ticket); !r.Head || r.Ticket != ticket {
 		t.Errorf("%+v", r)
 	}
@@ -267,12 +267,12 @@ func TestClosedKeyIsNotGranted(t *testing.T) {
 	holder, waiter := p.NewOwner("trace"), p.NewOwner("")
 	p.granted("k", holder)
 	p.refused("k", waiter, 0)
-	r, err := p.Release(within(t, time.Second), lease.ReleaseRequest{Key: "k", Owner: holder, Claim: claim, Close: 300 * time.Millisecond})
+	r, err := p.Release(within(t, time.Second), lease.ReleaseRequest{Key: "k", Owner: holder, Reservation: reservation, KeepClosed: 300 * time.Millisecond})
 	if err != nil || !r.Released {
 		t.Fatal(r, err)
 	}
 	reply := p.refused("k", waiter, 0)
-	if reply.Holder != "closed|me|trace" || reply.Remaining > 300*time.Millisecond {
+	if reply.Holder != lease.ClosedMarker(holder) || reply.Remaining > 300*time.Millisecond {
 		t.Errorf("%+v", reply)
 	}
 	time.Sleep(310 * time.Millisecond)
@@ -313,7 +313,7 @@ func TestFenceRangeIsReservedAtMost10msAhead(t *testing.T) {
 	p := newProcess(t, redistest.Start(t).Client(t))
 	owner := p.NewOwner("")
 	ask := func(n int) lease.AcquireReply {
-		r, err := p.Acquire(within(t, time.Second), lease.AcquireRequest{Key: "k", Owner: owner, TTL: ttl, Fences: n})
+		r, err := p.Acquire(within(t, time.Second), lease.AcquireRequest{Key: "k", Owner: owner, TTL: ttl, TokenCount: n})
 		if err != nil || !r.Granted {
 			t.Fatal(r, err)
 		}
@@ -324,12 +324,12 @@ func TestFenceRangeIsReservedAtMost10msAhead(t *testing.T) {
 		t.Errorf("the counter is written as %q", stored)
 	}
 	five := ask(5)
-	if five.Fences != 5 || five.Fence <= one.Fence {
+	if five.TokenCount != 5 || five.Fence <= one.Fence {
 		t.Errorf("%+v after %+v", five, one)
 	}
 	now := time.Now().UnixMicro()
 	many := ask(1 << 40)
-	if last := many.Fence + int64(many.Fences) - 1; last > time.Now().UnixMicro()+10_000 || last < now+9_000 || many.Fence < five.Fence+5 {
+	if last := many.Fence + int64(many.TokenCount) - 1; last > time.Now().UnixMicro()+10_000 || last < now+9_000 || many.Fence < five.Fence+5 {
 		t.Errorf("%+v, %d ahead", many, last-now)
 	}
 	if stored := p.counter(); strings.ContainsAny(stored, "e.") || len(stored) != 16 {
@@ -337,7 +337,7 @@ func TestFenceRangeIsReservedAtMost10msAhead(t *testing.T) {
 	}
 	// A counter far ahead of the clock still moves, by one.
 	p.client.Set(t.Context(), p.counterName(), "4000000000000000", 0)
-	if r := ask(100); r.Fence != 4000000000000001 || r.Fences != 1 {
+	if r := ask(100); r.Fence != 4000000000000001 || r.TokenCount != 1 {
 		t.Errorf("%+v", r)
 	}
 }

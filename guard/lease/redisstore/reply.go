@@ -32,7 +32,7 @@ func readAcquired(o *op) (acquired, error) {
 	switch a.status {
 	case statusGranted:
 		a.Granted = true
-		a.Fence, a.Fences = r.integer(), int(r.integer())
+		a.Fence, a.TokenCount = r.integer(), int(r.integer())
 	case statusHeld:
 		a.Holder = r.text()
 		a.Remaining = time.Duration(r.integer()) * time.Millisecond

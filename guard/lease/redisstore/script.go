@@ -7,24 +7,24 @@ import (
 )
 
 var (
-	//go:embed scripts/line.lua
-	lineLua string
+	//go:embed scripts/queue.lua
+	queueLua string
 	//go:embed scripts/acquire.lua
 	acquireLua string
-	//go:embed scripts/acquire_line.lua
-	acquireLineLua string
-	//go:embed scripts/acquire_room.lua
-	acquireRoomLua string
+	//go:embed scripts/acquire_queue.lua
+	acquireQueueLua string
+	//go:embed scripts/acquire_limit.lua
+	acquireLimitLua string
 	//go:embed scripts/renew.lua
 	renewLua string
-	//go:embed scripts/renew_room.lua
-	renewRoomLua string
+	//go:embed scripts/renew_limit.lua
+	renewLimitLua string
 	//go:embed scripts/release.lua
 	releaseLua string
-	//go:embed scripts/release_line.lua
-	releaseLineLua string
-	//go:embed scripts/release_room.lua
-	releaseRoomLua string
+	//go:embed scripts/release_queue.lua
+	releaseQueueLua string
+	//go:embed scripts/release_limit.lua
+	releaseLimitLua string
 	//go:embed scripts/release_one.lua
 	releaseOneLua string
 	//go:embed scripts/tick_claim.lua
@@ -32,18 +32,18 @@ var (
 	//go:embed scripts/tick_end.lua
 	tickEndLua string
 
-	// Scripts for several holders name what line.lua uses by themselves.
-	roomLua = "local lease, queue, owner, now = KEYS[1], KEYS[2], ARGV[1], nil\n" + lineLua
+	// Scripts for several holders name what queue.lua uses by themselves.
+	limitLua = "local lease, queue, owner, now = KEYS[1], KEYS[2], ARGV[1], nil\n" + queueLua
 
-	acquireScript     = newScript(acquireLua + lineLua + acquireLineLua)
-	acquireRoomScript = newScript(roomLua + acquireRoomLua)
-	renewScript       = newScript(renewLua)
-	renewRoomScript   = newScript(roomLua + renewRoomLua)
-	releaseScript     = newScript(releaseLua + lineLua + releaseLineLua)
-	releaseRoomScript = newScript(roomLua + releaseRoomLua)
-	releaseOneScript  = newScript(releaseOneLua)
-	tickClaimScript   = newScript(tickClaimLua)
-	tickEndScript     = newScript(tickEndLua)
+	acquireScript      = newScript(acquireLua + queueLua + acquireQueueLua)
+	acquireLimitScript = newScript(limitLua + acquireLimitLua)
+	renewScript        = newScript(renewLua)
+	renewLimitScript   = newScript(limitLua + renewLimitLua)
+	releaseScript      = newScript(releaseLua + queueLua + releaseQueueLua)
+	releaseLimitScript = newScript(limitLua + releaseLimitLua)
+	releaseOneScript   = newScript(releaseOneLua)
+	tickClaimScript    = newScript(tickClaimLua)
+	tickEndScript      = newScript(tickEndLua)
 )
 
 // script is a Lua script that is sent by its digest, and whole only to a server

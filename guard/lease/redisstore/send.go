@@ -67,7 +67,7 @@ func sendAcked(node func(ctx context.Context, key string) (redis.UniversalClient
 			}
 			return
 		}
-		pipe := patient(client, timeout).Pipeline()
+		pipe := outlastWait(client, timeout).Pipeline()
 		for _, o := range ops {
 			_ = pipe.Process(ctx, o)
 		}
@@ -85,9 +85,9 @@ func sendAcked(node func(ctx context.Context, key string) (redis.UniversalClient
 	})
 }
 
-// patient returns a client over the same connections that waits for replies
+// outlastWait returns a client over the same connections that waits for replies
 // longer than WAIT does.
-func patient(client redis.UniversalClient, wait time.Duration) redis.UniversalClient {
+func outlastWait(client redis.UniversalClient, wait time.Duration) redis.UniversalClient {
 	const more = time.Second
 	if node, ok := client.(*redis.Client); ok {
 		if limit := node.Options().ReadTimeout; limit > 0 && limit < wait+more {

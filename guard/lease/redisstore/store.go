@@ -26,10 +26,10 @@ type Store struct {
 
 	replicas int
 	sequence atomic.Uint64
-	lanes    *lanes
+	router   *router
 	clock    *clock
 	inbox    *inbox
-	orphans  chan struct{} // a place for each orphan being released
+	unwanted chan struct{} // a place for each unwanted being released
 }
 
 var (
@@ -64,7 +64,7 @@ func New(client redis.UniversalClient, opts ...Option) *Store {
 	node, single := client.(*redis.Client)
 	inline := false
 	if single {
-		node, inline = punctual(node)
+		node, inline = withDeadlines(node)
 		client = node
 	}
 	s := &Store{
@@ -74,19 +74,19 @@ func New(client redis.UniversalClient, opts ...Option) *Store {
 		process:  uuid.NewString(),
 		replicas: c.replicas,
 		single:   single,
-		lanes:    newLanes(client, inline, c),
+		router:   newRouter(client, inline, c),
 		clock:    newClock(),
-		orphans:  make(chan struct{}, maxOrphans),
+		unwanted: make(chan struct{}, maxUnwanted),
 	}
 	// Where replicas must have a grant before it counts, a message is not enough.
-	s.inbox = newInbox(client, s.inboxes+s.process, c.replicas == 0, s.releaseOrphan)
+	s.inbox = newInbox(client, s.inboxes+s.process, c.replicas == 0, s.releaseUnwanted)
 	return s
 }
 
-// NewOwner implements [lease.Store]. '|' and control characters in carrier are
+// NewOwner implements [lease.Store]. '|' and control characters in metadata are
 // dropped.
-func (s *Store) NewOwner(carrier string) string {
-	return lease.OwnerID(s.process, strconv.FormatUint(s.sequence.Add(1), 36), s.owner, carrierText(carrier))
+func (s *Store) NewOwner(metadata string) string {
+	return lease.OwnerID(s.process, strconv.FormatUint(s.sequence.Add(1), 36), s.owner, metadataText(metadata))
 }
 
 // lateTries bounds how often one Acquire is sent because the server found it
@@ -109,9 +109,9 @@ func (s *Store) Acquire(ctx context.Context, r lease.AcquireRequest) (lease.Acqu
 			continue
 		}
 		if reply.Granted {
-			s.inbox.settled(r.Owner)
+			s.inbox.finished(r.Owner)
 		} else if r.Join {
-			s.inbox.waits(r.Owner, place{key: r.Key, room: r.Room, claim: r.Claim}, reply.sent, reply.server)
+			s.inbox.waits(r.Owner, entry{key: r.Key, limit: r.Limit, reservation: r.Reservation}, reply.sent, reply.server)
 		}
 		return reply.AcquireReply, nil
 	}
@@ -125,12 +125,12 @@ func (s *Store) acquireOnce(ctx context.Context, names names, r lease.AcquireReq
 	clockSlot := s.clockSlot(names.slot)
 	sent := time.Now()
 	script := acquireScript
-	if r.Room != lease.Exclusive {
-		script = acquireRoomScript
+	if r.Limit != lease.Exclusive {
+		script = acquireLimitScript
 	}
-	numbers := [...]int64{millis(r.TTL), s.clock.notAfter(clockSlot, deadline, bounded), int64(max(1, r.Fences))}
-	o := script.call(names, 4, r.Owner, numbers[:], s.lineArgument(r.Room, millis(r.Claim), 0, r.Join, r.Ticket))
-	s.lanes.do(ctx, s.replicas > 0, o)
+	numbers := [...]int64{millis(r.TTL), s.clock.notAfter(clockSlot, deadline, bounded), int64(max(1, r.TokenCount))}
+	o := script.call(names, 4, []string{r.Owner}, numbers[:], s.queueArgument(r.Limit, millis(r.Reservation), 0, r.Join, r.Ticket))
+	s.router.do(ctx, s.replicas > 0, o)
 	if err := o.outcome(); err != nil {
 		return acquired{}, err
 	}
@@ -141,16 +141,16 @@ func (s *Store) acquireOnce(ctx context.Context, names names, r lease.AcquireReq
 	reply.sent = sent
 	s.clock.learn(clockSlot, reply.server, s.clock.at(sent), reply.status == statusLate)
 	if reply.Granted {
-		err = s.enough(o)
+		err = s.checkAcks(o)
 	}
 	return reply, err
 }
 
-// lineArgument is what scripts need only where there is a line or several
+// queueArgument is what scripts need only where there is a line or several
 // holders: ARGV[5] of acquire.lua, in one piece.
-func (s *Store) lineArgument(room lease.Room, claim, shut int64, join bool, ticket int64) string {
+func (s *Store) queueArgument(limit lease.Limit, reservation, closed int64, join bool, ticket int64) string {
 	b := make([]byte, 0, 64+len(s.inboxes))
-	for _, n := range [...]int64{int64(room), claim, shut, bit(join), ticket, bit(s.single && s.inbox.listening()), bit(s.single)} {
+	for _, n := range [...]int64{int64(limit), reservation, closed, bit(join), ticket, bit(s.single && s.inbox.listening()), bit(s.single)} {
 		b = strconv.AppendInt(b, n, 10)
 		b = append(b, ',')
 	}
@@ -166,7 +166,7 @@ func bit(b bool) int64 {
 
 // clockSlot is where the clock of a slot's node is remembered.
 func (s *Store) clockSlot(slot int) int {
-	if s.lanes.cluster == nil {
+	if s.router.cluster == nil {
 		return 0
 	}
 	return slot
@@ -178,7 +178,7 @@ func (s *Store) Renew(ctx context.Context, rs []lease.RenewRequest) []lease.Rene
 	for i, r := range rs {
 		ops[i] = s.renewal(r)
 	}
-	s.lanes.do(ctx, s.replicas > 0, ops...)
+	s.router.do(ctx, s.replicas > 0, ops...)
 	replies := make([]lease.RenewReply, len(rs))
 	for i, o := range ops {
 		reply, err := s.renewed(o)
@@ -191,11 +191,11 @@ func (s *Store) Renew(ctx context.Context, rs []lease.RenewRequest) []lease.Rene
 }
 
 func (s *Store) renewal(r lease.RenewRequest) *op {
-	if r.Room == lease.Exclusive {
-		return renewScript.call(leaseOnly(s.prefix, r.Key), 1, r.Owner, []int64{millis(r.TTL)}, "")
+	if r.Limit == lease.Exclusive {
+		return renewScript.call(leaseOnly(s.prefix, r.Key), 1, []string{r.Owner}, []int64{millis(r.TTL)}, "")
 	}
 	numbers := [...]int64{millis(r.TTL), 0, 0}
-	return renewRoomScript.call(namesOf(s.prefix, r.Key), 3, r.Owner, numbers[:], s.lineArgument(r.Room, 0, 0, false, 0))
+	return renewLimitScript.call(namesOf(s.prefix, r.Key), 3, []string{r.Owner}, numbers[:], s.queueArgument(r.Limit, 0, 0, false, 0))
 }
 
 func (s *Store) renewed(o *op) (lease.RenewReply, error) {
@@ -204,7 +204,7 @@ func (s *Store) renewed(o *op) (lease.RenewReply, error) {
 	}
 	reply, err := readRenewed(o)
 	if err == nil && reply.Held {
-		err = s.enough(o)
+		err = s.checkAcks(o)
 	}
 	return reply, err
 }
@@ -213,17 +213,21 @@ func (s *Store) renewed(o *op) (lease.RenewReply, error) {
 // knowing that 0 after an unanswered attempt may be its own doing.
 func (s *Store) Release(ctx context.Context, r lease.ReleaseRequest) (lease.ReleaseReply, error) {
 	names := namesOf(s.prefix, r.Key)
-	claim, shut := millis(r.Claim), millis(r.Close)
-	script := releaseScript
-	if r.Room != lease.Exclusive {
-		script = releaseRoomScript
+	reservation, closed := millis(r.Reservation), millis(r.KeepClosed)
+	marker := ""
+	if closed > 0 {
+		marker = lease.ClosedMarker(r.Owner)
 	}
-	numbers := [...]int64{shut, r.Fence, r.LastFence}
-	o := script.call(names, 4, r.Owner, numbers[:], s.lineArgument(r.Room, claim, shut, false, 0))
-	s.lanes.do(ctx, false, o)
+	script := releaseScript
+	if r.Limit != lease.Exclusive {
+		script = releaseLimitScript
+	}
+	numbers := [...]int64{r.Fence, r.LastFence}
+	o := script.call(names, 4, []string{r.Owner, marker}, numbers[:], s.queueArgument(r.Limit, reservation, closed, false, 0))
+	s.router.do(ctx, false, o)
 	err := o.outcome()
-	if err != nil && r.Room == lease.Exclusive && redis.HasErrorPrefix(err, "TRYAGAIN") {
-		o, err = s.releaseMoving(ctx, names, r.Owner, claim, shut)
+	if err != nil && r.Limit == lease.Exclusive && redis.HasErrorPrefix(err, "TRYAGAIN") {
+		o, err = s.releaseMoving(ctx, names, r.Owner, reservation, marker, closed)
 	}
 	if err != nil {
 		return lease.ReleaseReply{}, fault(ctx, "release", err)
@@ -232,26 +236,26 @@ func (s *Store) Release(ctx context.Context, r lease.ReleaseRequest) (lease.Rele
 	if err != nil {
 		return lease.ReleaseReply{}, fault(ctx, "release", err)
 	}
-	s.inbox.settled(r.Owner)
+	s.inbox.finished(r.Owner)
 	return lease.ReleaseReply{Released: n == 1}, nil
 }
 
 // releaseMoving releases while the slot is on its way to another node, and its
 // keys cannot be used together.
-func (s *Store) releaseMoving(ctx context.Context, names names, owner string, claim, shut int64) (*op, error) {
-	leave := newOp(names.lease(), "zrem", names.queue(), member(owner, claim))
-	free := releaseOneScript.call(names, 1, owner, []int64{shut}, "")
-	s.lanes.do(ctx, false, leave, free)
+func (s *Store) releaseMoving(ctx context.Context, names names, owner string, reservation int64, marker string, closed int64) (*op, error) {
+	leave := newOp(names.lease(), "zrem", names.queue(), member(owner, reservation))
+	free := releaseOneScript.call(names, 1, []string{owner, marker}, []int64{closed}, "")
+	s.router.do(ctx, false, leave, free)
 	return free, errors.Join(leave.outcome(), free.outcome())
 }
 
-// member is an exclusive owner's entry in the line, as line.lua writes it.
-func member(owner string, claim int64) string {
-	return fmt.Sprintf("%d,%d;%s", claim, lease.Exclusive, owner)
+// member is an exclusive owner's entry in the line, as queue.lua writes it.
+func member(owner string, reservation int64) string {
+	return fmt.Sprintf("%d,%d;%s", reservation, lease.Exclusive, owner)
 }
 
 // enough turns a write that too few replicas have into an error.
-func (s *Store) enough(o *op) error {
+func (s *Store) checkAcks(o *op) error {
 	if o.acked < s.replicas {
 		return fmt.Errorf("acknowledged by %d of %d replicas", o.acked, s.replicas)
 	}
@@ -263,11 +267,11 @@ func millis(d time.Duration) int64 {
 	return int64((d + time.Millisecond - 1) / time.Millisecond)
 }
 
-// punctual returns a client over the same connections and with the same hooks
+// withDeadlines returns a client over the same connections and with the same hooks
 // whose socket operations keep to their context's deadline, which they do not
 // by default, and whether nothing else could hold up a command: code of the
 // user's that runs when a connection is made knows no deadline.
-func punctual(client *redis.Client) (_ *redis.Client, always bool) {
+func withDeadlines(client *redis.Client) (_ *redis.Client, always bool) {
 	o := client.Options()
 	always = o.OnConnect == nil && o.CredentialsProvider == nil && o.CredentialsProviderContext == nil &&
 		o.StreamingCredentialsProvider == nil

@@ -17,7 +17,7 @@ var _ lease.TickStore = (*Store)(nil)
 // tickName is where the last tick of a user key is kept. No user key can name it:
 // see companion.
 func tickName(prefix, key string) names {
-	key = distinct(key)
+	key = escapeCompanion(key)
 	slot := slotOf(prefix + key)
 	return names{all: [4]string{prefix + "tick:{" + tags()[slot] + "}:" + key}, slot: slot}
 }
@@ -27,7 +27,7 @@ func (s *Store) LastTick(ctx context.Context, key string) (lease.Tick, error) {
 	n := tickName(s.prefix, key)
 	name := n.lease()
 	o := newOp(name, "hmget", name, "tick", "done", "owner", "fence")
-	s.lanes.do(ctx, false, o)
+	s.router.do(ctx, false, o)
 	err := o.outcome()
 	if err == nil {
 		var tick lease.Tick
@@ -47,13 +47,13 @@ func (s *Store) ClaimTick(ctx context.Context, r lease.TickRequest) (lease.TickR
 	}
 	rerun := strconv.FormatInt(bit(r.Rerun), 10)
 	numbers := [...]int64{r.At.UnixMicro(), ahead, r.Fence}
-	o := tickClaimScript.call(tickName(s.prefix, r.Key), 1, r.Owner, numbers[:], rerun)
-	s.lanes.do(ctx, s.replicas > 0, o)
+	o := tickClaimScript.call(tickName(s.prefix, r.Key), 1, []string{r.Owner}, numbers[:], rerun)
+	s.router.do(ctx, s.replicas > 0, o)
 	err := o.outcome()
 	if err == nil {
 		var reply lease.TickReply
 		if reply, err = readClaim(o); err == nil && reply.Claimed {
-			err = s.enough(o)
+			err = s.checkAcks(o)
 		}
 		if err == nil {
 			return reply, nil
@@ -69,8 +69,8 @@ func (s *Store) EndTick(ctx context.Context, r lease.TickEnd) (bool, error) {
 		through = r.Through
 	}
 	numbers := [...]int64{r.At.UnixMicro(), through.UnixMicro(), r.Settled.Microseconds()}
-	o := tickEndScript.call(tickName(s.prefix, r.Key), 1, r.Owner, numbers[:], "")
-	s.lanes.do(ctx, false, o)
+	o := tickEndScript.call(tickName(s.prefix, r.Key), 1, []string{r.Owner}, numbers[:], "")
+	s.router.do(ctx, false, o)
 	err := o.outcome()
 	if err == nil {
 		var n int64

@@ -15,18 +15,18 @@ var acquireChecks = []check{
 	{"held is refused and names the holder and its remaining time", func(c *contract) {
 		h := c.holder(c.A, c.key("k"), long)
 		for _, store := range []lease.Store{c.A, c.B} {
-			c.wantRemaining(c.tenure(store, h.key).mustBeRefusedBy(h), long)
+			c.wantRemaining(c.client(store, h.key).mustBeRefusedBy(h), long)
 		}
 	}},
 
 	{"held by the owner already refreshes the TTL and mints again", func(c *contract) {
-		h := c.tenure(c.A, c.key("k"))
+		h := c.client(c.A, c.key("k"))
 		first := h.mustHold(patience / 2)
 		again := h.mustHold(long)
 		if again.Fence <= first.Fence {
 			c.Errorf("token %d after %d, want a higher one", again.Fence, first.Fence)
 		}
-		c.wantRemaining(c.tenure(c.B, h.key).mustBeRefusedBy(h), long)
+		c.wantRemaining(c.client(c.B, h.key).mustBeRefusedBy(h), long)
 	}},
 
 	{"an owner is recognised through whichever store it asks", func(c *contract) {
@@ -37,7 +37,7 @@ var acquireChecks = []check{
 	}},
 
 	{"a lease lives for its TTL and no longer", func(c *contract) {
-		h, rival := c.tenure(c.A, c.key("k")), c.tenure(c.B, c.key("k"))
+		h, rival := c.client(c.A, c.key("k")), c.client(c.B, c.key("k"))
 		sent := time.Now()
 		h.mustHold(short)
 		c.within(patience, "rival granted", func() bool { return rival.ask(long).Granted })
@@ -48,9 +48,9 @@ var acquireChecks = []check{
 	}},
 
 	{"without Join nobody is put in line", func(c *contract) {
-		c.needsLine()
+		c.needsQueue()
 		h := c.holder(c.A, c.key("k"), long)
-		passing := c.tenure(c.B, h.key)
+		passing := c.client(c.B, h.key)
 		if reply := passing.mustBeRefusedBy(h); reply.Ticket != 0 {
 			c.Errorf("ticket %d without Join", reply.Ticket)
 		}
@@ -59,12 +59,12 @@ var acquireChecks = []check{
 	}},
 
 	{"without Join nobody's place in line is touched", func(c *contract) {
-		c.needsLine()
+		c.needsQueue()
 		h := c.holder(c.A, c.key("k"), long)
 		w := c.waiter(c.B, h.key, long)
-		c.tenure(c.A, h.key).mustBeRefusedBy(h)
+		c.client(c.A, h.key).mustBeRefusedBy(h)
 		h.mustRelease()
-		c.tenure(c.A, h.key).mustBeRefusedBy(w)
+		c.client(c.A, h.key).mustBeRefusedBy(w)
 	}},
 
 	{"a foreign value excludes and is reported as it is", func(c *contract) {
@@ -73,7 +73,7 @@ var acquireChecks = []check{
 		for _, value := range []string{"worker-7", "", "a|b", "1:2|x|y|z", "с кем-то \x00 \"{}\""} {
 			c.Foreign(key, value, long)
 			reply, err := c.A.Acquire(c.ctx, lease.AcquireRequest{
-				Key: key, Owner: c.A.NewOwner(""), TTL: long, Fences: 1,
+				Key: key, Owner: c.A.NewOwner(""), TTL: long, TokenCount: 1,
 			})
 			if err != nil || reply.Granted || reply.Holder != value {
 				c.Errorf("Acquire() = %+v, %v; want refused by %q", reply, err, value)
@@ -86,7 +86,7 @@ var acquireChecks = []check{
 		needs(c, "Foreign", c.Foreign)
 		key := c.key("k")
 		c.Foreign(key, "worker-7", 0)
-		if reply := c.tenure(c.B, key).ask(long); reply.Granted || reply.Remaining >= 0 {
+		if reply := c.client(c.B, key).ask(long); reply.Granted || reply.Remaining >= 0 {
 			c.Errorf("Acquire() = %+v, want refused with negative Remaining", reply)
 		}
 	}},
@@ -96,7 +96,7 @@ var acquireChecks = []check{
 		key := c.key("k")
 		set := time.Now()
 		c.Foreign(key, "worker-7", short)
-		n := c.tenure(c.A, key)
+		n := c.client(c.A, key)
 		c.within(patience, "granted", func() bool { return n.ask(long).Granted })
 		c.notBefore(set.Add(short), "granted")
 	}},

@@ -15,9 +15,9 @@ const soon = 2 * time.Second
 var contextChecks = []check{
 	{"an Acquire whose context is over has no effect", func(c *contract) {
 		for _, end := range overContexts() {
-			n := c.tenure(c.A, c.key(end.name))
+			n := c.client(c.A, c.key(end.name))
 			reply, err := n.store.Acquire(end.ctx, lease.AcquireRequest{
-				Key: n.key, Owner: n.owner, TTL: long, Join: true, Claim: long, Fences: 1,
+				Key: n.key, Owner: n.owner, TTL: long, Join: true, Reservation: long, TokenCount: 1,
 			})
 			if !isContextError(err) || reply.Granted {
 				c.Errorf("%s: Acquire() = %+v, %v; want a context error", end.name, reply, err)
@@ -27,7 +27,7 @@ var contextChecks = []check{
 			held := c.holder(c.A, c.key(end.name+" held"), long)
 			n.key = held.key
 			_, err = n.store.Acquire(end.ctx, lease.AcquireRequest{
-				Key: n.key, Owner: n.owner, TTL: long, Join: true, Claim: long, Fences: 1,
+				Key: n.key, Owner: n.owner, TTL: long, Join: true, Reservation: long, TokenCount: 1,
 			})
 			if !isContextError(err) {
 				c.Errorf("%s: Acquire() of a held key = %v, want a context error", end.name, err)
@@ -56,7 +56,7 @@ var contextChecks = []check{
 	{"a Release whose context is over returns its error", func(c *contract) {
 		h := c.holder(c.A, c.key("k"), long)
 		for _, end := range overContexts() {
-			_, err := h.store.Release(end.ctx, lease.ReleaseRequest{Key: h.key, Owner: h.owner, Claim: h.claim})
+			_, err := h.store.Release(end.ctx, lease.ReleaseRequest{Key: h.key, Owner: h.owner, Reservation: h.reservation})
 			if !isContextError(err) {
 				c.Errorf("%s: Release() = %v, want a context error", end.name, err)
 			}
@@ -65,17 +65,17 @@ var contextChecks = []check{
 
 	{"every call returns soon after its context ends", func(c *contract) {
 		needs(c, "Stall", c.Stall)
-		h, n := c.holder(c.A, c.key("k"), long), c.tenure(c.A, c.key("other"))
+		h, n := c.holder(c.A, c.key("k"), long), c.client(c.A, c.key("other"))
 		calls := map[string]func(ctx context.Context) error{
 			"Acquire": func(ctx context.Context) error {
-				_, err := n.store.Acquire(ctx, lease.AcquireRequest{Key: n.key, Owner: n.owner, TTL: long, Fences: 1})
+				_, err := n.store.Acquire(ctx, lease.AcquireRequest{Key: n.key, Owner: n.owner, TTL: long, TokenCount: 1})
 				return err
 			},
 			"Renew": func(ctx context.Context) error {
 				return h.store.Renew(ctx, []lease.RenewRequest{{Key: h.key, Owner: h.owner, TTL: long}})[0].Err
 			},
 			"Release": func(ctx context.Context) error {
-				_, err := h.store.Release(ctx, lease.ReleaseRequest{Key: h.key, Owner: h.owner, Claim: h.claim})
+				_, err := h.store.Release(ctx, lease.ReleaseRequest{Key: h.key, Owner: h.owner, Reservation: h.reservation})
 				return err
 			},
 		}
@@ -104,7 +104,7 @@ var contextChecks = []check{
 	{"an Acquire that reaches the server after its deadline has no effect", func(c *contract) {
 		needs(c, "Stall", c.Stall)
 		c.holder(c.A, c.key("other"), long) // a store may learn the server's time from replies
-		lates := []*tenure{c.tenure(c.A, c.key("exclusive")), c.reader(c.A, c.key("reader"))}
+		lates := []*client{c.client(c.A, c.key("exclusive")), c.reader(c.A, c.key("reader"))}
 		const stall = time.Second
 		c.Stall(stall)
 		var wg sync.WaitGroup
@@ -113,7 +113,7 @@ var contextChecks = []check{
 				ctx, cancel := context.WithTimeout(c.ctx, stall/4)
 				defer cancel()
 				_, err := late.store.Acquire(ctx, lease.AcquireRequest{
-					Key: late.key, Owner: late.owner, Room: late.room, TTL: long, Join: true, Claim: long, Fences: 1,
+					Key: late.key, Owner: late.owner, Limit: late.limit, TTL: long, Join: true, Reservation: long, TokenCount: 1,
 				})
 				if err == nil {
 					c.Error("Acquire was answered by a stalled server")
@@ -124,7 +124,7 @@ var contextChecks = []check{
 		time.Sleep(stall + short) // the requests have been served by now
 
 		for _, late := range lates {
-			next := c.tenure(c.B, late.key)
+			next := c.client(c.B, late.key)
 			next.mustHold(long)
 			next.mustRelease()
 			c.holder(c.A, late.key, long) // nor does it stand in line

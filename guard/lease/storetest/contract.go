@@ -44,7 +44,7 @@ func newContract(t *testing.T, f Fixture) *contract {
 
 func (c *contract) key(name string) string { return c.run + ":" + name }
 
-func (c *contract) needsLine() {
+func (c *contract) needsQueue() {
 	c.Helper()
 	if c.NoQueue {
 		c.Skip("the store keeps no line")
@@ -53,7 +53,7 @@ func (c *contract) needsLine() {
 
 func (c *contract) needsWatch() {
 	c.Helper()
-	c.needsLine()
+	c.needsQueue()
 	if _, ok := c.A.(lease.Watcher); !ok {
 		c.Skip("the store is no lease.Watcher")
 	}
@@ -78,58 +78,58 @@ func needs[F ability](c *contract, name string, f F) {
 	}
 }
 
-// tenure is one owner of one key, through one of the stores.
-type tenure struct {
-	c      *contract
-	store  lease.Store
-	key    string
-	owner  string
-	room   lease.Room
-	ticket int64
-	claim  time.Duration
+// client is one owner of one key, through one of the stores.
+type client struct {
+	c           *contract
+	store       lease.Store
+	key         string
+	owner       string
+	limit       lease.Limit
+	ticket      int64
+	reservation time.Duration
 }
 
-func (c *contract) tenure(store lease.Store, key string) *tenure {
-	return &tenure{c: c, store: store, key: key, owner: store.NewOwner(""), claim: long}
+func (c *contract) client(store lease.Store, key string) *client {
+	return &client{c: c, store: store, key: key, owner: store.NewOwner(""), reservation: long}
 }
 
-// reader is a tenure that bears any number beside it.
-func (c *contract) reader(store lease.Store, key string) *tenure {
-	return c.roomy(store, key, lease.Unlimited)
+// reader is a client that bears any number beside it.
+func (c *contract) reader(store lease.Store, key string) *client {
+	return c.limited(store, key, lease.Shared)
 }
 
-// roomy is a tenure with a room of its own.
-func (c *contract) roomy(store lease.Store, key string, room lease.Room) *tenure {
-	n := c.tenure(store, key)
-	n.room = room
+// limited is a client with a limit of its own.
+func (c *contract) limited(store lease.Store, key string, limit lease.Limit) *client {
+	n := c.client(store, key)
+	n.limit = limit
 	return n
 }
 
-// holder returns a tenure that holds key for ttl.
-func (c *contract) holder(store lease.Store, key string, ttl time.Duration) *tenure {
+// holder returns a client that holds key for ttl.
+func (c *contract) holder(store lease.Store, key string, ttl time.Duration) *client {
 	c.Helper()
-	h := c.tenure(store, key)
+	h := c.client(store, key)
 	h.mustHold(ttl)
 	return h
 }
 
-// waiter returns a tenure that stands last in line for key, which is held.
-func (c *contract) waiter(store lease.Store, key string, claim time.Duration) *tenure {
+// waiter returns a client that stands last in line for key, which is held.
+func (c *contract) waiter(store lease.Store, key string, reservation time.Duration) *client {
 	c.Helper()
-	w := c.tenure(store, key)
-	w.claim = claim
+	w := c.client(store, key)
+	w.reservation = reservation
 	w.mustWait()
 	return w
 }
 
 // ask asks once, without joining.
-func (n *tenure) ask(ttl time.Duration) lease.AcquireReply {
+func (n *client) ask(ttl time.Duration) lease.AcquireReply {
 	n.c.Helper()
 	return n.acquire(lease.AcquireRequest{TTL: ttl})
 }
 
 // join asks, and stands in line if the key is not to be had.
-func (n *tenure) join(ttl time.Duration) lease.AcquireReply {
+func (n *client) join(ttl time.Duration) lease.AcquireReply {
 	n.c.Helper()
 	reply := n.acquire(lease.AcquireRequest{TTL: ttl, Join: true})
 	if !reply.Granted {
@@ -138,10 +138,10 @@ func (n *tenure) join(ttl time.Duration) lease.AcquireReply {
 	return reply
 }
 
-func (n *tenure) acquire(r lease.AcquireRequest) lease.AcquireReply {
+func (n *client) acquire(r lease.AcquireRequest) lease.AcquireReply {
 	n.c.Helper()
-	r.Key, r.Owner, r.Room, r.Ticket, r.Claim = n.key, n.owner, n.room, n.ticket, n.claim
-	r.Fences = max(1, r.Fences)
+	r.Key, r.Owner, r.Limit, r.Ticket, r.Reservation = n.key, n.owner, n.limit, n.ticket, n.reservation
+	r.TokenCount = max(1, r.TokenCount)
 	reply, err := n.store.Acquire(n.c.ctx, r)
 	if err != nil {
 		n.c.Fatalf("Acquire(%q): %v", n.key, err)
@@ -154,12 +154,12 @@ func (n *tenure) acquire(r lease.AcquireRequest) lease.AcquireReply {
 func (c *contract) wellFormed(r lease.AcquireRequest, reply lease.AcquireReply) {
 	c.Helper()
 	switch {
-	case reply.Granted && r.Room != lease.Exclusive:
-		if reply.Fence != 0 || reply.Fences != 0 {
-			c.Errorf("granted with %d tokens from %d, want none: the owner is not exclusive", reply.Fences, reply.Fence)
+	case reply.Granted && r.Limit != lease.Exclusive:
+		if reply.Fence != 0 || reply.TokenCount != 0 {
+			c.Errorf("granted with %d tokens from %d, want none: the owner is not exclusive", reply.TokenCount, reply.Fence)
 		}
-	case reply.Granted && (reply.Fences < 1 || reply.Fences > r.Fences):
-		c.Errorf("granted with %d tokens, want 1 to %d", reply.Fences, r.Fences)
+	case reply.Granted && (reply.TokenCount < 1 || reply.TokenCount > r.TokenCount):
+		c.Errorf("granted with %d tokens, want 1 to %d", reply.TokenCount, r.TokenCount)
 	case reply.Granted && reply.Fence < 1:
 		c.Errorf("granted with token %d, want a positive one", reply.Fence)
 	case !reply.Granted && reply.Holder == "":
@@ -171,7 +171,7 @@ func (c *contract) wellFormed(r lease.AcquireRequest, reply lease.AcquireReply) 
 	}
 }
 
-func (n *tenure) mustHold(ttl time.Duration) lease.AcquireReply {
+func (n *client) mustHold(ttl time.Duration) lease.AcquireReply {
 	n.c.Helper()
 	reply := n.ask(ttl)
 	if !reply.Granted {
@@ -180,7 +180,7 @@ func (n *tenure) mustHold(ttl time.Duration) lease.AcquireReply {
 	return reply
 }
 
-func (n *tenure) mustWait() lease.AcquireReply {
+func (n *client) mustWait() lease.AcquireReply {
 	n.c.Helper()
 	reply := n.join(long)
 	if reply.Granted {
@@ -190,7 +190,7 @@ func (n *tenure) mustWait() lease.AcquireReply {
 }
 
 // mustBeRefusedBy asks without joining and wants to hear of holder.
-func (n *tenure) mustBeRefusedBy(holder *tenure) lease.AcquireReply {
+func (n *client) mustBeRefusedBy(holder *client) lease.AcquireReply {
 	n.c.Helper()
 	reply := n.ask(long)
 	if reply.Granted {
@@ -204,7 +204,7 @@ func (n *tenure) mustBeRefusedBy(holder *tenure) lease.AcquireReply {
 
 // mustBeRefused asks without joining and wants to hear of any of several
 // holders: of its owner id, or of its name.
-func (n *tenure) mustBeRefused(holders ...*tenure) lease.AcquireReply {
+func (n *client) mustBeRefused(holders ...*client) lease.AcquireReply {
 	n.c.Helper()
 	reply := n.ask(long)
 	if reply.Granted {
@@ -215,21 +215,21 @@ func (n *tenure) mustBeRefused(holders ...*tenure) lease.AcquireReply {
 }
 
 // namesOneOf checks what a reply said of a key with several holders.
-func (c *contract) namesOneOf(holder string, holders []*tenure) {
+func (c *contract) namesOneOf(holder string, holders []*client) {
 	c.Helper()
 	if lease.OwnerProcess(holder) == "" {
-		if !slices.ContainsFunc(holders, func(h *tenure) bool { return lease.OwnerName(h.owner) == lease.OwnerName(holder) }) {
+		if !slices.ContainsFunc(holders, func(h *client) bool { return lease.OwnerName(h.owner) == lease.OwnerName(holder) }) {
 			c.Errorf("holder %q does not name any of the %d holders", holder, len(holders))
 		}
 		return
 	}
-	if !slices.ContainsFunc(holders, func(h *tenure) bool { return h.owner == holder }) {
+	if !slices.ContainsFunc(holders, func(h *client) bool { return h.owner == holder }) {
 		c.Errorf("holder %q is none of the %d holders", holder, len(holders))
 	}
 }
 
 // mustBeThere wants all to hold the key now, whether they know it or not.
-func (c *contract) mustBeThere(ns ...*tenure) {
+func (c *contract) mustBeThere(ns ...*client) {
 	c.Helper()
 	for i, n := range ns {
 		if reply := n.renew(long); !reply.Held {
@@ -239,7 +239,7 @@ func (c *contract) mustBeThere(ns ...*tenure) {
 }
 
 // mustNotBeThere wants none of them to hold the key.
-func (c *contract) mustNotBeThere(ns ...*tenure) {
+func (c *contract) mustNotBeThere(ns ...*client) {
 	c.Helper()
 	for i, n := range ns {
 		if n.renew(long).Held {
@@ -248,10 +248,10 @@ func (c *contract) mustNotBeThere(ns ...*tenure) {
 	}
 }
 
-func (n *tenure) release(closeFor time.Duration) lease.ReleaseReply {
+func (n *client) release(closeFor time.Duration) lease.ReleaseReply {
 	n.c.Helper()
 	reply, err := n.store.Release(n.c.ctx, lease.ReleaseRequest{
-		Key: n.key, Owner: n.owner, Room: n.room, Claim: n.claim, Close: closeFor,
+		Key: n.key, Owner: n.owner, Limit: n.limit, Reservation: n.reservation, KeepClosed: closeFor,
 	})
 	if err != nil {
 		n.c.Fatalf("Release(%q): %v", n.key, err)
@@ -259,21 +259,21 @@ func (n *tenure) release(closeFor time.Duration) lease.ReleaseReply {
 	return reply
 }
 
-func (n *tenure) mustRelease() {
+func (n *client) mustRelease() {
 	n.c.Helper()
 	if !n.release(0).Released {
 		n.c.Fatalf("Release(%q) found another holder", n.key)
 	}
 }
 
-func (n *tenure) leave() {
+func (n *client) leave() {
 	n.c.Helper()
 	if n.release(0).Released {
 		n.c.Fatalf("Release(%q) ended a lease, want only a place in line left", n.key)
 	}
 }
 
-func (n *tenure) renew(ttl time.Duration) lease.RenewReply {
+func (n *client) renew(ttl time.Duration) lease.RenewReply {
 	n.c.Helper()
 	replies := n.store.Renew(n.c.ctx, []lease.RenewRequest{n.renewal(ttl)})
 	if len(replies) != 1 {
@@ -285,13 +285,13 @@ func (n *tenure) renew(ttl time.Duration) lease.RenewReply {
 	return replies[0]
 }
 
-func (n *tenure) renewal(ttl time.Duration) lease.RenewRequest {
-	return lease.RenewRequest{Key: n.key, Owner: n.owner, Room: n.room, TTL: ttl}
+func (n *client) renewal(ttl time.Duration) lease.RenewRequest {
+	return lease.RenewRequest{Key: n.key, Owner: n.owner, Limit: n.limit, TTL: ttl}
 }
 
 // watch subscribes the owner, if the store can wake it, and returns a channel
-// that has room for one wake.
-func (n *tenure) watch() (woken chan struct{}, stop func()) {
+// that has limit for one wake.
+func (n *client) watch() (woken chan struct{}, stop func()) {
 	woken = make(chan struct{}, 1)
 	return woken, n.onWake(func(lease.Grant) bool {
 		select {
@@ -303,7 +303,7 @@ func (n *tenure) watch() (woken chan struct{}, stop func()) {
 }
 
 // onWake has wake called, if the store can wake the owner.
-func (n *tenure) onWake(wake func(lease.Grant) bool) (stop func()) {
+func (n *client) onWake(wake func(lease.Grant) bool) (stop func()) {
 	w, ok := n.store.(lease.Watcher)
 	if !ok {
 		return func() {} // polls

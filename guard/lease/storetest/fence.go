@@ -10,7 +10,7 @@ var fenceChecks = []check{
 	{"tokens rise from holder to holder", func(c *contract) {
 		rising := c.rising()
 		for i := range 20 {
-			h := c.tenure([]lease.Store{c.A, c.B}[i%2], c.key("k"))
+			h := c.client([]lease.Store{c.A, c.B}[i%2], c.key("k"))
 			rising(h.mustHold(long))
 			rising(h.mustHold(long))
 			h.mustRelease()
@@ -18,9 +18,9 @@ var fenceChecks = []check{
 	}},
 
 	{"tokens rise over a direct grant", func(c *contract) {
-		c.needsLine()
+		c.needsQueue()
 		rising := c.rising()
-		h := c.tenure(c.A, c.key("k"))
+		h := c.client(c.A, c.key("k"))
 		rising(h.mustHold(long))
 		for i := range 10 {
 			w := c.waiter([]lease.Store{c.B, c.A}[i%2], h.key, long)
@@ -32,8 +32,8 @@ var fenceChecks = []check{
 
 	{"tokens rise over expiry", func(c *contract) {
 		rising := c.rising()
-		rising(c.tenure(c.A, c.key("k")).mustHold(short))
-		n := c.tenure(c.B, c.key("k"))
+		rising(c.client(c.A, c.key("k")).mustHold(short))
+		n := c.client(c.B, c.key("k"))
 		c.within(patience, "granted", func() bool {
 			reply := n.ask(long)
 			if reply.Granted {
@@ -47,9 +47,9 @@ var fenceChecks = []check{
 		needs(c, "Vanish", c.Vanish)
 		rising := c.rising()
 		for range 5 {
-			rising(c.tenure(c.A, c.key("k")).mustHold(long))
+			rising(c.client(c.A, c.key("k")).mustHold(long))
 			c.Vanish(c.key("k"))
-			rising(c.tenure(c.B, c.key("k")).mustHold(long))
+			rising(c.client(c.B, c.key("k")).mustHold(long))
 			c.Vanish(c.key("k"))
 		}
 	}},
@@ -57,11 +57,11 @@ var fenceChecks = []check{
 	{"tokens rise over times in which readers held the key", func(c *contract) {
 		rising := c.rising()
 		for i := range 5 {
-			w := c.tenure([]lease.Store{c.A, c.B}[i%2], c.key("k"))
-			rising(w.acquire(lease.AcquireRequest{TTL: long, Fences: 100}))
+			w := c.client([]lease.Store{c.A, c.B}[i%2], c.key("k"))
+			rising(w.acquire(lease.AcquireRequest{TTL: long, TokenCount: 100}))
 			w.mustRelease()
 			r1, r2 := c.reader(c.A, w.key), c.reader(c.B, w.key)
-			r1.acquire(lease.AcquireRequest{TTL: long, Fences: 100}) // gets none, whatever it asks for
+			r1.acquire(lease.AcquireRequest{TTL: long, TokenCount: 100}) // gets none, whatever it asks for
 			r2.mustHold(long)
 			r1.mustRelease()
 			r2.mustRelease()
@@ -71,31 +71,31 @@ var fenceChecks = []check{
 	{"tokens rise over the loss of all data", func(c *contract) {
 		needs(c, "Flush", c.Flush)
 		rising := c.rising()
-		rising(c.tenure(c.A, c.key("k")).mustHold(long))
+		rising(c.client(c.A, c.key("k")).mustHold(long))
 		c.Flush()
 		// A range starts at the clock and not so that it ends there.
-		rising(c.tenure(c.B, c.key("k")).acquire(lease.AcquireRequest{TTL: long, Fences: 10_000}))
+		rising(c.client(c.B, c.key("k")).acquire(lease.AcquireRequest{TTL: long, TokenCount: 10_000}))
 		time.Sleep(20 * time.Millisecond) // the range may be 10 ms ahead of the clock
 		c.Flush()
-		rising(c.tenure(c.A, c.key("k")).mustHold(long))
+		rising(c.client(c.A, c.key("k")).mustHold(long))
 	}},
 
 	{"tokens of ranges are disjoint and rise", func(c *contract) {
 		rising := c.rising()
-		h := c.tenure(c.A, c.key("k"))
+		h := c.client(c.A, c.key("k"))
 		for _, n := range []int{1, 7, 1, 200, 3000, 1, 50_000, 1, 2} {
-			rising(h.acquire(lease.AcquireRequest{TTL: long, Fences: n}))
+			rising(h.acquire(lease.AcquireRequest{TTL: long, TokenCount: n}))
 			h.mustRelease()
-			h = c.tenure(c.B, c.key("k"))
+			h = c.client(c.B, c.key("k"))
 		}
 	}},
 
 	{"tokens never run more than 10 ms ahead of the server's clock", func(c *contract) {
 		// Holds because servers under test share our clock.
-		h := c.tenure(c.A, c.key("k"))
+		h := c.client(c.A, c.key("k"))
 		for _, n := range []int{1, 1_000_000, 1_000_000, 5000} {
-			reply := h.acquire(lease.AcquireRequest{TTL: long, Fences: n})
-			last := reply.Fence + int64(reply.Fences) - 1
+			reply := h.acquire(lease.AcquireRequest{TTL: long, TokenCount: n})
+			last := reply.Fence + int64(reply.TokenCount) - 1
 			// At least one is minted at each call, whatever the clock says.
 			limit := time.Now().Add(10*time.Millisecond).UnixMicro() + 10
 			if last > limit {
@@ -113,6 +113,6 @@ func (c *contract) rising() func(lease.AcquireReply) {
 		if reply.Fence <= last {
 			c.Errorf("token %d after %d", reply.Fence, last)
 		}
-		last = reply.Fence + int64(reply.Fences) - 1
+		last = reply.Fence + int64(reply.TokenCount) - 1
 	}
 }

@@ -13,7 +13,7 @@ var keptChecks = []check{
 		needs(c, "Kept", c.Kept)
 		key := c.key("k")
 		r1, r2, r3 := c.reader(c.A, key), c.reader(c.B, key), c.reader(c.A, key)
-		w1, w2 := c.tenure(c.B, key), c.tenure(c.A, key)
+		w1, w2 := c.client(c.B, key), c.client(c.A, key)
 		w1.mustHold(long)
 		if len(c.Kept(key)) == 0 {
 			c.Error("Kept says that nothing is kept of a held key")
@@ -40,16 +40,16 @@ var keptChecks = []check{
 	{"nothing is kept of a limit that all have left", func(c *contract) {
 		needs(c, "Kept", c.Kept)
 		c.needsLimit()
-		c.needsLine()
+		c.needsQueue()
 		key := c.key("k")
-		var holders []*tenure
+		var holders []*client
 		for range 2 {
-			h := c.roomy(c.A, key, 2)
+			h := c.limited(c.A, key, 2)
 			h.mustHold(long)
 			holders = append(holders, h)
 		}
-		for _, room := range []lease.Room{2, 1, lease.Exclusive, lease.Unlimited} {
-			w := c.roomy(c.B, key, room)
+		for _, limit := range []lease.Limit{2, 1, lease.Exclusive, lease.Shared} {
+			w := c.limited(c.B, key, limit)
 			w.mustWait()
 			holders = append(holders, w)
 		}
@@ -72,7 +72,7 @@ var keptChecks = []check{
 
 	{"nothing is kept of a lease and its line that all have left", func(c *contract) {
 		needs(c, "Kept", c.Kept)
-		c.needsLine()
+		c.needsQueue()
 		h := c.holder(c.A, c.key("k"), long)
 		w1, w2 := c.waiter(c.B, h.key, long), c.waiter(c.A, h.key, long)
 		w1.leave()

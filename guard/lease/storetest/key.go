@@ -24,12 +24,12 @@ func (c *contract) hardKeys() []string {
 
 var keyChecks = []check{
 	{"no key is taken for another, whatever it is made of", func(c *contract) {
-		var holders, waiters []*tenure
+		var holders, waiters []*client
 		for _, key := range c.hardKeys() {
 			holders = append(holders, c.holder(c.A, key, long))
 		}
 		for _, h := range holders {
-			c.tenure(c.B, h.key).mustBeRefusedBy(h)
+			c.client(c.B, h.key).mustBeRefusedBy(h)
 			if !c.NoQueue {
 				waiters = append(waiters, c.waiter(c.B, h.key, long))
 			}
@@ -40,7 +40,7 @@ var keyChecks = []check{
 			}
 			h.mustRelease()
 			if !c.NoQueue {
-				c.tenure(c.A, h.key).mustBeRefusedBy(waiters[i])
+				c.client(c.A, h.key).mustBeRefusedBy(waiters[i])
 				waiters[i].mustHold(long)
 				waiters[i].mustRelease()
 			}
@@ -49,7 +49,7 @@ var keyChecks = []check{
 	}},
 
 	{"no key of readers is taken for another, whatever it is made of", func(c *contract) {
-		readers := make(map[string][]*tenure)
+		readers := make(map[string][]*client)
 		for _, key := range c.hardKeys() {
 			for _, store := range []lease.Store{c.A, c.B} {
 				r := c.reader(store, key)
@@ -58,7 +58,7 @@ var keyChecks = []check{
 			}
 		}
 		for key, rs := range readers {
-			w := c.tenure(c.A, key)
+			w := c.client(c.A, key)
 			w.mustBeRefused(rs...)
 			c.mustBeThere(rs...)
 			rs[0].mustRelease()

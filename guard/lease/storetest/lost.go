@@ -30,11 +30,11 @@ var lostPlaceChecks = []check{
 	{"a key that vanished starts afresh with its limit", func(c *contract) {
 		c.needsLimit()
 		for name, vanish := range c.waysToVanish() {
-			h1, h2 := c.roomy(c.A, c.key(name), 2), c.roomy(c.B, c.key(name), 2)
+			h1, h2 := c.limited(c.A, c.key(name), 2), c.limited(c.B, c.key(name), 2)
 			h1.mustHold(long)
 			h2.mustHold(long)
 			vanish(h1.key)
-			n1, n2 := c.roomy(c.A, c.key(name), 2), c.roomy(c.B, c.key(name), 2)
+			n1, n2 := c.limited(c.A, c.key(name), 2), c.limited(c.B, c.key(name), 2)
 			n1.mustHold(long)
 			c.mustNotBeThere(h1)
 			n2.mustHold(long)
@@ -42,7 +42,7 @@ var lostPlaceChecks = []check{
 			if h1.release(0).Released || h2.release(short).Released {
 				c.Errorf("%s: Release said Released", name)
 			}
-			c.roomy(c.A, c.key(name), 2).mustBeRefused(n1, n2)
+			c.limited(c.A, c.key(name), 2).mustBeRefused(n1, n2)
 			c.mustBeThere(n1, n2)
 		}
 	}},
@@ -66,7 +66,7 @@ var lostPlaceChecks = []check{
 		r1.mustHold(long)
 		r2.mustHold(long)
 		c.Foreign(r1.key, "worker-7", 0)
-		for _, r := range []*tenure{r1, r2} {
+		for _, r := range []*client{r1, r2} {
 			if reply := r.renew(long); reply.Held || reply.Holder != "worker-7" {
 				c.Errorf("Renew() = %+v, want held by worker-7", reply)
 			}
@@ -86,7 +86,7 @@ var lostPlaceChecks = []check{
 		r2.mustHold(long)
 		set := time.Now()
 		c.Foreign(r1.key, "worker-7", short)
-		w := c.tenure(c.A, r1.key)
+		w := c.client(c.A, r1.key)
 		c.within(patience, "granted", func() bool { return w.ask(long).Granted })
 		c.notBefore(set.Add(short), "granted")
 		w.mustRelease()
@@ -95,11 +95,11 @@ var lostPlaceChecks = []check{
 	}},
 
 	{"a vanished key goes to all readers at the front of the line", func(c *contract) {
-		c.needsLine()
+		c.needsQueue()
 		needs(c, "Vanish", c.Vanish)
 		h := c.holder(c.A, c.key("k"), long)
-		r1, r2, w := c.reader(c.B, h.key), c.reader(c.A, h.key), c.tenure(c.B, h.key)
-		for _, n := range []*tenure{r1, r2, w} {
+		r1, r2, w := c.reader(c.B, h.key), c.reader(c.A, h.key), c.client(c.B, h.key)
+		for _, n := range []*client{r1, r2, w} {
 			n.mustWait()
 		}
 		c.Vanish(h.key)
@@ -109,9 +109,9 @@ var lostPlaceChecks = []check{
 	}},
 
 	{"a line stays when its readers' key vanishes", func(c *contract) {
-		c.needsLine()
+		c.needsQueue()
 		needs(c, "Vanish", c.Vanish)
-		r1, w, r2 := c.reader(c.A, c.key("k")), c.tenure(c.B, c.key("k")), c.reader(c.A, c.key("k"))
+		r1, w, r2 := c.reader(c.A, c.key("k")), c.client(c.B, c.key("k")), c.reader(c.A, c.key("k"))
 		r1.mustHold(long)
 		w.mustWait()
 		r2.mustWait()

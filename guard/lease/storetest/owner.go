@@ -36,15 +36,15 @@ var ownerChecks = []check{
 		wg.Wait()
 	}},
 
-	{"carrier and name are readable by whoever meets the id as a holder", func(c *contract) {
-		const carrier = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
-		h := c.tenure(c.A, c.key("k"))
-		h.owner = c.A.NewOwner(carrier)
+	{"metadata and name are readable by whoever meets the id as a holder", func(c *contract) {
+		const metadata = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+		h := c.client(c.A, c.key("k"))
+		h.owner = c.A.NewOwner(metadata)
 		h.mustHold(long)
 
-		met := c.tenure(c.B, h.key).mustBeRefusedBy(h).Holder
-		if got := lease.Carrier(met); got != carrier {
-			c.Errorf("Carrier(%q) = %q, want %q", met, got, carrier)
+		met := c.client(c.B, h.key).mustBeRefusedBy(h).Holder
+		if got := lease.Metadata(met); got != metadata {
+			c.Errorf("Metadata(%q) = %q, want %q", met, got, metadata)
 		}
 		if name := lease.OwnerName(met); name == "" || name == met {
 			c.Errorf("OwnerName(%q) = %q, want a name", met, name)

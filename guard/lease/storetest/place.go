@@ -10,20 +10,20 @@ import (
 var placeChecks = []check{
 	{"a crash frees a place by its TTL, and only that place", func(c *contract) {
 		c.needsLimit()
-		crashed, alive := c.roomy(c.A, c.key("k"), 2), c.roomy(c.B, c.key("k"), 2)
-		next := c.roomy(c.A, c.key("k"), 2)
+		crashed, alive := c.limited(c.A, c.key("k"), 2), c.limited(c.B, c.key("k"), 2)
+		next := c.limited(c.A, c.key("k"), 2)
 		alive.mustHold(long)
 		sent := time.Now()
 		crashed.mustHold(short)
 		c.within(patience, "next granted", func() bool { return next.ask(long).Granted })
 		c.notBefore(sent.Add(short), "next granted")
-		c.roomy(c.B, c.key("k"), 2).mustBeRefused(alive, next)
+		c.limited(c.B, c.key("k"), 2).mustBeRefused(alive, next)
 		c.mustNotBeThere(crashed)
 		if crashed.release(0).Released {
 			c.Error("Release of a place that had expired said Released")
 		}
 		c.mustBeThere(alive, next)
-		c.roomy(c.B, c.key("k"), 2).mustBeRefused(alive, next)
+		c.limited(c.B, c.key("k"), 2).mustBeRefused(alive, next)
 	}},
 
 	{"a place that expired is lost, though nobody took it", func(c *contract) {
@@ -35,7 +35,7 @@ var placeChecks = []check{
 		if reply.Held {
 			c.Fatal("renewed")
 		}
-		c.namesOneOf(reply.Holder, []*tenure{alive})
+		c.namesOneOf(reply.Holder, []*client{alive})
 		if crashed.release(0).Released {
 			c.Error("Release said Released")
 		}
@@ -45,7 +45,7 @@ var placeChecks = []check{
 
 	{"crashed readers keep an exclusive owner out until the last TTL has passed", func(c *contract) {
 		r1, r2 := c.reader(c.A, c.key("k")), c.reader(c.B, c.key("k"))
-		w := c.tenure(c.A, r1.key)
+		w := c.client(c.A, r1.key)
 		sent := time.Now()
 		r1.mustHold(2 * short)
 		if !r2.ask(short).Granted {
@@ -63,7 +63,7 @@ var placeChecks = []check{
 		if !r2.renew(short).Held {
 			c.Fatal("the second reader does not hold the key")
 		}
-		w := c.tenure(c.A, r1.key)
+		w := c.client(c.A, r1.key)
 		c.wantRemaining(w.mustBeRefused(r1, r2), long)
 		time.Sleep(2 * short)
 		w.mustBeRefused(r1, r2)
@@ -73,7 +73,7 @@ var placeChecks = []check{
 	{"Renew keeps one place and not another's", func(c *contract) {
 		c.needsLimit()
 		sent := time.Now()
-		h1, h2, next := c.roomy(c.A, c.key("k"), 2), c.roomy(c.A, c.key("k"), 2), c.roomy(c.B, c.key("k"), 2)
+		h1, h2, next := c.limited(c.A, c.key("k"), 2), c.limited(c.A, c.key("k"), 2), c.limited(c.B, c.key("k"), 2)
 		h1.mustHold(time.Second)
 		h2.mustHold(time.Second)
 		if !h2.renew(long).Held {
@@ -82,7 +82,7 @@ var placeChecks = []check{
 			}
 			c.Fatal("the second holder does not hold the key")
 		}
-		c.wantRemaining(c.tenure(c.B, h1.key).mustBeRefused(h1, h2), long)
+		c.wantRemaining(c.client(c.B, h1.key).mustBeRefused(h1, h2), long)
 		c.within(patience, "next granted", func() bool { return next.ask(long).Granted })
 		c.notBefore(sent.Add(time.Second), "next granted")
 		c.mustNotBeThere(h1)
@@ -91,19 +91,19 @@ var placeChecks = []check{
 
 	{"Renew never makes a place", func(c *contract) {
 		c.needsLimit()
-		stranger := c.roomy(c.A, c.key("k"), 2)
+		stranger := c.limited(c.A, c.key("k"), 2)
 		if reply := stranger.renew(long); reply.Held || reply.Holder != "" {
 			c.Errorf("Renew of a free key = %+v, want neither held nor a holder", reply)
 		}
 		c.holder(c.B, stranger.key, long).mustRelease()
 
-		h1, h2 := c.roomy(c.B, stranger.key, 2), c.roomy(c.A, stranger.key, 2)
+		h1, h2 := c.limited(c.B, stranger.key, 2), c.limited(c.A, stranger.key, 2)
 		h1.mustHold(long)
 		reply := stranger.renew(long)
 		if reply.Held {
 			c.Error("Renew among others was answered held")
 		}
-		c.namesOneOf(reply.Holder, []*tenure{h1})
+		c.namesOneOf(reply.Holder, []*client{h1})
 		h2.mustHold(long) // the second place is free
 		h2.mustRelease()
 		c.mustNotBeThere(h2)
@@ -128,7 +128,7 @@ var placeChecks = []check{
 		h := c.holder(c.A, c.key("exclusive"), long)
 		for _, closeFor := range []time.Duration{0, short} {
 			for _, key := range []string{r1.key, h.key} {
-				if c.reader(c.B, key).release(closeFor).Released || c.tenure(c.B, key).release(closeFor).Released {
+				if c.reader(c.B, key).release(closeFor).Released || c.client(c.B, key).release(closeFor).Released {
 					c.Errorf("Release(%q) by a stranger said Released", key)
 				}
 			}
@@ -136,12 +136,12 @@ var placeChecks = []check{
 		c.mustBeThere(r1, r2, h)
 		c.reader(c.B, h.key).mustBeRefusedBy(h)
 		r1.mustRelease()
-		c.tenure(c.A, r1.key).mustBeRefused(r2)
+		c.client(c.A, r1.key).mustBeRefused(r2)
 	}},
 
 	{"repeating Release of a place frees no other", func(c *contract) {
 		c.needsLimit()
-		h1, h2, next := c.roomy(c.A, c.key("k"), 2), c.roomy(c.B, c.key("k"), 2), c.roomy(c.A, c.key("k"), 2)
+		h1, h2, next := c.limited(c.A, c.key("k"), 2), c.limited(c.B, c.key("k"), 2), c.limited(c.A, c.key("k"), 2)
 		h1.mustHold(long)
 		h2.mustHold(long)
 		h1.mustRelease()
@@ -155,7 +155,7 @@ var placeChecks = []check{
 
 	{"Close keeps the place taken for its time, and no other", func(c *contract) {
 		c.needsLimit()
-		h1, h2, next := c.roomy(c.A, c.key("k"), 2), c.roomy(c.B, c.key("k"), 2), c.roomy(c.A, c.key("k"), 2)
+		h1, h2, next := c.limited(c.A, c.key("k"), 2), c.limited(c.B, c.key("k"), 2), c.limited(c.A, c.key("k"), 2)
 		h1.mustHold(long)
 		h2.mustHold(long)
 		sent := time.Now()
@@ -175,7 +175,7 @@ var placeChecks = []check{
 
 	{"Close takes the place from its owner", func(c *contract) {
 		c.needsLimit()
-		h, other := c.roomy(c.A, c.key("k"), 1), c.roomy(c.B, c.key("k"), 1)
+		h, other := c.limited(c.A, c.key("k"), 1), c.limited(c.B, c.key("k"), 1)
 		h.mustHold(long)
 		if !h.release(long).Released {
 			c.Error("closing Release did not say Released")
@@ -186,12 +186,12 @@ var placeChecks = []check{
 		}
 		h.mustBeRefused(h)
 		other.mustBeRefused(h)
-		c.tenure(c.B, h.key).mustBeRefused(h)
+		c.client(c.B, h.key).mustBeRefused(h)
 	}},
 
 	{"two closed places are two, though one process left both", func(c *contract) {
 		c.needsLimit()
-		h1, h2, next := c.roomy(c.A, c.key("k"), 2), c.roomy(c.A, c.key("k"), 2), c.roomy(c.B, c.key("k"), 2)
+		h1, h2, next := c.limited(c.A, c.key("k"), 2), c.limited(c.A, c.key("k"), 2), c.limited(c.B, c.key("k"), 2)
 		h1.mustHold(long)
 		h2.mustHold(long)
 		h1.release(long)
@@ -200,7 +200,7 @@ var placeChecks = []check{
 	}},
 
 	{"a reader that closes keeps exclusive owners out and readers not", func(c *contract) {
-		r1, r2, w := c.reader(c.A, c.key("k")), c.reader(c.B, c.key("k")), c.tenure(c.B, c.key("k"))
+		r1, r2, w := c.reader(c.A, c.key("k")), c.reader(c.B, c.key("k")), c.client(c.B, c.key("k"))
 		r1.mustHold(long)
 		sent := time.Now()
 		r1.release(short)
@@ -222,31 +222,31 @@ var placeChecks = []check{
 
 	{"a foreign lock keeps readers and limits out", func(c *contract) {
 		needs(c, "Foreign", c.Foreign)
-		for _, room := range []lease.Room{lease.Unlimited, 1, 5} {
-			if room != lease.Unlimited && c.NoLimit {
+		for _, limit := range []lease.Limit{lease.Shared, 1, 5} {
+			if limit != lease.Shared && c.NoLimit {
 				continue
 			}
 			key := c.key("k")
 			for _, value := range []string{"worker-7", "", "a|b", "shared|x|y", "limited|x|", "closed|x|"} {
 				c.Foreign(key, value, long)
 				reply, err := c.A.Acquire(c.ctx, lease.AcquireRequest{
-					Key: key, Owner: c.A.NewOwner(""), Room: room, TTL: long, Fences: 1,
+					Key: key, Owner: c.A.NewOwner(""), Limit: limit, TTL: long, TokenCount: 1,
 				})
 				if err != nil || reply.Granted || reply.Holder != value {
-					c.Errorf("room %d: Acquire() = %+v, %v; want refused by %q", room, reply, err, value)
+					c.Errorf("limit %d: Acquire() = %+v, %v; want refused by %q", limit, reply, err, value)
 				}
 				c.wantRemaining(reply, long)
 			}
 			c.Foreign(key, "worker-7", 0)
-			if reply := c.roomy(c.B, key, room).ask(long); reply.Granted || reply.Remaining >= 0 {
-				c.Errorf("room %d: Acquire() = %+v, want refused with negative Remaining", room, reply)
+			if reply := c.limited(c.B, key, limit).ask(long); reply.Granted || reply.Remaining >= 0 {
+				c.Errorf("limit %d: Acquire() = %+v, want refused with negative Remaining", limit, reply)
 			}
 		}
 	}},
 
 	{"a foreign lock is kept out while anybody holds the key", func(c *contract) {
 		needs(c, "TryForeign", c.TryForeign)
-		r1, r2, w := c.reader(c.A, c.key("k")), c.reader(c.B, c.key("k")), c.tenure(c.A, c.key("k"))
+		r1, r2, w := c.reader(c.A, c.key("k")), c.reader(c.B, c.key("k")), c.client(c.A, c.key("k"))
 		keptOut := func(who string) {
 			c.Helper()
 			if c.TryForeign(r1.key, "worker-7", long) {

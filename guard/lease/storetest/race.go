@@ -21,7 +21,7 @@ var raceChecks = []check{
 			store := []lease.Store{c.A, c.B}[i%2]
 			wg.Go(func() {
 				for range rounds {
-					n := c.tenure(store, key)
+					n := c.client(store, key)
 					reply, err := n.contend(c.ctx)
 					if err != nil {
 						c.Error(err)
@@ -39,7 +39,7 @@ var raceChecks = []check{
 						c.Errorf("Renew() = %+v while holding", replies[0])
 					}
 					inside.Add(-1)
-					released, err := store.Release(c.ctx, lease.ReleaseRequest{Key: key, Owner: n.owner, Claim: n.claim})
+					released, err := store.Release(c.ctx, lease.ReleaseRequest{Key: key, Owner: n.owner, Reservation: n.reservation})
 					if err != nil || !released.Released {
 						c.Errorf("Release() = %+v, %v while holding", released, err)
 						return
@@ -58,10 +58,10 @@ var raceChecks = []check{
 			var wg sync.WaitGroup
 			start := make(chan struct{})
 			for i := range 8 {
-				n := c.tenure([]lease.Store{c.A, c.B}[i%2], key)
+				n := c.client([]lease.Store{c.A, c.B}[i%2], key)
 				wg.Go(func() {
 					<-start
-					reply, err := n.store.Acquire(c.ctx, lease.AcquireRequest{Key: key, Owner: n.owner, TTL: long, Fences: 1})
+					reply, err := n.store.Acquire(c.ctx, lease.AcquireRequest{Key: key, Owner: n.owner, TTL: long, TokenCount: 1})
 					if err != nil {
 						c.Error(err)
 					}
@@ -80,19 +80,19 @@ var raceChecks = []check{
 	}},
 }
 
-var roomRaceChecks = []check{
+var limitRaceChecks = []check{
 	{"a limit is never exceeded under contention", func(c *contract) {
 		c.needsLimit()
 		c.storm(3)
 	}},
 
 	{"readers and exclusive owners never meet under contention", func(c *contract) {
-		c.storm(lease.Unlimited, lease.Exclusive, lease.Unlimited)
+		c.storm(lease.Shared, lease.Exclusive, lease.Shared)
 	}},
 
 	{"every limit is kept under contention of all kinds", func(c *contract) {
 		c.needsLimit()
-		c.storm(2, lease.Unlimited, 3, lease.Exclusive, lease.Unlimited)
+		c.storm(2, lease.Shared, 3, lease.Exclusive, lease.Shared)
 	}},
 
 	{"of many that ask at once a limit admits exactly as many", func(c *contract) {
@@ -102,11 +102,11 @@ var roomRaceChecks = []check{
 			var wg sync.WaitGroup
 			start := make(chan struct{})
 			for i := range 8 {
-				n := c.roomy([]lease.Store{c.A, c.B}[i%2], c.key(fmt.Sprint(round)), 3)
+				n := c.limited([]lease.Store{c.A, c.B}[i%2], c.key(fmt.Sprint(round)), 3)
 				wg.Go(func() {
 					<-start
 					reply, err := n.store.Acquire(c.ctx, lease.AcquireRequest{
-						Key: n.key, Owner: n.owner, Room: n.room, TTL: long, Fences: 1,
+						Key: n.key, Owner: n.owner, Limit: n.limit, TTL: long, TokenCount: 1,
 					})
 					if err != nil {
 						c.Error(err)
@@ -127,32 +127,32 @@ var roomRaceChecks = []check{
 
 // storm has eight goroutines in each process hold one key again and again, with
 // the given rooms in turn, and checks that everybody inside bears the others.
-func (c *contract) storm(rooms ...lease.Room) {
+func (c *contract) storm(rooms ...lease.Limit) {
 	const contenders, rounds = 8, 8 // contenders in each process
 	key := c.key("k")
 	var (
 		mu     sync.Mutex
-		inside = make(map[*tenure]bool)
+		inside = make(map[*client]bool)
 		last   int64 // token
 	)
-	enter := func(n *tenure, reply lease.AcquireReply) {
+	enter := func(n *client, reply lease.AcquireReply) {
 		mu.Lock()
 		defer mu.Unlock()
 		inside[n] = true
 		for other := range inside {
-			if other.room != lease.Unlimited && len(inside) > max(1, int(other.room)) {
-				c.Errorf("%d inside, one of them with room %d", len(inside), other.room)
+			if other.limit != lease.Shared && len(inside) > max(1, int(other.limit)) {
+				c.Errorf("%d inside, one of them with limit %d", len(inside), other.limit)
 			}
 		}
 		switch {
-		case n.room != lease.Exclusive && reply.Fences != 0:
-			c.Errorf("%d tokens for room %d", reply.Fences, n.room)
-		case n.room == lease.Exclusive && reply.Fence <= last:
+		case n.limit != lease.Exclusive && reply.TokenCount != 0:
+			c.Errorf("%d tokens for limit %d", reply.TokenCount, n.limit)
+		case n.limit == lease.Exclusive && reply.Fence <= last:
 			c.Errorf("token %d after %d", reply.Fence, last)
 		}
 		last = max(last, reply.Fence)
 	}
-	leave := func(n *tenure) {
+	leave := func(n *client) {
 		mu.Lock()
 		defer mu.Unlock()
 		delete(inside, n)
@@ -162,7 +162,7 @@ func (c *contract) storm(rooms ...lease.Room) {
 		store := []lease.Store{c.A, c.B}[i%2]
 		wg.Go(func() {
 			for round := range rounds {
-				n := c.roomy(store, key, rooms[(i+round)%len(rooms)])
+				n := c.limited(store, key, rooms[(i+round)%len(rooms)])
 				reply, err := n.contend(c.ctx)
 				if err != nil {
 					c.Error(err)
@@ -174,7 +174,7 @@ func (c *contract) storm(rooms ...lease.Room) {
 					c.Errorf("Renew() = %+v while holding", replies[0])
 				}
 				leave(n)
-				released, err := store.Release(c.ctx, lease.ReleaseRequest{Key: key, Owner: n.owner, Room: n.room, Claim: n.claim})
+				released, err := store.Release(c.ctx, lease.ReleaseRequest{Key: key, Owner: n.owner, Limit: n.limit, Reservation: n.reservation})
 				if err != nil || !released.Released {
 					c.Errorf("Release() = %+v, %v while holding", released, err)
 					return
@@ -187,12 +187,12 @@ func (c *contract) storm(rooms ...lease.Room) {
 }
 
 // contend asks, waits, and asks again until granted, woken or by polling.
-func (n *tenure) contend(ctx context.Context) (lease.AcquireReply, error) {
+func (n *client) contend(ctx context.Context) (lease.AcquireReply, error) {
 	woken, stop := n.watch()
 	defer stop()
 	for {
 		reply, err := n.store.Acquire(ctx, lease.AcquireRequest{
-			Key: n.key, Owner: n.owner, Room: n.room, TTL: long, Join: true, Ticket: n.ticket, Claim: n.claim, Fences: 1,
+			Key: n.key, Owner: n.owner, Limit: n.limit, TTL: long, Join: true, Ticket: n.ticket, Reservation: n.reservation, TokenCount: 1,
 		})
 		if err != nil || reply.Granted {
 			return reply, err

@@ -11,7 +11,7 @@ var releaseChecks = []check{
 
 	{"Release never touches somebody else's lease", func(c *contract) {
 		h := c.holder(c.A, c.key("k"), long)
-		rival := c.tenure(c.B, h.key)
+		rival := c.client(c.B, h.key)
 		if rival.release(0).Released || rival.release(short).Released {
 			c.Error("Release of somebody else's lease said Released")
 		}
@@ -28,7 +28,7 @@ var releaseChecks = []check{
 		if h.release(0).Released {
 			c.Error("Release of a foreign value said Released")
 		}
-		if reply := c.tenure(c.B, h.key).ask(long); reply.Granted || reply.Holder != "worker-7" {
+		if reply := c.client(c.B, h.key).ask(long); reply.Granted || reply.Holder != "worker-7" {
 			c.Errorf("Acquire() = %+v, want refused by worker-7", reply)
 		}
 	}},
@@ -47,7 +47,7 @@ var releaseChecks = []check{
 	}},
 
 	{"Close keeps the key shut for its time", func(c *contract) {
-		h, n := c.holder(c.A, c.key("k"), long), c.tenure(c.B, c.key("k"))
+		h, n := c.holder(c.A, c.key("k"), long), c.client(c.B, c.key("k"))
 		sent := time.Now()
 		if !h.release(short).Released {
 			c.Error("closing Release did not say Released")
@@ -74,14 +74,14 @@ var releaseChecks = []check{
 	}},
 
 	{"after Close the head of the line is granted", func(c *contract) {
-		c.needsLine()
+		c.needsQueue()
 		h := c.holder(c.A, c.key("k"), long)
 		w1, w2 := c.waiter(c.B, h.key, long), c.waiter(c.A, h.key, long)
 		sent := time.Now()
 		h.release(short)
 		w1.release(0) // leaves the line, and must not open the key
 		w1.ticket = 0
-		newcomer := c.tenure(c.B, h.key)
+		newcomer := c.client(c.B, h.key)
 		c.within(patience, "head granted", func() bool {
 			if newcomer.ask(long).Granted {
 				c.Fatal("a newcomer was granted before the head of the line")

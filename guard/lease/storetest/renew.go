@@ -17,14 +17,14 @@ var renewChecks = []check{
 			}
 			c.Fatalf("Renew() = %+v, want held", reply)
 		}
-		rival := c.tenure(c.B, h.key)
+		rival := c.client(c.B, h.key)
 		c.wantRemaining(rival.mustBeRefusedBy(h), long)
 		time.Sleep(time.Until(sent.Add(time.Second + short)))
 		rival.mustBeRefusedBy(h)
 	}},
 
 	{"Renew never creates a lease", func(c *contract) {
-		h := c.tenure(c.A, c.key("never held"))
+		h := c.client(c.A, c.key("never held"))
 		if reply := h.renew(long); reply.Held || reply.Holder != "" {
 			c.Errorf("Renew of a free key = %+v, want neither held nor a holder", reply)
 		}
@@ -50,7 +50,7 @@ var renewChecks = []check{
 
 	{"Renew never touches somebody else's lease", func(c *contract) {
 		h := c.holder(c.A, c.key("k"), patience)
-		rival := c.tenure(c.B, h.key)
+		rival := c.client(c.B, h.key)
 		if reply := rival.renew(long); reply.Held || reply.Holder != h.owner {
 			c.Errorf("Renew() = %+v, want Holder %q", reply, h.owner)
 		}
@@ -66,13 +66,13 @@ var renewChecks = []check{
 		if reply := h.renew(long); reply.Held || reply.Holder != "worker-7" {
 			c.Errorf("Renew() = %+v, want held by worker-7", reply)
 		}
-		if reply := c.tenure(c.B, h.key).ask(long); reply.Remaining >= 0 {
+		if reply := c.client(c.B, h.key).ask(long); reply.Remaining >= 0 {
 			c.Errorf("Renew gave the foreign lease a TTL of %v", reply.Remaining)
 		}
 	}},
 
 	{"Renew does not keep a waiter's place as a lease", func(c *contract) {
-		c.needsLine()
+		c.needsQueue()
 		h := c.holder(c.A, c.key("k"), long)
 		w := c.waiter(c.B, h.key, long)
 		if reply := w.renew(long); reply.Held {
@@ -88,7 +88,7 @@ var renewChecks = []check{
 		holders := make([]string, n)
 		for i := range n {
 			key := c.key(fmt.Sprintf("batch %d", i))
-			h := c.tenure(c.A, key)
+			h := c.client(c.A, key)
 			switch i % 3 {
 			case 0: // held
 				h.mustHold(long)
@@ -115,16 +115,16 @@ var renewChecks = []check{
 		requests := make([]lease.RenewRequest, n)
 		for i := range n {
 			key := c.key(fmt.Sprintf("batch %d", i))
-			h, room := c.tenure(c.A, key), lease.Exclusive
+			h, limit := c.client(c.A, key), lease.Exclusive
 			if i%2 == 0 {
-				room = lease.Unlimited
+				limit = lease.Shared
 			}
-			h.room = room
+			h.limit = limit
 			switch i % 5 {
 			case 0, 1, 2: // held
 				h.mustHold(long)
 			case 3: // held by another of the same kind
-				c.roomy(c.B, key, room).mustHold(long)
+				c.limited(c.B, key, limit).mustHold(long)
 			}
 			requests[i] = h.renewal(long)
 		}

@@ -33,7 +33,7 @@ type Fixture struct {
 	// comes first is granted. Joining gives no ticket.
 	NoQueue bool
 
-	// NoLimit says that the store refuses limits (a Room of one or more).
+	// NoLimit says that the store refuses limits (a Limit of one or more).
 	// Readers it must take.
 	NoLimit bool
 
@@ -70,8 +70,8 @@ func Run(t *testing.T, open func(t *testing.T) Fixture) {
 	t.Helper()
 	for _, group := range [][]check{
 		ownerChecks, acquireChecks, renewChecks, releaseChecks,
-		lineChecks, watchChecks, fenceChecks, keyChecks, contextChecks, raceChecks,
-		roomChecks, placeChecks, lostPlaceChecks, turnChecks, turnWakeChecks, roomRaceChecks, keptChecks,
+		queueChecks, watchChecks, fenceChecks, keyChecks, contextChecks, raceChecks,
+		limitChecks, placeChecks, lostPlaceChecks, turnChecks, turnWakeChecks, limitRaceChecks, keptChecks,
 		tickChecks,
 	} {
 		for _, c := range group {

@@ -217,7 +217,7 @@ var tickChecks = []check{
 			h := c.holder(c.A, key, long)
 			n := c.claimant(c.A, key, aTick.Add(time.Duration(i)*time.Hour))
 			n.mustClaim()
-			c.tenure(c.B, key).mustBeRefusedBy(h)
+			c.client(c.B, key).mustBeRefusedBy(h)
 			h.mustRelease()
 		}
 		for i, key := range keys {

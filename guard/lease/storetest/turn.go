@@ -9,8 +9,8 @@ import (
 // Whose turn it is, in a line of exclusive owners and others.
 var turnChecks = []check{
 	{"a reader does not overtake an exclusive owner that waits", func(c *contract) {
-		c.needsLine()
-		r1, w, r2 := c.reader(c.A, c.key("k")), c.tenure(c.B, c.key("k")), c.reader(c.A, c.key("k"))
+		c.needsQueue()
+		r1, w, r2 := c.reader(c.A, c.key("k")), c.client(c.B, c.key("k")), c.reader(c.A, c.key("k"))
 		r1.mustHold(long)
 		w.mustWait()
 		r2.mustWait()
@@ -27,13 +27,13 @@ var turnChecks = []check{
 	}},
 
 	{"of two readers, an exclusive owner and two readers in line come two, one, two", func(c *contract) {
-		c.needsLine()
+		c.needsQueue()
 		h := c.holder(c.A, c.key("k"), long)
 		r1, r2 := c.reader(c.A, h.key), c.reader(c.B, h.key)
-		w := c.tenure(c.A, h.key)
+		w := c.client(c.A, h.key)
 		r3, r4 := c.reader(c.B, h.key), c.reader(c.A, h.key)
 		var last int64
-		for i, n := range []*tenure{r1, r2, w, r3, r4} {
+		for i, n := range []*client{r1, r2, w, r3, r4} {
 			reply := n.mustWait()
 			if reply.Ticket <= last || reply.Head != (i == 0) || reply.Holder != h.owner {
 				c.Errorf("number %d in line got %+v after ticket %d, held by %q", i+1, reply, last, h.owner)
@@ -60,23 +60,23 @@ var turnChecks = []check{
 		w.mustRelease()
 
 		c.mustBeThere(r3, r4)
-		c.tenure(c.B, h.key).mustBeRefused(r3, r4)
+		c.client(c.B, h.key).mustBeRefused(r3, r4)
 		r3.mustRelease()
 		r4.mustRelease()
 		c.holder(c.A, h.key, long) // nobody is left
 	}},
 
 	{"a stream of readers does not starve an exclusive owner", func(c *contract) {
-		c.needsLine()
+		c.needsQueue()
 		key := c.key("k")
 		stores := []lease.Store{c.A, c.B}
-		var before, after []*tenure
+		var before, after []*client
 		for i := range 4 {
 			r := c.reader(stores[i%2], key)
 			r.mustHold(long)
 			before = append(before, r)
 		}
-		w := c.tenure(c.A, key)
+		w := c.client(c.A, key)
 		w.mustWait()
 		for i, r := range before { // as one leaves, another comes
 			next := c.reader(stores[i%2], key)
@@ -94,8 +94,8 @@ var turnChecks = []check{
 	}},
 
 	{"readers that wait are let in when the exclusive owner before them leaves the line", func(c *contract) {
-		c.needsLine()
-		r1, w := c.reader(c.A, c.key("k")), c.tenure(c.B, c.key("k"))
+		c.needsQueue()
+		r1, w := c.reader(c.A, c.key("k")), c.client(c.B, c.key("k"))
 		r2, r3 := c.reader(c.A, c.key("k")), c.reader(c.B, c.key("k"))
 		r1.mustHold(long)
 		w.mustWait()
@@ -104,12 +104,12 @@ var turnChecks = []check{
 		c.mustNotBeThere(r2, r3)
 		w.leave()
 		c.mustBeThere(r1, r2, r3)
-		c.tenure(c.A, r1.key).mustBeRefused(r1, r2, r3)
+		c.client(c.A, r1.key).mustBeRefused(r1, r2, r3)
 	}},
 
 	{"whoever leaves the middle of the line lets nobody in", func(c *contract) {
-		c.needsLine()
-		r1, w := c.reader(c.A, c.key("k")), c.tenure(c.B, c.key("k"))
+		c.needsQueue()
+		r1, w := c.reader(c.A, c.key("k")), c.client(c.B, c.key("k"))
 		r2, r3 := c.reader(c.A, c.key("k")), c.reader(c.B, c.key("k"))
 		r1.mustHold(long)
 		w.mustWait()
@@ -129,11 +129,11 @@ var turnChecks = []check{
 	}},
 
 	{"a limit gives its places one by one, in the order of arrival", func(c *contract) {
-		c.needsLine()
+		c.needsQueue()
 		c.needsLimit()
-		limited := func(i int) *tenure { return c.roomy([]lease.Store{c.A, c.B}[i%2], c.key("k"), 2) }
-		holders := []*tenure{limited(0), limited(1)}
-		var line []*tenure
+		limited := func(i int) *client { return c.limited([]lease.Store{c.A, c.B}[i%2], c.key("k"), 2) }
+		holders := []*client{limited(0), limited(1)}
+		var line []*client
 		for _, h := range holders {
 			h.mustHold(long)
 		}
@@ -153,24 +153,24 @@ var turnChecks = []check{
 			c.mustBeThere(holders[1], next)
 			next.mustHold(long)
 			c.mustNotBeThere(rest...)
-			holders, line = []*tenure{holders[1], next}, rest
+			holders, line = []*client{holders[1], next}, rest
 		}
 		holders[0].mustRelease()
 		holders[1].mustRelease()
 		c.holder(c.A, c.key("k"), long)
 	}},
 
-	{"handing on stops at the first for whom there is no room", func(c *contract) {
-		c.needsLine()
+	{"handing on stops at the first for whom there is no limit", func(c *contract) {
+		c.needsQueue()
 		c.needsLimit()
-		h1, h2 := c.roomy(c.A, c.key("k"), 2), c.roomy(c.B, c.key("k"), 2)
+		h1, h2 := c.limited(c.A, c.key("k"), 2), c.limited(c.B, c.key("k"), 2)
 		h1.mustHold(long)
 		h2.mustHold(long)
-		one, two, r := c.roomy(c.A, c.key("k"), 1), c.roomy(c.B, c.key("k"), 2), c.reader(c.A, c.key("k"))
+		one, two, r := c.limited(c.A, c.key("k"), 1), c.limited(c.B, c.key("k"), 2), c.reader(c.A, c.key("k"))
 		one.mustWait()
 		two.mustWait()
 		r.mustWait()
-		h1.mustRelease() // room for two and for r, but one is first
+		h1.mustRelease() // limit for two and for r, but one is first
 		c.mustNotBeThere(one, two, r)
 		r.mustWait()
 		two.mustBeRefused(h2)
@@ -182,11 +182,11 @@ var turnChecks = []check{
 	}},
 
 	{"an exclusive owner waits behind those that wait for a place, and they behind it", func(c *contract) {
-		c.needsLine()
+		c.needsQueue()
 		c.needsLimit()
-		h := c.roomy(c.A, c.key("k"), 1)
+		h := c.limited(c.A, c.key("k"), 1)
 		h.mustHold(long)
-		l1, w, l2 := c.roomy(c.B, c.key("k"), 2), c.tenure(c.A, c.key("k")), c.roomy(c.B, c.key("k"), 2)
+		l1, w, l2 := c.limited(c.B, c.key("k"), 2), c.client(c.A, c.key("k")), c.limited(c.B, c.key("k"), 2)
 		l1.mustWait()
 		w.mustWait()
 		l2.mustWait()
@@ -200,10 +200,10 @@ var turnChecks = []check{
 	}},
 
 	{"a newcomer does not barge into a place that a crash frees", func(c *contract) {
-		c.needsLine()
+		c.needsQueue()
 		c.needsLimit()
-		h, crashed := c.roomy(c.A, c.key("k"), 2), c.roomy(c.B, c.key("k"), 2)
-		w, newcomer := c.roomy(c.A, c.key("k"), 2), c.roomy(c.B, c.key("k"), 2)
+		h, crashed := c.limited(c.A, c.key("k"), 2), c.limited(c.B, c.key("k"), 2)
+		w, newcomer := c.limited(c.A, c.key("k"), 2), c.limited(c.B, c.key("k"), 2)
 		h.mustHold(long)
 		crashed.mustHold(short)
 		if w.join(long).Granted {
@@ -218,26 +218,26 @@ var turnChecks = []check{
 		newcomer.mustBeRefused(h, w)
 	}},
 
-	{"Release lets in readers for their claim time", func(c *contract) {
-		c.needsLine()
+	{"Release lets in readers for their reservation", func(c *contract) {
+		c.needsQueue()
 		h := c.holder(c.A, c.key("k"), long)
 		r1, r2 := c.reader(c.B, h.key), c.reader(c.A, h.key)
-		r1.claim, r2.claim = long/4, long/2
+		r1.reservation, r2.reservation = long/4, long/2
 		r1.mustWait()
 		r2.mustWait()
 		h.mustRelease()
-		c.wantRemaining(c.tenure(c.A, h.key).mustBeRefused(r1, r2), long/2)
+		c.wantRemaining(c.client(c.A, h.key).mustBeRefused(r1, r2), long/2)
 		r1.mustHold(long) // takes up the grant
-		c.wantRemaining(c.tenure(c.B, h.key).mustBeRefused(r1, r2), long)
+		c.wantRemaining(c.client(c.B, h.key).mustBeRefused(r1, r2), long)
 	}},
 
 	{"a place that is not taken up lapses, and the next in line gets it", func(c *contract) {
-		c.needsLine()
+		c.needsQueue()
 		c.needsLimit()
-		h := c.roomy(c.A, c.key("k"), 1)
+		h := c.limited(c.A, c.key("k"), 1)
 		h.mustHold(long)
-		lapsed, next := c.roomy(c.B, h.key, 1), c.roomy(c.A, h.key, 1)
-		lapsed.claim = short
+		lapsed, next := c.limited(c.B, h.key, 1), c.limited(c.A, h.key, 1)
+		lapsed.reservation = short
 		lapsed.mustWait()
 		next.mustWait()
 		sent := time.Now()
@@ -248,26 +248,26 @@ var turnChecks = []check{
 	}},
 
 	{"a reader whose grant lapsed returns to its old place", func(c *contract) {
-		c.needsLine()
+		c.needsQueue()
 		h := c.holder(c.A, c.key("k"), long)
-		late, r, w := c.reader(c.B, h.key), c.reader(c.A, h.key), c.tenure(c.B, h.key)
-		late.claim = short
+		late, r, w := c.reader(c.B, h.key), c.reader(c.A, h.key), c.client(c.B, h.key)
+		late.reservation = short
 		late.mustWait()
 		r.mustWait()
 		w.mustWait()
 		h.mustRelease()
 		time.Sleep(short + rounding)
 		c.mustNotBeThere(late)
-		late.claim = long
+		late.reservation = long
 		c.within(patience, "granted before the exclusive owner", func() bool { return late.join(long).Granted })
 		c.mustBeThere(late, r)
 		c.mustNotBeThere(w)
 	}},
 
 	{"a reader that was let in and gives up hands on", func(c *contract) {
-		c.needsLine()
+		c.needsQueue()
 		h := c.holder(c.A, c.key("k"), long)
-		r, w, late := c.reader(c.B, h.key), c.tenure(c.A, h.key), c.reader(c.B, h.key)
+		r, w, late := c.reader(c.B, h.key), c.client(c.A, h.key), c.reader(c.B, h.key)
 		r.mustWait()
 		w.mustWait()
 		late.mustWait()
@@ -277,7 +277,7 @@ var turnChecks = []check{
 	}},
 
 	{"a reader stands in line once, though the reply to its first ask was lost", func(c *contract) {
-		c.needsLine()
+		c.needsQueue()
 		h := c.holder(c.A, c.key("k"), long)
 		r := c.reader(c.B, h.key)
 		r.mustWait()
@@ -289,7 +289,7 @@ var turnChecks = []check{
 	}},
 
 	{"a reader that joined and is granted stands in line no more", func(c *contract) {
-		c.needsLine()
+		c.needsQueue()
 		h := c.holder(c.A, c.key("k"), long)
 		r := c.reader(c.B, h.key)
 		r.mustWait()
@@ -300,10 +300,10 @@ var turnChecks = []check{
 	}},
 
 	{"after Close all readers at the front of the line come in", func(c *contract) {
-		c.needsLine()
+		c.needsQueue()
 		h := c.holder(c.A, c.key("k"), long)
-		r1, r2, w := c.reader(c.B, h.key), c.reader(c.A, h.key), c.tenure(c.B, h.key)
-		for _, n := range []*tenure{r1, r2, w} {
+		r1, r2, w := c.reader(c.B, h.key), c.reader(c.A, h.key), c.client(c.B, h.key)
+		for _, n := range []*client{r1, r2, w} {
 			n.mustWait()
 		}
 		sent := time.Now()
@@ -315,10 +315,10 @@ var turnChecks = []check{
 	}},
 
 	{"a closed place is given to the first in line when its time is over", func(c *contract) {
-		c.needsLine()
+		c.needsQueue()
 		c.needsLimit()
-		h1, h2 := c.roomy(c.A, c.key("k"), 2), c.roomy(c.B, c.key("k"), 2)
-		w1, w2 := c.roomy(c.A, c.key("k"), 2), c.roomy(c.B, c.key("k"), 2)
+		h1, h2 := c.limited(c.A, c.key("k"), 2), c.limited(c.B, c.key("k"), 2)
+		w1, w2 := c.limited(c.A, c.key("k"), 2), c.limited(c.B, c.key("k"), 2)
 		h1.mustHold(long)
 		h2.mustHold(long)
 		w1.mustWait()
@@ -341,7 +341,7 @@ var turnWakeChecks = []check{
 	{"all readers that are let in are woken", func(c *contract) {
 		c.needsWatch()
 		h := c.holder(c.A, c.key("k"), long)
-		readers := []*tenure{c.reader(c.A, h.key), c.reader(c.B, h.key), c.reader(c.A, h.key)}
+		readers := []*client{c.reader(c.A, h.key), c.reader(c.B, h.key), c.reader(c.A, h.key)}
 		wakes := c.waitAndWatch(readers...)
 		h.mustRelease()
 		for i, r := range readers {
@@ -352,10 +352,10 @@ var turnWakeChecks = []check{
 
 	{"readers are woken when the exclusive owner before them leaves the line", func(c *contract) {
 		c.needsWatch()
-		r, w := c.reader(c.A, c.key("k")), c.tenure(c.B, c.key("k"))
+		r, w := c.reader(c.A, c.key("k")), c.client(c.B, c.key("k"))
 		r.mustHold(long)
 		w.mustWait()
-		readers := []*tenure{c.reader(c.A, r.key), c.reader(c.B, r.key)}
+		readers := []*client{c.reader(c.A, r.key), c.reader(c.B, r.key)}
 		wakes := c.waitAndWatch(readers...)
 		w.leave()
 		c.await(wakes[0])
@@ -367,10 +367,10 @@ var turnWakeChecks = []check{
 		c.needsWatch()
 		needs(c, "Vanish", c.Vanish)
 		h := c.holder(c.A, c.key("k"), long)
-		readers := []*tenure{c.reader(c.A, h.key), c.reader(c.B, h.key)}
+		readers := []*client{c.reader(c.A, h.key), c.reader(c.B, h.key)}
 		wakes := c.waitAndWatch(readers...)
 		c.Vanish(h.key)
-		c.tenure(c.A, h.key).mustBeRefused(readers...)
+		c.client(c.A, h.key).mustBeRefused(readers...)
 		c.await(wakes[0])
 		c.await(wakes[1])
 		c.mustBeThere(readers...)
@@ -378,7 +378,7 @@ var turnWakeChecks = []check{
 
 	{"an exclusive owner is woken when the last reader leaves", func(c *contract) {
 		c.needsWatch()
-		r1, r2, w := c.reader(c.A, c.key("k")), c.reader(c.B, c.key("k")), c.tenure(c.B, c.key("k"))
+		r1, r2, w := c.reader(c.A, c.key("k")), c.reader(c.B, c.key("k")), c.client(c.B, c.key("k"))
 		r1.mustHold(long)
 		r2.mustHold(long)
 		woken := c.waitAndWatch(w)[0]
@@ -393,10 +393,10 @@ var turnWakeChecks = []check{
 	{"who waits for a place is woken when it is granted one", func(c *contract) {
 		c.needsWatch()
 		c.needsLimit()
-		h1, h2 := c.roomy(c.A, c.key("k"), 2), c.roomy(c.B, c.key("k"), 2)
+		h1, h2 := c.limited(c.A, c.key("k"), 2), c.limited(c.B, c.key("k"), 2)
 		h1.mustHold(long)
 		h2.mustHold(long)
-		line := []*tenure{c.roomy(c.B, c.key("k"), 2), c.roomy(c.A, c.key("k"), 2)}
+		line := []*client{c.limited(c.B, c.key("k"), 2), c.limited(c.A, c.key("k"), 2)}
 		wakes := c.waitAndWatch(line...)
 		h1.mustRelease()
 		c.await(wakes[0])
@@ -410,7 +410,7 @@ var turnWakeChecks = []check{
 	{"a reader that is watched no more does not keep a grant", func(c *contract) {
 		c.needsWatch()
 		h := c.holder(c.B, c.key("k"), long)
-		gone, next := c.reader(c.A, h.key), c.tenure(c.A, h.key)
+		gone, next := c.reader(c.A, h.key), c.client(c.A, h.key)
 		_, stopGone := gone.watch()
 		woken, stop := next.watch() // the process is alive, its reader is not
 		defer stop()
@@ -425,10 +425,10 @@ var turnWakeChecks = []check{
 		c.mustNotBeThere(gone)
 	}},
 
-	{"a reader that never was watched keeps a grant for its claim time", func(c *contract) {
+	{"a reader that never was watched keeps a grant for its reservation", func(c *contract) {
 		c.needsWatch()
 		h := c.holder(c.B, c.key("k"), long)
-		polling, watched := c.reader(c.A, h.key), c.tenure(c.A, h.key)
+		polling, watched := c.reader(c.A, h.key), c.client(c.A, h.key)
 		_, stop := watched.watch()
 		defer stop()
 		polling.mustWait()
@@ -441,7 +441,7 @@ var turnWakeChecks = []check{
 }
 
 // waitAndWatch puts all in line, watched, and returns their wakes.
-func (c *contract) waitAndWatch(ns ...*tenure) (wakes []chan struct{}) {
+func (c *contract) waitAndWatch(ns ...*client) (wakes []chan struct{}) {
 	c.Helper()
 	for _, n := range ns {
 		woken, stop := n.watch()

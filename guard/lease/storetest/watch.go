@@ -10,7 +10,7 @@ var watchChecks = []check{
 	{"a watched waiter is woken when it is granted the key", func(c *contract) {
 		c.needsWatch()
 		h := c.holder(c.A, c.key("k"), long)
-		w := c.tenure(c.B, h.key)
+		w := c.client(c.B, h.key)
 		woken, stop := w.watch()
 		defer stop()
 		w.mustWait()
@@ -24,20 +24,20 @@ var watchChecks = []check{
 		c.needsWatch()
 		needs(c, "Vanish", c.Vanish)
 		h := c.holder(c.A, c.key("k"), long)
-		w := c.tenure(c.B, h.key)
+		w := c.client(c.B, h.key)
 		woken, stop := w.watch()
 		defer stop()
 		w.mustWait()
 		drain(woken)
 		c.Vanish(h.key)
-		c.tenure(c.A, h.key).mustBeRefusedBy(w)
+		c.client(c.A, h.key).mustBeRefusedBy(w)
 		c.await(woken)
 	}},
 
 	{"a watched waiter is woken when the one before it gives up", func(c *contract) {
 		c.needsWatch()
 		h := c.holder(c.A, c.key("k"), long)
-		w1, w2 := c.waiter(c.A, h.key, long), c.tenure(c.B, h.key)
+		w1, w2 := c.waiter(c.A, h.key, long), c.client(c.B, h.key)
 		woken, stop := w2.watch()
 		defer stop()
 		w2.mustWait()
@@ -50,7 +50,7 @@ var watchChecks = []check{
 	{"each waiter is woken in its turn, in either process", func(c *contract) {
 		c.needsWatch()
 		holder := c.holder(c.A, c.key("k"), long)
-		line := c.sixTenures(holder.key)
+		line := c.sixClients(holder.key)
 		var wakes []chan struct{}
 		for _, w := range line {
 			woken, stop := w.watch()
@@ -70,7 +70,7 @@ var watchChecks = []check{
 	{"after stop wake is not called for later news", func(c *contract) {
 		c.needsWatch()
 		h := c.holder(c.A, c.key("k"), long)
-		w := c.tenure(c.B, h.key)
+		w := c.client(c.B, h.key)
 		woken, stop := w.watch()
 		w.mustWait()
 		stop()
@@ -84,10 +84,10 @@ var watchChecks = []check{
 		}
 	}},
 
-	{"a wake-up with a token is as good as asking: the lease is there, and lives from Since for the claim time", func(c *contract) {
+	{"a wake-up with a token is as good as asking: the lease is there, and lives from Since for the reservation", func(c *contract) {
 		c.needsWatch()
 		// A store may not vouch for a grant before it has heard any wake-up.
-		early := c.tenure(c.B, c.key("early"))
+		early := c.client(c.B, c.key("early"))
 		blocker := c.holder(c.A, early.key, long)
 		woken, stopEarly := early.watch()
 		defer stopEarly()
@@ -98,8 +98,8 @@ var watchChecks = []check{
 
 		h := c.holder(c.A, c.key("k"), long)
 		before := h.mustHold(long).Fence
-		w := c.tenure(c.B, h.key)
-		w.claim = 3 * short
+		w := c.client(c.B, h.key)
+		w.reservation = 3 * short
 		grants := make(chan lease.Grant, 16)
 		defer w.onWake(func(g lease.Grant) bool { grants <- g; return g.Fence != 0 })()
 		asked := time.Now()
@@ -123,16 +123,16 @@ var watchChecks = []check{
 		if g.Since.Before(asked) || g.Since.After(told) {
 			c.Errorf("Since is not when the answered question was asked")
 		}
-		time.Sleep(time.Until(g.Since.Add(w.claim - 20*time.Millisecond)))
-		if reply := w.renew(long); !reply.Held && time.Since(g.Since) < w.claim {
-			c.Error("the lease did not live for its claim time")
+		time.Sleep(time.Until(g.Since.Add(w.reservation - 20*time.Millisecond)))
+		if reply := w.renew(long); !reply.Held && time.Since(g.Since) < w.reservation {
+			c.Error("the lease did not live for its reservation")
 		}
 	}},
 
 	{"a waiter that is watched no more does not keep a grant", func(c *contract) {
 		c.needsWatch()
 		h := c.holder(c.B, c.key("k"), long)
-		gone, next := c.tenure(c.A, h.key), c.tenure(c.A, h.key)
+		gone, next := c.client(c.A, h.key), c.client(c.A, h.key)
 		_, stopGone := gone.watch()
 		woken, stop := next.watch() // the process is alive, its waiter is not
 		defer stop()
@@ -146,10 +146,10 @@ var watchChecks = []check{
 		}
 	}},
 
-	{"a waiter that never was watched keeps a grant for its claim time", func(c *contract) {
+	{"a waiter that never was watched keeps a grant for its reservation", func(c *contract) {
 		c.needsWatch()
 		h := c.holder(c.B, c.key("k"), long)
-		polling, watched := c.waiter(c.A, h.key, long), c.tenure(c.A, h.key)
+		polling, watched := c.waiter(c.A, h.key, long), c.client(c.A, h.key)
 		_, stop := watched.watch()
 		defer stop()
 		watched.mustWait()

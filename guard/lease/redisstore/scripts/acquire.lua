@@ -1,5 +1,5 @@
--- acquire: ask once for a key, to hold it alone. Followed by line.lua and
--- acquire_line.lua, which go on where the key is not simply free: what is here
+-- acquire: ask once for a key, to hold it alone. Followed by queue.lua and
+-- acquire_queue.lua, which go on where the key is not simply free: what is here
 -- is all that an uncontended run executes.
 --
 -- KEYS[1] lease  KEYS[2] line  KEYS[3] holders  KEYS[4] fence counter, of one slot
@@ -8,9 +8,9 @@
 -- ARGV[3] not after: server clock, µs; 0 = not known
 -- ARGV[4] fencing tokens wanted, at least 1
 -- ARGV[5] what only the line needs, in one word to keep the rest short:
---         "<room>,<claim ms>,<close ms>,<join>,<ticket>,<listens>,<count>,<inbox prefix>"
---         room     how many may hold the key at once; 0 here
---         claim    life of a grant made to this waiter
+--         "<limit>,<reservation ms>,<close ms>,<join>,<ticket>,<listens>,<count>,<inbox prefix>"
+--         limit     how many may hold the key at once; 0 here
+--         reservation    life of a grant made to this waiter
 --         close    0 here
 --         join     1 = stand in line if the key is not to be had
 --         ticket   of an earlier reply, 0 = first arrival

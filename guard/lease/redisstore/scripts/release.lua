@@ -1,12 +1,12 @@
--- release: end a lease, or leave the line. Followed by line.lua and
--- release_line.lua, which go on where somebody else is concerned.
+-- release: end a lease, or leave the line. Followed by queue.lua and
+-- release_queue.lua, which go on where somebody else is concerned.
 --
 -- KEYS[1] lease  KEYS[2] line  KEYS[3] holders  KEYS[4] fence counter, of one slot
 -- ARGV[1] owner id
--- ARGV[2] 0 = free the key, no close
+-- ARGV[2] the closed marker that replaces owner; empty = free the key
 -- ARGV[3] the last token that the owner used
 -- ARGV[4] the last that it was given; if equal, there is none to take back
--- ARGV[5] as acquire.lua has it; of its fields these count: room, claim, count,
+-- ARGV[5] as acquire.lua has it; of its fields these count: limit, reservation, count,
 --         inbox prefix, and close: keep the key shut so long, ms; 0 = free it
 --
 -- Returns 1 if owner held the lease, else 0
@@ -22,7 +22,7 @@ local holder = redis.call('GET', lease)
 if holder == owner and ARGV[3] ~= ARGV[4] and redis.call('GET', KEYS[4]) == ARGV[4] then
   redis.call('SET', KEYS[4], ARGV[3])
 end
-if holder == owner and ARGV[2] == '0' and redis.call('EXISTS', queue) == 0 then
+if holder == owner and ARGV[2] == '' and redis.call('EXISTS', queue) == 0 then
   redis.call('DEL', lease)
   return 1
 end

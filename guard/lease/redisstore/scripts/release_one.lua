@@ -3,7 +3,8 @@
 --
 -- KEYS[1] lease
 -- ARGV[1] owner id
--- ARGV[2] close: keep the key shut so long, ms; 0 = free it
+-- ARGV[2] the closed marker that replaces owner; empty = free the key
+-- ARGV[3] how long the marker lives, ms
 --
 -- Returns 1 if owner held the lease, else 0
 --
@@ -11,10 +12,9 @@
 -- at their next poll.
 
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
-if ARGV[2] ~= '0' then
-  redis.call('PEXPIRE', KEYS[1], ARGV[2])
-  local closed = 'closed' .. (string.match(ARGV[1], '|.*') or '|' .. ARGV[1])
-  redis.call('SET', KEYS[1], closed, 'PX', ARGV[2])
+if ARGV[2] ~= '' then
+  redis.call('PEXPIRE', KEYS[1], ARGV[3])
+  redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
 else
   redis.call('DEL', KEYS[1])
 end

@@ -1,19 +1,19 @@
--- release_room: end the lease of one of several holders, or leave the line.
--- Preceded by line.lua. Keys, arguments and returns are those of release.lua,
--- but that the room is not 0, and that close keeps the owner's place taken.
+-- release_limit: end the lease of one of several holders, or leave the line.
+-- Preceded by queue.lua. Keys, arguments and returns are those of release.lua,
+-- but that the limit is not 0, and that close keeps the owner's place taken.
 --
 -- Invariants: nobody else's lease is touched; whoever is at the front of the
 -- line and fits is let in.
 
-local released, member = 0, room .. ';' .. owner
+local released, member = 0, limit .. ';' .. owner
 local value = redis.call('GET', lease)
 if is_marker(value) then
   local until_ = redis.call('ZSCORE', KEYS[3], member)
   if until_ then
     if tonumber(until_) > clock() then released = 1 end
     redis.call('ZREM', KEYS[3], member)
-    if released == 1 and close ~= '0' then
-      redis.call('ZADD', KEYS[3], number(clock() + close * 1000), room .. ';closed|' .. owner)
+    if released == 1 and ARGV[2] ~= '' then
+      redis.call('ZADD', KEYS[3], number(clock() + close * 1000), limit .. ';' .. ARGV[2])
     end
   end
   if redis.call('EXISTS', KEYS[3]) == 0 then -- I was the last
@@ -25,5 +25,5 @@ if is_marker(value) then
   if value and until_ then mark(value) end
 end
 redis.call('ZREM', queue, my_member())
-if not value or is_marker(value) then grant_front(value, nil) end
+if not value or is_marker(value) then grant_head(value, nil) end
 return released

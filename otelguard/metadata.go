@@ -15,10 +15,10 @@ const (
 	flagsAt   = 53
 )
 
-// Carrier implements guard.Carrier: the lease carries the context of the acquire
+// Carrier implements guard.MetadataSource: the lease carries the context of the acquire
 // span, so that whoever meets the lease can link to it. It is the span that stands
 // in the same trace as the run; the run's own does not exist yet.
-func (*Observer) Carrier(ctx context.Context) string {
+func (*Observer) Metadata(ctx context.Context) string {
 	sc := trace.SpanContextFromContext(ctx)
 	if !sc.IsValid() {
 		return ""

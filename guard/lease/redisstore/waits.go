@@ -6,15 +6,15 @@ import (
 	"time"
 )
 
-// alarm is a channel that is closed at a deadline. It is used again and again,
+// deadlineTimer is a channel that is closed at a deadline. It is used again and again,
 // by one at a time: as long as no deadline is missed it costs no memory.
-type alarm struct {
+type deadlineTimer struct {
 	done  chan struct{}
 	timer *time.Timer
 }
 
 // set returns the channel for the next deadline.
-func (a *alarm) set(deadline time.Time) <-chan struct{} {
+func (a *deadlineTimer) set(deadline time.Time) <-chan struct{} {
 	d := time.Until(deadline)
 	if a.timer != nil {
 		a.timer.Reset(d)
@@ -26,7 +26,7 @@ func (a *alarm) set(deadline time.Time) <-chan struct{} {
 }
 
 // stop ends what set began.
-func (a *alarm) stop() {
+func (a *deadlineTimer) stop() {
 	if !a.timer.Stop() {
 		a.done, a.timer = nil, nil // it went off
 	}

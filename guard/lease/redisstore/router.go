@@ -14,7 +14,7 @@ import (
 // lanes finds the batcher for a key. Commands share a pipeline only if they go
 // to the same node: in a Cluster a dead shard must not hold up the renewals of
 // the others.
-type lanes struct {
+type router struct {
 	client  redis.UniversalClient
 	cluster *redis.ClusterClient // nil on a single node
 	inline  bool                 // the client keeps to deadlines, come what may
@@ -25,28 +25,28 @@ type lanes struct {
 	shardsKnown atomic.Bool
 
 	mu   sync.RWMutex
-	byID map[laneID]*batcher // as many as there are nodes
+	byID map[routeID]*batcher // as many as there are nodes
 }
 
-type laneID struct {
+type routeID struct {
 	addr  string // "": the single node, or a Cluster's before its layout is known
 	acked bool
 }
 
-func newLanes(client redis.UniversalClient, inline bool, c config) *lanes {
+func newRouter(client redis.UniversalClient, inline bool, c config) *router {
 	cluster, _ := client.(*redis.ClusterClient)
-	return &lanes{
+	return &router{
 		client:  client,
 		cluster: cluster,
 		inline:  inline,
 		config:  c,
-		byID:    make(map[laneID]*batcher),
+		byID:    make(map[routeID]*batcher),
 	}
 }
 
 // do sends commands and returns when each is answered, or ctx ends. Their
 // outcomes are in them. With acked, they wait for replicas.
-func (l *lanes) do(ctx context.Context, acked bool, ops ...*op) {
+func (l *router) do(ctx context.Context, acked bool, ops ...*op) {
 	err := ctx.Err()
 	if err == nil && l.cluster != nil && !l.shardsKnown.Load() {
 		err = l.discover(ctx)
@@ -63,7 +63,7 @@ func (l *lanes) do(ctx context.Context, acked bool, ops ...*op) {
 	}
 }
 
-func (l *lanes) once(ctx context.Context, acked bool, ops []*op) {
+func (l *router) once(ctx context.Context, acked bool, ops []*op) {
 	if len(ops) == 1 {
 		b := l.to(ctx, ops[0].key, acked)
 		if attempt, ok := ctx.(*lease.Attempt); ok && l.inline && !acked && b.sendHere(attempt, ops) {
@@ -90,7 +90,7 @@ func (l *lanes) once(ctx context.Context, acked bool, ops []*op) {
 
 // follow sends commands again that another node than expected serves. Only
 // those that went to a chosen node need it; the Cluster client follows by itself.
-func (l *lanes) follow(ctx context.Context, ops []*op) {
+func (l *router) follow(ctx context.Context, ops []*op) {
 	const tries, pause = 10, 50 * time.Millisecond
 	for range tries {
 		var moved []*op
@@ -118,15 +118,15 @@ func (l *lanes) follow(ctx context.Context, ops []*op) {
 // discover has the layout of the Cluster loaded. The client may be slow to see
 // that ctx ended, so it is asked where a command would be sent, and the caller
 // waits as for a command.
-func (l *lanes) discover(ctx context.Context) error {
+func (l *router) discover(ctx context.Context) error {
 	asked := newOp("")
-	b := l.lane(laneID{}, func() sender { return l.load })
+	b := l.batcherFor(routeID{}, func() sender { return l.load })
 	b.submit(ctx, asked)
 	b.wait(ctx, asked)
 	return asked.outcome()
 }
 
-func (l *lanes) load(ctx context.Context, asked []*op) {
+func (l *router) load(ctx context.Context, asked []*op) {
 	_, err := l.cluster.MasterForKey(ctx, "")
 	if err == nil {
 		l.shardsKnown.Store(true)
@@ -137,8 +137,8 @@ func (l *lanes) load(ctx context.Context, asked []*op) {
 }
 
 // to returns the batcher for key.
-func (l *lanes) to(ctx context.Context, key string, acked bool) *batcher {
-	id := laneID{acked: acked}
+func (l *router) to(ctx context.Context, key string, acked bool) *batcher {
+	id := routeID{acked: acked}
 	if l.cluster != nil {
 		if master, err := l.cluster.MasterForKey(ctx, key); err == nil {
 			id.addr = master.Options().Addr
@@ -146,7 +146,7 @@ func (l *lanes) to(ctx context.Context, key string, acked bool) *batcher {
 			id.addr = "?"
 		}
 	}
-	return l.lane(id, func() sender {
+	return l.batcherFor(id, func() sender {
 		if acked {
 			return sendAcked(l.node, l.config.replicas, l.config.ackTimeout)
 		}
@@ -155,7 +155,7 @@ func (l *lanes) to(ctx context.Context, key string, acked bool) *batcher {
 }
 
 // node returns a client for the one node that serves key.
-func (l *lanes) node(ctx context.Context, key string) (redis.UniversalClient, error) {
+func (l *router) node(ctx context.Context, key string) (redis.UniversalClient, error) {
 	if l.cluster == nil {
 		return l.client, nil
 	}
@@ -166,7 +166,7 @@ func (l *lanes) node(ctx context.Context, key string) (redis.UniversalClient, er
 	return master, nil
 }
 
-func (l *lanes) lane(id laneID, send func() sender) *batcher {
+func (l *router) batcherFor(id routeID, send func() sender) *batcher {
 	l.mu.RLock()
 	b := l.byID[id]
 	l.mu.RUnlock()

@@ -1,6 +1,6 @@
 -- The line of waiters, for the scripts that take from it or add to it.
 --
--- The line is a ZSET. Its members are "<claim ms>,<room>;<owner>", so that
+-- The line is a ZSET. Its members are "<reservation ms>,<limit>;<owner>", so that
 -- whoever frees the key knows, without another key, how long the next waiter's
 -- grant must last and whether it fits beside others. The score is twice the
 -- ticket, plus 1 if the waiter's process said that it listens.
@@ -8,9 +8,9 @@
 -- Uses lease, queue, owner and now (nil if not known) of the script around it,
 -- and ARGV[5] as acquire.lua describes it.
 
-local room, claim, close, join, ticket, listens, count, inbox =
+local limit, reservation, close, join, ticket, listens, count, inbox =
   string.match(ARGV[5], '^(%-?%d+),(%d+),(%d+),([01]),(%d+),([01]),([01]),(.*)$')
-room = tonumber(room)
+limit = tonumber(limit)
 
 -- The server's clock in µs, read once.
 local function clock()
@@ -23,14 +23,14 @@ end
 
 local function number(n) return string.format('%.0f', n) end
 
-local function my_member() return claim .. ',' .. room .. ';' .. owner end
+local function my_member() return reservation .. ',' .. limit .. ';' .. owner end
 
 -- A line that nobody asks about any more vanishes. Whoever stands in it asks at
 -- least once a second.
-local function keep_line() redis.call('PEXPIRE', queue, math.max(60000, 4 * claim)) end
+local function keep_queue() redis.call('PEXPIRE', queue, math.max(60000, 4 * reservation)) end
 
 -- Joins, or stays at its place. Returns the ticket, and 1 for the head.
-local function stand_in_line()
+local function join_queue()
   local mine = tonumber(ticket)
   if join ~= '1' then return mine, 0 end
   local member = my_member()
@@ -40,14 +40,14 @@ local function stand_in_line()
     mine = math.max(now, last and math.floor(last / 2) + 1 or 0)
     if redis.call('ZADD', queue, 'NX', number(2 * mine + listens), member) == 1 then
       if last then return mine, 0 end -- the line lives as long as those before me ask
-      keep_line()
+      keep_queue()
       return mine, 1
     end
     -- Here already: the reply to my first arrival was lost.
     mine = math.floor(redis.call('ZSCORE', queue, member) / 2)
   end
   redis.call('ZADD', queue, number(2 * mine + listens), member)
-  keep_line()
+  keep_queue()
   return mine, redis.call('ZRANGE', queue, 0, 0)[1] == member and 1 or 0
 end
 
@@ -83,7 +83,7 @@ local function in_place_of(owner, kind)
   return kind .. (string.match(owner, '|.*') or '|' .. owner)
 end
 
--- Several holders side by side. They are a ZSET of "<room>;<owner>" by the
+-- Several holders side by side. They are a ZSET of "<limit>;<owner>" by the
 -- server's time, in µs, at which each lease ends. While there are any, the lease
 -- key has a marker, "shared|…" or, if one of them has a limit, "limited|…", that
 -- lives as long as the longest of them. Both go at the same millisecond, so a
@@ -108,13 +108,13 @@ local function prune(value)
   return value
 end
 
--- Tells whether one more with this room fits beside the holders, whether any of
+-- Tells whether one more with this limit fits beside the holders, whether any of
 -- them, or it, has a limit, and how many must leave first. Where one has a
 -- limit, there are few.
-local function fits(value, room)
+local function fits(value, limit)
   if value and not is_marker(value) then return false, false, 0 end
-  local strictest = room > 0 and room or math.huge
-  if not value then return true, room > 0, 0 end
+  local strictest = limit > 0 and limit or math.huge
+  if not value then return true, limit > 0, 0 end
   if string.sub(value, 1, 1) == 'l' then
     for _, member in ipairs(redis.call('ZRANGE', KEYS[3], 0, -1)) do
       local other = tonumber(string.match(member, '^(%-?%d+);'))
@@ -134,25 +134,25 @@ local function mark(value)
 end
 
 -- Puts owner beside the holders for life ms. Returns the marker.
-local function admit(value, owner, room, life, limited)
+local function admit(value, owner, limit, life, limited)
   if not value then redis.call('DEL', KEYS[3]) end -- of before the marker was lost
-  redis.call('ZADD', KEYS[3], number(clock() + life * 1000), room .. ';' .. owner)
+  redis.call('ZADD', KEYS[3], number(clock() + life * 1000), limit .. ';' .. owner)
   value = in_place_of(owner, limited and 'limited' or 'shared')
   mark(value)
   return value
 end
 
--- Grants the key to the front of the line, as many as fit, each for its claim
+-- Grants the key to the front of the line, as many as fit, each for its reservation
 -- time, given what the lease key holds (nil: it is free). Returns what it holds
 -- then, and whether `me` came to the front and is to be let in by the caller.
 --
 -- Where listeners can be counted, a waiter that said it listens and does not is
 -- dead and passed over, 16 in one call at most: the last of these keeps its
--- claim. A live one passed over in error comes back with its old ticket.
+-- reservation. A live one passed over in error comes back with its old ticket.
 --
 -- Invariant: pop first. That works when memory is full, and after the first
 -- write Redis lets the rest of a script write.
-local function grant_front(value, me)
+local function grant_head(value, me)
   local dead = 0
   while true do
     -- When the key is free, whoever is first fits.

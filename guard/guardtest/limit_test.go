@@ -9,10 +9,10 @@ import (
 )
 
 // come asks for a place, and stands in line if there is none.
-func come(t *testing.T, s *Store, owner string, room lease.Room, ttl time.Duration) lease.AcquireReply {
+func come(t *testing.T, s *Store, owner string, limit lease.Limit, ttl time.Duration) lease.AcquireReply {
 	t.Helper()
 	reply, err := s.Acquire(t.Context(), lease.AcquireRequest{
-		Key: "k", Owner: owner, Room: room, TTL: ttl, Join: true, Claim: time.Second, Fences: 1,
+		Key: "k", Owner: owner, Limit: limit, TTL: ttl, Join: true, Reservation: time.Second, TokenCount: 1,
 	})
 	if err != nil {
 		t.Fatalf("Acquire: %v", err)
@@ -20,9 +20,9 @@ func come(t *testing.T, s *Store, owner string, room lease.Room, ttl time.Durati
 	return reply
 }
 
-func leave(t *testing.T, s *Store, owner string, room lease.Room, closeFor time.Duration) {
+func leave(t *testing.T, s *Store, owner string, limit lease.Limit, closeFor time.Duration) {
 	t.Helper()
-	if _, err := s.Release(t.Context(), lease.ReleaseRequest{Key: "k", Owner: owner, Room: room, Close: closeFor}); err != nil {
+	if _, err := s.Release(t.Context(), lease.ReleaseRequest{Key: "k", Owner: owner, Limit: limit, KeepClosed: closeFor}); err != nil {
 		t.Fatalf("Release: %v", err)
 	}
 }
@@ -37,7 +37,7 @@ func wantHolders(t *testing.T, s *Store, want ...string) {
 func TestPlacesEndExactlyAtTheirTTL(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *Store) {
 		come(t, s, "a", 3, 10*time.Second)
-		come(t, s, "b", lease.Unlimited, 20*time.Second)
+		come(t, s, "b", lease.Shared, 20*time.Second)
 		wantHolders(t, s, "a", "b")
 		wantHolder(t, s, "k", "a")
 		if got := s.Remaining("k"); got != 20*time.Second {
@@ -58,32 +58,32 @@ func TestPlacesEndExactlyAtTheirTTL(t *testing.T) {
 
 func TestRemainingOfTheRefusedIsExact(t *testing.T) {
 	tests := []struct {
-		name string
-		room lease.Room
-		want time.Duration
+		name  string
+		limit lease.Limit
+		want  time.Duration
 	}{
 		{"an exclusive owner waits for the last", lease.Exclusive, 40 * time.Second},
 		{"a limit of one does too", 1, 40 * time.Second},
 		{"a limit of two waits for two to go", 2, 30 * time.Second},
 		{"a limit of three for one", 3, 20 * time.Second},
-		{"a reader for one, because of c", lease.Unlimited, 20 * time.Second},
+		{"a reader for one, because of c", lease.Shared, 20 * time.Second},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, s *Store) {
-				come(t, s, "a", lease.Unlimited, 40*time.Second)
-				come(t, s, "b", lease.Unlimited, 20*time.Second)
+				come(t, s, "a", lease.Shared, 40*time.Second)
+				come(t, s, "b", lease.Shared, 20*time.Second)
 				come(t, s, "c", 3, 30*time.Second)
-				got := come(t, s, "x", test.room, time.Minute)
+				got := come(t, s, "x", test.limit, time.Minute)
 				if got.Granted || got.Remaining != test.want || got.Holder != "a" {
 					t.Errorf("Acquire() = %+v, want refused by a for %v", got, test.want)
 				}
 				time.Sleep(test.want - 1)
-				if come(t, s, "x", test.room, time.Minute).Granted {
+				if come(t, s, "x", test.limit, time.Minute).Granted {
 					t.Error("granted 1ns early")
 				}
 				time.Sleep(time.Nanosecond)
-				if !come(t, s, "x", test.room, time.Minute).Granted {
+				if !come(t, s, "x", test.limit, time.Minute).Granted {
 					t.Error("not granted in time")
 				}
 			})
@@ -91,7 +91,7 @@ func TestRemainingOfTheRefusedIsExact(t *testing.T) {
 	}
 }
 
-// Room comes when those leave who make it tight, and not merely when one does.
+// Limit comes when those leave who make it tight, and not merely when one does.
 func TestRemainingSeesTheStrictestLeave(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *Store) {
 		come(t, s, "a", 5, 10*time.Second)
@@ -111,10 +111,10 @@ func TestRemainingSeesTheStrictestLeave(t *testing.T) {
 
 func TestRemainingOfOneBehindOthersIsWhenTheLineMoves(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *Store) {
-		come(t, s, "a", lease.Unlimited, 20*time.Second)
-		come(t, s, "b", lease.Unlimited, 30*time.Second)
+		come(t, s, "a", lease.Shared, 20*time.Second)
+		come(t, s, "b", lease.Shared, 30*time.Second)
 		come(t, s, "w", lease.Exclusive, time.Minute)
-		got := come(t, s, "late", lease.Unlimited, time.Minute)
+		got := come(t, s, "late", lease.Shared, time.Minute)
 		if got.Granted || got.Head || got.Remaining != 30*time.Second {
 			t.Errorf("a reader behind a writer: %+v, want 30s", got)
 		}
@@ -128,10 +128,10 @@ func TestHandOnLetsInAllWhoFitAtOnce(t *testing.T) {
 			t.Cleanup(watch(s, owner, func(lease.Grant) bool { woken[owner]++; return false }))
 		}
 		come(t, s, "first", lease.Exclusive, time.Minute)
-		come(t, s, "r1", lease.Unlimited, time.Minute)
+		come(t, s, "r1", lease.Shared, time.Minute)
 		come(t, s, "r2", 2, time.Minute)
 		come(t, s, "w", lease.Exclusive, time.Minute)
-		come(t, s, "r3", lease.Unlimited, time.Minute)
+		come(t, s, "r3", lease.Shared, time.Minute)
 		leave(t, s, "first", lease.Exclusive, 0)
 		wantHolders(t, s, "r1", "r2")
 		if woken["r1"] != 1 || woken["r2"] != 1 || len(woken) != 2 || s.Waiting("k") != 2 {
@@ -150,10 +150,10 @@ func TestAReaderThatTakesAFreeKeyBringsThoseBehindIt(t *testing.T) {
 		woken := 0
 		defer watch(s, "r2", func(lease.Grant) bool { woken++; return false })()
 		come(t, s, "w", lease.Exclusive, time.Minute)
-		come(t, s, "r1", lease.Unlimited, time.Minute)
-		come(t, s, "r2", lease.Unlimited, time.Minute)
+		come(t, s, "r1", lease.Shared, time.Minute)
+		come(t, s, "r2", lease.Shared, time.Minute)
 		s.Expire("k")
-		if !come(t, s, "r1", lease.Unlimited, time.Minute).Granted {
+		if !come(t, s, "r1", lease.Shared, time.Minute).Granted {
 			t.Fatal("the head of the line was refused")
 		}
 		wantHolders(t, s, "r1", "r2")
@@ -167,8 +167,8 @@ func TestUnwatchedReadersArePassedOver(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *Store) {
 		stop := watch(s, "gone", func(lease.Grant) bool { t.Error("woken after stop"); return false })
 		come(t, s, "w", lease.Exclusive, time.Minute)
-		come(t, s, "gone", lease.Unlimited, time.Minute)
-		come(t, s, "polling", lease.Unlimited, time.Minute)
+		come(t, s, "gone", lease.Shared, time.Minute)
+		come(t, s, "polling", lease.Shared, time.Minute)
 		stop()
 		leave(t, s, "w", lease.Exclusive, 0)
 		wantHolders(t, s, "polling")
@@ -178,15 +178,15 @@ func TestUnwatchedReadersArePassedOver(t *testing.T) {
 func TestALapsedReaderReturnsBeforeTheWriterAtOnce(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *Store) {
 		come(t, s, "first", lease.Exclusive, time.Minute)
-		ticket := come(t, s, "late", lease.Unlimited, time.Minute).Ticket
-		come(t, s, "r", lease.Unlimited, time.Minute)
+		ticket := come(t, s, "late", lease.Shared, time.Minute).Ticket
+		come(t, s, "r", lease.Shared, time.Minute)
 		come(t, s, "w", lease.Exclusive, time.Minute)
 		leave(t, s, "first", lease.Exclusive, 0)
-		come(t, s, "r", lease.Unlimited, time.Minute)
+		come(t, s, "r", lease.Shared, time.Minute)
 		time.Sleep(time.Second)
 		wantHolders(t, s, "r")
 		reply, err := s.Acquire(t.Context(), lease.AcquireRequest{
-			Key: "k", Owner: "late", Room: lease.Unlimited, TTL: time.Minute, Join: true, Ticket: ticket,
+			Key: "k", Owner: "late", Limit: lease.Shared, TTL: time.Minute, Join: true, Ticket: ticket,
 		})
 		if err != nil || !reply.Granted {
 			t.Errorf("Acquire() = %+v, %v; want granted: nobody is before it", reply, err)
@@ -206,7 +206,7 @@ func TestExpireAndHoldTakeTheKeyFromAllHolders(t *testing.T) {
 				come(t, s, "b", 2, time.Minute)
 				rob(s)
 				for _, reply := range s.Renew(t.Context(), []lease.RenewRequest{
-					{Key: "k", Owner: "a", Room: 2, TTL: time.Minute}, {Key: "k", Owner: "b", Room: 2, TTL: time.Minute},
+					{Key: "k", Owner: "a", Limit: 2, TTL: time.Minute}, {Key: "k", Owner: "b", Limit: 2, TTL: time.Minute},
 				}) {
 					if holder, _ := s.Holder("k"); reply.Held || reply.Holder != holder {
 						t.Errorf("Renew() = %+v, want lost to %q", reply, holder)
@@ -241,16 +241,16 @@ func TestAClosedPlaceStaysExactlyForItsTime(t *testing.T) {
 		a := s.NewOwner("trace")
 		come(t, s, a, 1, time.Minute)
 		leave(t, s, a, 1, 5*time.Second)
-		wantHolders(t, s, "closed|guardtest|trace")
-		if got := come(t, s, "b", lease.Unlimited, time.Minute); got.Granted || got.Remaining != 5*time.Second {
+		wantHolders(t, s, lease.ClosedMarker(a))
+		if got := come(t, s, "b", lease.Shared, time.Minute); got.Granted || got.Remaining != 5*time.Second {
 			t.Errorf("Acquire() = %+v, want refused for 5s: the place keeps its limit", got)
 		}
 		time.Sleep(5*time.Second - 1)
-		if come(t, s, "b", lease.Unlimited, time.Minute).Granted {
+		if come(t, s, "b", lease.Shared, time.Minute).Granted {
 			t.Error("granted while the place was taken")
 		}
 		time.Sleep(time.Nanosecond)
-		if !come(t, s, "b", lease.Unlimited, time.Minute).Granted {
+		if !come(t, s, "b", lease.Shared, time.Minute).Granted {
 			t.Error("the place is still taken")
 		}
 	})
@@ -259,11 +259,11 @@ func TestAClosedPlaceStaysExactlyForItsTime(t *testing.T) {
 // On a server the two kinds lie in different places: a guard that mixes them up
 // must not pass its tests here.
 func TestALeaseIsFoundOnlyByRequestsOfItsKind(t *testing.T) {
-	for _, rooms := range [][2]lease.Room{{lease.Exclusive, lease.Unlimited}, {lease.Unlimited, lease.Exclusive}, {2, lease.Exclusive}} {
+	for _, rooms := range [][2]lease.Limit{{lease.Exclusive, lease.Shared}, {lease.Shared, lease.Exclusive}, {2, lease.Exclusive}} {
 		inBubble(t, func(t *testing.T, s *Store) {
 			come(t, s, "a", rooms[0], time.Minute)
-			if reply := s.Renew(t.Context(), []lease.RenewRequest{{Key: "k", Owner: "a", Room: rooms[1], TTL: time.Hour}})[0]; reply.Held {
-				t.Errorf("held with room %d, renewed with room %d", rooms[0], rooms[1])
+			if reply := s.Renew(t.Context(), []lease.RenewRequest{{Key: "k", Owner: "a", Limit: rooms[1], TTL: time.Hour}})[0]; reply.Held {
+				t.Errorf("held with limit %d, renewed with limit %d", rooms[0], rooms[1])
 			}
 			leave(t, s, "a", rooms[1], 0)
 			wantHolders(t, s, "a")

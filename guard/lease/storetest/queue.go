@@ -6,12 +6,12 @@ import (
 	"github.com/jobguard/jobguard/guard/lease"
 )
 
-var lineChecks = []check{
+var queueChecks = []check{
 	{"a waiter stands last in line, with a ticket above all before", func(c *contract) {
-		c.needsLine()
+		c.needsQueue()
 		h := c.holder(c.A, c.key("k"), long)
 		var last int64
-		for i, n := range c.sixTenures(h.key) {
+		for i, n := range c.sixClients(h.key) {
 			reply := n.mustWait()
 			if reply.Ticket <= last {
 				c.Errorf("ticket %d after %d", reply.Ticket, last)
@@ -27,7 +27,7 @@ var lineChecks = []check{
 	}},
 
 	{"a waiter that asks again keeps its place", func(c *contract) {
-		c.needsLine()
+		c.needsQueue()
 		h := c.holder(c.A, c.key("k"), long)
 		w1, w2 := c.waiter(c.A, h.key, long), c.waiter(c.B, h.key, long)
 		for range 3 {
@@ -44,7 +44,7 @@ var lineChecks = []check{
 	}},
 
 	{"a waiter stands in line once, though the reply to its first ask was lost", func(c *contract) {
-		c.needsLine()
+		c.needsQueue()
 		h := c.holder(c.A, c.key("k"), long)
 		w := c.waiter(c.B, h.key, long)
 		w.ticket = 0
@@ -54,22 +54,22 @@ var lineChecks = []check{
 		c.holder(c.A, h.key, long)
 	}},
 
-	{"Release grants the head of the line for its claim time", func(c *contract) {
-		c.needsLine()
+	{"Release grants the head of the line for its reservation", func(c *contract) {
+		c.needsQueue()
 		h := c.holder(c.A, c.key("k"), long)
-		const claim = long / 2
-		w1, w2 := c.waiter(c.B, h.key, claim), c.waiter(c.A, h.key, long)
+		const reservation = long / 2
+		w1, w2 := c.waiter(c.B, h.key, reservation), c.waiter(c.A, h.key, long)
 		h.mustRelease()
-		c.wantRemaining(c.tenure(c.A, h.key).mustBeRefusedBy(w1), claim)
+		c.wantRemaining(c.client(c.A, h.key).mustBeRefusedBy(w1), reservation)
 		w2.mustBeRefusedBy(w1)
 		w1.mustHold(long) // takes up the grant
-		c.wantRemaining(c.tenure(c.A, h.key).mustBeRefusedBy(w1), long)
+		c.wantRemaining(c.client(c.A, h.key).mustBeRefusedBy(w1), long)
 	}},
 
 	{"waiters are granted in the order of arrival", func(c *contract) {
-		c.needsLine()
+		c.needsQueue()
 		holder := c.holder(c.A, c.key("k"), long)
-		line := c.sixTenures(holder.key)
+		line := c.sixClients(holder.key)
 		for _, w := range line {
 			w.mustWait()
 		}
@@ -90,7 +90,7 @@ var lineChecks = []check{
 	}},
 
 	{"a grant that is not taken up lapses, and the next in line is granted", func(c *contract) {
-		c.needsLine()
+		c.needsQueue()
 		h := c.holder(c.A, c.key("k"), long)
 		c.waiter(c.B, h.key, short)
 		next := c.waiter(c.A, h.key, long)
@@ -101,14 +101,14 @@ var lineChecks = []check{
 	}},
 
 	{"a waiter whose grant lapsed returns to its old place", func(c *contract) {
-		c.needsLine()
+		c.needsQueue()
 		h := c.holder(c.A, c.key("k"), long)
 		late := c.waiter(c.B, h.key, short)
 		w2, w3 := c.waiter(c.A, h.key, long), c.waiter(c.B, h.key, long)
 		h.mustRelease()
 		c.within(patience, "next granted", func() bool { return w2.join(long).Granted })
 
-		late.claim = long
+		late.reservation = long
 		if reply := late.mustWait(); !reply.Head {
 			c.Errorf("returned with ticket %d to %+v, want the head", late.ticket, reply)
 		}
@@ -117,7 +117,7 @@ var lineChecks = []check{
 	}},
 
 	{"leaving takes a waiter out of the line", func(c *contract) {
-		c.needsLine()
+		c.needsQueue()
 		h := c.holder(c.A, c.key("k"), long)
 		w1, w2 := c.waiter(c.B, h.key, long), c.waiter(c.A, h.key, long)
 		w1.leave()
@@ -130,28 +130,28 @@ var lineChecks = []check{
 	}},
 
 	{"a granted waiter that gives up hands on to the next", func(c *contract) {
-		c.needsLine()
+		c.needsQueue()
 		h := c.holder(c.A, c.key("k"), long)
 		w1, w2 := c.waiter(c.B, h.key, long), c.waiter(c.A, h.key, long)
 		h.mustRelease()
 		w1.mustRelease() // granted, though it never asked again
-		c.tenure(c.B, h.key).mustBeRefusedBy(w2)
+		c.client(c.B, h.key).mustBeRefusedBy(w2)
 	}},
 
 	{"a newcomer does not barge into an expired key with a line", func(c *contract) {
-		c.needsLine()
+		c.needsQueue()
 		h := c.holder(c.A, c.key("k"), short)
-		w := c.tenure(c.B, h.key)
+		w := c.client(c.B, h.key)
 		for w.join(long).Granted { // the machine stood still for longer than the TTL
 			w.mustRelease()
 			h = c.holder(c.A, h.key, short)
-			w = c.tenure(c.B, h.key)
+			w = c.client(c.B, h.key)
 		}
 		c.newcomerFinds(h, w)
 	}},
 
 	{"a newcomer does not barge into a vanished key with a line", func(c *contract) {
-		c.needsLine()
+		c.needsQueue()
 		needs(c, "Vanish", c.Vanish)
 		h := c.holder(c.A, c.key("k"), long)
 		w := c.waiter(c.B, h.key, long)
@@ -160,7 +160,7 @@ var lineChecks = []check{
 	}},
 
 	{"a later waiter does not barge into a free key", func(c *contract) {
-		c.needsLine()
+		c.needsQueue()
 		needs(c, "Vanish", c.Vanish)
 		h := c.holder(c.A, c.key("k"), long)
 		w1, w2 := c.waiter(c.B, h.key, long), c.waiter(c.A, h.key, long)
@@ -172,7 +172,7 @@ var lineChecks = []check{
 	}},
 
 	{"the head of the line is granted a vanished key when it asks", func(c *contract) {
-		c.needsLine()
+		c.needsQueue()
 		needs(c, "Vanish", c.Vanish)
 		h := c.holder(c.A, c.key("k"), long)
 		w1, w2 := c.waiter(c.B, h.key, long), c.waiter(c.A, h.key, long)
@@ -186,20 +186,20 @@ var lineChecks = []check{
 	}},
 }
 
-// sixTenures alternate between the stores.
-func (c *contract) sixTenures(key string) []*tenure {
-	var tenures []*tenure
+// sixClients alternate between the stores.
+func (c *contract) sixClients(key string) []*client {
+	var clients []*client
 	for i := range 6 {
-		tenures = append(tenures, c.tenure([]lease.Store{c.A, c.B}[i%2], key))
+		clients = append(clients, c.client([]lease.Store{c.A, c.B}[i%2], key))
 	}
-	return tenures
+	return clients
 }
 
 // newcomerFinds asks until gone's lease has ended, and wants next to have it
 // then. next is who stands at the head of the line.
-func (c *contract) newcomerFinds(gone, next *tenure) {
+func (c *contract) newcomerFinds(gone, next *client) {
 	c.Helper()
-	newcomer := c.tenure(c.A, gone.key)
+	newcomer := c.client(c.A, gone.key)
 	c.within(patience, "head granted", func() bool {
 		reply := newcomer.join(long)
 		if reply.Granted {
@@ -209,5 +209,5 @@ func (c *contract) newcomerFinds(gone, next *tenure) {
 	})
 	next.mustHold(long)
 	next.mustRelease()
-	c.tenure(c.B, gone.key).mustBeRefusedBy(newcomer) // it had joined, behind
+	c.client(c.B, gone.key).mustBeRefusedBy(newcomer) // it had joined, behind
 }

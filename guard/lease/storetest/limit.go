@@ -7,9 +7,9 @@ import (
 )
 
 // Who may hold a key side by side.
-var roomChecks = []check{
+var limitChecks = []check{
 	{"readers hold a key side by side", func(c *contract) {
-		var readers []*tenure
+		var readers []*client
 		for i := range 6 {
 			r := c.reader([]lease.Store{c.A, c.B}[i%2], c.key("k"))
 			r.mustHold(long)
@@ -28,25 +28,25 @@ var roomChecks = []check{
 		r2.mustHold(long)
 		r3.mustHold(long)
 		for _, store := range []lease.Store{c.A, c.B} {
-			c.wantRemaining(c.tenure(store, r1.key).mustBeRefused(r1, r2, r3), long)
+			c.wantRemaining(c.client(store, r1.key).mustBeRefused(r1, r2, r3), long)
 		}
 		r1.mustRelease()
-		c.tenure(c.A, r1.key).mustBeRefused(r2, r3)
+		c.client(c.A, r1.key).mustBeRefused(r2, r3)
 		r3.mustRelease()
-		c.tenure(c.B, r1.key).mustBeRefused(r2)
+		c.client(c.B, r1.key).mustBeRefused(r2)
 		r2.mustRelease()
 		c.holder(c.A, r1.key, long)
 	}},
 
-	{"an exclusive owner keeps all others out, of whatever room", func(c *contract) {
+	{"an exclusive owner keeps all others out, of whatever limit", func(c *contract) {
 		h := c.holder(c.A, c.key("k"), long)
-		rooms := []lease.Room{lease.Unlimited}
+		rooms := []lease.Limit{lease.Shared}
 		if !c.NoLimit {
 			rooms = append(rooms, 1, 2, 1000)
 		}
-		for _, room := range rooms {
+		for _, limit := range rooms {
 			for _, store := range []lease.Store{c.A, c.B} {
-				c.wantRemaining(c.roomy(store, h.key, room).mustBeRefusedBy(h), long)
+				c.wantRemaining(c.limited(store, h.key, limit).mustBeRefusedBy(h), long)
 			}
 		}
 		c.mustBeThere(h)
@@ -57,15 +57,15 @@ var roomChecks = []check{
 	{"a limit admits as many and no more", func(c *contract) {
 		c.needsLimit()
 		const n = 3
-		var holders []*tenure
+		var holders []*client
 		for i := range n {
-			h := c.roomy([]lease.Store{c.A, c.B}[i%2], c.key("k"), n)
+			h := c.limited([]lease.Store{c.A, c.B}[i%2], c.key("k"), n)
 			h.mustHold(long)
 			holders = append(holders, h)
 		}
 		for i := range 2 * n { // everyone's place is given to another in turn
-			c.roomy(c.A, c.key("k"), n).mustBeRefused(holders...)
-			next := c.roomy([]lease.Store{c.B, c.A}[i%2], c.key("k"), n)
+			c.limited(c.A, c.key("k"), n).mustBeRefused(holders...)
+			next := c.limited([]lease.Store{c.B, c.A}[i%2], c.key("k"), n)
 			next.mustBeRefused(holders...)
 			c.mustBeThere(holders...)
 			holders[0].mustRelease()
@@ -76,10 +76,10 @@ var roomChecks = []check{
 
 	{"a limit of one admits nobody else, and nobody admits it", func(c *contract) {
 		c.needsLimit()
-		h := c.roomy(c.A, c.key("k"), 1)
+		h := c.limited(c.A, c.key("k"), 1)
 		h.mustHold(long)
-		for _, room := range []lease.Room{lease.Exclusive, lease.Unlimited, 1, 2} {
-			c.wantRemaining(c.roomy(c.B, h.key, room).mustBeRefused(h), long)
+		for _, limit := range []lease.Limit{lease.Exclusive, lease.Shared, 1, 2} {
+			c.wantRemaining(c.limited(c.B, h.key, limit).mustBeRefused(h), long)
 		}
 		h.mustRelease()
 		r := c.reader(c.B, h.key)
@@ -89,8 +89,8 @@ var roomChecks = []check{
 
 	{"of different limits the strictest counts, whoever comes first", func(c *contract) {
 		c.needsLimit()
-		threes := []*tenure{c.roomy(c.A, c.key("k"), 3), c.roomy(c.B, c.key("k"), 3), c.roomy(c.A, c.key("k"), 3)}
-		two := c.roomy(c.B, c.key("k"), 2)
+		threes := []*client{c.limited(c.A, c.key("k"), 3), c.limited(c.B, c.key("k"), 3), c.limited(c.A, c.key("k"), 3)}
+		two := c.limited(c.B, c.key("k"), 2)
 
 		threes[0].mustHold(long)
 		threes[1].mustHold(long)
@@ -105,13 +105,13 @@ var roomChecks = []check{
 		two.mustRelease() // and with it its limit
 		threes[0].mustHold(long)
 		threes[2].mustHold(long)
-		c.roomy(c.B, c.key("k"), 3).mustBeRefused(threes...)
+		c.limited(c.B, c.key("k"), 3).mustBeRefused(threes...)
 	}},
 
 	{"a limit beside readers counts them, whoever comes first", func(c *contract) {
 		c.needsLimit()
 		r1, r2, r3 := c.reader(c.A, c.key("k")), c.reader(c.B, c.key("k")), c.reader(c.A, c.key("k"))
-		two, three := c.roomy(c.A, c.key("k"), 2), c.roomy(c.B, c.key("k"), 3)
+		two, three := c.limited(c.A, c.key("k"), 2), c.limited(c.B, c.key("k"), 3)
 
 		r1.mustHold(long)
 		r2.mustHold(long)
@@ -120,7 +120,7 @@ var roomChecks = []check{
 		r3.mustBeRefused(r1, r2, three)
 		three.mustRelease()
 		r3.mustHold(long)
-		for _, r := range []*tenure{r1, r2, r3} {
+		for _, r := range []*client{r1, r2, r3} {
 			r.mustRelease()
 		}
 
@@ -134,14 +134,14 @@ var roomChecks = []check{
 
 	{"an owner that has a place is recognised and keeps the one", func(c *contract) {
 		c.needsLimit()
-		h1, h2, h3 := c.roomy(c.A, c.key("k"), 2), c.roomy(c.B, c.key("k"), 2), c.roomy(c.A, c.key("k"), 2)
+		h1, h2, h3 := c.limited(c.A, c.key("k"), 2), c.limited(c.B, c.key("k"), 2), c.limited(c.A, c.key("k"), 2)
 		h1.mustHold(patience / 2)
 		h1.store = c.B // in either process
 		h1.mustHold(long)
 		h2.mustHold(long)
-		h1.mustHold(long) // though there is no room for one more
+		h1.mustHold(long) // though there is no limit for one more
 		h2.mustHold(long)
-		c.wantRemaining(c.tenure(c.A, h1.key).mustBeRefused(h1, h2), long)
+		c.wantRemaining(c.client(c.A, h1.key).mustBeRefused(h1, h2), long)
 		h3.mustBeRefused(h1, h2)
 		h2.mustRelease()
 		h3.mustHold(long)
@@ -154,14 +154,14 @@ var roomChecks = []check{
 		r := c.reader(c.A, c.key("k"))
 		r.mustHold(patience / 2)
 		r.mustHold(long)
-		c.wantRemaining(c.tenure(c.B, r.key).mustBeRefused(r), long)
+		c.wantRemaining(c.client(c.B, r.key).mustBeRefused(r), long)
 	}},
 
-	{"without Join the refused leave no trace, of whatever room", func(c *contract) {
-		c.needsLine()
+	{"without Join the refused leave no trace, of whatever limit", func(c *contract) {
+		c.needsQueue()
 		r, h := c.reader(c.A, c.key("readers")), c.holder(c.A, c.key("exclusive"), long)
 		r.mustHold(long)
-		if reply := c.tenure(c.B, r.key).mustBeRefused(r); reply.Ticket != 0 {
+		if reply := c.client(c.B, r.key).mustBeRefused(r); reply.Ticket != 0 {
 			c.Errorf("ticket %d without Join", reply.Ticket)
 		}
 		passing := c.reader(c.B, r.key)
@@ -179,7 +179,7 @@ var roomChecks = []check{
 		if c.NoLimit {
 			return
 		}
-		one, other := c.roomy(c.A, c.key("limit"), 1), c.roomy(c.B, c.key("limit"), 1)
+		one, other := c.limited(c.A, c.key("limit"), 1), c.limited(c.B, c.key("limit"), 1)
 		one.mustHold(long)
 		other.mustBeRefused(one)
 		one.mustRelease()
@@ -192,17 +192,17 @@ var roomChecks = []check{
 			r1, r2 := c.reader(c.A, key), c.reader(c.B, key)
 			r1.mustHold(ttls[0])
 			r2.mustHold(ttls[1])
-			c.wantRemaining(c.tenure(c.A, key).mustBeRefused(r1, r2), long)
+			c.wantRemaining(c.client(c.A, key).mustBeRefused(r1, r2), long)
 		}
 	}},
 
 	{"whoever asks for a place is told when the first becomes free", func(c *contract) {
 		c.needsLimit()
-		h1, h2 := c.roomy(c.A, c.key("k"), 2), c.roomy(c.B, c.key("k"), 3)
+		h1, h2 := c.limited(c.A, c.key("k"), 2), c.limited(c.B, c.key("k"), 3)
 		h1.mustHold(long)
 		h2.mustHold(long / 2)
 		c.wantRemaining(c.reader(c.A, h1.key).mustBeRefused(h1, h2), long/2)
-		c.wantRemaining(c.roomy(c.B, h1.key, 2).mustBeRefused(h1, h2), long/2)
+		c.wantRemaining(c.limited(c.B, h1.key, 2).mustBeRefused(h1, h2), long/2)
 	}},
 
 	{"whoever bears fewer is told when enough of them have ended", func(c *contract) {
@@ -210,7 +210,7 @@ var roomChecks = []check{
 		r1, r2 := c.reader(c.A, c.key("k")), c.reader(c.B, c.key("k"))
 		r1.mustHold(long)
 		r2.mustHold(long / 2)
-		c.wantRemaining(c.roomy(c.A, r1.key, 2).mustBeRefused(r1, r2), long/2)
-		c.wantRemaining(c.roomy(c.B, r1.key, 1).mustBeRefused(r1, r2), long)
+		c.wantRemaining(c.limited(c.A, r1.key, 2).mustBeRefused(r1, r2), long/2)
+		c.wantRemaining(c.limited(c.B, r1.key, 1).mustBeRefused(r1, r2), long)
 	}},
 }

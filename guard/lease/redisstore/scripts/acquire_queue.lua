@@ -3,12 +3,12 @@
 if not holder then
   local granted = mint()
   local mine
-  holder, mine = grant_front(nil, owner)
+  holder, mine = grant_head(nil, owner)
   if mine or not holder then -- those ahead of me were dead
     redis.call('SET', lease, owner, 'PX', ttl)
     return granted
   end
 end
 
-local place, head = stand_in_line()
+local place, head = join_queue()
 return {0, now, holder, redis.call('PTTL', lease), place, head}

@@ -2,42 +2,36 @@ package guard
 
 import (
 	"context"
-	"errors"
 	"time"
 
-	"github.com/jobguard/jobguard/guard/internal/engine"
+	"github.com/jobguard/jobguard/guard/internal/engine/keep"
+	"github.com/jobguard/jobguard/guard/internal/engine/queue"
 	"github.com/jobguard/jobguard/guard/lease"
 )
 
-// errStronger is why a nested run is refused that would wait for the run around it.
-var errStronger = errors.New("the context holds the key with Shared or a Limit; a stricter run inside would wait for it for ever")
-
-// acquire returns a hold of key: the one ctx comes with, or a new one and what
-// was sent along with it.
-func (g *Guard) acquire(ctx context.Context, op, key string, opt engine.Options) (_ *engine.Hold, metadata string, _ error) {
+// acquire returns a hold of key: the one ctx comes with, or a new one and the
+// metadata that was sent with it.
+func (g *Guard) acquire(ctx context.Context, op, key string, opt queue.Options) (_ *keep.Hold, metadata string, _ error) {
 	h, err := g.inherit(ctx, op, key, opt)
 	if h != nil || err != nil {
 		return h, "", err
 	}
-	a := g.ask(ctx, key, opt)
-	h, err = g.try(ctx, op, key, opt, a)
-	a.end(h, err)
-	return h, a.sent(), err
+	w := g.observeWish(ctx, key, opt)
+	h, err = g.try(ctx, op, key, opt, w)
+	w.over(h, err)
+	return h, w.sent(), err
 }
 
 // inherit returns the hold of key that ctx comes with, nil if there is none.
 // Nested runs thus follow the context, not the goroutine.
-func (g *Guard) inherit(ctx context.Context, op, key string, opt engine.Options) (*engine.Hold, error) {
+func (g *Guard) inherit(ctx context.Context, op, key string, opt queue.Options) (*keep.Hold, error) {
 	if ctx.Err() != nil {
-		e := &Error{Op: op, Key: key, Kind: ctx.Err()}
-		if cause := context.Cause(ctx); !errors.Is(e.Kind, cause) {
-			e.Err = cause
-		}
-		return nil, e
+		return nil, &Error{Op: op, Key: key, Kind: ctx.Err(), Err: whyNotRun(ctx)}
 	}
-	if h := held(ctx, g.family.engine.Store(), key); h != nil {
+	store := g.family.engine.Store()
+	if h := held(ctx, store, key); h != nil {
 		if !h.AtLeast(opt.Limit) {
-			return nil, &Error{Op: op, Key: key, Kind: ErrBusy, Err: errStronger}
+			return nil, &Error{Op: op, Key: key, Kind: ErrBusy, Err: errStricter}
 		}
 		if h.Share() {
 			return h, nil
@@ -45,7 +39,7 @@ func (g *Guard) inherit(ctx context.Context, op, key string, opt engine.Options)
 	}
 	for c := innermost(ctx); c != nil; c = c.outer {
 		for _, h := range c.holds {
-			if h.Key() == key && h.Engine().Store() == g.family.engine.Store() {
+			if h.Key() == key && h.Store() == store {
 				h.Surrender() // it is lost, or held would have found it
 			}
 		}
@@ -53,70 +47,76 @@ func (g *Guard) inherit(ctx context.Context, op, key string, opt engine.Options)
 	return nil, nil
 }
 
-// try asks the engine for key, on behalf of a if that is not nil.
-func (g *Guard) try(ctx context.Context, op, key string, opt engine.Options, a *asking) (*engine.Hold, error) {
-	if a != nil {
-		opt.Metadata, opt.Saw = a.metadata, &a.saw
+// try asks the engine for key, on behalf of w if that is not nil.
+func (g *Guard) try(ctx context.Context, op, key string, opt queue.Options, w *wish) (*keep.Hold, error) {
+	if w != nil {
+		opt.Metadata = w.metadata
 	}
-	h, f := g.family.engine.Acquire(ctx, key, opt)
+	h, seen, f := g.family.engine.Acquire(ctx, key, opt)
 	if f != nil {
-		a.count(f.Attempts)
-		return nil, refused(op, key, f)
+		w.tried(seen, f.Attempts)
+		return nil, refused(ctx, op, key, f)
 	}
-	a.count(int(h.Attempts))
+	w.tried(seen, int(h.Attempts))
 	return h, nil
 }
 
-// asking is a caller's wish for a key as observers see it: from before the first
-// try until the key is there, or will not be. It is nil if nobody observes.
-type asking struct {
+// wish is a caller's wish for a key as observers see it: from before the first
+// try until the key is granted, or will not be. It is nil without observers.
+type wish struct {
 	observers *observers
 	ctx       context.Context // what they made of the caller's
 	name, key string
 	metadata  string
 	began     time.Time
 	attempts  int
-	saw       engine.Sighting
+	seen      queue.Contention
 }
 
-// ask tells the observers that key is asked for.
-func (g *Guard) ask(ctx context.Context, key string, opt engine.Options) *asking {
+// observeWish calls the observers' AcquireStart.
+func (g *Guard) observeWish(ctx context.Context, key string, opt queue.Options) *wish {
 	if len(g.opts.observers) == 0 {
 		return nil
 	}
-	a := &asking{name: g.opts.name, key: key}
-	a.ctx, a.observers = g.opts.observers.acquireStart(ctx, AcquireStart{Name: a.name, Key: key, TTL: opt.TTL, Wait: opt.Wait})
-	a.metadata = a.observers.metadata(a.ctx)
-	a.began = time.Now()
-	return a
+	w := &wish{name: g.opts.name, key: key}
+	w.ctx, w.observers = g.opts.observers.acquireStart(ctx, AcquireStart{Name: w.name, Key: key, TTL: opt.TTL, Wait: opt.Wait})
+	w.metadata = w.observers.metadata(w.ctx)
+	w.began = time.Now()
+	return w
 }
 
-func (a *asking) count(attempts int) {
-	if a != nil {
-		a.attempts += attempts
+// tried adds one call of the engine.
+func (w *wish) tried(seen queue.Contention, attempts int) {
+	if w == nil {
+		return
+	}
+	w.attempts += attempts
+	w.seen.Held = w.seen.Held || seen.Held
+	if seen.Holder != "" {
+		w.seen.Holder = seen.Holder
 	}
 }
 
 // sent is what observers sent along.
-func (a *asking) sent() string {
-	if a == nil {
+func (w *wish) sent() string {
+	if w == nil {
 		return ""
 	}
-	return a.metadata
+	return w.metadata
 }
 
-// end tells the observers that h was granted, or err came instead.
-func (a *asking) end(h *engine.Hold, err error) {
-	if a == nil {
+// over calls the observers' AcquireEnd: h was granted, or err came instead.
+func (w *wish) over(h *keep.Hold, err error) {
+	if w == nil {
 		return
 	}
 	e := AcquireEnd{
-		Name: a.name, Key: a.key, Waited: time.Since(a.began), Err: err, Attempts: a.attempts,
-		Contended: a.saw.Held,
-		Holder:    lease.OwnerName(a.saw.Holder), HolderMetadata: lease.Metadata(a.saw.Holder),
+		Name: w.name, Key: w.key, Waited: time.Since(w.began), Err: err, Attempts: w.attempts,
+		Contended: w.seen.Held,
+		Holder:    lease.OwnerName(w.seen.Holder), HolderMetadata: lease.Metadata(w.seen.Holder),
 	}
 	if h != nil {
 		e.Fence = h.Fence
 	}
-	a.observers.acquireEnd(a.ctx, e)
+	w.observers.acquireEnd(w.ctx, e)
 }

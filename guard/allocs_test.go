@@ -7,7 +7,8 @@ import (
 
 	"github.com/jobguard/jobguard/guard"
 	"github.com/jobguard/jobguard/guard/guardtest"
-	"github.com/jobguard/jobguard/guard/internal/engine"
+	"github.com/jobguard/jobguard/guard/internal/engine/keep"
+	"github.com/jobguard/jobguard/guard/internal/engine/queue"
 )
 
 // idle is an Observer that does nothing.
@@ -42,10 +43,10 @@ func BenchmarkDoObserved(b *testing.B) {
 func TestWithoutAnObserverNothingIsAllocatedForObservers(t *testing.T) {
 	const ofContext = 4
 	store := guardtest.NewStore()
-	e := engine.New(store)
-	opt := engine.Options{TTL: 10 * time.Second, Margin: time.Second, Wait: engine.Forever}
+	e := queue.New(store)
+	opt := queue.Options{Terms: keep.Terms{TTL: 10 * time.Second, Margin: time.Second}, Wait: queue.Forever}
 	bare := testing.AllocsPerRun(1000, func() {
-		h, refused := e.Acquire(t.Context(), "k", opt)
+		h, _, refused := e.Acquire(t.Context(), "k", opt)
 		if refused != nil {
 			t.Fatal(refused)
 		}

@@ -71,7 +71,7 @@ func (s *sentAlong) RunStart(ctx context.Context, r guard.RunStart) context.Cont
 func TestRunStartTellsWhatWasSentAlong(t *testing.T) {
 	obs := &sentAlong{recorder: recorder{text: "sent"}}
 	g := newGuard(t, guardtest.NewStore(), guard.Observe(obs))
-	err := g.Do(t.Context(), "b", func(ctx context.Context) error {
+	err := g.Do(t.Context(), "a", func(ctx context.Context) error {
 		return g.DoAll(ctx, []string{"a", "b", "c"}, nothing)
 	})
 	if err != nil {
@@ -80,18 +80,18 @@ func TestRunStartTellsWhatWasSentAlong(t *testing.T) {
 	if c := obs.runs[0].Metadata; len(c) != 1 || c[0] != "sent" {
 		t.Errorf("Do: %q", c)
 	}
-	if c := obs.runs[1].Metadata; len(c) != 3 || c[0] != "sent" || c[1] != "" || c[2] != "sent" {
+	if c := obs.runs[1].Metadata; len(c) != 3 || c[0] != "" || c[1] != "sent" || c[2] != "sent" {
 		t.Errorf("DoAll within: %q, want none for the key of the run around it", c)
 	}
 }
 
 func TestLossIsObservedWithItsReason(t *testing.T) {
-	for reason, lose := range map[string]func(*guardtest.Store){
+	for reason, lose := range map[guard.LossReason]func(*guardtest.Store){
 		guard.LostNotOwner: func(s *guardtest.Store) { s.Hold("k", "thief") },
 		guard.LostExpired:  func(s *guardtest.Store) { s.Fail(context.DeadlineExceeded) },
 		guard.LostMaxHold:  func(*guardtest.Store) {},
 	} {
-		t.Run(reason, func(t *testing.T) {
+		t.Run(string(reason), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				store := guardtest.NewStore()
 				obs := &recorder{}

@@ -12,22 +12,23 @@ const module = "github.com/jobguard/jobguard/"
 // TestImportArrowsPointDown holds the architecture: what each package may pull
 // in beyond the standard library, all told.
 func TestImportArrowsPointDown(t *testing.T) {
-	core := []string{"guard/lease", "guard/internal/engine"}
+	core := []string{"guard/lease", "guard/internal/engine/keep", "guard/internal/engine/queue", "guard/internal/backoff", "guard/internal/pending"}
 	redis := []string{"github.com/redis/go-redis/v9", "github.com/google/uuid", "github.com/cespare/xxhash/v2", "go.uber.org/atomic", "golang.org/x/sys", "github.com/dgryski/go-rendezvous"}
 	// What asynq brings along.
 	asynq := append([]string{"github.com/robfig/cron/v3", "github.com/spf13/cast", "golang.org/x/time", "google.golang.org/protobuf"}, redis...)
 	otel := []string{"guard", "go.opentelemetry.io/otel", "go.opentelemetry.io/auto/sdk", "github.com/go-logr/logr", "github.com/go-logr/stdr", "github.com/cespare/xxhash/v2"}
 	for pkg, allowed := range map[string][]string{
-		"guard/lease":            nil,
-		"guard/internal/engine":  {"guard/lease"},
-		"guard":                  core,
-		"guard/guardtest":        {"guard/lease"},
-		"guard/lease/storetest":  {"guard/lease"},
-		"guard/lease/redisstore": append([]string{"guard/lease"}, redis...),
-		"guard/httpmw":           append([]string{"guard", "github.com/felixge/httpsnoop"}, core...),
-		"guard/cronwrap":         append([]string{"guard", "github.com/robfig/cron/v3"}, core...),
-		"guard/asynqmw":          append(append([]string{"guard", "github.com/hibiken/asynq"}, core...), asynq...),
-		"otelguard":              append(otel, core...),
+		"guard/lease":                 nil,
+		"guard/internal/engine/keep":  {"guard/lease", "guard/internal/backoff", "guard/internal/pending"},
+		"guard/internal/engine/queue": {"guard/internal/engine/keep", "guard/lease", "guard/internal/backoff", "guard/internal/pending"},
+		"guard":                       core,
+		"guard/guardtest":             {"guard/lease"},
+		"guard/lease/storetest":       {"guard/lease"},
+		"guard/lease/redisstore":      append([]string{"guard/lease"}, redis...),
+		"guard/httpmw":                append([]string{"guard", "github.com/felixge/httpsnoop"}, core...),
+		"guard/cronwrap":              append([]string{"guard", "github.com/robfig/cron/v3"}, core...),
+		"guard/asynqmw":               append(append([]string{"guard", "github.com/hibiken/asynq"}, core...), asynq...),
+		"otelguard":                   append(otel, core...),
 	} {
 		out, err := exec.CommandContext(t.Context(), "go", "list", "-deps",
 			"-f", "{{if not .Standard}}{{.ImportPath}}{{end}}", module+pkg).CombinedOutput()

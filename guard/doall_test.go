@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -104,39 +105,30 @@ func TestDoAllSkipsKeysThatAreHeld(t *testing.T) {
 	})
 }
 
-func TestDoAllNeverWaitsOutOfOrder(t *testing.T) {
+// One run holds b and wants a, the other holds a and wants b: waiting for both
+// would never end.
+func TestDoAllRefusesAKeyOutOfOrderAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		// One run holds b and wants a, the other holds a and wants b: waiting in
-		// line for both would never end.
-		_, p, q := twoProcesses(t)
-		var wg sync.WaitGroup
-		results := make(chan error, 2)
-		both := make(chan struct{}, 2)
-		run := func(g *guard.Guard, have, want string) {
-			results <- g.Do(t.Context(), have, func(ctx context.Context) error {
-				both <- struct{}{}
-				for len(both) < 2 {
-					time.Sleep(time.Millisecond)
-				}
-				return g.With(guard.Wait(5*time.Second)).DoAll(ctx, []string{want}, nothing)
-			})
-		}
-		wg.Go(func() { run(p, "b", "a") })
-		wg.Go(func() { run(q, "a", "b") })
-		wg.Wait()
-		close(results)
-		failed := 0
-		for err := range results {
-			if err != nil {
-				failed++
-				if !errors.Is(err, guard.ErrBusy) {
-					t.Error(err)
+		store, p, q := twoProcesses(t)
+		end, _ := hold(t, q, "a")
+		err := p.Do(t.Context(), "b", func(ctx context.Context) error {
+			asked, start := store.Calls(guardtest.OpAcquire), time.Now()
+			for _, keys := range [][]string{{"a"}, {"a", "b"}, {"z", "a"}} {
+				var e *guard.Error
+				err := p.DoAll(ctx, keys, nothing)
+				if !errors.Is(err, guard.ErrOrder) || !errors.As(err, &e) || e.Key != "a" || !strings.Contains(err.Error(), `"b"`) {
+					t.Errorf("DoAll(%q) = %v, want ErrOrder of a, which names b", keys, err)
 				}
 			}
+			if n := store.Calls(guardtest.OpAcquire) - asked; n != 0 || time.Since(start) != 0 {
+				t.Errorf("asked %d times in %v", n, time.Since(start))
+			}
+			return p.DoAll(ctx, []string{"b", "c"}, nothing)
+		})
+		if err != nil {
+			t.Error(err)
 		}
-		if failed == 2 {
-			t.Error("nobody got through")
-		}
+		end()
 	})
 }
 
@@ -192,41 +184,6 @@ func TestDoAllIsCancelledWithAnyOfItsLeases(t *testing.T) {
 		if !errors.Is(err, guard.ErrLost) || !errors.As(err, &e) || e.Key != "b" {
 			t.Errorf("DoAll() = %v, want ErrLost of b", err)
 		}
-		if keys := store.Keys(); len(keys) > 0 {
-			t.Errorf("%q are left", keys)
-		}
-	})
-}
-
-func TestDoAllOutwaitsAHiccupOnAKeyOutOfOrder(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		store := guardtest.NewStore()
-		g := newGuard(t, store)
-		reset := errors.New("connection reset by peer")
-		for _, c := range []struct {
-			name  string
-			times int
-			want  error
-		}{
-			{"one hiccup", 1, nil},
-			{"ten hiccups", 10, nil},
-			{"an outage", 0, guard.ErrUnavailable},
-		} {
-			err := g.Do(t.Context(), "m", func(ctx context.Context) error {
-				store.Inject(guardtest.Fault{Op: guardtest.OpAcquire, Key: "a", Err: reset, Times: c.times})
-				start := time.Now()
-				err := g.DoAll(ctx, []string{"a", "z"}, nothing)
-				if d := time.Since(start); d > 11*time.Second || c.want != nil && d < 10*time.Second {
-					t.Errorf("%s: DoAll took %v, want a TTL at most, and as long for an outage", c.name, d)
-				}
-				store.Fail(nil)
-				return err
-			})
-			if !errors.Is(err, c.want) {
-				t.Errorf("%s: DoAll() = %v, want %v", c.name, err, c.want)
-			}
-		}
-		time.Sleep(time.Second)
 		if keys := store.Keys(); len(keys) > 0 {
 			t.Errorf("%q are left", keys)
 		}

@@ -28,7 +28,7 @@ func TestDocsNameTestsThatExist(t *testing.T) {
 		return there
 	}
 	everywhere := tests("*_test.go")
-	for _, dir := range []string{"internal/engine", "guardtest", "lease/redisstore", "httpmw", "asynqmw", "cronwrap"} {
+	for _, dir := range []string{"internal/engine/keep", "internal/engine/queue", "guardtest", "lease/redisstore", "httpmw", "asynqmw", "cronwrap"} {
 		here := tests(filepath.Join(dir, "*_test.go"))
 		for test := range here {
 			everywhere[test] = true

@@ -1,46 +1,56 @@
 package guard
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strconv"
 	"strings"
 	"time"
 
-	"github.com/jobguard/jobguard/guard/internal/engine"
+	"github.com/jobguard/jobguard/guard/internal/engine/keep"
+	"github.com/jobguard/jobguard/guard/internal/engine/queue"
 	"github.com/jobguard/jobguard/guard/lease"
 )
 
 // The kinds of failure. Test with errors.Is; for details use errors.As with
 // [*Error].
 var (
-	// ErrBusy: somebody else holds the key, and the wait is over. fn did not run.
-	ErrBusy = engine.ErrBusy
+	// ErrBusy: the key is held, and the wait is over. fn did not run.
+	ErrBusy = errors.New("busy: the key is held")
 
 	// ErrLost: the lease could no longer be proven while fn ran. fn's context
 	// was cancelled with this cause; fn has returned, its work may be partial.
-	ErrLost = engine.ErrLost
+	ErrLost = errors.New("lease lost")
 
 	// ErrUnavailable: the store could not be asked, or had not answered when the wait,
 	// or the caller's deadline, was over. fn did not run.
-	ErrUnavailable = engine.ErrUnavailable
+	ErrUnavailable = errors.New("lease store unavailable")
 
 	// ErrClosed: the guard was shut down before fn could start.
-	ErrClosed = engine.ErrClosed
+	ErrClosed = errors.New("guard is shut down")
 
 	// ErrMaxHold: fn ran longer than MaxHold. Its context was cancelled with
 	// this cause.
-	ErrMaxHold = engine.ErrMaxHold
+	ErrMaxHold = errors.New("held longer than MaxHold")
 
 	// ErrInvalidKey: the key is empty, longer than 512 bytes, or contains
 	// control characters. fn did not run.
 	ErrInvalidKey = errors.New("invalid key")
+
+	// ErrOrder: DoAll was called inside a run that holds a key which sorts after
+	// one of the new keys. Waiting for it could deadlock. fn did not run.
+	ErrOrder = errors.New("key out of order")
+
+	// ErrUnproven: Ensure could not prove as much of the lease as was asked for.
+	// The lease is not lost.
+	ErrUnproven = errors.New("lease not proven for that long")
 )
 
 // Error carries what is known about a failure. It never wraps an error that fn
 // returned without a loss of its own: that one passes through unchanged.
 type Error struct {
-	Op  string // "do", "doall", "lead", "ensure"
+	Op  string // "do", "doall", "lead", "ensure", "holder"
 	Key string // the key concerned, as the caller wrote it
 
 	// Holder names who has the key: the owner name (host:pid unless
@@ -92,29 +102,68 @@ func (e *Error) Unwrap() []error {
 }
 
 // refused makes the error of a run that did not start.
-func refused(op, key string, f *engine.Failure) *Error {
-	e := &Error{
-		Op: op, Key: key,
-		Holder: lease.OwnerName(f.Holder), RetryAfter: f.RetryAfter,
-		Kind: f.Kind, Err: f.Err,
+func refused(ctx context.Context, op, key string, f *queue.Failure) *Error {
+	e := &Error{Op: op, Key: key, Holder: lease.OwnerName(f.Holder), RetryAfter: f.RetryAfter, Err: f.Err}
+	switch f.Kind {
+	case queue.Busy:
+		e.Kind = ErrBusy
+	case queue.Unavailable:
+		e.Kind = ErrUnavailable
+	case queue.Closed:
+		e.Kind = ErrClosed
+	case queue.Unasked:
+		return &Error{Op: op, Key: key, Kind: ctx.Err(), Err: whyNotRun(ctx)}
 	}
-	if e.Err == nil && lease.KeptClosed(f.Holder) {
+	switch {
+	case f.ContextEnded:
+		e.Err = errors.Join(ctx.Err(), whyNotRun(ctx), e.Err)
+	case e.Err != nil:
+	case lease.KeptClosed(f.Holder):
 		e.Err = errKeptClosed
+	case heldAround(ctx, key, f.Holder):
+		e.Err = errOtherStore
 	}
 	return e
 }
 
-// errKeptClosed is why a key is busy though nobody runs under it.
-var errKeptClosed = errors.New("its run is over, and its MinHold is not")
+var (
+	// errKeptClosed is why a key is busy though no run has it.
+	errKeptClosed = errors.New("its run is over, and its MinHold is not")
 
-// ended makes the error of a run whose lease did not last.
-func ended(op string, h *engine.Hold, lost *engine.Lost) *Error {
-	e := &Error{
-		Op: op, Key: h.Key(), Fence: h.Fence, Holder: lease.OwnerName(lost.Holder),
-		Kind: lost.Kind,
-	}
-	if lost.Reason != engine.ReasonMaxHold { // there the kind says it all
-		e.Err = lost
+	// errOtherStore is why a nested run waits in vain for the run around it.
+	errOtherStore = errors.New("the run around this one holds it, through another Store value: make one Store for each client and prefix")
+
+	// errStricter is why a nested run is refused that would wait for the run around it.
+	errStricter = errors.New("the context holds the key with Shared or a Limit; a stricter run inside would wait for it for ever")
+)
+
+// lost makes the error of a run whose lease did not last.
+func lost(op string, h *keep.Hold, why *keep.Lost) *Error {
+	e := &Error{Op: op, Key: h.Key(), Fence: h.Fence, Holder: lease.OwnerName(why.Holder), Kind: ErrLost, Err: why}
+	if why.Reason == keep.MaxHold {
+		e.Kind, e.Err = ErrMaxHold, nil // the kind says it all
 	}
 	return e
+}
+
+// whyNotRun is the cause of ctx's end if it says more than ctx's error.
+func whyNotRun(ctx context.Context) error {
+	if cause := context.Cause(ctx); cause != ctx.Err() { //nolint:errorlint // identity is meant
+		return notRun{cause}
+	}
+	return nil
+}
+
+// notRun is why a run did not start: its context had ended. If that is the loss
+// of a run around it, it is said in words only: matching ErrLost would say that
+// this run's own fn lost its lease, perhaps in mid-work.
+type notRun struct{ cause error }
+
+func (e notRun) Error() string { return "fn did not run: " + e.cause.Error() }
+
+func (e notRun) Unwrap() error {
+	if own := (*Error)(nil); errors.As(e.cause, &own) {
+		return nil
+	}
+	return e.cause
 }

@@ -6,7 +6,8 @@ func ResetDefault() { defaultGuard.Store(nil) }
 // Left counts what g's family still keeps: calls, runs, and entries of the engine.
 func Left(g *Guard) int {
 	f := g.family
+	calls := f.calls.Left()
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.active + len(f.runningLocked()) + f.engine.Left()
+	return calls + len(f.runningLocked()) + f.engine.Left()
 }

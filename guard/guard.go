@@ -4,7 +4,7 @@ import (
 	"context"
 	"reflect"
 
-	"github.com/jobguard/jobguard/guard/internal/engine"
+	"github.com/jobguard/jobguard/guard/internal/engine/queue"
 	"github.com/jobguard/jobguard/guard/lease"
 )
 
@@ -28,7 +28,7 @@ func New(store lease.Store, opts ...Option) (*Guard, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Guard{family: newFamily(engine.New(store)), opts: o}, nil
+	return &Guard{family: newFamily(queue.New(store)), opts: o}, nil
 }
 
 // With returns a Guard that shares everything with g, with opts on top. It
@@ -59,7 +59,7 @@ func (g *Guard) Store() lease.Store { return g.family.engine.Store() }
 // Panics and runtime.Goexit pass through after the release. A nil fn panics.
 func (g *Guard) Do(ctx context.Context, key string, fn func(context.Context) error) error {
 	mustHave(fn != nil)
-	return g.run(ctx, "do", key, fn).err
+	return g.do(ctx, "do", key, fn).err
 }
 
 // Value is [Guard.Do] for a function that returns a value. The value is what

@@ -5,8 +5,11 @@ import (
 	"errors"
 	"time"
 
-	"github.com/jobguard/jobguard/guard/internal/engine"
+	"github.com/jobguard/jobguard/guard/internal/backoff"
 )
+
+// firstPause is the pause after a failed round; see [backoff.Pause].
+const firstPause = 10 * time.Millisecond
 
 // Lead campaigns for key until it holds it, however long that takes, and runs
 // fn as the leader. If the lease is lost, or MaxHold ends the term, fn's context
@@ -20,7 +23,7 @@ func (g *Guard) Lead(ctx context.Context, key string, fn func(context.Context) e
 	mustHave(fn != nil)
 	g = g.With(Forever())
 	for failures := 0; ; {
-		res := g.run(ctx, "lead", key, fn)
+		res := g.do(ctx, "lead", key, fn)
 		switch {
 		case res.kept, errors.Is(res.err, ErrInvalidKey) && !res.ran:
 			return res.err
@@ -33,7 +36,7 @@ func (g *Guard) Lead(ctx context.Context, key string, fn func(context.Context) e
 		default:
 			failures++
 			select {
-			case <-time.After(min(g.opts.ttl, engine.Backoff(failures))):
+			case <-time.After(min(g.opts.ttl, backoff.Pause(failures, firstPause, time.Second))):
 			case <-ctx.Done():
 			}
 		}

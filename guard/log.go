@@ -14,12 +14,13 @@ func LogObserver(l *slog.Logger) Observer {
 	if l == nil {
 		panic("guard: LogObserver of a nil Logger")
 	}
-	return logObserver{l}
+	return logObserver{Logger: l}
 }
 
-type logObserver struct{ *slog.Logger }
-
-func (l logObserver) AcquireStart(ctx context.Context, _ AcquireStart) context.Context { return ctx }
+type logObserver struct {
+	ObserverDefaults
+	*slog.Logger
+}
 
 func (l logObserver) AcquireEnd(ctx context.Context, a AcquireEnd) {
 	attrs := []slog.Attr{
@@ -37,8 +38,6 @@ func (l logObserver) AcquireEnd(ctx context.Context, a AcquireEnd) {
 	l.LogAttrs(ctx, level, "guard: not acquired",
 		append(attrs, slog.String("holder", a.Holder), slog.Any("error", a.Err))...)
 }
-
-func (l logObserver) RunStart(ctx context.Context, _ RunStart) context.Context { return ctx }
 
 func (l logObserver) RunEnd(ctx context.Context, r RunEnd) {
 	l.LogAttrs(ctx, slog.LevelDebug, "guard: released",

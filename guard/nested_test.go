@@ -3,6 +3,7 @@ package guard_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -134,6 +135,64 @@ func TestNestedRunIsCancelledWithTheLease(t *testing.T) {
 	})
 }
 
+func TestNestedRunAfterALossSaysThatItsFnDidNotRun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := guardtest.NewStore()
+		g := newGuard(t, store)
+		end, _ := hold(t, g, "busy")
+		endLater, _ := hold(t, g, "later")
+		calls := map[string]func(ctx context.Context) error{
+			"of the same key":  func(ctx context.Context) error { return g.Do(ctx, "k", nothing) },
+			"of another key":   func(ctx context.Context) error { return g.Do(ctx, "other", nothing) },
+			"of a set":         func(ctx context.Context) error { return g.DoAll(ctx, []string{"x", "y"}, nothing) },
+			"that is to wait":  func(ctx context.Context) error { return g.Do(ctx, "busy", nothing) },
+			"that is waiting":  func(ctx context.Context) error { return g.Do(ctx, "busy", nothing) },
+			"waiting in a set": func(ctx context.Context) error { return g.DoAll(ctx, []string{"later"}, nothing) },
+		}
+		for name, call := range calls {
+			err := g.Do(t.Context(), "k", func(ctx context.Context) error {
+				time.AfterFunc(time.Second, func() { store.Expire("k") })
+				if !strings.Contains(name, "waiting") {
+					<-ctx.Done()
+				}
+				inner := call(ctx)
+				if !errors.Is(inner, context.Canceled) || errors.Is(inner, guard.ErrLost) || !strings.Contains(inner.Error(), "fn did not run: ") {
+					t.Errorf("%s: %v, want the end of the context, and that fn did not run", name, inner)
+				}
+				return nil
+			})
+			if !errors.Is(err, guard.ErrLost) {
+				t.Errorf("%s: the outer run: %v, want ErrLost", name, err)
+			}
+		}
+		end()
+		endLater()
+	})
+}
+
+// second is another Store value over the same data.
+type second struct{ *guardtest.Store }
+
+func TestNestedRunOverASecondStoreNamesTheRunAroundIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := guardtest.NewStore()
+		a, b := newGuard(t, store), newGuard(t, &second{store})
+		err := a.Do(t.Context(), "k", func(ctx context.Context) error {
+			err := b.With(guard.Wait(time.Second)).Do(ctx, "k", nothing)
+			if !errors.Is(err, guard.ErrBusy) || !strings.Contains(err.Error(), "the run around this one holds it") {
+				t.Errorf("Do() = %v, want that the run around it is in the way", err)
+			}
+			if err := b.With(guard.Wait(0)).Do(context.WithoutCancel(t.Context()), "k", nothing); strings.Contains(err.Error(), "around") {
+				t.Errorf("Do() of an unrelated context = %v", err)
+			}
+			return nil
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 func TestNestedMaxHoldEndsOnlyTheNestedRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newGuard(t, guardtest.NewStore())
@@ -241,8 +300,8 @@ func TestEnsureRenewsNowIfNeedBe(t *testing.T) {
 			if err := guard.Ensure(ctx, 25*time.Second); err != nil || store.Calls(guardtest.OpRenew) != 1 {
 				t.Errorf("Ensure(25s) = %v after %d renewals, want one", err, store.Calls(guardtest.OpRenew))
 			}
-			if err := guard.Ensure(ctx, time.Hour); !errors.Is(err, guard.ErrLost) || ctx.Err() != nil {
-				t.Errorf("Ensure(1h) = %v, ctx %v: want ErrLost without a loss", err, ctx.Err())
+			if err := guard.Ensure(ctx, time.Hour); !errors.Is(err, guard.ErrUnproven) || ctx.Err() != nil {
+				t.Errorf("Ensure(1h) = %v, ctx %v: want ErrUnproven without a loss", err, ctx.Err())
 			}
 			store.Expire("k")
 			time.Sleep(time.Millisecond)
@@ -266,7 +325,7 @@ func TestEnsureTellsWhyItCannotBeProven(t *testing.T) {
 			time.Sleep(2 * time.Second)
 			store.Fail(down)
 			err := guard.Ensure(ctx, 8*time.Second)
-			if !errors.Is(err, guard.ErrLost) || !errors.Is(err, down) || ctx.Err() != nil {
+			if !errors.Is(err, guard.ErrUnproven) || errors.Is(err, guard.ErrLost) || !errors.Is(err, down) || ctx.Err() != nil {
 				t.Errorf("Ensure() = %v, ctx %v", err, ctx.Err())
 			}
 			store.Fail(nil)

@@ -35,7 +35,7 @@ func (e *early) Event(ctx context.Context, ev guard.Event) {
 func TestLossBeforeFnBeginsIsObserved(t *testing.T) {
 	for name, c := range map[string]struct {
 		harm   func(*guardtest.Store)
-		reason string
+		reason guard.LossReason
 		keys   []string
 	}{
 		"expired":   {func(s *guardtest.Store) { s.Fail(errors.New("down")); time.Sleep(time.Minute); s.Fail(nil) }, guard.LostExpired, []string{"k"}},
@@ -85,7 +85,7 @@ func TestMaxHoldThatPassesAsFnReturnsIsObservedIfItCounts(t *testing.T) {
 			obs := &recorder{}
 			g := newGuard(t, guardtest.NewStore(), guard.Observe(obs), guard.MaxHold(time.Second))
 			err := g.Do(t.Context(), "k", func(context.Context) error { time.Sleep(time.Second); return nil })
-			want := ""
+			var want guard.LossReason
 			if errors.Is(err, guard.ErrMaxHold) {
 				want = guard.LostMaxHold
 				tooLong++
@@ -104,9 +104,10 @@ func TestMaxHoldThatPassesAsFnReturnsIsObservedIfItCounts(t *testing.T) {
 func TestRunEndTellsWhatCameOfTheRelease(t *testing.T) {
 	untilLost := func(ctx context.Context) error { <-ctx.Done(); return nil }
 	for name, c := range map[string]struct {
-		opts          []guard.Option
-		fn            func(*guardtest.Store) func(context.Context) error
-		lost, release string
+		opts    []guard.Option
+		fn      func(*guardtest.Store) func(context.Context) error
+		lost    guard.LossReason
+		release guard.ReleaseResult
 	}{
 		"given back": {nil, func(*guardtest.Store) func(context.Context) error { return nothing }, "", guard.ReleaseDone},
 		"no answer": {nil, func(s *guardtest.Store) func(context.Context) error {
@@ -225,90 +226,6 @@ func (a *asked) keys() (keys []string) {
 		keys = append(keys, s.Key)
 	}
 	return keys
-}
-
-func TestKeyOutOfOrderIsOneAcquireHoweverOftenItIsTried(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		store, a, b := twoProcesses(t)
-		obs := &asked{}
-		g := a.With(guard.Observe(obs), guard.Wait(2*time.Minute))
-		release, _ := hold(t, b, "b")
-		time.AfterFunc(time.Minute, release)
-		err := a.Do(t.Context(), "m", func(ctx context.Context) error {
-			return g.DoAll(ctx, []string{"a", "b", "z"}, nothing)
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		// a was had and given back once; from then on b was tried first.
-		if got := obs.keys(); !slices.Equal(got, []string{"a", "b", "a", "z"}) {
-			t.Errorf("acquires of %v", got)
-		}
-		for _, e := range obs.acquired {
-			if e.Err != nil {
-				t.Errorf("%s: %v", e.Key, e.Err)
-			}
-		}
-		if n := len(obs.acquired); n != 4 {
-			t.Errorf("%d acquires ended", n)
-		}
-		if e := obs.acquired[1]; e.Key != "b" || !e.Contended || e.Attempts < 20 || e.Waited < time.Minute || e.Fence == 0 || obs.starts[1].Wait != 2*time.Minute {
-			t.Errorf("%+v after %+v", e, obs.starts[1])
-		}
-		if n := len(store.Keys()); n != 0 {
-			t.Errorf("%d keys are left", n)
-		}
-	})
-}
-
-func TestSetOfARunKeepsItsOrderWhateverWasTriedFirst(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		_, a, b := twoProcesses(t)
-		obs := &starts{}
-		obs.text = "trace"
-		release, _ := hold(t, b, "b")
-		time.AfterFunc(time.Minute, release)
-		err := a.Do(t.Context(), "m", func(ctx context.Context) error {
-			return a.With(guard.Observe(obs)).DoAll(ctx, []string{"z", "m", "b", "a"}, nothing)
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		r := obs.started[0]
-		if !slices.Equal(r.Keys, []string{"a", "b", "m", "z"}) || !slices.Equal(r.Metadata, []string{"trace", "trace", "", "trace"}) {
-			t.Errorf("RunStart %+v", r)
-		}
-	})
-}
-
-func TestKeyOutOfOrderThatIsNotHadIsOneAcquireInVain(t *testing.T) {
-	for name, c := range map[string]struct {
-		give func(context.Context) (context.Context, context.CancelFunc)
-		wait time.Duration
-		want error
-	}{
-		"wait over": {func(ctx context.Context) (context.Context, context.CancelFunc) { return ctx, func() {} }, time.Minute, guard.ErrBusy},
-		"context over": {func(ctx context.Context) (context.Context, context.CancelFunc) {
-			return context.WithTimeout(ctx, time.Minute)
-		}, time.Hour, context.DeadlineExceeded},
-	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				_, a, b := twoProcesses(t)
-				obs := &asked{}
-				release, _ := hold(t, b, "b")
-				defer release()
-				err := a.Do(t.Context(), "m", func(ctx context.Context) error {
-					ctx, cancel := c.give(ctx)
-					defer cancel()
-					return a.With(guard.Observe(obs), guard.Wait(c.wait)).DoAll(ctx, []string{"b"}, nothing)
-				})
-				if !errors.Is(err, c.want) || len(obs.acquired) != 1 || !errors.Is(obs.acquired[0].Err, c.want) || obs.acquired[0].Waited < 50*time.Second {
-					t.Errorf("%v; %+v", err, obs.acquired)
-				}
-			})
-		})
-	}
 }
 
 func TestEarlyKeyOfASetThatIsLostIsNoEndOfTheOthersAcquires(t *testing.T) {

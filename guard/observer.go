@@ -2,13 +2,9 @@ package guard
 
 import (
 	"context"
-	"errors"
-	"log/slog"
-	"slices"
 	"time"
 
-	"github.com/jobguard/jobguard/guard/internal/engine"
-	"github.com/jobguard/jobguard/guard/lease"
+	"github.com/jobguard/jobguard/guard/internal/engine/keep"
 )
 
 // Observer is told what happens to runs and leases: the seam for traces,
@@ -39,6 +35,25 @@ type Observer interface {
 	// lost is one EventLost, also if that was before fn began.
 	Event(ctx context.Context, e Event)
 }
+
+// ObserverDefaults does nothing. Embed it, so that an Observer goes on compiling
+// when the interface grows.
+type ObserverDefaults struct{}
+
+// AcquireStart implements [Observer].
+func (ObserverDefaults) AcquireStart(ctx context.Context, _ AcquireStart) context.Context { return ctx }
+
+// AcquireEnd implements [Observer].
+func (ObserverDefaults) AcquireEnd(context.Context, AcquireEnd) {}
+
+// RunStart implements [Observer].
+func (ObserverDefaults) RunStart(ctx context.Context, _ RunStart) context.Context { return ctx }
+
+// RunEnd implements [Observer].
+func (ObserverDefaults) RunEnd(context.Context, RunEnd) {}
+
+// Event implements [Observer].
+func (ObserverDefaults) Event(context.Context, Event) {}
 
 // MetadataSource is implemented by an Observer that sends short text along with the
 // lease, such as a trace parent. Whoever meets the lease reads it in
@@ -96,18 +111,21 @@ type RunEnd struct {
 	Renewals int           // that succeeded, over all keys
 	Err      error         // as the caller of Do gets it; nil after a panic or Goexit
 	Panicked bool          // fn did not return: it panicked or called Goexit
-	Lost     string        // why a lease of the run was lost: a Lost… constant, also after a panic; "" if none was
-	Release  string        // what came of giving the keys back: the worst of the Release… constants
+	Lost     LossReason    // why a lease of the run was lost, also after a panic; "" if none was
+	Release  ReleaseResult // of several keys the worst
 }
 
-// What came of giving keys back.
+// ReleaseResult is the outcome of giving a run's keys back.
+type ReleaseResult string
+
+// The results.
 const (
-	ReleaseDone   = "released" // free again, or passed on to another caller of this process
-	ReleaseFailed = "failed"   // the store did not answer: retried in the background
-	ReleaseLost   = "lost"     // the store no longer had us as the holder
+	ReleaseDone   ReleaseResult = "released" // free again, or handed to another caller of this process
+	ReleaseFailed ReleaseResult = "failed"   // the store did not answer: retried in the background
+	ReleaseLost   ReleaseResult = "lost"     // the store no longer had us as the holder
 )
 
-var releases = [...]string{engine.ReleaseDone: ReleaseDone, engine.ReleaseFailed: ReleaseFailed, engine.ReleaseLost: ReleaseLost}
+var releaseResults = [...]ReleaseResult{keep.ReleaseDone: ReleaseDone, keep.ReleaseFailed: ReleaseFailed, keep.ReleaseLost: ReleaseLost}
 
 // Event is something that happened to one lease while a run held it.
 type Event struct {
@@ -118,7 +136,7 @@ type Event struct {
 	TTL    time.Duration
 	Left   time.Duration // EventRenewed: how much trust was left; a small share of TTL is a late renewal
 	Holder string        // EventLost: who has the key instead, if known
-	Reason string        // EventLost: why, one of the Lost… constants
+	Reason LossReason    // EventLost: why
 	Err    error         // of what failed; EventLost: why, in full
 }
 
@@ -127,10 +145,10 @@ type EventKind int
 
 // The events.
 const (
-	EventRenewed       = EventKind(engine.EventRenewed)       // a renewal succeeded
-	EventRenewFailed   = EventKind(engine.EventRenewFailed)   // one failed; it is retried while trust lasts
-	EventLost          = EventKind(engine.EventLost)          // fn's context has been cancelled
-	EventReleaseFailed = EventKind(engine.EventReleaseFailed) // retried in the background; else the lease expires by itself, within TTL or 2 s
+	EventRenewed       = EventKind(keep.EventRenewed)       // a renewal succeeded
+	EventRenewFailed   = EventKind(keep.EventRenewFailed)   // one failed; it is retried while trust lasts
+	EventLost          = EventKind(keep.EventLost)          // fn's context has been cancelled
+	EventReleaseFailed = EventKind(keep.EventReleaseFailed) // retried in the background; else the lease expires by itself, within TTL or 2 s
 )
 
 // String returns "renewed", "renew failed", "lost" or "release failed".
@@ -148,117 +166,24 @@ func (k EventKind) String() string {
 	return "unknown event"
 }
 
-// Why a lease was lost.
+// LossReason is why a lease was lost, in a word.
+type LossReason string
+
+// The reasons.
 const (
-	LostExpired  = "expired"   // trust ran out before a renewal succeeded
-	LostNotOwner = "not_owner" // the store no longer had us as the holder
-	LostMaxHold  = "max_hold"  // MaxHold passed
+	LostExpired  LossReason = "expired"   // trust ran out before a renewal succeeded
+	LostNotOwner LossReason = "not_owner" // the store no longer had us as the holder
+	LostMaxHold  LossReason = "max_hold"  // MaxHold passed
 )
 
-// reasonOf puts an EventLost's error into one word.
-func reasonOf(err error) string {
-	var lost *engine.Lost
-	if !errors.As(err, &lost) {
-		return ""
-	}
-	switch lost.Reason {
-	case engine.ReasonExpired:
+func lossReason(why *keep.Lost) LossReason {
+	switch why.Reason {
+	case keep.Expired:
 		return LostExpired
-	case engine.ReasonNotOwner:
+	case keep.NotOwner:
 		return LostNotOwner
-	case engine.ReasonMaxHold:
+	case keep.MaxHold:
 		return LostMaxHold
 	}
 	return ""
-}
-
-// observers calls each, in the order given; the Ends in reverse, as befits
-// contexts that wrap each other.
-type observers []Observer
-
-func (os *observers) acquireStart(ctx context.Context, a AcquireStart) (context.Context, *observers) {
-	return os.start(ctx, func(o Observer, ctx context.Context) context.Context { return o.AcquireStart(ctx, a) })
-}
-
-func (os *observers) acquireEnd(ctx context.Context, a AcquireEnd) {
-	for _, o := range slices.Backward(*os) {
-		shield(func() { o.AcquireEnd(ctx, a) })
-	}
-}
-
-func (os *observers) runStart(ctx context.Context, r RunStart) (context.Context, *observers) {
-	return os.start(ctx, func(o Observer, ctx context.Context) context.Context { return o.RunStart(ctx, r) })
-}
-
-func (os *observers) runEnd(ctx context.Context, r RunEnd) {
-	for _, o := range slices.Backward(*os) {
-		shield(func() { o.RunEnd(ctx, r) })
-	}
-}
-
-func (os *observers) event(ctx context.Context, e Event) {
-	for _, o := range *os {
-		shield(func() { o.Event(ctx, e) })
-	}
-}
-
-// metadata returns the first text that an observer wants to send, and may.
-func (os *observers) metadata(ctx context.Context) (text string) {
-	for _, o := range *os {
-		if c, ok := o.(MetadataSource); ok && text == "" {
-			shield(func() { text = c.Metadata(ctx) })
-		}
-	}
-	return text
-}
-
-// start returns the context that all made of ctx, and who is to be told the rest: an
-// observer that panicked at a start would take the end for that of something else.
-func (os *observers) start(ctx context.Context, f func(Observer, context.Context) context.Context) (context.Context, *observers) {
-	told := os
-	for i, o := range *os {
-		sound := shield(func() {
-			if c := f(o, ctx); c != nil {
-				ctx = c
-			}
-		})
-		switch {
-		case !sound && told == os:
-			rest := slices.Clone((*os)[:i])
-			told = &rest
-		case sound && told != os:
-			*told = append(*told, o)
-		}
-	}
-	return ctx, told
-}
-
-// shield keeps an observer's panic from the run it observes, and reports whether
-// there was none.
-func shield(f func()) (sound bool) {
-	defer func() {
-		if p := recover(); p != nil {
-			slog.Error("guard: an Observer panicked", "panic", p)
-		}
-	}()
-	f()
-	return true
-}
-
-// Happened implements [engine.Listener]: it tells the run's observers. A loss may
-// come here before whoever found it has cancelled fn's context; it is cancelled then.
-func (c *runCtx) Happened(h *engine.Hold, e engine.Event) {
-	var lost *engine.Lost
-	if e.Kind == engine.EventLost && errors.As(e.Err, &lost) {
-		c.Lost(h, lost)
-	}
-	opts := &c.guard.opts
-	ev := Event{
-		Kind: EventKind(e.Kind), Name: opts.name, Key: h.Key(), Fence: h.Fence,
-		TTL: h.TTL(), Left: e.Left, Holder: lease.OwnerName(e.Holder), Err: e.Err,
-	}
-	if ev.Kind == EventLost {
-		ev.Reason = reasonOf(e.Err)
-	}
-	c.observers.event(c.observed, ev)
 }

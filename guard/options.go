@@ -5,7 +5,8 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/jobguard/jobguard/guard/internal/engine"
+	"github.com/jobguard/jobguard/guard/internal/engine/keep"
+	"github.com/jobguard/jobguard/guard/internal/engine/queue"
 	"github.com/jobguard/jobguard/guard/lease"
 )
 
@@ -33,7 +34,7 @@ func (f option) apply(o *options) { f(o) }
 type options struct {
 	ttl       time.Duration
 	margin    *time.Duration
-	wait      *time.Duration // Forever is engine.Forever
+	wait      *time.Duration // Forever is queue.Forever
 	maxHold   time.Duration
 	minHold   time.Duration
 	name      string
@@ -69,7 +70,7 @@ func Wait(d time.Duration) Option {
 // earlier Wait and an adapter's default.
 func Forever() Option {
 	return option(func(o *options) {
-		d := engine.Forever
+		d := queue.Forever
 		o.wait = &d
 	})
 }
@@ -200,13 +201,10 @@ func (o *options) leaseLimit() lease.Limit {
 }
 
 // engine translates for the engine.
-func (o *options) engine() engine.Options {
-	e := engine.Options{
-		TTL:     o.ttl,
-		Margin:  o.ttl / marginFrac,
-		Wait:    engine.Forever,
-		MinHold: o.minHold,
-		Limit:   o.leaseLimit(),
+func (o *options) engine() queue.Options {
+	e := queue.Options{
+		Terms: keep.Terms{TTL: o.ttl, Margin: o.ttl / marginFrac, MinHold: o.minHold, Limit: o.leaseLimit()},
+		Wait:  queue.Forever,
 	}
 	if o.margin != nil {
 		e.Margin = *o.margin

@@ -29,68 +29,6 @@ func TestLossOfOneKeyIsToldEvenIfMaxHoldEndsTheOthers(t *testing.T) {
 	})
 }
 
-func TestDoAllOutOfOrderTriesUntilItGetsThrough(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		store, a, b := twoProcesses(t)
-		end, _ := hold(t, b, "m")
-		time.AfterFunc(time.Minute, end)
-		start := time.Now()
-		err := a.Do(t.Context(), "z", func(ctx context.Context) error {
-			return a.Do(ctx, "a", func(ctx context.Context) error { // z stays the last key held
-				time.AfterFunc(30*time.Second, func() {
-					if n := store.Waiting("m"); n != 0 {
-						t.Errorf("%d in line for a key that sorts before one that is held", n)
-					}
-				})
-				return a.DoAll(ctx, []string{"m", "n"}, nothing)
-			})
-		})
-		if err != nil {
-			t.Error(err)
-		}
-		if d := time.Since(start); d < time.Minute || d > time.Minute+2*time.Second {
-			t.Errorf("got through after %v, want a minute", d)
-		}
-	})
-}
-
-func TestDoAllOutOfOrderGivesUpInTime(t *testing.T) {
-	cause := errors.New("user went away")
-	for _, c := range []struct {
-		name string
-		opt  guard.Option
-		want error
-		took time.Duration
-	}{
-		{"Wait(0)", guard.Wait(0), guard.ErrBusy, 0},
-		{"Wait(3s)", guard.Wait(3 * time.Second), guard.ErrBusy, 3 * time.Second},
-		{"cancelled", guard.Forever(), cause, 5 * time.Second},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				_, a, b := twoProcesses(t)
-				end, _ := hold(t, b, "a")
-				err := a.Do(t.Context(), "z", func(ctx context.Context) error {
-					ctx, cancel := context.WithCancelCause(ctx)
-					defer cancel(nil)
-					time.AfterFunc(5*time.Second, func() { cancel(cause) })
-					start := time.Now()
-					err := a.With(c.opt).DoAll(ctx, []string{"a", "b"}, nothing)
-					// A pause that would outlast the wait is not begun.
-					if d := time.Since(start); d > c.took || d < c.took-time.Second {
-						t.Errorf("gave up after %v, want %v", d, c.took)
-					}
-					return err
-				})
-				if !errors.Is(err, c.want) || !errors.Is(err, guard.ErrBusy) {
-					t.Errorf("DoAll() = %v, want %v", err, c.want)
-				}
-				end()
-			})
-		})
-	}
-}
-
 func TestDoAllDoesNotStartOverForAStoreThatRefuses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := guardtest.NewStore()

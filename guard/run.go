@@ -4,35 +4,59 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync/atomic"
 	"time"
 
-	"github.com/jobguard/jobguard/guard/internal/engine"
+	"github.com/jobguard/jobguard/guard/internal/engine/keep"
+	"github.com/jobguard/jobguard/guard/lease"
 )
+
+// run is one call of fn under its leases. Its fields belong to the goroutine that
+// calls fn, except where said.
+type run struct {
+	runCtx // what fn gets
+
+	guard *Guard
+	began time.Duration // since epoch
+	result
+
+	observers *observers      // nil for none
+	observed  context.Context // what they made of the caller's
+
+	maxHold *time.Timer // nil without MaxHold
+	tooLong atomic.Bool // MaxHold passed, and all leases are those of outer; set by the timer
+
+	next, previous *run // guarded by family.mu
+}
 
 // result is what came of a run.
 type result struct {
-	err error
-	ran bool // fn was called
-	// kept: the leases lasted until fn returned, so err is fn's own.
-	kept bool
+	err      error // fn's, until the release adds to it
+	ran      bool  // fn was called
+	returned bool  // fn did: it neither panicked nor called Goexit
+	kept     bool  // the leases lasted until fn returned, so err is fn's own
 }
 
-// run acquires key, calls fn, and releases.
+// epoch is what runs count their time from.
+var epoch = time.Now()
+
+// do acquires key, calls fn, and releases.
 //
 // What it keeps on the stack while fn runs is little, here and in call: a service
 // may have very many runs under way, and Go gives back a stack only by halves.
-func (g *Guard) run(ctx context.Context, op, key string, fn func(context.Context) error) result {
-	g.family.begin()
-	defer g.family.finish()
-	c, err := g.enter(ctx, op, key)
+func (g *Guard) do(ctx context.Context, op, key string, fn func(context.Context) error) result {
+	g.family.calls.Begin()
+	defer g.family.calls.End()
+	r, err := g.prepare(ctx, op, key)
 	if err != nil {
 		return result{err: err}
 	}
-	c.call(fn)
-	return c.result
+	r.call(fn)
+	return r.result
 }
 
-func (g *Guard) enter(ctx context.Context, op, key string) (*runCtx, error) {
+// prepare acquires key and makes a run under it.
+func (g *Guard) prepare(ctx context.Context, op, key string) (*run, error) {
 	if err := checkKey(key); err != nil {
 		return nil, &Error{Op: op, Key: key, Kind: ErrInvalidKey, Err: err}
 	}
@@ -44,168 +68,144 @@ func (g *Guard) enter(ctx context.Context, op, key string) (*runCtx, error) {
 	if text != "" {
 		metadata = []string{text}
 	}
-	return g.begin(ctx, op, metadata, h), nil
+	return g.newRun(ctx, op, metadata, h), nil
 }
 
-// runAll is run for several keys, which are sorted and distinct.
-func (g *Guard) runAll(ctx context.Context, keys []string, fn func(context.Context) error) result {
-	const op = "doall"
-	for _, key := range keys {
-		if err := checkKey(key); err != nil {
-			return result{err: &Error{Op: op, Key: key, Kind: ErrInvalidKey, Err: err}}
-		}
-	}
-	g.family.begin()
-	defer g.family.finish()
-	holds, metadata, err := g.acquireAll(ctx, op, keys)
-	if err != nil {
-		return result{err: err}
-	}
-	c := g.begin(ctx, op, metadata, holds...)
-	c.call(fn)
-	return c.result
-}
-
-// epoch is what runs count their time from.
-var epoch = time.Now()
-
-// begin prepares the run of a function under holds, with which metadata were sent.
-func (g *Guard) begin(ctx context.Context, op string, metadata []string, holds ...*engine.Hold) *runCtx {
-	began := time.Since(epoch)
-	var observed context.Context
-	obs := g.observersOf(ctx, holds)
-	if obs != nil {
+// newRun makes a run under holds, which were acquired with metadata.
+func (g *Guard) newRun(ctx context.Context, op string, metadata []string, holds ...*keep.Hold) *run {
+	r := &run{guard: g, began: time.Since(epoch)}
+	r.op = op
+	outer := innermost(ctx)
+	if len(g.opts.observers) > 0 && slices.ContainsFunc(holds, func(h *keep.Hold) bool { return !outer.has(h) }) {
 		start := RunStart{Name: g.opts.name, TTL: g.opts.ttl, Metadata: metadata}
 		for _, h := range holds {
 			start.Keys = append(start.Keys, h.Key())
 			start.Tokens = append(start.Tokens, h.Fence)
 		}
-		ctx, obs = obs.runStart(ctx, start)
-		observed = ctx
+		ctx, r.observers = g.opts.observers.runStart(ctx, start)
+		r.observed = ctx
 	}
-	c := &runCtx{guard: g, op: op, began: began, observers: obs, observed: observed, outer: innermost(ctx)}
-	c.bind(ctx, holds)
-	g.family.enter(c)
-	c.armMaxHold(g.opts.maxHold)
-	return c
+	r.derive(ctx, holds)
+	for _, h := range r.holds {
+		h.Bind(r, r.observers != nil && !r.outer.has(h))
+	}
+	g.family.add(r)
+	r.armMaxHold(g.opts.maxHold)
+	return r
 }
 
-// call runs fn, and ends the run however fn ends: return, panic and Goexit
+// call runs fn, and concludes the run however fn ends: return, panic and Goexit
 // alike. The latter two go on from here.
-func (c *runCtx) call(fn func(context.Context) error) {
-	defer c.finish()
-	c.err = fn(c)
-	c.returned = true
+func (r *run) call(fn func(context.Context) error) {
+	defer r.conclude()
+	r.err = fn(&r.runCtx)
+	r.returned = true
 }
 
-func (c *runCtx) finish() {
-	took := time.Since(epoch) - c.began
-	if c.maxHold != nil {
-		c.maxHold.Stop()
+// conclude ends the run: it detaches the context, gives the keys back and reports.
+func (r *run) conclude() {
+	took := time.Since(epoch) - r.began
+	if r.maxHold != nil {
+		r.maxHold.Stop()
 	}
-	c.guard.family.leave(c)
-	c.ran, c.kept = true, true
-	lost, err := c.release()
+	r.guard.family.remove(r)
+	r.ran = true
+	why, err := r.release()
+	r.kept = err == nil
 	if err != nil {
-		c.err, c.kept = err, false
+		r.err = err
 	}
-	if c.observers != nil {
-		c.report(took, lost)
+	if r.observers != nil {
+		r.report(took, why)
 	}
 }
 
-// report tells the observers of the run's end.
-func (c *runCtx) report(took time.Duration, lost string) {
-	end := RunEnd{Name: c.guard.opts.name, Held: took, Panicked: !c.returned, Lost: lost}
-	released := engine.ReleaseDone
-	for _, h := range c.holds {
-		if !c.outer.has(h) {
-			h.Mute() // a nested run may keep the hold longer than this one
-			released = max(released, h.Released())
+// release cancels the context and ends the holds. It returns why the run was not
+// under its leases to its end, in a word and joined with fn's error; "" and nil
+// if it was.
+func (r *run) release() (reason LossReason, _ error) {
+	tooLong := r.tooLong.Load()
+	r.cancel(nil)
+	var err *Error
+	for _, h := range slices.Backward(r.holds) {
+		why := h.End()
+		h.Unbind(r) // a nested run may keep the hold longer than this one
+		if why != nil && (err == nil || why.Reason != keep.MaxHold) {
+			err, reason = lost(r.op, h, why), lossReason(why)
 		}
 	}
-	end.Release = releases[released]
-	for _, h := range c.holds {
+	if err == nil && tooLong {
+		err, reason = r.tooLongError(), LostMaxHold
+	}
+	if err == nil {
+		return "", nil
+	}
+	// What ctx was cancelled with adds nothing if fn returned just that.
+	if own, ok := r.err.(*Error); !ok || own.Kind != err.Kind || own.Key != err.Key { //nolint:errorlint // not one that is wrapped
+		err.Err = errors.Join(err.Err, r.err)
+	}
+	return reason, err
+}
+
+// report calls the observers' RunEnd.
+func (r *run) report(took time.Duration, why LossReason) {
+	end := RunEnd{Name: r.guard.opts.name, Held: took, Panicked: !r.returned, Lost: why}
+	released := keep.ReleaseDone
+	for _, h := range r.holds {
+		if !r.outer.has(h) {
+			released = max(released, h.Released())
+		}
 		end.Keys = append(end.Keys, h.Key())
 		end.Renewals += h.Renewals()
 	}
-	if c.returned {
-		end.Err = c.err
+	end.Release = releaseResults[released]
+	if r.returned {
+		end.Err = r.err
 	}
-	c.observers.runEnd(c.observed, end)
+	r.observers.runEnd(r.observed, end)
 }
 
-// observersOf returns whom to tell of a run: nobody, nil, if all its leases belong
-// to the runs around it.
-func (g *Guard) observersOf(ctx context.Context, holds []*engine.Hold) *observers {
-	if len(g.opts.observers) == 0 {
-		return nil
-	}
-	outer := innermost(ctx)
-	for _, h := range holds {
-		if !outer.has(h) {
-			return &g.opts.observers
-		}
-	}
-	return nil
-}
-
-func (c *runCtx) has(h *engine.Hold) bool {
-	for ; c != nil; c = c.outer {
-		if slices.Contains(c.holds, h) {
-			return true
-		}
-	}
-	return false
-}
-
-// armMaxHold ends c's leases when d has passed, and with them c; 0 means never. If
+// armMaxHold ends r's leases when d has passed, and with them r; 0 means never. If
 // they have been given back by then, fn was in time. A run that has only leases of
 // the runs around it ends by itself: they are not its to end.
-func (c *runCtx) armMaxHold(d time.Duration) {
+func (r *run) armMaxHold(d time.Duration) {
 	if d == 0 {
 		return
 	}
-	c.maxHold = time.AfterFunc(d, func() {
+	r.maxHold = time.AfterFunc(d, func() {
 		nested := true
-		for _, h := range c.holds {
-			if !c.outer.has(h) {
+		for _, h := range r.holds {
+			if !r.outer.has(h) {
 				nested = false
 				h.StopRenewing()
 			}
 		}
 		if nested {
-			c.tooLong.Store(true)
-			c.cancel(c.tooLongError())
+			r.tooLong.Store(true)
+			r.cancel(r.tooLongError())
 		}
 	})
 }
 
-func (c *runCtx) tooLongError() *Error {
-	h := c.holds[0]
-	return &Error{Op: c.op, Key: h.Key(), Fence: h.Fence, Kind: ErrMaxHold}
+func (r *run) tooLongError() *Error {
+	h := r.holds[0]
+	return &Error{Op: r.op, Key: h.Key(), Fence: h.Fence, Kind: ErrMaxHold}
 }
 
-// release ends c and its holds. It returns why the run was not under its leases to
-// its end, in a word and joined with fn's error; "" and nil if it was.
-func (c *runCtx) release() (lost string, _ error) {
-	tooLong := c.tooLong.Load()
-	c.end()
-	var err *Error
-	for _, h := range slices.Backward(c.holds) {
-		if why := h.End(); why != nil && (err == nil || errors.Is(why, ErrLost)) {
-			err, lost = ended(c.op, h, why), reasonOf(why)
-		}
+// Lost implements [keep.Listener]: it cancels fn's context.
+func (r *run) Lost(h *keep.Hold, why *keep.Lost) { r.cancel(lost(r.op, h, why)) }
+
+// Happened implements [keep.Listener]: it calls the run's observers. A loss may
+// come here before its finder has cancelled fn's context; it is cancelled then.
+func (r *run) Happened(h *keep.Hold, e keep.Event) {
+	ev := Event{
+		Kind: EventKind(e.Kind), Name: r.guard.opts.name, Key: h.Key(), Fence: h.Fence,
+		TTL: h.TTL(), Left: e.Left, Holder: lease.OwnerName(e.Holder), Err: e.Err,
 	}
-	if err == nil && tooLong {
-		err, lost = c.tooLongError(), LostMaxHold
+	var why *keep.Lost
+	if ev.Kind == EventLost && errors.As(e.Err, &why) {
+		r.Lost(h, why)
+		ev.Reason = lossReason(why)
 	}
-	if err == nil {
-		return "", nil
-	}
-	// What ctx was cancelled with says nothing new if fn returned just that.
-	if own, ok := c.err.(*Error); !ok || own.Kind != err.Kind || own.Key != err.Key { //nolint:errorlint // not one that is wrapped
-		err.Err = errors.Join(err.Err, c.err)
-	}
-	return lost, err
+	r.observers.event(r.observed, ev)
 }

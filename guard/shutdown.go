@@ -6,88 +6,51 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/jobguard/jobguard/guard/internal/engine"
+	"github.com/jobguard/jobguard/guard/internal/engine/queue"
+	"github.com/jobguard/jobguard/guard/internal/pending"
 )
 
 // family is what a Guard and all that With made of it share.
 type family struct {
-	engine *engine.Engine
+	engine *queue.Engine
+	calls  pending.Counter // under way, from before they acquire until they have released
 
 	mu     sync.Mutex
-	active int           // calls under way, from before they acquire until they have released
-	runs   runCtx        // ring of those whose fn is running, to cancel them; this one is none
-	cancel error         // what they were cancelled with, and those who come late are
-	none   chan struct{} // closed and cleared when active falls to 0; nil if nobody waits
+	runs   run   // ring of those whose fn is running, to cancel them; this one is none
+	cancel error // what they were cancelled with, and later ones are
 }
 
-func newFamily(e *engine.Engine) *family {
+func newFamily(e *queue.Engine) *family {
 	f := &family{engine: e}
 	f.runs.next, f.runs.previous = &f.runs, &f.runs
 	return f
 }
 
-func (f *family) begin() {
+// add puts r among the running ones.
+func (f *family) add(r *run) {
 	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.active++
-}
-
-func (f *family) finish() {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.active--
-	if f.active == 0 && f.none != nil {
-		close(f.none)
-		f.none = nil
-	}
-}
-
-func (f *family) enter(c *runCtx) {
-	f.mu.Lock()
-	c.previous, c.next = &f.runs, f.runs.next
-	c.previous.next, c.next.previous = c, c
+	r.previous, r.next = &f.runs, f.runs.next
+	r.previous.next, r.next.previous = r, r
 	cancel := f.cancel
 	f.mu.Unlock()
 	if cancel != nil {
-		c.cancel(cancel)
+		r.cancel(cancel)
 	}
 }
 
-func (f *family) leave(c *runCtx) {
+func (f *family) remove(r *run) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	c.previous.next, c.next.previous = c.next, c.previous
-	c.previous, c.next = nil, nil // whoever keeps c's context keeps no other run
+	r.previous.next, r.next.previous = r.next, r.previous
+	r.previous, r.next = nil, nil // a context that is kept keeps no other run
 }
 
 // runningLocked returns the runs whose fn is running.
-func (f *family) runningLocked() (runs []*runCtx) {
-	for c := f.runs.next; c != &f.runs; c = c.next {
-		runs = append(runs, c)
+func (f *family) runningLocked() (runs []*run) {
+	for r := f.runs.next; r != &f.runs; r = r.next {
+		runs = append(runs, r)
 	}
 	return runs
-}
-
-// wait returns how many calls are under way when none are left or ctx ends.
-func (f *family) wait(ctx context.Context) int {
-	f.mu.Lock()
-	if f.active == 0 {
-		f.mu.Unlock()
-		return 0
-	}
-	if f.none == nil {
-		f.none = make(chan struct{})
-	}
-	none := f.none
-	f.mu.Unlock()
-	select {
-	case <-none:
-		return 0
-	case <-ctx.Done():
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		return f.active
-	}
 }
 
 // cancelRuns cancels the contexts of all runs, and of those about to begin, and
@@ -97,14 +60,14 @@ func (f *family) cancelRuns(cause error) int {
 	f.cancel = cause
 	runs := f.runningLocked()
 	f.mu.Unlock()
-	for _, c := range runs {
-		c.cancel(cause)
+	for _, r := range runs {
+		r.cancel(cause)
 	}
 	return len(runs)
 }
 
 // Shutdown ends the work of g and every Guard that shares its New: no run
-// starts any more, whoever waits gets ErrClosed, and Shutdown waits for the
+// starts any more, waiters get ErrClosed, and Shutdown waits for the
 // runs under way. Nested runs under a lease that is held may still start. When
 // ctx ends first, the runs' contexts are cancelled with cause ErrClosed, and
 // Shutdown waits for them for at most one TTL more; then it returns an error
@@ -115,14 +78,14 @@ func (f *family) cancelRuns(cause error) int {
 func (g *Guard) Shutdown(ctx context.Context) error {
 	f := g.family
 	f.engine.Close()
-	if f.wait(ctx) == 0 && ctx.Err() == nil {
+	if f.calls.Wait(ctx) == 0 && ctx.Err() == nil {
 		f.engine.Drain(ctx)
 		return nil
 	}
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), g.opts.ttl)
 	defer cancel()
 	running := f.cancelRuns(ErrClosed)
-	left := f.wait(last)
+	left := f.calls.Wait(last)
 	f.engine.Drain(last)
 	if running == 0 && left == 0 {
 		return nil
@@ -137,12 +100,12 @@ func (f *family) keysOfRuns() string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	var keys []string
-	for _, c := range f.runningLocked() {
+	for _, r := range f.runningLocked() {
 		if len(keys) == most {
 			keys = append(keys, "…")
 			break
 		}
-		keys = append(keys, quoted(c.holds[0].Key()))
+		keys = append(keys, quoted(r.holds[0].Key()))
 	}
 	if keys == nil {
 		return ""

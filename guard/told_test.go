@@ -130,7 +130,7 @@ func TestErrorsTellWhoAndForHowLong(t *testing.T) {
 		g := newGuard(t, store, guard.Wait(0))
 		store.HoldFor("k", "deploy-script", time.Minute)
 		err := g.Do(t.Context(), "k", nothing)
-		if want := `guard: do "k": busy: somebody else holds the key (held by deploy-script for 1m0s unless renewed)`; err == nil || err.Error() != want {
+		if want := `guard: do "k": busy: the key is held (held by deploy-script for 1m0s unless renewed)`; err == nil || err.Error() != want {
 			t.Errorf("Error() = %q\nwant %q", err, want)
 		}
 		store.Expire("k")

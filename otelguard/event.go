@@ -35,8 +35,8 @@ func (o *Observer) Event(ctx context.Context, e guard.Event) {
 	case guard.EventRenewFailed:
 		m.renewals.Add(r, 1, g.notRenewed.add...)
 	case guard.EventLost:
-		m.lost.Add(r, 1, g.lost.of(e.Reason).add...)
-		o.emit(r, e, log.SeverityError, "jobguard.lease.lost", "lease lost", reasonKey.String(e.Reason))
+		m.lost.Add(r, 1, g.lost.of(string(e.Reason)).add...)
+		o.emit(r, e, log.SeverityError, "jobguard.lease.lost", "lease lost", reasonKey.String(string(e.Reason)))
 	case guard.EventReleaseFailed:
 		m.releaseFailures.Add(r, 1, g.plain.add...)
 		o.emit(r, e, log.SeverityWarn, "jobguard.release.failed", "lease not released", errorTypeKey.String(errorType(e.Err)))

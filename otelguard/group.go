@@ -48,7 +48,7 @@ type group struct {
 }
 
 // reasons are why leases are lost.
-var reasons = [...]string{guard.LostExpired, guard.LostNotOwner, guard.LostMaxHold}
+var reasons = [...]string{string(guard.LostExpired), string(guard.LostNotOwner), string(guard.LostMaxHold)}
 
 // unnamed stands for a guard without a guard.Name: an empty label is none.
 const unnamed = "unnamed"

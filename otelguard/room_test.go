@@ -33,7 +33,7 @@ func everyEnd(ctx context.Context, tel *telemetry, name string) {
 	cancel()
 	once(ended, tel, name, guard.AcquireEnd{Err: context.Canceled}, guard.RunEnd{Panicked: true})
 	tel.AcquireEnd(tel.AcquireStart(ctx, guard.AcquireStart{Name: name}), guard.AcquireEnd{Err: guard.ErrBusy})
-	for _, reason := range []string{guard.LostExpired, guard.LostNotOwner, guard.LostMaxHold} {
+	for _, reason := range []guard.LossReason{guard.LostExpired, guard.LostNotOwner, guard.LostMaxHold} {
 		once(ctx, tel, name, guard.AcquireEnd{}, guard.RunEnd{Lost: reason},
 			guard.Event{Kind: guard.EventLost, Reason: reason, TTL: 1}, guard.Event{Kind: guard.EventRenewed, Left: 1, TTL: 1},
 			guard.Event{Kind: guard.EventRenewFailed, TTL: 1}, guard.Event{Kind: guard.EventReleaseFailed, TTL: 1})

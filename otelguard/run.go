@@ -111,7 +111,7 @@ func (o *Observer) describeRun(r *running, e guard.RunEnd, out outcome) {
 		ttlKey.Float64(r.ttl.Seconds()),
 		outcomeKey.String(out.word),
 		renewalsKey.Int(e.Renewals),
-		releaseKey.String(e.Release))
+		releaseKey.String(string(e.Release)))
 	if len(r.fences) == 1 {
 		list.add(fenceKey.Int64(r.fences[0]))
 	} else {

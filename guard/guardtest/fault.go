@@ -15,6 +15,8 @@ const (
 	OpRenew   Op = "renew"
 	OpRelease Op = "release"
 	OpWake    Op = "wake"
+
+	OpFindHolder Op = "find holder"
 )
 
 // Fault is one way in which calls go wrong. The zero Fault swallows every

@@ -173,3 +173,25 @@ type ReleaseRequest struct {
 type ReleaseReply struct {
 	Released bool
 }
+
+// HolderFinder is implemented by a Store that can say who holds a key without
+// asking for it.
+type HolderFinder interface {
+	// FindHolder returns the holder of key, of several any; the zero Holder if the
+	// key is free.
+	FindHolder(ctx context.Context, key string) (Holder, error)
+}
+
+// Holder is who holds a key, as the store has it.
+type Holder struct {
+	Owner     string        // owner name (host:pid unless configured), or what another program wrote; "": the key is free
+	Process   string        // process id; "" of other programs, of a key kept closed, and where several hold the key
+	Metadata  string        // text of the holder's observer, or ""
+	Token     int64         // the holder's fencing token; 0 if the store does not keep it
+	Remaining time.Duration // until the lease expires unless renewed; negative: never
+}
+
+// HolderOf takes value, found under a key, apart.
+func HolderOf(value string, remaining time.Duration) Holder {
+	return Holder{Owner: OwnerName(value), Process: OwnerProcess(value), Metadata: Metadata(value), Remaining: remaining}
+}

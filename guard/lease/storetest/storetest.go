@@ -72,7 +72,7 @@ func Run(t *testing.T, open func(t *testing.T) Fixture) {
 		ownerChecks, acquireChecks, renewChecks, releaseChecks,
 		queueChecks, watchChecks, fenceChecks, keyChecks, contextChecks, raceChecks,
 		limitChecks, placeChecks, lostPlaceChecks, turnChecks, turnWakeChecks, limitRaceChecks, keptChecks,
-		tickChecks,
+		tickChecks, holderChecks,
 	} {
 		for _, c := range group {
 			t.Run(c.sentence, func(t *testing.T) { c.run(newContract(t, open(t))) })

@@ -1,4 +1,4 @@
-package engine
+package queue
 
 import (
 	"context"
@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/jobguard/jobguard/guard/guardtest"
+	"github.com/jobguard/jobguard/guard/internal/engine/keep"
 )
 
 // A storm mixes everything that can happen to a line: cancellation, impatience,
@@ -33,8 +34,8 @@ func stormOnce(t *testing.T, seed uint64, interference bool) {
 	keys := []string{"a", "b", "c"}
 	opts := []Options{
 		usual,
-		{TTL: time.Second, Margin: 100 * time.Millisecond, Wait: 50 * time.Millisecond},
-		{TTL: 5 * time.Second, Margin: time.Second},
+		{Terms: keep.Terms{TTL: time.Second, Margin: 100 * time.Millisecond}, Wait: 50 * time.Millisecond},
+		{Terms: keep.Terms{TTL: 5 * time.Second, Margin: time.Second}},
 	}
 	var inside exclusive
 	var wg sync.WaitGroup
@@ -44,7 +45,7 @@ func stormOnce(t *testing.T, seed uint64, interference bool) {
 			for range 60 {
 				ctx, cancel := context.WithTimeout(context.Background(), time.Duration(rng.IntN(400))*time.Millisecond)
 				key := keys[rng.IntN(len(keys))]
-				h, f := engines[rng.IntN(2)].Acquire(ctx, key, opts[rng.IntN(len(opts))])
+				h, _, f := engines[rng.IntN(2)].Acquire(ctx, key, opts[rng.IntN(len(opts))])
 				cancel()
 				if f != nil {
 					continue
@@ -109,21 +110,21 @@ func makeTrouble(s *guardtest.Store, rng *rand.Rand, key string, interference bo
 // exclusive remembers who is inside, by key.
 type exclusive struct {
 	mu     sync.Mutex
-	inside map[string]*Hold
+	inside map[string]*keep.Hold
 }
 
-func (x *exclusive) enter(key string, h *Hold) (other *Hold) {
+func (x *exclusive) enter(key string, h *keep.Hold) (other *keep.Hold) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.inside == nil {
-		x.inside = make(map[string]*Hold)
+		x.inside = make(map[string]*keep.Hold)
 	}
 	other = x.inside[key]
 	x.inside[key] = h
 	return other
 }
 
-func (x *exclusive) leave(key string, h *Hold) {
+func (x *exclusive) leave(key string, h *keep.Hold) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.inside[key] == h {

@@ -1,4 +1,4 @@
-package engine
+package queue
 
 import (
 	"context"
@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/jobguard/jobguard/guard/guardtest"
+	"github.com/jobguard/jobguard/guard/internal/engine/keep"
 	"github.com/jobguard/jobguard/guard/lease"
 )
 
@@ -35,7 +36,7 @@ func TestProcessWhoseGrantLapsedReturnsToItsPlaceInLine(t *testing.T) {
 		first := &cut{Store: s}
 		engines := []*Engine{New(first), New(s), New(s), New(s)}
 		holder := mustAcquire(t, engines[3], usual)
-		var waiting [3]<-chan *Hold
+		var waiting [3]<-chan *keep.Hold
 		for i := range waiting {
 			waiting[i] = queue(t, engines[i], 1, usual)
 		}

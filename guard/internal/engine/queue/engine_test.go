@@ -1,4 +1,4 @@
-package engine
+package queue
 
 import (
 	"context"
@@ -12,13 +12,15 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/jobguard/jobguard/guard/guardtest"
+	"github.com/jobguard/jobguard/guard/internal/backoff"
+	"github.com/jobguard/jobguard/guard/internal/engine/keep"
 	"github.com/jobguard/jobguard/guard/lease"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // usual is what most tests acquire with.
-var usual = Options{TTL: 10 * time.Second, Margin: time.Second, Wait: Forever}
+var usual = Options{Terms: keep.Terms{TTL: 10 * time.Second, Margin: time.Second}, Wait: Forever}
 
 // strict wraps a store and fails the test when the engine breaks the contract.
 type strict struct {
@@ -82,11 +84,8 @@ func closeEngine(t testing.TB, e *Engine) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	e.Drain(ctx)
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if len(e.lines) > 0 || len(e.renewals.entries) > 0 || len(e.expiries.entries) > 0 || e.work > 0 || e.renewals.flushers > 0 {
-		t.Errorf("left: %d lines, %d renewals, %d expiries, %d workers, %d flushers",
-			len(e.lines), len(e.renewals.entries), len(e.expiries.entries), e.work, e.renewals.flushers)
+	if n := e.Left(); n > 0 {
+		t.Errorf("%d queues, renewals, expiries and goroutines are left", n)
 	}
 }
 
@@ -104,14 +103,14 @@ func TestOneAcquirePerOwnerAtATimeHoweverOftenItIsWoken(t *testing.T) {
 					ctx, cancel = context.WithTimeout(ctx, time.Duration(i)*7*time.Millisecond+1)
 					defer cancel()
 				}
-				h, f := engines[i%3].Acquire(ctx, "k", usual)
+				h, _, f := engines[i%3].Acquire(ctx, "k", usual)
 				if f != nil {
 					if i%4 != 0 {
 						t.Error(f)
 					}
 					return
 				}
-				time.Sleep(jitter(0, 30*time.Millisecond))
+				time.Sleep(backoff.Jitter(0, 30*time.Millisecond))
 				if lost := h.End(); lost != nil {
 					t.Error(lost)
 				}
@@ -137,7 +136,7 @@ func TestUnknownOutcomeIsCleanedUpAtOnceAndAgainAfterItsDeadline(t *testing.T) {
 		const patience = 50 * time.Millisecond
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
-		if _, f := e.Acquire(ctx, "k", usual); f == nil {
+		if _, _, f := e.Acquire(ctx, "k", usual); f == nil {
 			t.Fatal("acquired")
 		}
 		time.Sleep(time.Minute)
@@ -155,7 +154,7 @@ func TestUnknownAttemptBeforeTheGrantIsCleanedUpAfterTheRelease(t *testing.T) {
 		e := New(s)
 		s.Inject(guardtest.Fault{Op: guardtest.OpAcquire, Err: errors.New("connection reset"), Times: 1})
 		start := time.Now()
-		h, f := e.Acquire(context.Background(), "k", usual)
+		h, _, f := e.Acquire(context.Background(), "k", usual)
 		if f != nil {
 			t.Fatal(f)
 		}
@@ -163,38 +162,6 @@ func TestUnknownAttemptBeforeTheGrantIsCleanedUpAfterTheRelease(t *testing.T) {
 		time.Sleep(time.Minute)
 		if at := s.releasedAt(); len(at) < 2 || at[len(at)-1].Sub(start) < firstPatience {
 			t.Errorf("released at %v: a buried attempt would leave a zombie", at)
-		}
-		closeEngine(t, e)
-	})
-}
-
-func TestTrustNeverRevives(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newStrict(t)
-		e := New(s)
-		h, f := e.Acquire(context.Background(), "k", usual)
-		if f != nil {
-			t.Fatal(f)
-		}
-		ended := make(chan time.Duration, 9)
-		start := time.Now()
-		h.Bind(onLost(func(*Lost) { ended <- time.Since(start) }))
-		// Renewals reach the server, their replies come only when trust is over.
-		s.Inject(guardtest.Fault{Op: guardtest.OpRenew, Lost: true})
-		time.Sleep(9 * time.Second)
-		s.Fail(nil)
-		time.Sleep(time.Minute) // renewed all the while, best effort
-		if owner, ok := s.Holder("k"); !ok || owner != h.Owner() {
-			t.Errorf("held by %q %v: the best-effort renewal ended", owner, ok)
-		}
-		if h.Live() || h.TrustLeft() != 0 {
-			t.Error("trust has revived")
-		}
-		if at := <-ended; at != 9*time.Second || len(ended) > 0 {
-			t.Errorf("cancelled after %v and %d times more, want once after 9s", at, len(ended))
-		}
-		if lost := h.End(); lost == nil || lost.Kind != ErrLost {
-			t.Errorf("End() = %v, want the loss", lost)
 		}
 		closeEngine(t, e)
 	})
@@ -231,7 +198,7 @@ func TestClaimOutlastsPollsAndRoundTrips(t *testing.T) {
 		s.Delay(900 * time.Millisecond)
 		e := New(s)
 		for range 30 {
-			h, f := e.Acquire(context.Background(), "k", usual)
+			h, _, f := e.Acquire(context.Background(), "k", usual)
 			if f != nil {
 				t.Fatal(f)
 			}
@@ -257,10 +224,7 @@ func (s *claims) Acquire(ctx context.Context, r lease.AcquireRequest) (lease.Acq
 
 func TestAttemptsFitIntoTrust(t *testing.T) {
 	for _, ttl := range []time.Duration{50 * time.Millisecond, time.Second, 10 * time.Second, time.Hour} {
-		o := Options{TTL: ttl, Margin: ttl/2 - 1}
-		if d := o.terms().renewTimeout(); d <= 0 || o.terms().renewEvery()+2*d > ttl-o.Margin {
-			t.Errorf("TTL %v: two attempts of %v do not fit", ttl, d)
-		}
+		o := Options{Terms: keep.Terms{TTL: ttl, Margin: ttl/2 - 1}}
 		if d := o.acquireTimeout(); d <= 0 || d > ttl-o.Margin {
 			t.Errorf("TTL %v: an acquire may take %v", ttl, d)
 		}
@@ -276,7 +240,7 @@ func TestTenureIsBoundedSoThatOtherProcessesGetTheirTurn(t *testing.T) {
 		for range 8 {
 			wg.Go(func() {
 				for time.Now().Before(stop) {
-					h, f := busy.Acquire(context.Background(), "k", usual)
+					h, _, f := busy.Acquire(context.Background(), "k", usual)
 					if f != nil {
 						t.Error(f)
 						return
@@ -290,7 +254,7 @@ func TestTenureIsBoundedSoThatOtherProcessesGetTheirTurn(t *testing.T) {
 		turns := 0
 		for time.Now().Before(stop) {
 			asked := time.Now()
-			h, f := other.Acquire(context.Background(), "k", usual)
+			h, _, f := other.Acquire(context.Background(), "k", usual)
 			if f != nil {
 				t.Fatal(f)
 			}
@@ -299,7 +263,7 @@ func TestTenureIsBoundedSoThatOtherProcessesGetTheirTurn(t *testing.T) {
 			h.End()
 		}
 		wg.Wait()
-		if worst > tenureMax+2*time.Millisecond || turns < 100 {
+		if worst > handoffMax+2*time.Millisecond || turns < 100 {
 			t.Errorf("%d turns, the worst after %v", turns, worst)
 		}
 		closeEngine(t, busy)
@@ -311,7 +275,7 @@ func TestWaitersWithOtherOptionsStayCorrect(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStrict(t)
 		e := New(s)
-		short := Options{TTL: time.Second, Margin: 100 * time.Millisecond, Wait: Forever}
+		short := Options{Terms: keep.Terms{TTL: time.Second, Margin: 100 * time.Millisecond}, Wait: Forever}
 		var wg sync.WaitGroup
 		inside := 0
 		for i := range 40 {
@@ -320,7 +284,7 @@ func TestWaitersWithOtherOptionsStayCorrect(t *testing.T) {
 				if i%3 == 0 {
 					opt = short
 				}
-				h, f := e.Acquire(context.Background(), "k", opt)
+				h, _, f := e.Acquire(context.Background(), "k", opt)
 				if f != nil {
 					t.Error(f)
 					return
@@ -332,7 +296,7 @@ func TestWaitersWithOtherOptionsStayCorrect(t *testing.T) {
 				if left := s.Remaining("k"); left > opt.TTL || left < opt.TTL/2 {
 					t.Errorf("the store keeps it for %v, TTL %v", left, opt.TTL)
 				}
-				time.Sleep(jitter(0, 3*time.Millisecond))
+				time.Sleep(backoff.Jitter(0, 3*time.Millisecond))
 				inside--
 				h.End()
 			})
@@ -341,3 +305,21 @@ func TestWaitersWithOtherOptionsStayCorrect(t *testing.T) {
 		closeEngine(t, e)
 	})
 }
+
+// listenerFunc is a Listener that calls functions; nil for none.
+type listenerFunc struct {
+	lost  func(*keep.Lost)
+	event func(keep.Event)
+}
+
+func (l *listenerFunc) Lost(_ *keep.Hold, why *keep.Lost) {
+	if l.lost != nil {
+		l.lost(why)
+	}
+}
+
+func (l *listenerFunc) Happened(_ *keep.Hold, ev keep.Event) { l.event(ev) }
+
+func onLost(f func(*keep.Lost)) keep.Listener { return &listenerFunc{lost: f} }
+
+func listen(f func(keep.Event)) keep.Listener { return &listenerFunc{event: f} }

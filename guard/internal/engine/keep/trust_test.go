@@ -1,4 +1,4 @@
-package engine
+package keep
 
 import (
 	"context"
@@ -12,24 +12,14 @@ import (
 	"github.com/jobguard/jobguard/guard/lease"
 )
 
-// mustAcquire returns a hold of "k".
-func mustAcquire(t testing.TB, e *Engine, opt Options) *Hold {
-	t.Helper()
-	h, f := e.Acquire(context.Background(), "k", opt)
-	if f != nil {
-		t.Fatal(f)
-	}
-	return h
-}
-
 // spend puts the end of h's trust into the past, on either clock or both, and no
 // timer has noticed: so it is in a process that was stopped and runs on.
 func spend(h *Hold, mono, wall bool) {
 	if mono {
-		h.t.trust.mono.Store(int64(time.Since(h.t.l.e.base)) - 1)
+		h.l.trust.mono.Store(int64(time.Since(h.l.k.base)) - 1)
 	}
 	if wall {
-		h.t.trust.wall.Store(time.Now().UnixNano() - 1)
+		h.l.trust.wall.Store(time.Now().UnixNano() - 1)
 	}
 }
 
@@ -40,18 +30,18 @@ func TestEitherClockEndsTrust(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				e := New(newStrict(t))
-				h := mustAcquire(t, e, usual)
+				k := New(guardtest.NewStore())
+				h := mustAcquire(t, k, usual)
 				told := 0
-				h.Bind(onLost(func(*Lost) { told++ }))
+				h.Bind(onLost(func(*Lost) { told++ }), false)
 				spend(h, clock.mono, clock.wall)
 				if h.Live() || h.TrustLeft() != 0 || told != 1 {
 					t.Errorf("live %v, trusted for %v, told %d times", h.Live(), h.TrustLeft(), told)
 				}
-				if lost := h.End(); lost == nil || lost.Reason != ReasonExpired {
+				if lost := h.End(); lost == nil || lost.Reason != Expired {
 					t.Errorf("End() = %v, want the loss", lost)
 				}
-				closeEngine(t, e)
+				drain(t, k)
 			})
 		})
 	}
@@ -59,49 +49,49 @@ func TestEitherClockEndsTrust(t *testing.T) {
 
 func TestEndFindsALossThatNobodyHasSeenYet(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		e := New(newStrict(t))
-		h := mustAcquire(t, e, usual)
+		k := New(guardtest.NewStore())
+		h := mustAcquire(t, k, usual)
 		spend(h, true, true)
-		if lost := h.End(); lost == nil || lost.Kind != ErrLost {
+		if lost := h.End(); lost == nil || lost.Reason != Expired {
 			t.Errorf("End() = %v, want the loss", lost)
 		}
-		closeEngine(t, e)
+		drain(t, k)
 	})
 }
 
 func TestRenewalThatIsAnsweredAfterTheEndOfTrustRevivesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		e := New(newStrict(t))
-		h := mustAcquire(t, e, usual)
+		k := New(guardtest.NewStore())
+		h := mustAcquire(t, k, usual)
 		spend(h, true, true)
 		for _, when := range []string{"before anybody saw that trust is over", "after it"} {
-			e.mu.Lock()
-			h.t.settleLocked(time.Now(), lease.RenewReply{Held: true})
-			left := h.t.trustLeft(time.Now())
-			e.mu.Unlock()
+			k.mu.Lock()
+			h.l.renewedLocked(time.Now(), lease.RenewReply{Held: true})
+			left := h.l.trustLeft(time.Now())
+			k.mu.Unlock()
 			if left > 0 || h.Live() {
 				t.Errorf("renewed %s: trusted for %v, live %v", when, left, h.Live())
 			}
 		}
 		h.End()
-		closeEngine(t, e)
+		drain(t, k)
 	})
 }
 
 func TestRepliesOutOfOrderDoNotShortenTrust(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		e := New(newStrict(t))
-		h := mustAcquire(t, e, usual)
+		k := New(guardtest.NewStore())
+		h := mustAcquire(t, k, usual)
 		time.Sleep(time.Second)
-		e.mu.Lock()
-		h.t.extendLocked(time.Now(), h.t.opt.TTL)
-		h.t.extendLocked(time.Now().Add(-500*time.Millisecond), h.t.opt.TTL)
-		e.mu.Unlock()
+		k.mu.Lock()
+		h.l.ExtendLocked(time.Now(), h.l.terms.TTL)
+		h.l.ExtendLocked(time.Now().Add(-500*time.Millisecond), h.l.terms.TTL)
+		k.mu.Unlock()
 		if left := h.TrustLeft(); left != 9*time.Second {
 			t.Errorf("trusted for %v, want 9s from the later request", left)
 		}
 		h.End()
-		closeEngine(t, e)
+		drain(t, k)
 	})
 }
 
@@ -112,20 +102,20 @@ func TestNothingIsToldOfARenewalThatCameTooLateToMatter(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := newStrict(t)
-				e := New(s)
-				h := mustAcquire(t, e, usual)
-				h.Notify(listen(func(ev Event) {
+				s := guardtest.NewStore()
+				k := New(s)
+				h := mustAcquire(t, k, usual)
+				h.Bind(listen(func(ev Event) {
 					if ev.Kind == EventRenewed || ev.Kind == EventRenewFailed {
 						t.Errorf("told of a renewal: %+v", ev)
 					}
-				}))
+				}), true)
 				s.Delay(400 * time.Millisecond)
 				for s.Calls(guardtest.OpRenew) == 0 {
 					time.Sleep(time.Millisecond)
 				}
 				end(h) // the renewal is under way
-				closeEngine(t, e)
+				drain(t, k)
 			})
 		})
 	}
@@ -136,19 +126,19 @@ func TestNothingIsToldOfARenewalThatCameTooLateToMatter(t *testing.T) {
 func TestEachLeaseIsLostAtItsOwnMoment(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := guardtest.NewStore()
-		e := New(s)
+		k := New(s)
 		var mu sync.Mutex
 		lost := make(map[time.Duration]time.Duration) // by TTL
 		var holds []*Hold
 		began := time.Now()
 		for _, seconds := range []int{5, 2, 9, 1, 3} {
 			ttl := time.Duration(seconds) * time.Second
-			h := holdKey(t, e, ttl.String(), Options{TTL: ttl, Margin: ttl / 10, Wait: Forever})
+			h := holdKey(t, k, ttl.String(), Terms{TTL: ttl, Margin: ttl / 10})
 			h.Bind(onLost(func(*Lost) {
 				mu.Lock()
 				defer mu.Unlock()
 				lost[ttl] = time.Since(began)
-			}))
+			}), false)
 			holds = append(holds, h)
 		}
 		s.Fail(errors.New("cut off"))
@@ -163,25 +153,25 @@ func TestEachLeaseIsLostAtItsOwnMoment(t *testing.T) {
 		for _, h := range holds {
 			h.End()
 		}
-		closeEngine(t, e)
+		drain(t, k)
 	})
 }
 
 // Whoever listens to one lease may take his time: others stop when they must.
 func TestASlowListenerHoldsUpNobodysLoss(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newStrict(t)
-		e := New(s)
+		s := guardtest.NewStore()
+		k := New(s)
 		began := time.Now()
-		a, b := holdKey(t, e, "a", usual), holdKey(t, e, "b", usual)
+		a, b := holdKey(t, k, "a", usual), holdKey(t, k, "b", usual)
 		lostAt := make(chan time.Duration, 2)
 		for _, h := range []*Hold{a, b} {
-			h.Notify(listen(func(ev Event) {
+			h.Bind(listen(func(ev Event) {
 				if ev.Kind == EventLost {
 					time.Sleep(5 * time.Second)
 				}
-			}))
-			h.Bind(onLost(func(*Lost) { lostAt <- time.Since(began) }))
+			}), true)
+			h.Bind(onLost(func(*Lost) { lostAt <- time.Since(began) }), false)
 		}
 		s.Inject(guardtest.Fault{Op: guardtest.OpRenew, Err: errors.New("cut off")})
 		for range 2 {
@@ -195,86 +185,56 @@ func TestASlowListenerHoldsUpNobodysLoss(t *testing.T) {
 		if d := time.Since(ended); d > 5*time.Second {
 			t.Errorf("the two ends took %v, each listener 5 s, side by side", d)
 		}
-		closeEngine(t, e)
+		drain(t, k)
 	})
 }
 
 func TestEnsureLeavesOneRenewalPlanned(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		e := New(newStrict(t))
-		h := mustAcquire(t, e, usual)
+		k := New(guardtest.NewStore())
+		h := mustAcquire(t, k, usual)
 		for range 3 {
 			time.Sleep(time.Second)
 			if err := h.Ensure(context.Background(), 9*time.Second); err != nil {
 				t.Fatal(err)
 			}
 		}
-		e.mu.Lock()
-		planned := len(e.renewals.entries)
-		e.mu.Unlock()
+		k.mu.Lock()
+		planned := len(k.renewals.entries)
+		k.mu.Unlock()
 		if planned != 1 {
 			t.Errorf("%d renewals planned for one lease", planned)
 		}
 		h.End()
-		closeEngine(t, e)
+		drain(t, k)
 	})
 }
 
-// late answers its first Acquire long after the deadline, as if the process had
-// been stopped between the reply and its reader.
-type late struct {
-	*guardtest.Store
-	by time.Duration
-}
-
-func (s *late) Acquire(ctx context.Context, r lease.AcquireRequest) (lease.AcquireReply, error) {
-	reply, err := s.Store.Acquire(ctx, r)
-	time.Sleep(s.by)
-	s.by = 0
-	return reply, err
-}
-
-func TestGrantWhoseTrustIsSpentIsNotHandedOut(t *testing.T) {
+func TestTrustNeverRevives(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		e := New(&late{Store: guardtest.NewStore(), by: usual.TTL - usual.Margin})
-		h := mustAcquire(t, e, usual)
-		if !h.Live() || h.TrustLeft() != usual.TTL-usual.Margin {
-			t.Errorf("live %v, trusted for %v", h.Live(), h.TrustLeft())
+		s := guardtest.NewStore()
+		k := New(s)
+		h := mustAcquire(t, k, usual)
+		ended := make(chan time.Duration, 9)
+		start := time.Now()
+		h.Bind(onLost(func(*Lost) { ended <- time.Since(start) }), false)
+		// Renewals reach the server, their replies come only when trust is over.
+		s.Inject(guardtest.Fault{Op: guardtest.OpRenew, Lost: true})
+		time.Sleep(9 * time.Second)
+		s.Fail(nil)
+		time.Sleep(time.Minute) // renewed all the while, best effort
+		if owner, ok := s.Holder("k"); !ok || owner != h.Owner() {
+			t.Errorf("held by %q %v: the best-effort renewal ended", owner, ok)
 		}
-		if lost := h.End(); lost != nil {
-			t.Error(lost)
+		if h.Live() || h.TrustLeft() != 0 {
+			t.Error("trust has revived")
 		}
-		closeEngine(t, e)
-	})
-}
-
-func TestGrantAskedForByAWaiterThatLeftIsNotTrustedForTheNextOnesTTL(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newStrict(t)
-		e := New(s)
-		s.HoldFor("k", "somebody", time.Second)
-		ctx, cancel := context.WithCancel(context.Background())
-		go func() {
-			short := Options{TTL: time.Second, Margin: 100 * time.Millisecond, Wait: Forever}
-			if _, f := e.Acquire(ctx, "k", short); f == nil {
-				t.Error("the waiter that left got the key")
-			}
-		}()
-		synctest.Wait()
-		go func() {
-			s.Delay(100 * time.Millisecond)
-			for n := s.Calls(guardtest.OpAcquire); s.Calls(guardtest.OpAcquire) == n; {
-				time.Sleep(time.Millisecond)
-			}
-			time.Sleep(10 * time.Millisecond)
-			cancel() // it is first in line, and its attempt is under way
-		}()
-		h := mustAcquire(t, e, usual)
-		if left := s.Remaining("k"); h.TrustLeft() > left {
-			t.Errorf("trusted for %v, the store keeps it for %v", h.TrustLeft(), left)
+		if at := <-ended; at != 9*time.Second || len(ended) > 0 {
+			t.Errorf("cancelled after %v and %d times more, want once after 9s", at, len(ended))
 		}
-		s.Delay(0)
-		h.End()
-		closeEngine(t, e)
+		if lost := h.End(); lost == nil || lost.Reason != Expired {
+			t.Errorf("End() = %v, want the loss", lost)
+		}
+		drain(t, k)
 	})
 }

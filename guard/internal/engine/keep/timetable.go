@@ -1,4 +1,4 @@
-package engine
+package keep
 
 import (
 	"container/heap"
@@ -6,7 +6,7 @@ import (
 )
 
 // timetable calls back when the first of its entries is due: one timer for any
-// number of tenures. Guarded by Engine.mu.
+// number of leases. Guarded by Keeper.mu.
 type timetable struct {
 	base    time.Time
 	call    func() // on a goroutine of its own, without the mutex
@@ -15,16 +15,16 @@ type timetable struct {
 	armed   int64 // when the timer fires, ns since base; 0: it is not set
 }
 
-// entry is a tenure's place in a timetable.
+// entry is when a timetable calls back for a lease.
 type entry struct {
-	t     *tenure
+	l     *Lease
 	at    int64 // ns since base
 	index int   // in the heap, plus 1; 0: not there
 }
 
-// add puts x into the timetable, for t at that time.
-func (tt *timetable) add(x *entry, t *tenure, at time.Time) {
-	x.t, x.at = t, int64(at.Sub(tt.base))
+// add puts x into the timetable, for l at that time.
+func (tt *timetable) add(x *entry, l *Lease, at time.Time) {
+	x.l, x.at = l, int64(at.Sub(tt.base))
 	heap.Push(&tt.entries, x)
 }
 

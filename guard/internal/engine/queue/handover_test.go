@@ -1,4 +1,4 @@
-package engine
+package queue
 
 import (
 	"context"
@@ -7,14 +7,15 @@ import (
 	"time"
 
 	"github.com/jobguard/jobguard/guard/guardtest"
+	"github.com/jobguard/jobguard/guard/internal/engine/keep"
 )
 
 // queue has n callers wait for "k", and returns where their holds arrive.
-func queue(t testing.TB, e *Engine, n int, opt Options) <-chan *Hold {
-	holds := make(chan *Hold, n)
+func queue(t testing.TB, e *Engine, n int, opt Options) <-chan *keep.Hold {
+	holds := make(chan *keep.Hold, n)
 	for range n {
 		go func() {
-			h, f := e.Acquire(context.Background(), "k", opt)
+			h, _, f := e.Acquire(context.Background(), "k", opt)
 			if f != nil {
 				t.Error(f)
 				return
@@ -57,7 +58,7 @@ func TestWithoutATokenLeftTheKeyIsNotHandedOn(t *testing.T) {
 func TestARunDoesNotBeginOnTheEdgeOfTrust(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := New(newStrict(t))
-		opt := Options{TTL: 50 * time.Millisecond, Margin: 24 * time.Millisecond, Wait: Forever}
+		opt := Options{Terms: keep.Terms{TTL: 50 * time.Millisecond, Margin: 24 * time.Millisecond}, Wait: Forever}
 		first := mustAcquire(t, e, opt)
 		holds := queue(t, e, 3, opt)
 		first.End() // three wait: the next tenure has tokens for all

@@ -1,19 +1,21 @@
-package engine
+package queue
 
 import (
 	"context"
 	"errors"
+	"runtime"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/jobguard/jobguard/guard/guardtest"
+	"github.com/jobguard/jobguard/guard/internal/engine/keep"
 	"github.com/jobguard/jobguard/guard/lease"
 )
 
 // handover has an engine hold "k" and another wait for it for age, and ends the
 // hold. It returns the second engine's.
-func handover(t *testing.T, s lease.Store, opt Options, age time.Duration) (h *Hold, end func()) {
+func handover(t *testing.T, s lease.Store, opt Options, age time.Duration) (h *keep.Hold, end func()) {
 	t.Helper()
 	holder, e := New(s), New(s)
 	first := mustAcquire(t, holder, usual)
@@ -34,7 +36,8 @@ func handover(t *testing.T, s lease.Store, opt Options, age time.Duration) (h *H
 func TestWhoIsWokenStartsWithoutAskingAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStrict(t)
-		opt := Options{TTL: 10 * time.Second, Margin: 100 * time.Millisecond, Wait: Forever}
+		opt := Options{Terms: keep.Terms{TTL: 10 * time.Second, Margin: 100 * time.Millisecond}, Wait: Forever}
+		before := runtime.NumGoroutine()
 		h, end := handover(t, s, opt, 300*time.Millisecond)
 		if n := s.Calls(guardtest.OpAcquire); n != 2 {
 			t.Errorf("%d acquires: one to hold, one to stand in line, and %d more", n, n-2)
@@ -44,8 +47,8 @@ func TestWhoIsWokenStartsWithoutAskingAgain(t *testing.T) {
 			t.Errorf("%v of trust, want %v", left, want)
 		}
 		synctest.Wait()
-		if n := h.Engine().Left(); n != 3 { // the line, its renewal and its expiry
-			t.Errorf("%d things left beside a run", n)
+		if n := runtime.NumGoroutine(); n > before {
+			t.Errorf("%d goroutines while fn runs, %d before", n, before)
 		}
 		time.Sleep(time.Minute)
 		if !h.Live() {
@@ -61,13 +64,13 @@ func TestWhoIsWokenStartsWithoutAskingAgain(t *testing.T) {
 func TestTrustInAWakeUpEndsBeforeTheClaimDoes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStrict(t)
-		opt := Options{TTL: 10 * time.Second, Margin: 100 * time.Millisecond, Wait: Forever}
+		opt := Options{Terms: keep.Terms{TTL: 10 * time.Second, Margin: 100 * time.Millisecond}, Wait: Forever}
 		const age = 400 * time.Millisecond
 		h, end := handover(t, s, opt, age)
 		began := time.Now()
 		s.Inject(guardtest.Fault{Op: guardtest.OpRenew, Err: errors.New("cut off"), Times: 1000})
 		lost := make(chan time.Duration, 1)
-		h.Bind(onLost(func(*Lost) { lost <- time.Since(began) }))
+		h.Bind(onLost(func(*keep.Lost) { lost <- time.Since(began) }), false)
 		if at, want := <-lost, reservationMin-age-opt.Margin; at != want {
 			t.Errorf("lost after %v, want %v", at, want)
 		}
@@ -83,7 +86,7 @@ func TestTrustInAWakeUpEndsBeforeTheClaimDoes(t *testing.T) {
 func TestTrustInAWakeUpSurvivesAShorterTTL(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStrict(t)
-		opt := Options{TTL: 300 * time.Millisecond, Margin: 30 * time.Millisecond, Wait: Forever}
+		opt := Options{Terms: keep.Terms{TTL: 300 * time.Millisecond, Margin: 30 * time.Millisecond}, Wait: Forever}
 		h, end := handover(t, s, opt, 0)
 		if left, want := h.TrustLeft(), opt.TTL-opt.Margin; left != want {
 			t.Errorf("%v of trust in a lease that lives %v", left, opt.TTL)
@@ -93,7 +96,7 @@ func TestTrustInAWakeUpSurvivesAShorterTTL(t *testing.T) {
 		}
 		s.Inject(guardtest.Fault{Op: guardtest.OpRenew, Err: errors.New("cut off"), Times: 1000})
 		lost := make(chan struct{})
-		h.Bind(onLost(func(*Lost) { close(lost) }))
+		h.Bind(onLost(func(*keep.Lost) { close(lost) }), false)
 		<-lost
 		if left := s.Remaining("k"); left < opt.Margin {
 			t.Errorf("the store's lease ended in %v, Margin %v", left, opt.Margin)
@@ -108,15 +111,15 @@ func TestAWakeUpIsNotEnough(t *testing.T) {
 		age     time.Duration
 		waiters int
 	}{
-		"when the last question was long ago":       {Options{TTL: 10 * time.Second, Margin: 800 * time.Millisecond, Wait: Forever}, 740 * time.Millisecond, 1},
-		"when Margin takes most of the reservation": {Options{TTL: 20 * time.Second, Margin: 1600 * time.Millisecond, Wait: Forever}, 0, 1},
+		"when the last question was long ago":       {Options{Terms: keep.Terms{TTL: 10 * time.Second, Margin: 800 * time.Millisecond}, Wait: Forever}, 740 * time.Millisecond, 1},
+		"when Margin takes most of the reservation": {Options{Terms: keep.Terms{TTL: 20 * time.Second, Margin: 1600 * time.Millisecond}, Wait: Forever}, 0, 1},
 		"when several wait here":                    {usual, 0, 2},
 	} {
 		t.Run(sentence, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := newStrict(t)
 				holder, e := New(s), New(s)
-				first := mustAcquire(t, holder, Options{TTL: time.Minute, Margin: time.Second})
+				first := mustAcquire(t, holder, Options{Terms: keep.Terms{TTL: time.Minute, Margin: time.Second}})
 				holds := queue(t, e, c.waiters, c.opt)
 				asked := s.Calls(guardtest.OpAcquire)
 				time.Sleep(c.age)
@@ -149,9 +152,9 @@ func TestAWakeUpDuringAQuestionStartsNothing(t *testing.T) {
 		holder, e := New(s), New(s)
 		first := mustAcquire(t, holder, usual)
 		s.Delay(40 * time.Millisecond)
-		holds := make(chan *Hold, 1)
+		holds := make(chan *keep.Hold, 1)
 		go func() {
-			h, f := e.Acquire(context.Background(), "k", usual)
+			h, _, f := e.Acquire(context.Background(), "k", usual)
 			if f != nil {
 				t.Error(f)
 			}
@@ -188,14 +191,14 @@ func TestAWaiterThatLeavesAtTheWakeUpPassesTheKeyOn(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		gone := make(chan *Failure, 1)
 		go func() {
-			_, f := e.Acquire(ctx, "k", usual)
+			_, _, f := e.Acquire(ctx, "k", usual)
 			gone <- f
 		}()
 		synctest.Wait()
 		next := queue(t, other, 1, usual)
 		cancel()
 		first.End()
-		if f := <-gone; f == nil || !errors.Is(f.Kind, context.Canceled) && !errors.Is(f.Err, context.Canceled) {
+		if f := <-gone; f == nil || f.Kind != Unasked && !errors.Is(f.Err, context.Canceled) {
 			t.Errorf("the cancelled waiter was told %v", f)
 		}
 		began := time.Now()
@@ -225,7 +228,7 @@ func TestOneHungRenewalDoesNotLoseALeaseThatBeganOnAWakeUp(t *testing.T) {
 			s := newStrict(t)
 			holder, e := New(s), New(s)
 			first := mustAcquire(t, holder, usual)
-			holds := queue(t, e, 1, Options{TTL: c.ttl, Margin: c.ttl / 10, Wait: Forever})
+			holds := queue(t, e, 1, Options{Terms: keep.Terms{TTL: c.ttl, Margin: c.ttl / 10}, Wait: Forever})
 			time.Sleep(c.age)
 			s.Inject(guardtest.Fault{Op: guardtest.OpRenew, Times: 1})
 			first.End()
@@ -244,7 +247,7 @@ func TestOneHungRenewalDoesNotLoseALeaseThatBeganOnAWakeUp(t *testing.T) {
 func TestCleanUpLastsAsLongAsAGrantFromTheLine(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStrict(t)
-		h, end := handover(t, s, Options{TTL: 300 * time.Millisecond, Margin: 30 * time.Millisecond, Wait: Forever}, 0)
+		h, end := handover(t, s, Options{Terms: keep.Terms{TTL: 300 * time.Millisecond, Margin: 30 * time.Millisecond}, Wait: Forever}, 0)
 		s.Fail(errors.New("cut off"))
 		time.AfterFunc(400*time.Millisecond, func() { s.Fail(nil) })
 		began := time.Now()

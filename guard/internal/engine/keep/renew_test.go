@@ -1,4 +1,4 @@
-package engine
+package keep
 
 import (
 	"context"
@@ -15,27 +15,17 @@ import (
 )
 
 // lasting returns options with a TTL, and a tenth of it as the margin.
-func lasting(ttl time.Duration) Options {
-	return Options{TTL: ttl, Margin: ttl / 10, Wait: Forever}
-}
-
-// holdKey acquires key.
-func holdKey(t testing.TB, e *Engine, key string, opt Options) *Hold {
-	t.Helper()
-	h, f := e.Acquire(context.Background(), key, opt)
-	if f != nil {
-		t.Fatal(f)
-	}
-	return h
+func lasting(ttl time.Duration) Terms {
+	return Terms{TTL: ttl, Margin: ttl / 10}
 }
 
 func TestManyLeasesOfAllKindsAreKeptAlive(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		e := New(newStrict(t))
+		k := New(guardtest.NewStore())
 		var holds []*Hold
 		for i, ttl := range []time.Duration{time.Hour, 10 * time.Second, time.Second, 100 * time.Millisecond, 50 * time.Millisecond} {
 			for j := range 10 {
-				holds = append(holds, holdKey(t, e, fmt.Sprint(i, ".", j), lasting(ttl)))
+				holds = append(holds, holdKey(t, k, fmt.Sprint(i, ".", j), lasting(ttl)))
 				time.Sleep(7 * time.Millisecond)
 			}
 		}
@@ -45,15 +35,15 @@ func TestManyLeasesOfAllKindsAreKeptAlive(t *testing.T) {
 				t.Errorf("TTL %v: %v", h.TTL(), lost)
 			}
 		}
-		closeEngine(t, e)
+		drain(t, k)
 	})
 }
 
 func TestALongLeaseIsRenewedAfterAShortOneHasEnded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		e := New(newStrict(t))
-		short := holdKey(t, e, "short", lasting(time.Second)) // sets the timer
-		long := holdKey(t, e, "long", lasting(10*time.Second))
+		k := New(guardtest.NewStore())
+		short := holdKey(t, k, "short", lasting(time.Second)) // sets the timer
+		long := holdKey(t, k, "long", lasting(10*time.Second))
 		if lost := short.End(); lost != nil {
 			t.Error(lost)
 		}
@@ -61,32 +51,32 @@ func TestALongLeaseIsRenewedAfterAShortOneHasEnded(t *testing.T) {
 		if lost := long.End(); lost != nil {
 			t.Error(lost)
 		}
-		closeEngine(t, e)
+		drain(t, k)
 	})
 }
 
 func TestAShortLeaseIsRenewedBesideALongOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		e := New(newStrict(t))
-		long := holdKey(t, e, "long", lasting(time.Hour)) // sets the timer
-		short := holdKey(t, e, "short", lasting(time.Second))
+		k := New(guardtest.NewStore())
+		long := holdKey(t, k, "long", lasting(time.Hour)) // sets the timer
+		short := holdKey(t, k, "short", lasting(time.Second))
 		time.Sleep(time.Minute)
 		for _, h := range []*Hold{long, short} {
 			if lost := h.End(); lost != nil {
 				t.Errorf("TTL %v: %v", h.TTL(), lost)
 			}
 		}
-		closeEngine(t, e)
+		drain(t, k)
 	})
 }
 
 func TestRenewalsTravelTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newStrict(t)
-		e := New(s)
+		s := guardtest.NewStore()
+		k := New(s)
 		var holds []*Hold
 		for i := range 100 {
-			holds = append(holds, holdKey(t, e, fmt.Sprint(i), usual))
+			holds = append(holds, holdKey(t, k, fmt.Sprint(i), usual))
 		}
 		time.Sleep(time.Minute)
 		for _, h := range holds {
@@ -98,25 +88,25 @@ func TestRenewalsTravelTogether(t *testing.T) {
 		if n := s.Calls(guardtest.OpRenew); n > 300 {
 			t.Errorf("%d round trips for 100 leases in a minute", n)
 		}
-		closeEngine(t, e)
+		drain(t, k)
 	})
 }
 
 func TestStuckRenewalHoldsUpNoOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newStrict(t)
-		e := New(s)
-		e.renewals.most = 2
+		s := guardtest.NewStore()
+		k := New(s)
+		k.renewals.most = 2
 		s.Inject(guardtest.Fault{Op: guardtest.OpRenew, Key: "stuck"})
-		stuck := holdKey(t, e, "stuck", lasting(3*time.Second)) // for 0.85 s, which is too long for k
-		h := holdKey(t, e, "k", lasting(1100*time.Millisecond))
+		stuck := holdKey(t, k, "stuck", lasting(3*time.Second)) // for 0.85 s, which is too long for k
+		h := holdKey(t, k, "k", lasting(1100*time.Millisecond))
 		time.Sleep(2500 * time.Millisecond)
 		if lost := h.End(); lost != nil {
 			t.Errorf("lost while another was stuck: %v", lost)
 		}
 		s.Fail(nil)
 		stuck.End()
-		closeEngine(t, e)
+		drain(t, k)
 	})
 }
 
@@ -148,12 +138,12 @@ func TestADeadShardOfManyLeasesCostsTheOthersNone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const n = 10_000
 		s := &halfDead{Store: guardtest.NewStore()}
-		e := New(s)
+		k := New(s)
 		var living, dead []*Hold
 		for i := range n {
-			living = append(living, holdKey(t, e, fmt.Sprint("living", i), lasting(10*time.Second)))
+			living = append(living, holdKey(t, k, fmt.Sprint("living", i), lasting(10*time.Second)))
 			if i%2 == 0 {
-				dead = append(dead, holdKey(t, e, fmt.Sprint("dead", i), lasting(10*time.Second)))
+				dead = append(dead, holdKey(t, k, fmt.Sprint("dead", i), lasting(10*time.Second)))
 			}
 		}
 		time.Sleep(5 * time.Second)
@@ -172,46 +162,46 @@ func TestADeadShardOfManyLeasesCostsTheOthersNone(t *testing.T) {
 		for _, h := range dead {
 			h.End()
 		}
-		closeEngine(t, e)
+		drain(t, k)
 	})
 }
 
 // What comes due while all flushers are stuck is renewed when the first is free.
 func TestRenewalsGoOnWhenTheOnlyFlusherIsFreeAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newStrict(t)
-		e := New(s)
-		e.renewals.most = 1
+		s := guardtest.NewStore()
+		k := New(s)
+		k.renewals.most = 1
 		s.Inject(guardtest.Fault{Op: guardtest.OpRenew, Key: "stuck", Times: 1}) // for 1 s
-		stuck := holdKey(t, e, "stuck", lasting(10*time.Second))
-		h := holdKey(t, e, "k", lasting(2*time.Second)) // can do without for 1.1 s
+		stuck := holdKey(t, k, "stuck", lasting(10*time.Second))
+		h := holdKey(t, k, "k", lasting(2*time.Second)) // can do without for 1.1 s
 		time.Sleep(time.Minute)
 		for _, h := range []*Hold{stuck, h} {
 			if lost := h.End(); lost != nil {
 				t.Errorf("%s: %v", h.Key(), lost)
 			}
 		}
-		closeEngine(t, e)
+		drain(t, k)
 	})
 }
 
 func TestOnlyAttemptsWithOneTimeoutTravelTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		e := New(newStrict(t))
+		k := New(guardtest.NewStore())
 		var holds []*Hold
 		for i := range 6 {
 			ttl := []time.Duration{10 * time.Second, time.Second}[i%2]
-			holds = append(holds, holdKey(t, e, fmt.Sprint(i), lasting(ttl)))
+			holds = append(holds, holdKey(t, k, fmt.Sprint(i), lasting(ttl)))
 		}
-		e.mu.Lock()
+		k.mu.Lock()
 		for _, h := range holds {
-			e.unplanLocked(h.t)
-			e.planLocked(h.t, time.Now())
+			k.unplanLocked(h.l)
+			k.planLocked(h.l, time.Now())
 		}
 		total := 0
-		for batch := e.takeDueLocked(); batch != nil; batch = e.takeDueLocked() {
+		for batch := k.takeDueLocked(); batch != nil; batch = k.takeDueLocked() {
 			for _, other := range batch {
-				if a, b := batch[0].opt.renewTimeout(), other.opt.renewTimeout(); a != b {
+				if a, b := batch[0].terms.renewTimeout(), other.terms.renewTimeout(); a != b {
 					t.Errorf("attempts of %v and %v in one call", a, b)
 				}
 			}
@@ -220,31 +210,31 @@ func TestOnlyAttemptsWithOneTimeoutTravelTogether(t *testing.T) {
 		if total != len(holds) {
 			t.Errorf("%d renewals due at once, want %d", total, len(holds))
 		}
-		e.mu.Unlock()
+		k.mu.Unlock()
 		for _, h := range holds {
 			h.End()
 		}
-		closeEngine(t, e)
+		drain(t, k)
 	})
 }
 
 func TestARenewalIsNotBrokenOffForAnotherLeaseThatEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newStrict(t)
-		e := New(s)
+		s := guardtest.NewStore()
+		k := New(s)
 		s.Delay(0)
 		var mu sync.Mutex
 		failed := 0
 		holds := make([]*Hold, 20)
 		for i := range holds {
-			holds[i] = holdKey(t, e, fmt.Sprint(i), usual)
-			holds[i].Notify(listen(func(ev Event) {
+			holds[i] = holdKey(t, k, fmt.Sprint(i), usual)
+			holds[i].Bind(listen(func(ev Event) {
 				mu.Lock()
 				defer mu.Unlock()
 				if ev.Kind == EventRenewFailed {
 					failed++
 				}
-			}))
+			}), true)
 		}
 		s.Delay(500 * time.Millisecond)
 		for _, h := range holds[:10] { // each while renewals are under way
@@ -263,6 +253,15 @@ func TestARenewalIsNotBrokenOffForAnotherLeaseThatEnds(t *testing.T) {
 		for _, h := range holds[10:] {
 			h.End()
 		}
-		closeEngine(t, e)
+		drain(t, k)
 	})
+}
+
+func TestTwoAttemptsFitIntoTrust(t *testing.T) {
+	for _, ttl := range []time.Duration{50 * time.Millisecond, time.Second, 10 * time.Second, time.Hour} {
+		o := Terms{TTL: ttl, Margin: ttl/2 - 1}
+		if d := o.renewTimeout(); d <= 0 || o.renewEvery()+2*d > ttl-o.Margin {
+			t.Errorf("TTL %v: two attempts of %v do not fit", ttl, d)
+		}
+	}
 }

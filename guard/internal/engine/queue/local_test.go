@@ -1,4 +1,4 @@
-package engine
+package queue
 
 import (
 	"context"
@@ -19,7 +19,7 @@ func TestWaiterThatArrivesBesideATryStandsInLineAtOnce(t *testing.T) {
 		once := usual
 		once.Wait = 0
 		go func() {
-			if _, f := e.Acquire(context.Background(), "k", once); f == nil || f.Kind != ErrBusy {
+			if _, _, f := e.Acquire(context.Background(), "k", once); f == nil || f.Kind != Busy {
 				t.Errorf("trying once: %v, want ErrBusy", f)
 			}
 		}()
@@ -42,7 +42,7 @@ func TestWhoComesLateToAFailingStoreHasItsOwnPatience(t *testing.T) {
 		e := New(s)
 		s.Fail(errors.New("connection refused"))
 		go func() {
-			if _, f := e.Acquire(context.Background(), "k", usual); f == nil || f.Kind != ErrUnavailable {
+			if _, _, f := e.Acquire(context.Background(), "k", usual); f == nil || f.Kind != Unavailable {
 				t.Errorf("the first: %v, want ErrUnavailable", f)
 			}
 		}()
@@ -50,8 +50,8 @@ func TestWhoComesLateToAFailingStoreHasItsOwnPatience(t *testing.T) {
 		patient := usual
 		patient.Wait = 5 * time.Second
 		start := time.Now()
-		_, f := e.Acquire(context.Background(), "k", patient)
-		if d := time.Since(start); f == nil || f.Kind != ErrUnavailable || d != patient.Wait {
+		_, _, f := e.Acquire(context.Background(), "k", patient)
+		if d := time.Since(start); f == nil || f.Kind != Unavailable || d != patient.Wait {
 			t.Errorf("the second: %v after %v, want ErrUnavailable after %v", f, d, patient.Wait)
 		}
 		s.Fail(nil)
@@ -113,7 +113,7 @@ func TestCallerIsNotKeptByAServerThatDoesNotAnswer(t *testing.T) {
 				opt := usual
 				opt.Wait = c.wait
 				start := time.Now()
-				_, f := e.Acquire(ctx, "k", opt)
+				_, _, f := e.Acquire(ctx, "k", opt)
 				if d := time.Since(start); f == nil || d != c.want {
 					t.Errorf("%v after %v, want it after %v", f, d, c.want)
 				}

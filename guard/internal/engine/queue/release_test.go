@@ -1,32 +1,18 @@
-package engine
+package queue
 
 import (
 	"context"
-	"errors"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/jobguard/jobguard/guard/guardtest"
+	"github.com/jobguard/jobguard/guard/internal/engine/keep"
 	"github.com/jobguard/jobguard/guard/lease"
 )
 
-func TestAbandonedHoldDoesNotKeepTheKeyShut(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newStrict(t)
-		e := New(s)
-		opt := usual
-		opt.MinHold = time.Hour
-		mustAcquire(t, e, opt).Abandon()
-		if owner, held := s.Holder("k"); held {
-			t.Errorf("held by %q, though nothing ran", owner)
-		}
-		closeEngine(t, e)
-	})
-}
-
 // answered returns a waiter that was given h at the moment in which it gave up.
-func answered(h *Hold) *waiter {
+func answered(h *keep.Hold) *waiter {
 	return &waiter{opt: usual, hold: h}
 }
 
@@ -35,15 +21,18 @@ func TestGrantInTheMomentOfGivingUpIsTakenOrPassedOn(t *testing.T) {
 		s := newStrict(t)
 		e := New(s)
 		h := mustAcquire(t, e, usual)
-		// Only patience has ended: the hold is as good as one in time.
-		if got, f := h.t.l.giveUp(answered(h), nil); got != h || f != nil {
+		l := e.queues["k"]
+		// Only the wait has ended: the hold is as good as one in time.
+		if got, f := l.giveUp(answered(h), nil); got != h || f != nil {
 			t.Errorf("giveUp() = %v, %v, want the hold", got, f)
 		}
 		// The context has ended: the next in line gets the key.
 		next := queue(t, e, 1, usual)
-		got, f := h.t.l.giveUp(answered(h), func(f *Failure) { f.Kind = context.Canceled })
-		if got != nil || f == nil || f.Kind != context.Canceled {
-			t.Errorf("giveUp() = %v, %v, want context.Canceled", got, f)
+		ctx, cancel := context.WithCancel(context.Background())
+		cancel()
+		got, f := l.giveUp(answered(h), ctx)
+		if got != nil || f == nil || f.Kind != Unasked {
+			t.Errorf("giveUp() = %v, %v, want the end of the context", got, f)
 		}
 		start := time.Now()
 		(<-next).End()
@@ -63,7 +52,7 @@ func TestAttemptThatNobodyWaitsForIsBrokenOffAndCleanedUpAtOnce(t *testing.T) {
 		const gone = 300 * time.Millisecond // when the second attempt is under way
 		time.AfterFunc(gone, cancel)
 		start := time.Now()
-		if _, f := e.Acquire(ctx, "k", usual); f == nil || !errors.Is(f.Kind, context.Canceled) {
+		if _, _, f := e.Acquire(ctx, "k", usual); f == nil || f.Kind != Unasked {
 			t.Errorf("Acquire() = %v, want the end of its context", f)
 		}
 		time.Sleep(time.Minute)
@@ -71,45 +60,6 @@ func TestAttemptThatNobodyWaitsForIsBrokenOffAndCleanedUpAtOnce(t *testing.T) {
 			t.Errorf("released at %v, want it first after %v", at, gone)
 		}
 		s.Fail(nil)
-		closeEngine(t, e)
-	})
-}
-
-func TestCleanerGivesUpWhenTheLeaseHasExpired(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newStrict(t)
-		e := New(s)
-		s.Inject(guardtest.Fault{Op: guardtest.OpRelease, Err: errors.New("down")})
-		mustAcquire(t, e, usual).End()
-		start := time.Now()
-		time.Sleep(time.Hour)
-		at := s.releasedAt()
-		if d := at[len(at)-1].Sub(start); d < usual.TTL/2 || d > usual.TTL {
-			t.Errorf("tried for %v, want about the TTL", d)
-		}
-		closeEngine(t, e)
-	})
-}
-
-func TestCleanerEndsWithDrain(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newStrict(t)
-		e := New(s)
-		s.Inject(guardtest.Fault{Op: guardtest.OpRelease, Err: errors.New("down")})
-		mustAcquire(t, e, usual).End()
-		e.Close()
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-		defer cancel()
-		start := time.Now()
-		e.Drain(ctx)
-		if d := time.Since(start); d != time.Second {
-			t.Errorf("drained after %v with a cleaner at work", d)
-		}
-		n := s.Calls(guardtest.OpRelease)
-		time.Sleep(time.Minute)
-		if more := s.Calls(guardtest.OpRelease) - n; more > 1 {
-			t.Errorf("%d attempts after Drain", more)
-		}
 		closeEngine(t, e)
 	})
 }
@@ -141,7 +91,7 @@ func TestEveryWatchIsStopped(t *testing.T) {
 		other := New(s)
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
-		if _, f := other.Acquire(ctx, "k", usual); f == nil {
+		if _, _, f := other.Acquire(ctx, "k", usual); f == nil {
 			t.Error("acquired beside the holder")
 		}
 		synctest.Wait()

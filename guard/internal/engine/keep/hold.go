@@ -1,0 +1,306 @@
+package keep
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jobguard/jobguard/guard/lease"
+)
+
+// Hold is one run's share of a lease. Nested runs share it: it ends with the
+// last of them.
+type Hold struct {
+	l *Lease
+
+	// For the caller to read.
+	Fence    int64
+	Attempts int32 // store calls made until the grant
+
+	over    atomic.Bool  // ended; written under Keeper.mu
+	outcome atomic.Int32 // a Release
+	runs    int32        // how many runs share the hold; guarded by Keeper.mu
+	granted instant
+
+	// Guarded by Keeper.mu.
+	bound []binding
+	one   [1]binding // bound's memory in the usual case
+
+	// reporting counts events on their way to listeners. It only grows under
+	// Keeper.mu and while runs > 0, so the end can wait for it to be 0.
+	reporting sync.WaitGroup
+}
+
+// Listener hears what happens to the lease of a hold.
+type Listener interface {
+	// Lost is called once if the lease is lost, on another goroutine or inside
+	// Live. It must not block: others wait for their own.
+	Lost(h *Hold, why *Lost)
+
+	// Happened is called for each event, of one listener per hold; see Bind. It
+	// must not block for long: renewals wait for it.
+	Happened(h *Hold, ev Event)
+}
+
+// binding is a listener bound to a hold.
+type binding struct {
+	to     Listener
+	events bool
+}
+
+// Event is something that happened to a lease during a hold.
+type Event struct {
+	Kind   EventKind
+	Err    error         // EventRenewFailed, EventLost (a *Lost), EventReleaseFailed
+	Left   time.Duration // EventRenewed: trust that was left when the renewal succeeded
+	Holder string        // EventLost: who has the key instead, if known
+}
+
+// EventKind tells events apart.
+type EventKind int
+
+// The events.
+const (
+	EventRenewed EventKind = iota + 1
+	EventRenewFailed
+	EventLost
+	EventReleaseFailed
+)
+
+func lostEvent(cause *Lost) Event { return Event{Kind: EventLost, Err: cause, Holder: cause.Holder} }
+
+// NewHoldLocked makes the lease's next hold, with the next token.
+func (l *Lease) NewHoldLocked(attempts int) *Hold {
+	h := &l.first
+	if h.l != nil { // there was one before
+		h = new(Hold)
+	}
+	h.l = l
+	h.Fence = l.nextToken
+	h.Attempts = int32(attempts) //nolint:gosec // calls are few
+	h.granted = l.k.instant(time.Now())
+	h.runs = 1
+	l.nextToken++
+	l.hold = h
+	return h
+}
+
+// Key is the key that is held.
+func (h *Hold) Key() string { return h.l.key }
+
+// Owner is the owner id under which the lease is held.
+func (h *Hold) Owner() string { return h.l.owner }
+
+// Store is where the key is held.
+func (h *Hold) Store() lease.Store { return h.l.k.store }
+
+// TTL is the lease's life between renewals.
+func (h *Hold) TTL() time.Duration { return h.l.terms.TTL }
+
+// Exclusive reports whether no other owner can hold the key at the same time.
+func (h *Hold) Exclusive() bool { return h.l.terms.Limit == lease.Exclusive }
+
+// AtLeast reports whether the hold keeps out all that one with limit would.
+func (h *Hold) AtLeast(limit lease.Limit) bool {
+	return strictness(h.l.terms.Limit) <= strictness(limit)
+}
+
+// Renewals counts the renewals of the lease that succeeded.
+func (h *Hold) Renewals() int {
+	h.l.k.mu.Lock()
+	defer h.l.k.mu.Unlock()
+	return int(h.l.renewal.done)
+}
+
+// Live compares the clocks now and reports whether the lease is proven and the
+// hold has not ended. Listeners are called by whichever goroutine finds a loss
+// first, which may be another one that is just about to.
+func (h *Hold) Live() bool {
+	if h.over.Load() {
+		return false
+	}
+	h.l.check()
+	return !h.l.lost.Load()
+}
+
+// Over reports whether the last run of the hold has ended.
+func (h *Hold) Over() bool { return h.over.Load() }
+
+// Cause returns why the lease was lost, nil if it was not.
+func (h *Hold) Cause() *Lost {
+	if !h.l.lost.Load() {
+		return nil
+	}
+	return h.l.cause
+}
+
+// TrustLeft is how long the lease is proven from now on, 0 if it is lost.
+func (h *Hold) TrustLeft() time.Duration {
+	if !h.Live() {
+		return 0
+	}
+	return max(0, h.l.trustLeft(time.Now()))
+}
+
+// Share adds a nested run, and reports false if the hold is not live any more.
+// Each Share needs an End of its own.
+func (h *Hold) Share() bool {
+	if !h.Live() {
+		return false
+	}
+	h.l.k.mu.Lock()
+	defer h.l.k.mu.Unlock()
+	if h.over.Load() {
+		return false // ended between the look and the lock
+	}
+	h.runs++
+	return true
+}
+
+// Ensure renews now unless at least d of trust is left, and returns the store's
+// error if that failed. The caller looks at TrustLeft afterwards.
+func (h *Hold) Ensure(ctx context.Context, d time.Duration) error {
+	if h.TrustLeft() >= d || !h.Live() {
+		return nil
+	}
+	attempt, cancel := context.WithTimeout(ctx, h.l.terms.renewTimeout())
+	defer cancel()
+	err := h.l.k.renew(attempt, []*Lease{h.l})
+	if err != nil && ctx.Err() == nil {
+		return StoreError(err)
+	}
+	return err
+}
+
+// StopRenewing ends trust because MaxHold has passed. The store's lease then
+// expires by itself unless End comes first.
+func (h *Hold) StopRenewing() {
+	k := h.l.k
+	k.mu.Lock()
+	if h.over.Load() {
+		k.mu.Unlock()
+		return
+	}
+	lost := h.l.loseLocked(&Lost{Reason: MaxHold})
+	k.mu.Unlock()
+	lost.report()
+}
+
+// Surrender stops the best-effort renewal of a lost lease: the run has turned to
+// acquiring the key anew, and would keep itself out.
+func (h *Hold) Surrender() {
+	h.l.k.mu.Lock()
+	defer h.l.k.mu.Unlock()
+	if h.l.lost.Load() && !h.over.Load() {
+		h.l.stopRenewingLocked()
+	}
+}
+
+// Bind has to called if the lease is lost; at once if it already is. With events
+// it is also called for each event, EventLost included, until Unbind or End has
+// returned; only the first run of a hold may ask for them.
+func (h *Hold) Bind(to Listener, events bool) {
+	k := h.l.k
+	k.mu.Lock()
+	if h.bound == nil {
+		h.bound = h.one[:0]
+	}
+	h.bound = append(h.bound, binding{to, events})
+	cause := h.Cause()
+	var missed func()
+	if cause != nil && events {
+		missed = h.eventLocked(lostEvent(cause))
+	}
+	k.mu.Unlock()
+	if cause != nil {
+		to.Lost(h, cause)
+	}
+	if missed != nil {
+		missed()
+	}
+}
+
+// Unbind undoes Bind. It waits for an event that is on its way, but not for Lost.
+func (h *Hold) Unbind(to Listener) {
+	h.l.k.mu.Lock()
+	i := slices.IndexFunc(h.bound, func(b binding) bool { return b.to == to })
+	events := i >= 0 && h.bound[i].events
+	if i >= 0 {
+		h.bound = slices.Delete(h.bound, i, i+1)
+	}
+	h.l.k.mu.Unlock()
+	if events { // no listener is left for whom reporting could grow
+		h.reporting.Wait()
+	}
+}
+
+// eventLocked returns a function that reports ev, to be called without the mutex,
+// or nil if no listener wants events. The hold does not end before it was called.
+func (h *Hold) eventLocked(ev Event) func() {
+	if h.runs == 0 {
+		return nil
+	}
+	for _, b := range h.bound {
+		if b.events {
+			h.reporting.Add(1)
+			return func() {
+				defer h.reporting.Done()
+				b.to.Happened(h, ev)
+			}
+		}
+	}
+	return nil
+}
+
+// event reports ev at once.
+func (h *Hold) event(ev Event) {
+	h.l.k.mu.Lock()
+	report := h.eventLocked(ev)
+	h.l.k.mu.Unlock()
+	if report != nil {
+		report()
+	}
+}
+
+// lostLocked returns the listeners to call because the lease was lost.
+func (h *Hold) lostLocked(cause *Lost) loss {
+	return loss{h: h, cause: cause, bound: slices.Clone(h.bound), event: h.eventLocked(lostEvent(cause))}
+}
+
+// loss is a lost lease that has not been reported yet: first come the listeners'
+// Lost, then the event, which may take its time.
+type loss struct {
+	h     *Hold
+	cause *Lost
+	bound []binding
+	event func() // nil without a listener
+}
+
+func (l loss) cancel() {
+	for _, b := range l.bound {
+		b.to.Lost(l.h, l.cause)
+	}
+}
+
+// report calls all, on this goroutine.
+func (l loss) report() {
+	l.cancel()
+	if l.event != nil {
+		l.event()
+	}
+}
+
+// reportAll cancels everything, and then reports each event on a goroutine of
+// its own: a slow listener delays no other run. End waits for these goroutines.
+func reportAll(losses []loss) {
+	for _, l := range losses {
+		l.cancel()
+	}
+	for _, l := range losses {
+		if l.event != nil {
+			go l.event()
+		}
+	}
+}

@@ -1,0 +1,271 @@
+package keep
+
+import (
+	"math"
+	"sync/atomic"
+	"time"
+
+	"github.com/jobguard/jobguard/guard/internal/backoff"
+	"github.com/jobguard/jobguard/guard/lease"
+)
+
+// Terms are what a lease keeps to. A lease acquired under the same terms serves
+// another caller as well.
+type Terms struct {
+	TTL     time.Duration
+	Margin  time.Duration // trust ends this long before the TTL does
+	MinHold time.Duration // the key is kept closed at least so long after the grant
+	Limit   lease.Limit   // how many may hold the key at once
+}
+
+// renewEvery is the interval of renewal: two more can fail before trust ends.
+func (o Terms) renewEvery() time.Duration { return o.TTL / 3 }
+
+// RenewPause is the interval less up to a tenth by chance, so that leases which
+// began together do not stay together.
+func (o Terms) RenewPause() time.Duration {
+	return backoff.Jitter(o.renewEvery()*9/10, o.renewEvery())
+}
+
+// renewTimeout bounds one renewal or release attempt, so that two full
+// time-outs still fit between the first renewal and the end of trust.
+func (o Terms) renewTimeout() time.Duration {
+	return min((o.TTL-o.Margin-o.renewEvery())/2, time.Second)
+}
+
+// Next is what follows a lease in its process. Its methods are called with the
+// Keeper's mutex held, and do no I/O.
+type Next interface {
+	// HandOver reports whether it has begun another hold of l in place of the one
+	// that ended, with [Lease.NewHoldLocked].
+	HandOver(l *Lease) bool
+
+	// OnFree is called once, when l keeps the key from this process no longer: it
+	// was lost, or its release has been answered or left to a cleaner.
+	OnFree(l *Lease)
+}
+
+// Grant is what a lease begins with.
+type Grant struct {
+	Key, Owner  string
+	Reservation time.Duration // life of a grant from the queue; see lease.AcquireRequest
+	Fence       int64         // the first of TokenCount tokens
+	TokenCount  int
+
+	Unknown time.Time     // the latest deadline of Acquires that went unanswered before; zero if none
+	Life    time.Duration // the longest that any of them could leave something
+}
+
+// Lease is one owner id's possession of a key, from grant to release. It serves
+// one hold after another. Except where said, its fields are guarded by Keeper.mu.
+type Lease struct {
+	// Fixed at the start.
+	k           *Keeper
+	next        Next
+	key, owner  string
+	reservation time.Duration
+	terms       Terms
+	began       instant
+
+	unknown instant
+	life    time.Duration
+
+	// trust is when trust ends. It only grows, and only under the mutex; it is
+	// read without, by every look at a context.
+	trust clocks
+
+	// lost is set once, under the mutex, when trust has ended, and is read
+	// without. cause says why and is fixed before lost is set.
+	lost  atomic.Bool
+	ended bool // release has begun: no more renewals
+	// unrenewable: no renewal is planned again.
+	unrenewable bool
+	cause       *Lost
+
+	expiry  entry // at trust's end or before it
+	renewal renewal
+
+	hold  *Hold // the present one
+	first Hold  // the memory of the first one
+
+	nextToken int64 // tokens left for local handoffs: nextToken … lastToken
+	lastToken int64
+}
+
+// clocks is a time on the monotonic and on the wall clock.
+type clocks struct {
+	mono atomic.Int64 // ns since Keeper.base
+	wall atomic.Int64 // ns since the epoch
+}
+
+// Init prepares l, whose memory was not used before.
+func (l *Lease) Init(k *Keeper, g Grant, terms Terms, next Next) {
+	l.k, l.next, l.terms = k, next, terms
+	l.key, l.owner, l.reservation = g.Key, g.Owner, g.Reservation
+	if !g.Unknown.IsZero() {
+		l.unknown = k.instant(g.Unknown)
+	}
+	l.life = max(g.Life, terms.TTL, g.Reservation) // a grant from the queue lives for the reservation
+	l.began = k.instant(time.Now())
+	l.nextToken, l.lastToken = g.Fence, g.Fence+int64(g.TokenCount)-1
+}
+
+// ExtendLocked moves the end of trust to sent + life − Margin, never back, and
+// returns how much trust is left. sent must lie before the answered request
+// left: the server cannot have begun to count life earlier.
+func (l *Lease) ExtendLocked(sent time.Time, life time.Duration) time.Duration {
+	until := sent.Add(life - l.terms.Margin)
+	if mono := int64(until.Sub(l.k.base)); mono > l.trust.mono.Load() {
+		// The wall clock's reading of sent, moved by the same duration.
+		l.trust.wall.Store(until.UnixNano())
+		l.trust.mono.Store(mono)
+	}
+	return l.trustLeft(time.Now())
+}
+
+// BeginLocked starts the first hold of l, whose trust has been extended, and
+// plans the first renewal. attempts counts the store calls until the grant.
+func (l *Lease) BeginLocked(attempts int, renewal time.Time) *Hold {
+	l.watchExpiryLocked(time.Now())
+	l.k.planLocked(l, renewal)
+	return l.NewHoldLocked(attempts)
+}
+
+// Owner is the owner id.
+func (l *Lease) Owner() string { return l.owner }
+
+// Age is how long ago the lease was granted.
+func (l *Lease) Age(now time.Time) time.Duration { return now.Sub(l.k.time(l.began)) }
+
+// EndedLocked reports whether the release has begun.
+func (l *Lease) EndedLocked() bool { return l.ended }
+
+// Remaining is how long the lease lives in the store unless renewed, as far as
+// this process can prove.
+func (l *Lease) Remaining(now time.Time) time.Duration {
+	return max(0, l.trustLeft(now)+l.terms.Margin)
+}
+
+// HandsOverLocked reports whether another run may begin under l by terms, which
+// are another caller's: l must keep to the same, have a token left, and half its
+// TTL of trust, so that the run does not begin shortly before trust ends.
+func (l *Lease) HandsOverLocked(terms Terms, now time.Time) bool {
+	return !l.lost.Load() && l.nextToken <= l.lastToken && l.terms == terms && l.trustLeft(now) >= l.terms.TTL/2
+}
+
+// trustLeft is how much longer the lease is proven: the less of what the two
+// clocks say. The monotonic clock does not count the time a machine slept, the
+// wall clock may be stepped back; neither alone is safe.
+func (l *Lease) trustLeft(now time.Time) time.Duration {
+	mono := l.trust.mono.Load() - int64(now.Sub(l.k.base))
+	wall := l.trust.wall.Load() - now.UnixNano()
+	return time.Duration(min(mono, wall))
+}
+
+func (l *Lease) watchExpiryLocked(now time.Time) {
+	e := &l.k.expiries
+	e.add(&l.expiry, l, now.Add(l.trustLeft(now)))
+	e.arm()
+}
+
+// expire runs when a lease's trust ends, as it was known before. By now a
+// renewal may have extended it; the deadline is read under the mutex that a
+// renewal needs to extend it, so either the renewal came first and the lease is
+// looked at again later, or trust ends here and the renewal finds it ended.
+//
+// It does no I/O, and sets the timer for the next before any listener runs.
+func (k *Keeper) expire() {
+	var losses []loss
+	k.mu.Lock()
+	k.expiries.fired()
+	now := time.Now()
+	for x := k.expiries.takeUntil(now); x != nil; x = k.expiries.takeUntil(now) {
+		if x.l.trustLeft(now) > 0 {
+			x.l.watchExpiryLocked(now)
+		} else {
+			losses = append(losses, x.l.loseLocked(x.l.expiredLocked()))
+		}
+	}
+	k.expiries.arm()
+	k.mu.Unlock()
+	reportAll(losses)
+}
+
+// check ends trust if the clocks say so, without waiting for the timer: a
+// process that was stopped runs on for a while before its timers do.
+func (l *Lease) check() {
+	now := time.Now()
+	if l.lost.Load() || l.trustLeft(now) > 0 {
+		return
+	}
+	l.k.mu.Lock()
+	if l.ended || l.trustLeft(now) > 0 { // a renewal extended it
+		l.k.mu.Unlock()
+		return
+	}
+	lost := l.loseLocked(l.expiredLocked())
+	l.k.mu.Unlock()
+	lost.report()
+}
+
+func (l *Lease) expiredLocked() *Lost { return &Lost{Reason: Expired, Err: l.renewal.err} }
+
+// loseLocked ends trust for good: it marks the lease, lets the next local caller
+// ask for the key even if the run goes on, and returns the listeners to call
+// without the mutex. The store may still have the owner as the holder; renewals
+// go on as long as the run does, unless the cause forbids it.
+func (l *Lease) loseLocked(cause *Lost) loss {
+	if l.lost.Load() {
+		return loss{}
+	}
+	l.cause = cause
+	l.lost.Store(true)
+	l.k.expiries.remove(&l.expiry)
+	if cause.Reason != Expired {
+		l.stopRenewingLocked()
+	}
+	if !l.ended {
+		l.next.OnFree(l)
+	}
+	return l.hold.lostLocked(cause)
+}
+
+func (l *Lease) stopRenewingLocked() {
+	l.k.unplanLocked(l)
+	l.unrenewable = true
+}
+
+// strictness orders limits: the fewer holders beside each other, the stricter,
+// an exclusive holder being stricter than a limit of 1.
+func strictness(limit lease.Limit) int {
+	if limit == lease.Shared {
+		return math.MaxInt
+	}
+	return int(limit)
+}
+
+// Lost says how a lease ended before its run did.
+type Lost struct {
+	Reason Reason
+	Holder string // who holds the key instead, if known
+	Err    error  // of the last failed renewal, if that was why
+}
+
+func (l *Lost) Error() string {
+	if l.Err != nil {
+		return string(l.Reason) + ": " + l.Err.Error()
+	}
+	return string(l.Reason)
+}
+
+func (l *Lost) Unwrap() error { return l.Err }
+
+// Reason is a short, fixed text that says why a lease was lost.
+type Reason string
+
+// The reasons.
+const (
+	Expired  Reason = "trust ran out before a renewal succeeded"
+	NotOwner Reason = "the store no longer has us as the holder"
+	MaxHold  Reason = "MaxHold passed"
+)

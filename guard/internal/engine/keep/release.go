@@ -1,0 +1,210 @@
+package keep
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/jobguard/jobguard/guard/internal/backoff"
+	"github.com/jobguard/jobguard/guard/lease"
+)
+
+// releaseAttempts is how often End asks before it lets its caller go and leaves
+// the matter to a cleaner.
+const releaseAttempts = 2
+
+// Release is the outcome of the release of a hold.
+type Release int32
+
+// The outcomes. A hold that was handed over in the process is released, and so is
+// one whose release was sent twice, if the second found nothing: the first worked.
+const (
+	ReleaseDone   Release = iota
+	ReleaseFailed         // not answered; a cleaner goes on
+	ReleaseLost           // another owner, or none, was found
+)
+
+// Released returns the outcome of the release, after End.
+func (h *Hold) Released() Release { return Release(h.outcome.Load()) }
+
+// End ends one run. After the last run of the hold the key goes to the next
+// local caller, if there is one for it, or back to the store. End returns why the
+// run was not exclusive to its end, nil if it was: a release that the store could
+// not answer is no loss, since trust had not ended.
+func (h *Hold) End() *Lost { return h.end(true) }
+
+// Abandon ends a hold under which fn did not run: the key is not kept closed for
+// MinHold.
+func (h *Hold) Abandon() { _ = h.end(false) }
+
+func (h *Hold) end(ran bool) *Lost {
+	l, k := h.l, h.l.k
+	l.check() // a loss that the timer was too late to see is a loss all the same
+	k.mu.Lock()
+	if h.runs > 1 {
+		h.runs--
+		k.mu.Unlock()
+		return h.Cause()
+	}
+	h.over.Store(true)
+	var closedUntil time.Time
+	if ran && l.terms.MinHold > 0 {
+		closedUntil = k.time(h.granted).Add(l.terms.MinHold)
+	}
+	if !closedUntil.After(time.Now()) && l.next.HandOver(l) {
+		h.runs = 0
+		k.mu.Unlock()
+		h.reporting.Wait()
+		return nil
+	}
+	l.ended = true
+	k.expiries.remove(&l.expiry)
+	k.unplanLocked(l)
+	g := givingBack{
+		ReleaseRequest: lease.ReleaseRequest{
+			Key: l.key, Owner: l.owner, Reservation: l.reservation, Limit: l.terms.Limit,
+			Fence: l.nextToken - 1, LastFence: l.lastToken,
+		},
+		closedUntil: closedUntil,
+	}
+	k.mu.Unlock()
+
+	cause := h.release(g)
+
+	k.mu.Lock()
+	h.runs = 0
+	if !l.lost.Load() {
+		l.next.OnFree(l) // not sooner: the next caller would only meet our own lease
+	}
+	k.mu.Unlock()
+	h.reporting.Wait()
+	return cause
+}
+
+// release gives the lease back. "Not yours" means that the lease was lost
+// before, unless an earlier attempt may have worked without our hearing of it;
+// as trust had not ended then, the run was exclusive. What could not be done
+// here is left to a cleaner.
+func (h *Hold) release(g givingBack) *Lost {
+	l, k := h.l, h.l.k
+	attempts := releaseAttempts
+	lost := h.Cause()
+	if lost != nil {
+		attempts = 1 // best effort: the key probably has another owner
+	}
+	var err error
+	maybeDone := false
+	for range attempts {
+		a := lease.NewAttempt(time.Now().Add(l.terms.renewTimeout()))
+		var reply lease.ReleaseReply
+		reply, err = k.store.Release(a, g.request())
+		a.End()
+		if err != nil {
+			maybeDone = maybeDone || !errors.Is(err, lease.ErrRefused)
+			continue
+		}
+		if lost == nil && !maybeDone && !reply.Released {
+			lost = &Lost{Reason: NotOwner}
+			h.event(lostEvent(lost))
+		}
+		if !maybeDone && !reply.Released {
+			h.outcome.Store(int32(ReleaseLost))
+		}
+		// An attempt of ours to acquire that is still buried somewhere could
+		// re-create the lease: release once more when the store will refuse it.
+		if k.time(l.unknown).After(time.Now()) {
+			h.releaseLater(g, 0)
+		}
+		return lost
+	}
+	h.outcome.Store(int32(ReleaseFailed))
+	if lost == nil {
+		h.event(Event{Kind: EventReleaseFailed, Err: err})
+	}
+	h.releaseLater(g, attempts)
+	return lost
+}
+
+// releaseLater has a cleaner release what is left of the lease.
+func (h *Hold) releaseLater(g givingBack, failures int) {
+	h.l.k.cleanUp(g, h.l.k.time(h.l.unknown), h.l.life, failures)
+}
+
+// givingBack is a release that may be sent more than once, at different times.
+type givingBack struct {
+	lease.ReleaseRequest
+	closedUntil time.Time // when MinHold is over; zero if it does not matter
+}
+
+// request is what to send now.
+func (g *givingBack) request() lease.ReleaseRequest {
+	r := g.ReleaseRequest
+	if !g.closedUntil.IsZero() {
+		r.KeepClosed = max(0, time.Until(g.closedUntil))
+	}
+	return r
+}
+
+// CleanUp releases, in the background, what the store may have for an owner that
+// is not needed any more: a place in the queue, a grant, or an Acquire on its way.
+// unknown is the latest deadline of unanswered Acquires, zero if there is none;
+// life is the longest that any of them could leave something.
+func (k *Keeper) CleanUp(r lease.ReleaseRequest, unknown time.Time, life time.Duration) {
+	k.cleanUp(givingBack{ReleaseRequest: r}, unknown, life, 0)
+}
+
+// cleaner sends a release until it is answered, and once more after unknown: a
+// request buried in some buffer may run after the first release, but the store
+// refuses it after its deadline. The cleaner gives up when whatever is there has
+// expired by itself.
+//
+// Between attempts it is a timer and no goroutine.
+type cleaner struct {
+	k        *Keeper
+	g        givingBack
+	unknown  time.Time
+	end      time.Time
+	timeout  time.Duration // of one attempt
+	failures int
+}
+
+// cleanUp starts a cleaner for what lives at most life from now, or from unknown
+// if that is later; failures counts the attempts that have failed already. It
+// counts as work until it ends.
+func (k *Keeper) cleanUp(g givingBack, unknown time.Time, life time.Duration, failures int) {
+	c := &cleaner{k: k, g: g, unknown: unknown, end: time.Now().Add(life), timeout: min(life/3, time.Second), failures: failures}
+	if unknown.After(time.Now()) {
+		c.end = unknown.Add(life)
+	}
+	k.work.Begin()
+	if failures > 0 {
+		time.AfterFunc(c.pause(), c.attempt)
+		return
+	}
+	go c.attempt()
+}
+
+func (c *cleaner) pause() time.Duration { return backoff.Pause(c.failures, firstPause, time.Second) }
+
+func (c *cleaner) attempt() {
+	buried := c.unknown.After(time.Now())
+	ctx, cancel := context.WithTimeout(c.k.ctx, c.timeout)
+	_, err := c.k.store.Release(ctx, c.g.request())
+	cancel()
+	var pause time.Duration
+	switch {
+	case err != nil:
+		c.failures++
+		pause = c.pause()
+	case buried:
+		pause = max(0, time.Until(c.unknown)) + time.Millisecond
+	default:
+		c.k.work.End()
+		return
+	}
+	if c.k.ctx.Err() != nil || time.Now().Add(pause).After(c.end) {
+		c.k.work.End()
+		return
+	}
+	time.AfterFunc(pause, c.attempt)
+}

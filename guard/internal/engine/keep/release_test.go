@@ -1,0 +1,65 @@
+package keep
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/jobguard/jobguard/guard/guardtest"
+)
+
+func TestAbandonedHoldDoesNotKeepTheKeyShut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := guardtest.NewStore()
+		k := New(s)
+		opt := usual
+		opt.MinHold = time.Hour
+		mustAcquire(t, k, opt).Abandon()
+		if owner, held := s.Holder("k"); held {
+			t.Errorf("held by %q, though nothing ran", owner)
+		}
+		drain(t, k)
+	})
+}
+
+func TestCleanerGivesUpWhenTheLeaseHasExpired(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := guardtest.NewStore()
+		k := New(s)
+		s.Inject(guardtest.Fault{Op: guardtest.OpRelease, Err: errors.New("down")})
+		mustAcquire(t, k, usual).End()
+		var tries [3]int // after half a TTL, one, and an hour
+		for i, d := range []time.Duration{usual.TTL / 2, usual.TTL / 2, time.Hour} {
+			time.Sleep(d)
+			tries[i] = s.Calls(guardtest.OpRelease)
+		}
+		if tries[1] == tries[0] || tries[2] > tries[1] {
+			t.Errorf("%d tries in half a TTL, %d in one, %d in an hour, want none after the TTL", tries[0], tries[1], tries[2])
+		}
+		drain(t, k)
+	})
+}
+
+func TestCleanerEndsWithDrain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := guardtest.NewStore()
+		k := New(s)
+		s.Inject(guardtest.Fault{Op: guardtest.OpRelease, Err: errors.New("down")})
+		mustAcquire(t, k, usual).End()
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		start := time.Now()
+		k.Drain(ctx)
+		if d := time.Since(start); d != time.Second {
+			t.Errorf("drained after %v with a cleaner at work", d)
+		}
+		n := s.Calls(guardtest.OpRelease)
+		time.Sleep(time.Minute)
+		if more := s.Calls(guardtest.OpRelease) - n; more > 1 {
+			t.Errorf("%d attempts after Drain", more)
+		}
+		drain(t, k)
+	})
+}

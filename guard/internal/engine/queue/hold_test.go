@@ -1,0 +1,58 @@
+package queue
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/jobguard/jobguard/guard/internal/engine/keep"
+)
+
+func TestAHoldThatHasEndedTellsAndEndsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := New(newStrict(t))
+		first := mustAcquire(t, e, usual)
+		holds := queue(t, e, 3, usual)
+		first.End()
+		h := <-holds
+		h.Bind(listen(func(ev keep.Event) { t.Errorf("told %+v after the end", ev) }), true)
+		h.End() // handed over: the lease goes on
+		next := <-holds
+		if next.Owner() != h.Owner() {
+			t.Fatal("not handed over")
+		}
+		h.StopRenewing() // MaxHold's timer, too late
+		if h.Share() || h.Live() || h.TrustLeft() != 0 {
+			t.Error("the hold is alive after its end")
+		}
+		time.Sleep(time.Minute)
+		if lost := next.End(); lost != nil {
+			t.Errorf("the next run lost its lease: %v", lost)
+		}
+		(<-holds).End()
+		closeEngine(t, e)
+	})
+}
+
+func TestHoldTellsHowItCameAbout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStrict(t)
+		e := New(s)
+		first := mustAcquire(t, e, usual)
+		once := usual
+		once.Wait = 0
+		if _, _, f := e.Acquire(context.Background(), "k", once); f == nil || f.RetryAfter != usual.TTL {
+			t.Errorf("trying once: %+v, want a lease that expires in %v", f, usual.TTL)
+		}
+		holds := queue(t, e, 1, usual)
+		time.Sleep(time.Second)
+		first.End()
+		h := <-holds
+		if h.Attempts != 2 || first.Attempts != 1 { // one to stand in line, one that was granted
+			t.Errorf("%d attempts, the first %d, want 2 and 1", h.Attempts, first.Attempts)
+		}
+		h.End()
+		closeEngine(t, e)
+	})
+}

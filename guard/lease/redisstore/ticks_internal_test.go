@@ -12,7 +12,7 @@ func FuzzTicksShareTheSlotOfTheLeaseAndNoUserKeyNamesThem(f *testing.F) {
 		f.Add("{jobs}:", key)
 	}
 	f.Fuzz(func(t *testing.T, prefix, key string) {
-		if !accepted(prefix) || strings.ContainsFunc(key, isControl) {
+		if !validPrefix(prefix) || strings.ContainsFunc(key, isControl) {
 			return // nothing is promised for these
 		}
 		name, lease := tickName(prefix, key).all[0], leaseOnly(prefix, key).all[0]

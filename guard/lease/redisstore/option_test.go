@@ -10,6 +10,7 @@ import (
 
 	"github.com/jobguard/jobguard/guard/lease"
 	"github.com/jobguard/jobguard/guard/lease/redisstore"
+	"github.com/jobguard/jobguard/internal/redistest"
 )
 
 func TestMisusePanics(t *testing.T) {
@@ -64,5 +65,21 @@ func TestOwnerIDsAreUniqueAndReadable(t *testing.T) {
 	}
 	if name := lease.OwnerName(other); !strings.Contains(name, ":") {
 		t.Errorf("default name %q is not host:pid", name)
+	}
+}
+
+func TestWithoutAPrefixTheLeaseIsAPlainLock(t *testing.T) {
+	p := newProcess(t, redistest.Start(t).Client(t), redisstore.Prefix(""))
+	p.client.SetNX(t.Context(), "orders", "another program", time.Minute)
+	if r := p.refused("orders", p.NewOwner(""), 0); r.Holder != "another program" {
+		t.Errorf("%+v", r)
+	}
+	owner := p.NewOwner("")
+	p.granted("invoices", owner)
+	if p.client.SetNX(t.Context(), "invoices", "another program", time.Minute).Val() || p.value("invoices") != owner {
+		t.Errorf("the lease is %q", p.value("invoices"))
+	}
+	if left := p.client.PTTL(t.Context(), "invoices").Val(); left <= ttl-time.Second || left > ttl {
+		t.Errorf("PTTL %v", left)
 	}
 }

@@ -55,6 +55,23 @@ func TestOneSubscriptionPerProcessEndsAfterTheLastWatch(t *testing.T) {
 	stop()
 }
 
+func TestGrantToAnOwnerWithoutAWatchIsReleased(t *testing.T) {
+	p := newProcess(t, redistest.Start(t).Client(t))
+	holder, gone := p.NewOwner(""), p.NewOwner("")
+	p.granted("k", holder)
+	_, stopOther := p.watching(p.NewOwner("")) // the inbox listens
+	defer stopOther()
+	_, stop := p.watching(gone)
+	p.refused("k", gone, 0)
+	stop() // its release never arrives
+	p.release("k", holder)
+	began := time.Now()
+	eventually(t, "the key is free", func() bool { return p.value("guard:k") == "" })
+	if took := time.Since(began); took > reservation/2 {
+		t.Errorf("free after %v", took)
+	}
+}
+
 func TestLateWakeUpReleasesNoLeaseInUse(t *testing.T) {
 	server := redistest.Start(t)
 	p := newProcess(t, server.Client(t))

@@ -82,11 +82,9 @@ type Grant struct {
 
 // Limit says how many owners may hold a key at once. An exclusive owner holds it
 // alone. Owners with a limit, and shared ones (readers), hold it together, as many
-// as the strictest limit among the holders and the new owner allows: an owner with
-// Limit 3 is granted while fewer than three others hold the key, of whatever Limit,
-// and while it holds the key there are never four. All wait in one queue with the
-// exclusive ones: no owner overtakes, and a release grants the key to all at the
-// front of the queue that fit.
+// as the strictest limit among the holders and the new owner allows. All wait in one
+// queue with the exclusive ones: no owner overtakes, and a release grants the key to
+// all at the front of the queue that fit.
 //
 // Fencing tokens are for exclusive owners: the others get none.
 type Limit int
@@ -102,7 +100,7 @@ const (
 type AcquireRequest struct {
 	Key   string        // as the user wrote it; the store adds its own prefix
 	Owner string        // from NewOwner
-	TTL   time.Duration // life of the lease from the moment it is granted
+	TTL   time.Duration // life of the lease from the grant
 	Limit Limit         // the same in all requests of an owner
 
 	Join        bool          // wait in the queue if not granted

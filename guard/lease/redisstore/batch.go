@@ -11,22 +11,15 @@ import (
 )
 
 const (
-	// A batcher has at most maxFlushers flights at once, of at most maxBatch commands:
-	// the server works on one while replies to another are read. With 256 goroutines
-	// on loopback and 2 cores: 52 000 runs/s; 2 flushers with 128 commands 49 000, 8
-	// with 16 also 5 % less.
+	// Measured: docs/design/redisstore-batching.md.
 	maxFlushers = 4
 	maxBatch    = 32
 )
 
-// batcher sends concurrent commands in one round trip (group commit). A command
-// is sent at once if a flusher is free; commands that arrive while all are busy are
-// sent together by the first that returns.
-//
-// A flusher is a goroutine that a command starts if fewer than maxFlushers run; it
-// ends when no command is unsent. The caller of a lease.Attempt sends its command
-// itself if none runs: starting a goroutine would cost more than the rest of the
-// way to the socket.
+// batcher sends concurrent commands in one round trip (group commit): a command is
+// sent at once if fewer than maxFlushers run, else with others by the next that
+// returns. A flusher is a goroutine that ends when no command is unsent. See
+// docs/design/redisstore-batching.md.
 type batcher struct {
 	send sender
 
@@ -38,12 +31,9 @@ type batcher struct {
 	flushers int // without those whose callers all gave up
 }
 
-// flight is one round trip of a batch. If all its callers give up, it no longer
-// counts as a flusher: a hanging connection must not block later commands.
-//
-// It is also the context of the round trip, so that the end of one caller's context
-// does not cancel the commands of others. Its deadline is the latest of theirs; it
-// is done when the last caller has given up.
+// flight is one round trip of a batch, and the context of it: its deadline is the
+// latest of its callers', and it is done when all have given up. Then it no longer
+// counts as a flusher: a hanging connection must not delay later commands.
 type flight struct {
 	deadline time.Time // zero: none
 	done     chan struct{}

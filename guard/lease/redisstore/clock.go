@@ -6,13 +6,9 @@ import (
 	"time"
 )
 
-// clock estimates the offset of servers' clocks to this process's monotonic clock,
-// so that a request can carry its deadline in the server's time.
-//
-// It keeps a lower bound. A reply with server time S, received at local time R,
-// proves server − local >= S − R. So deadline + bound is never later than the
-// server's time at the local deadline. The bound decays by maxDrift; newer replies
-// raise it again.
+// clock keeps a lower bound of the offset of servers' clocks to this process's
+// monotonic clock, so that a request can carry its deadline in the server's time. See
+// docs/design/redisstore-clock.md.
 type clock struct {
 	base time.Time // local times are µs since then
 

@@ -32,9 +32,8 @@ const (
 // inbox receives wake-ups for the owners of one process. Waiters poll as well: a
 // lost message costs time only.
 //
-// Its goroutine is started by the first watched owner that has to wait (keys without
-// contention need no subscription) and stopped by a timer, linger after the last
-// watch ended. There is one at a time, except for one that is closing.
+// Its goroutine is started by the first watched owner that has to wait and stopped by
+// a timer, linger after the last watch ended. See docs/design/redisstore-queue.md.
 type inbox struct {
 	client   redis.UniversalClient
 	channel  string

@@ -41,12 +41,11 @@ var (
 // NewFailoverClient, or *redis.ClusterClient. It does no I/O and starts no
 // goroutine, and the Store never closes the client. New panics if the client or an
 // Option is nil, if an Option has a value out of bounds, and for a *redis.Ring, which
-// moves keys to another node when it considers theirs down.
-//
-// Calls return by their deadline whatever the client's ContextTimeoutEnabled is. A
-// *redis.ClusterClient, or a type that wraps a client, should have it set, so that a
-// hanging connection is given up as soon as its callers are. Add hooks to the client
+// moves keys to another node when it considers theirs down. Add hooks to the client
 // before New.
+//
+// Calls return by their deadline. Set ContextTimeoutEnabled on a *redis.ClusterClient,
+// or a type that wraps a client, so that a hanging connection is then given up too.
 func New(client redis.UniversalClient, opts ...Option) *Store {
 	if v := reflect.ValueOf(client); client == nil || v.Kind() == reflect.Pointer && v.IsNil() {
 		panic("redisstore: New: the client is nil")

@@ -91,15 +91,15 @@ var permitChecks = []check{
 
 	{"Renew never creates a permit", func(c *contract) {
 		c.needsLimit()
-		stranger := c.limited(c.A, c.key("k"), 2)
-		if reply := stranger.renew(long); reply.Held || reply.Holder != "" {
+		newcomer := c.limited(c.A, c.key("k"), 2)
+		if reply := newcomer.renew(long); reply.Held || reply.Holder != "" {
 			c.Errorf("Renew of a free key = %+v, want neither held nor a holder", reply)
 		}
-		c.holder(c.B, stranger.key, long).mustRelease()
+		c.holder(c.B, newcomer.key, long).mustRelease()
 
-		h1, h2 := c.limited(c.B, stranger.key, 2), c.limited(c.A, stranger.key, 2)
+		h1, h2 := c.limited(c.B, newcomer.key, 2), c.limited(c.A, newcomer.key, 2)
 		h1.mustHold(long)
-		reply := stranger.renew(long)
+		reply := newcomer.renew(long)
 		if reply.Held {
 			c.Error("Renew among others was answered held")
 		}
@@ -107,7 +107,7 @@ var permitChecks = []check{
 		h2.mustHold(long) // the second permit is free
 		h2.mustRelease()
 		c.mustNotBeHolders(h2)
-		stranger.mustHold(long)
+		newcomer.mustHold(long)
 	}},
 
 	{"Renew by a reader never touches an exclusive owner's lease", func(c *contract) {
@@ -129,7 +129,7 @@ var permitChecks = []check{
 		for _, keepClosed := range []time.Duration{0, short} {
 			for _, key := range []string{r1.key, h.key} {
 				if c.reader(c.B, key).release(keepClosed).Released || c.client(c.B, key).release(keepClosed).Released {
-					c.Errorf("Release(%q) by a stranger said Released", key)
+					c.Errorf("Release(%q) by another owner said Released", key)
 				}
 			}
 		}

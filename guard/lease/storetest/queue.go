@@ -138,7 +138,7 @@ var queueChecks = []check{
 		c.client(c.B, h.key).mustBeRefusedBy(w2)
 	}},
 
-	{"a newcomer does not barge into an expired key with a queue", func(c *contract) {
+	{"an expired key goes to the queue, not to a newcomer", func(c *contract) {
 		c.needsQueue()
 		h := c.holder(c.A, c.key("k"), short)
 		w := c.client(c.B, h.key)
@@ -150,7 +150,7 @@ var queueChecks = []check{
 		c.newcomerFinds(h, w)
 	}},
 
-	{"a newcomer does not barge into a vanished key with a queue", func(c *contract) {
+	{"a vanished key goes to the queue, not to a newcomer", func(c *contract) {
 		c.needsQueue()
 		needs(c, "Vanish", c.Vanish)
 		h := c.holder(c.A, c.key("k"), long)
@@ -159,7 +159,7 @@ var queueChecks = []check{
 		c.newcomerFinds(h, w)
 	}},
 
-	{"a later waiter does not barge into a free key", func(c *contract) {
+	{"a later waiter does not overtake the head on a free key", func(c *contract) {
 		c.needsQueue()
 		needs(c, "Vanish", c.Vanish)
 		h := c.holder(c.A, c.key("k"), long)

@@ -199,7 +199,7 @@ var queueLimitChecks = []check{
 		c.mustBeHolders(l2)
 	}},
 
-	{"a newcomer does not barge into a permit that a crash frees", func(c *contract) {
+	{"a permit that a crash frees goes to the queue, not to a newcomer", func(c *contract) {
 		c.needsQueue()
 		c.needsLimit()
 		h, crashed := c.limited(c.A, c.key("k"), 2), c.limited(c.B, c.key("k"), 2)

@@ -17,7 +17,7 @@ var releaseChecks = []check{
 		}
 		rival.mustBeRefusedBy(h)
 		if reply := h.renew(long); !reply.Held {
-			c.Errorf("Renew() = %+v after a stranger's Release, want held", reply)
+			c.Errorf("Renew() = %+v after another owner's Release, want held", reply)
 		}
 	}},
 

@@ -55,7 +55,7 @@ var renewChecks = []check{
 			c.Errorf("Renew() = %+v, want Holder %q", reply, h.owner)
 		}
 		if reply := rival.mustBeRefusedBy(h); reply.Remaining > patience+rounding {
-			c.Errorf("a stranger's Renew extended the lease to %v", reply.Remaining)
+			c.Errorf("another owner's Renew extended the lease to %v", reply.Remaining)
 		}
 	}},
 

@@ -140,15 +140,12 @@ local function admit(value, owner, limit, ttl, limited)
   return value
 end
 
--- Grants the key to the head of the queue, and to those behind it as long as they
--- fit, each for its reservation. value is that of the lease key, nil if it is free.
--- Returns the value then, and whether `asking` was the head: its caller grants it.
+-- Grants the key to the head of the queue, and to waiters behind it as long as they
+-- fit, each for its reservation; see docs/design/redisstore-queue.md. value is that of
+-- the lease key, nil if it is free. Returns the value then, and whether `asking` is the
+-- head, which is left to the caller.
 --
--- A waiter whose process no longer listens is skipped, at most 15 in one call: the
--- next is granted unchecked. One that is skipped in error returns with its ticket.
---
--- Invariant: the first write removes from the queue. That works when memory is
--- full, and after it Redis lets the script go on writing.
+-- Invariant: the first write removes from the queue: it works when memory is full.
 local function grant_head(value, asking)
   local skipped = 0
   while true do

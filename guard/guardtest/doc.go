@@ -1,17 +1,16 @@
 // Package guardtest is an in-memory [lease.Store] for tests, with switches
 // that make it fail the way a real one does. Keys are the keys that the code
-// under test uses.
+// under test uses. All processes of a fleet are one Store: give the same one to
+// several guards.
 //
-// The store starts no goroutine and no timer of its own, and reads the time
-// with time.Now: it works inside a [testing/synctest] bubble, where a TTL of
-// ten seconds passes in no time and a test can be exact about it.
+// The store starts no goroutine and no timer, and reads the time with time.Now: it
+// works inside a [testing/synctest] bubble, where a TTL of ten seconds takes no time
+// and is exact.
 //
-// # Testing that your function notices a lost lease
+// # Test that a function stops when its lease is lost
 //
-// A lease can be lost while a function runs: the server restarts empty, an
-// operator deletes the key, the network is down for longer than the TTL. The
-// function's context is then cancelled, and the function should stop writing.
-// To prove that yours does, take the lease away under its feet:
+// The loss of a lease ends the function's context; the function should then stop
+// writing. The test ends the lease while the function runs:
 //
 //	func TestImportStopsWhenLeaseIsLost(t *testing.T) {
 //		synctest.Test(t, func(t *testing.T) {
@@ -32,38 +31,30 @@
 //			if !errors.Is(err, guard.ErrLost) {
 //				t.Errorf("Do() = %v, want ErrLost", err)
 //			}
-//			if rows < 60 || rows > 70 { // told by the next renewal, within the TTL
+//			if rows < 60 || rows > 70 { // the next renewal finds out, within the TTL
 //				t.Errorf("imported %d rows, want to stop soon after the loss at 60", rows)
 //			}
 //		})
 //	}
 //
-// The other faults of the field:
+// Other faults:
 //
-//	store.Expire(key)                     // lost; whoever asks next gets it
-//	store.Hold(key, "ops")                // stolen, or held by somebody else from the start
+//	store.Expire(key)                     // lost; granted at the next request
+//	store.Hold(key, "ops")                // taken by another program
 //	store.Fail(errors.New("down"))        // every call fails, until Fail(nil)
 //	store.Delay(200 * time.Millisecond)   // a slow network
 //	store.Inject(guardtest.Fault{...})    // only some calls fail, or only their replies are lost
 //
-// and what to look at afterwards: [Store.Holder], [Store.Remaining],
-// [Store.Waiting], [Store.Calls], and [Store.Keys], which is empty once every
-// lease was given back.
+// If several owners hold the key, under guard.Limit or guard.Shared, Expire and Hold
+// take it from all of them; store.HoldFor(key, store.Holders(key)[0], 0) from one.
+// [Store.Holder], [Store.Remaining], [Store.Waiting], [Store.Calls] and [Store.Keys],
+// which is empty once every lease was released, show the state.
 //
-// Under guard.Limit and guard.Shared several hold a key at once. Expire and Hold
-// then take it from all of them; to take it from one:
+// # Agreement with a server
 //
-//	store.HoldFor(key, store.Holders(key)[0], 0)
-//
-// # How far it agrees with a server
-//
-// It passes the same conformance suite as every other store
-// (guard/lease/storetest). Like Redis it judges expiry when it is asked: a key
-// that has expired, or was taken away by [Store.Expire], goes to the next in
-// line when somebody asks for it, and nobody is woken before. An owner that
-// was watched when it last asked, and no longer is, counts as gone and is
-// passed over; one that was never watched polls, and is granted the key for
-// its reservation like anybody else.
-//
-// All processes of a fleet are one Store: give the same one to several guards.
+// It passes the conformance suite of all stores (guard/lease/storetest). As on Redis,
+// the end of a lease wakes no waiter: the head of the queue is granted the key at the
+// next request. A waiter that was watched at its last request, and no longer is, is
+// skipped; one that was never watched polls, and is granted the key for its
+// reservation.
 package guardtest

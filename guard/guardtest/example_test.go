@@ -22,9 +22,9 @@ func importRows(ctx context.Context) error {
 	return nil
 }
 
-// Takes the lease away while a function runs under it. In a test of your own,
-// do this inside a [testing/synctest] bubble, as the package documentation
-// shows: then it takes no time.
+// Ends the lease while a function runs under it. In a test do this inside a
+// [testing/synctest] bubble, as the package documentation shows: then it takes no
+// time.
 func Example() {
 	store := guardtest.NewStore()
 	g, err := guard.New(store, guard.TTL(300*time.Millisecond))
@@ -42,7 +42,7 @@ func Example() {
 	// left behind: []
 }
 
-// Makes a stranger hold the key, to see what a busy key does to the caller.
+// Makes another program hold the key, to test the caller of a busy key.
 func ExampleStore_Hold() {
 	store := guardtest.NewStore()
 	store.Hold("import", "nightly backup")

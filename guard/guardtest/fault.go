@@ -5,11 +5,10 @@ import (
 	"time"
 )
 
-// Op names what passes between a guard and its store.
+// Op names a call of the store, or a wake-up.
 type Op string
 
-// The calls of [lease.Store], and the message that wakes a waiter after a
-// grant.
+// The calls of [lease.Store], and the wake-up after a grant.
 const (
 	OpAcquire Op = "acquire"
 	OpRenew   Op = "renew"
@@ -19,38 +18,38 @@ const (
 	OpFindHolder Op = "find holder"
 )
 
-// Fault is one way in which calls go wrong. The zero Fault swallows every
-// request without a reply: the server is unreachable.
+// Fault makes calls fail. The zero Fault loses every request: the server is
+// unreachable.
 type Fault struct {
-	Op  Op     // which calls; "" means all but wakes
+	Op  Op     // which calls; "" means all but wake-ups
 	Key string // under which key; "" means any
 
-	// Err is what the calls return, at once. nil means that no reply comes:
-	// the call waits for its context to end and returns that error.
+	// Err is returned at once. nil means that no reply arrives: the call waits for
+	// its context to end and returns that error.
 	Err error
 
-	// Lost makes the call take effect: only its reply is lost.
+	// Lost: the call takes effect, only its reply is lost.
 	Lost bool
 
-	// Times is how many calls go wrong, a Renew counting once for each of its
-	// leases. 0 means all, until [Store.Fail](nil).
+	// Times is how many calls fail; a Renew counts once for each of its leases. 0
+	// means all, until [Store.Fail](nil).
 	Times int
 }
 
-// Inject adds a fault. A call suffers the first fault that matches it, in the
-// order of injection, so faults with Times make a script: fail twice, then
-// lose a reply, then work.
+// Inject adds a fault. The first fault that matches applies to a call, in the order of
+// injection, so faults with Times make a script: fail twice, then lose a reply, then
+// work.
 //
-// A fault of OpWake loses the message, whatever Err and Lost say; the grant
-// stands. Waiters must find it by asking.
+// A fault of OpWake loses the wake-up, whatever Err and Lost are; the grant stands,
+// and the waiter finds it by polling.
 func (s *Store) Inject(f Fault) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.faults = append(s.faults, &f)
 }
 
-// Fail makes every call fail with err and without effect, until Fail(nil).
-// Either way it removes the faults that were there before.
+// Fail makes every call fail with err and without effect, until Fail(nil). Both remove
+// all earlier faults.
 func (s *Store) Fail(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -60,10 +59,9 @@ func (s *Store) Fail(err error) {
 	}
 }
 
-// Delay makes each later call take d: half passes before it takes effect and
-// half after. A call whose context ends in the first half has no effect; one
-// whose context ends in the second half has, though its reply is lost. Either
-// returns when its context ends. 0 makes calls instant again. Wakes are not
+// Delay makes each later call take d: half before it takes effect and half after. A
+// call whose context ends in the first half has no effect; in the second half only the
+// reply is lost. Both return when the context ends. 0 ends the delay. Wake-ups are not
 // delayed.
 func (s *Store) Delay(d time.Duration) {
 	s.mu.Lock()
@@ -71,16 +69,15 @@ func (s *Store) Delay(d time.Duration) {
 	s.delay = d
 }
 
-// Calls returns how many times op was called since the store was made, failed
-// calls included: that is, round trips. One Renew of many leases counts once.
-// OpWake counts messages sent to watchers.
+// Calls returns the number of round trips of op since the store was made, including
+// failed ones. One Renew of many leases counts once. OpWake counts wake-ups sent.
 func (s *Store) Calls(op Op) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.calls[op]
 }
 
-// takeFaultLocked returns what happens to one call, or nil, and counts it.
+// takeFaultLocked returns the fault of one call, or nil, and counts it.
 func (s *Store) takeFaultLocked(op Op, key string) *Fault {
 	i := slices.IndexFunc(s.faults, func(f *Fault) bool { return f.matches(op, key) })
 	if i < 0 {

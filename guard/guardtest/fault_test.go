@@ -91,7 +91,7 @@ func TestFaultsMakeAScript(t *testing.T) {
 	})
 }
 
-func TestFaultOfOneKeySparesTheRestOfABatch(t *testing.T) {
+func TestFaultOfOneKeyFailsNoOtherKeyOfACall(t *testing.T) {
 	for _, fault := range []Fault{{Key: "b", Err: errDown}, {Key: "b"}} {
 		inBubble(t, func(t *testing.T, s *Store) {
 			var rs []lease.RenewRequest

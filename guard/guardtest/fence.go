@@ -6,9 +6,8 @@ import "time"
 // [lease.AcquireRequest].
 const maxAhead = 10_000
 
-// mintLocked returns the first of n consecutive tokens, n at most want and at
-// least 1. They are never below the clock, so that they also rise above what a
-// server had given out before it lost its counter.
+// mintLocked returns the first of n consecutive tokens, n at most want and at least 1.
+// They are never below the clock, so that they rise even after the counter was lost.
 func (s *Store) mintLocked(want int) (first int64, n int) {
 	now := time.Now().UnixMicro()
 	first = max(s.fence+1, now)

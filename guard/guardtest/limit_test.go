@@ -8,8 +8,8 @@ import (
 	"github.com/jobguard/jobguard/guard/lease"
 )
 
-// come asks for a place, and stands in line if there is none.
-func come(t *testing.T, s *Store, owner string, limit lease.Limit, ttl time.Duration) lease.AcquireReply {
+// join asks for a permit, and waits in the queue if none is free.
+func join(t *testing.T, s *Store, owner string, limit lease.Limit, ttl time.Duration) lease.AcquireReply {
 	t.Helper()
 	reply, err := s.Acquire(t.Context(), lease.AcquireRequest{
 		Key: "k", Owner: owner, Limit: limit, TTL: ttl, Join: true, Reservation: time.Second, TokenCount: 1,
@@ -20,9 +20,9 @@ func come(t *testing.T, s *Store, owner string, limit lease.Limit, ttl time.Dura
 	return reply
 }
 
-func leave(t *testing.T, s *Store, owner string, limit lease.Limit, closeFor time.Duration) {
+func leave(t *testing.T, s *Store, owner string, limit lease.Limit, keepClosed time.Duration) {
 	t.Helper()
-	if _, err := s.Release(t.Context(), lease.ReleaseRequest{Key: "k", Owner: owner, Limit: limit, KeepClosed: closeFor}); err != nil {
+	if _, err := s.Release(t.Context(), lease.ReleaseRequest{Key: "k", Owner: owner, Limit: limit, KeepClosed: keepClosed}); err != nil {
 		t.Fatalf("Release: %v", err)
 	}
 }
@@ -34,10 +34,10 @@ func wantHolders(t *testing.T, s *Store, want ...string) {
 	}
 }
 
-func TestPlacesEndExactlyAtTheirTTL(t *testing.T) {
+func TestPermitsEndExactlyAtTheirTTL(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *Store) {
-		come(t, s, "a", 3, 10*time.Second)
-		come(t, s, "b", lease.Shared, 20*time.Second)
+		join(t, s, "a", 3, 10*time.Second)
+		join(t, s, "b", lease.Shared, 20*time.Second)
 		wantHolders(t, s, "a", "b")
 		wantHolder(t, s, "k", "a")
 		if got := s.Remaining("k"); got != 20*time.Second {
@@ -71,19 +71,19 @@ func TestRemainingOfTheRefusedIsExact(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, s *Store) {
-				come(t, s, "a", lease.Shared, 40*time.Second)
-				come(t, s, "b", lease.Shared, 20*time.Second)
-				come(t, s, "c", 3, 30*time.Second)
-				got := come(t, s, "x", test.limit, time.Minute)
+				join(t, s, "a", lease.Shared, 40*time.Second)
+				join(t, s, "b", lease.Shared, 20*time.Second)
+				join(t, s, "c", 3, 30*time.Second)
+				got := join(t, s, "x", test.limit, time.Minute)
 				if got.Granted || got.Remaining != test.want || got.Holder != "a" {
 					t.Errorf("Acquire() = %+v, want refused by a for %v", got, test.want)
 				}
 				time.Sleep(test.want - 1)
-				if come(t, s, "x", test.limit, time.Minute).Granted {
+				if join(t, s, "x", test.limit, time.Minute).Granted {
 					t.Error("granted 1ns early")
 				}
 				time.Sleep(time.Nanosecond)
-				if !come(t, s, "x", test.limit, time.Minute).Granted {
+				if !join(t, s, "x", test.limit, time.Minute).Granted {
 					t.Error("not granted in time")
 				}
 			})
@@ -91,69 +91,69 @@ func TestRemainingOfTheRefusedIsExact(t *testing.T) {
 	}
 }
 
-// Limit comes when those leave who make it tight, and not merely when one does.
+// One holder more fits when the one with the strictest limit leaves, not before.
 func TestRemainingSeesTheStrictestLeave(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *Store) {
-		come(t, s, "a", 5, 10*time.Second)
-		come(t, s, "b", 2, 20*time.Second)
-		if got := come(t, s, "x", 5, time.Minute); got.Remaining != 10*time.Second {
+		join(t, s, "a", 5, 10*time.Second)
+		join(t, s, "b", 2, 20*time.Second)
+		if got := join(t, s, "x", 5, time.Minute); got.Remaining != 10*time.Second {
 			t.Errorf("Remaining = %v, want 10s", got.Remaining)
 		}
 		s.Hold("k", "a") // for ever
-		if got := come(t, s, "x", 5, time.Minute); got.Remaining != 20*time.Second {
+		if got := join(t, s, "x", 5, time.Minute); got.Remaining != 20*time.Second {
 			t.Errorf("Remaining = %v, want 20s: then b and its limit are gone", got.Remaining)
 		}
-		if got := come(t, s, "y", lease.Exclusive, time.Minute); got.Remaining >= 0 {
+		if got := join(t, s, "y", lease.Exclusive, time.Minute); got.Remaining >= 0 {
 			t.Errorf("Remaining = %v, want never", got.Remaining)
 		}
 	})
 }
 
-func TestRemainingOfOneBehindOthersIsWhenTheLineMoves(t *testing.T) {
+func TestRemainingBehindOthersIsWhenTheHeadIsGranted(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *Store) {
-		come(t, s, "a", lease.Shared, 20*time.Second)
-		come(t, s, "b", lease.Shared, 30*time.Second)
-		come(t, s, "w", lease.Exclusive, time.Minute)
-		got := come(t, s, "late", lease.Shared, time.Minute)
+		join(t, s, "a", lease.Shared, 20*time.Second)
+		join(t, s, "b", lease.Shared, 30*time.Second)
+		join(t, s, "w", lease.Exclusive, time.Minute)
+		got := join(t, s, "late", lease.Shared, time.Minute)
 		if got.Granted || got.Head || got.Remaining != 30*time.Second {
 			t.Errorf("a reader behind a writer: %+v, want 30s", got)
 		}
 	})
 }
 
-func TestHandOnLetsInAllWhoFitAtOnce(t *testing.T) {
+func TestReleaseGrantsAllThatFitAtOnce(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *Store) {
 		woken := map[string]int{}
 		for _, owner := range []string{"r1", "r2", "w", "r3"} {
 			t.Cleanup(watch(s, owner, func(lease.Grant) bool { woken[owner]++; return false }))
 		}
-		come(t, s, "first", lease.Exclusive, time.Minute)
-		come(t, s, "r1", lease.Shared, time.Minute)
-		come(t, s, "r2", 2, time.Minute)
-		come(t, s, "w", lease.Exclusive, time.Minute)
-		come(t, s, "r3", lease.Shared, time.Minute)
+		join(t, s, "first", lease.Exclusive, time.Minute)
+		join(t, s, "r1", lease.Shared, time.Minute)
+		join(t, s, "r2", 2, time.Minute)
+		join(t, s, "w", lease.Exclusive, time.Minute)
+		join(t, s, "r3", lease.Shared, time.Minute)
 		leave(t, s, "first", lease.Exclusive, 0)
 		wantHolders(t, s, "r1", "r2")
 		if woken["r1"] != 1 || woken["r2"] != 1 || len(woken) != 2 || s.Waiting("k") != 2 {
 			t.Errorf("woken %v with %d waiting, want r1 and r2 once, and 2", woken, s.Waiting("k"))
 		}
-		time.Sleep(time.Second) // their claims lapse; nobody is told
+		time.Sleep(time.Second) // their reservations expire; no waiter is woken
 		wantHolders(t, s)
-		if !come(t, s, "w", lease.Exclusive, time.Minute).Granted {
+		if !join(t, s, "w", lease.Exclusive, time.Minute).Granted {
 			t.Error("w is first now, and was refused")
 		}
 	})
 }
 
-func TestAReaderThatTakesAFreeKeyBringsThoseBehindIt(t *testing.T) {
+func TestReaderThatTakesAFreeKeyGrantsTheReadersBehindIt(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *Store) {
 		woken := 0
 		defer watch(s, "r2", func(lease.Grant) bool { woken++; return false })()
-		come(t, s, "w", lease.Exclusive, time.Minute)
-		come(t, s, "r1", lease.Shared, time.Minute)
-		come(t, s, "r2", lease.Shared, time.Minute)
+		join(t, s, "w", lease.Exclusive, time.Minute)
+		join(t, s, "r1", lease.Shared, time.Minute)
+		join(t, s, "r2", lease.Shared, time.Minute)
 		s.Expire("k")
-		if !come(t, s, "r1", lease.Shared, time.Minute).Granted {
+		if !join(t, s, "r1", lease.Shared, time.Minute).Granted {
 			t.Fatal("the head of the line was refused")
 		}
 		wantHolders(t, s, "r1", "r2")
@@ -163,33 +163,33 @@ func TestAReaderThatTakesAFreeKeyBringsThoseBehindIt(t *testing.T) {
 	})
 }
 
-func TestUnwatchedReadersArePassedOver(t *testing.T) {
+func TestUnwatchedReadersAreSkipped(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *Store) {
-		stop := watch(s, "gone", func(lease.Grant) bool { t.Error("woken after stop"); return false })
-		come(t, s, "w", lease.Exclusive, time.Minute)
-		come(t, s, "gone", lease.Shared, time.Minute)
-		come(t, s, "polling", lease.Shared, time.Minute)
+		stop := watch(s, "gone", func(lease.Grant) bool { t.Error("woken after Unwatch"); return false })
+		join(t, s, "w", lease.Exclusive, time.Minute)
+		join(t, s, "gone", lease.Shared, time.Minute)
+		join(t, s, "polling", lease.Shared, time.Minute)
 		stop()
 		leave(t, s, "w", lease.Exclusive, 0)
 		wantHolders(t, s, "polling")
 	})
 }
 
-func TestALapsedReaderReturnsBeforeTheWriterAtOnce(t *testing.T) {
+func TestReaderWhoseReservationExpiredReturnsToItsPlace(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *Store) {
-		come(t, s, "first", lease.Exclusive, time.Minute)
-		ticket := come(t, s, "late", lease.Shared, time.Minute).Ticket
-		come(t, s, "r", lease.Shared, time.Minute)
-		come(t, s, "w", lease.Exclusive, time.Minute)
+		join(t, s, "first", lease.Exclusive, time.Minute)
+		ticket := join(t, s, "late", lease.Shared, time.Minute).Ticket
+		join(t, s, "r", lease.Shared, time.Minute)
+		join(t, s, "w", lease.Exclusive, time.Minute)
 		leave(t, s, "first", lease.Exclusive, 0)
-		come(t, s, "r", lease.Shared, time.Minute)
+		join(t, s, "r", lease.Shared, time.Minute)
 		time.Sleep(time.Second)
 		wantHolders(t, s, "r")
 		reply, err := s.Acquire(t.Context(), lease.AcquireRequest{
 			Key: "k", Owner: "late", Limit: lease.Shared, TTL: time.Minute, Join: true, Ticket: ticket,
 		})
 		if err != nil || !reply.Granted {
-			t.Errorf("Acquire() = %+v, %v; want granted: nobody is before it", reply, err)
+			t.Errorf("Acquire() = %+v, %v; want granted: no waiter is before it", reply, err)
 		}
 	})
 }
@@ -202,8 +202,8 @@ func TestExpireAndHoldTakeTheKeyFromAllHolders(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, s *Store) {
-				come(t, s, "a", 2, time.Minute)
-				come(t, s, "b", 2, time.Minute)
+				join(t, s, "a", 2, time.Minute)
+				join(t, s, "b", 2, time.Minute)
 				rob(s)
 				for _, reply := range s.Renew(t.Context(), []lease.RenewRequest{
 					{Key: "k", Owner: "a", Limit: 2, TTL: time.Minute}, {Key: "k", Owner: "b", Limit: 2, TTL: time.Minute},
@@ -213,7 +213,7 @@ func TestExpireAndHoldTakeTheKeyFromAllHolders(t *testing.T) {
 					}
 				}
 				time.Sleep(time.Second)
-				if got, want := come(t, s, "c", 2, time.Minute).Granted, name != "Hold"; got != want {
+				if got, want := join(t, s, "c", 2, time.Minute).Granted, name != "Hold"; got != want {
 					t.Errorf("a second later a newcomer is granted: %v, want %v", got, want)
 				}
 			})
@@ -223,10 +223,10 @@ func TestExpireAndHoldTakeTheKeyFromAllHolders(t *testing.T) {
 
 func TestHoldForCutsOneOfSeveralLeasesShort(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *Store) {
-		come(t, s, "a", 2, time.Minute)
-		come(t, s, "b", 2, time.Minute)
+		join(t, s, "a", 2, time.Minute)
+		join(t, s, "b", 2, time.Minute)
 		s.HoldFor("k", "b", time.Second)
-		if got := come(t, s, "c", 2, time.Minute); got.Granted || got.Remaining != time.Second {
+		if got := join(t, s, "c", 2, time.Minute); got.Granted || got.Remaining != time.Second {
 			t.Errorf("Acquire() = %+v, want refused for 1s: b is still a holder", got)
 		}
 		time.Sleep(time.Second)
@@ -236,38 +236,38 @@ func TestHoldForCutsOneOfSeveralLeasesShort(t *testing.T) {
 	})
 }
 
-func TestAClosedPlaceStaysExactlyForItsTime(t *testing.T) {
+func TestPermitIsKeptClosedExactlyForItsTime(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *Store) {
 		a := s.NewOwner("trace")
-		come(t, s, a, 1, time.Minute)
+		join(t, s, a, 1, time.Minute)
 		leave(t, s, a, 1, 5*time.Second)
 		wantHolders(t, s, lease.ClosedMarker(a))
-		if got := come(t, s, "b", lease.Shared, time.Minute); got.Granted || got.Remaining != 5*time.Second {
-			t.Errorf("Acquire() = %+v, want refused for 5s: the place keeps its limit", got)
+		if got := join(t, s, "b", lease.Shared, time.Minute); got.Granted || got.Remaining != 5*time.Second {
+			t.Errorf("Acquire() = %+v, want refused for 5s: the permit keeps its limit", got)
 		}
 		time.Sleep(5*time.Second - 1)
-		if come(t, s, "b", lease.Shared, time.Minute).Granted {
-			t.Error("granted while the place was taken")
+		if join(t, s, "b", lease.Shared, time.Minute).Granted {
+			t.Error("granted while the permit was taken")
 		}
 		time.Sleep(time.Nanosecond)
-		if !come(t, s, "b", lease.Shared, time.Minute).Granted {
-			t.Error("the place is still taken")
+		if !join(t, s, "b", lease.Shared, time.Minute).Granted {
+			t.Error("the permit is still taken")
 		}
 	})
 }
 
-// On a server the two kinds lie in different places: a guard that mixes them up
-// must not pass its tests here.
-func TestALeaseIsFoundOnlyByRequestsOfItsKind(t *testing.T) {
-	for _, rooms := range [][2]lease.Limit{{lease.Exclusive, lease.Shared}, {lease.Shared, lease.Exclusive}, {2, lease.Exclusive}} {
+// On a server the two kinds have different keys: a guard that mixes them up must not
+// pass its tests here.
+func TestLeaseIsFoundOnlyByRequestsOfItsKind(t *testing.T) {
+	for _, limits := range [][2]lease.Limit{{lease.Exclusive, lease.Shared}, {lease.Shared, lease.Exclusive}, {2, lease.Exclusive}} {
 		inBubble(t, func(t *testing.T, s *Store) {
-			come(t, s, "a", rooms[0], time.Minute)
-			if reply := s.Renew(t.Context(), []lease.RenewRequest{{Key: "k", Owner: "a", Limit: rooms[1], TTL: time.Hour}})[0]; reply.Held {
-				t.Errorf("held with limit %d, renewed with limit %d", rooms[0], rooms[1])
+			join(t, s, "a", limits[0], time.Minute)
+			if reply := s.Renew(t.Context(), []lease.RenewRequest{{Key: "k", Owner: "a", Limit: limits[1], TTL: time.Hour}})[0]; reply.Held {
+				t.Errorf("held with limit %d, renewed with limit %d", limits[0], limits[1])
 			}
-			leave(t, s, "a", rooms[1], 0)
+			leave(t, s, "a", limits[1], 0)
 			wantHolders(t, s, "a")
-			leave(t, s, "a", rooms[0], 0)
+			leave(t, s, "a", limits[0], 0)
 			wantHolders(t, s)
 		})
 	}

@@ -31,7 +31,7 @@ func TestImportStopsWhenLeaseIsLost(t *testing.T) {
 		if !errors.Is(err, guard.ErrLost) {
 			t.Errorf("Do() = %v, want ErrLost", err)
 		}
-		if rows < 60 || rows > 70 { // told by the next renewal, within the TTL
+		if rows < 60 || rows > 70 { // the next renewal finds out, within the TTL
 			t.Errorf("imported %d rows, want to stop soon after the loss at 60", rows)
 		}
 	})

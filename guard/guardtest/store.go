@@ -20,16 +20,16 @@ var (
 // Store is an in-memory [lease.Store] and [lease.Watcher]. All methods are
 // safe for concurrent use.
 type Store struct {
-	process string // of the owner ids made here
+	process string // in the owner ids made here
 
 	mu      sync.Mutex // never held while waiting, nor while calling a wake
-	keys    map[string]*entry
+	keys    map[string]*keyState
 	watches map[string]func(lease.Grant) bool // by owner
-	news    []func()                          // wakes to call once mu is free
+	wakes   []func()                          // to call once mu is free
 	owners  int64                             // last sequence of an owner id
-	tickets int64                             // last place in any line
+	tickets int64                             // last ticket of any queue
 	fence   int64                             // last token minted, for all keys
-	ticks   map[string]lease.Tick             // the last of each key; made by the first reservation
+	ticks   map[string]lease.Tick             // the last of each key; made by the first claim
 
 	delay  time.Duration
 	faults []*Fault
@@ -40,7 +40,7 @@ type Store struct {
 func NewStore() *Store {
 	return &Store{
 		process: rand.Text(),
-		keys:    make(map[string]*entry),
+		keys:    make(map[string]*keyState),
 		watches: make(map[string]func(lease.Grant) bool),
 		calls:   make(map[Op]int),
 	}
@@ -90,12 +90,11 @@ func (s *Store) Release(ctx context.Context, r lease.ReleaseRequest) (lease.Rele
 	return reply, nil
 }
 
-// errNoReply stands for a reply that never comes, until ctx ends.
+// errNoReply marks a call that gets no reply until ctx ends.
 var errNoReply = errors.New("no reply")
 
-// call is the life of one round trip: half of the delay on the way there, the
-// effect on each key unless a fault prevents it, and half on the way back.
-// Error i belongs to key i.
+// call is one round trip: half of the delay, the effect on each key unless a fault
+// prevents it, and the other half. Error i belongs to key i.
 func (s *Store) call(ctx context.Context, op Op, keys []string, effect func(i int)) []error {
 	errs := make([]error, len(keys))
 	fail := func(err error) []error {
@@ -112,7 +111,7 @@ func (s *Store) call(ctx context.Context, op Op, keys []string, effect func(i in
 
 	sleep(ctx, delay/2)
 	s.mu.Lock()
-	if err := over(ctx); err != nil { // late: the server would refuse it
+	if err := ended(ctx); err != nil { // late: the server would refuse it
 		s.mu.Unlock()
 		return fail(err)
 	}
@@ -129,17 +128,16 @@ func (s *Store) call(ctx context.Context, op Op, keys []string, effect func(i in
 			}
 		}
 	}
-	news := s.news
-	s.news = nil
+	wakes := s.wakes
+	s.wakes = nil
 	s.mu.Unlock()
-	// A wake may take locks of the caller's, who may hold them while calling
-	// the store.
-	for _, wake := range news {
+	// Without mu: a wake may take locks that other callers of the store hold.
+	for _, wake := range wakes {
 		wake()
 	}
 
 	sleep(ctx, delay-delay/2)
-	if err := over(ctx); err != nil && delay > 0 {
+	if err := ended(ctx); err != nil && delay > 0 {
 		return fail(err)
 	}
 	if !unanswered {
@@ -167,10 +165,10 @@ func sleep(ctx context.Context, d time.Duration) {
 	}
 }
 
-// over is ctx.Err, except that it compares the clock itself: at the very
-// instant of the deadline a ctx whose timer had no turn yet is over too, which
-// keeps tests on fake time deterministic.
-func over(ctx context.Context) error {
+// ended is ctx.Err, except that it also compares the clock: at the very instant of the
+// deadline, before its timer runs, a ctx counts as ended. So tests on fake time are
+// deterministic.
+func ended(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}

@@ -28,9 +28,9 @@ func acquire(t *testing.T, s *Store, key, owner string, ttl time.Duration) lease
 	return reply
 }
 
-func release(t *testing.T, s *Store, key, owner string, closeFor time.Duration) bool {
+func release(t *testing.T, s *Store, key, owner string, keepClosed time.Duration) bool {
 	t.Helper()
-	reply, err := s.Release(t.Context(), lease.ReleaseRequest{Key: key, Owner: owner, Reservation: time.Second, KeepClosed: closeFor})
+	reply, err := s.Release(t.Context(), lease.ReleaseRequest{Key: key, Owner: owner, Reservation: time.Second, KeepClosed: keepClosed})
 	if err != nil {
 		t.Fatalf("Release(%q): %v", key, err)
 	}
@@ -73,19 +73,19 @@ func TestRenewalCountsFromWhenItTookEffect(t *testing.T) {
 	})
 }
 
-func TestClaimAndCloseEndExactly(t *testing.T) {
+func TestReservationAndKeepClosedEndExactly(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *Store) {
 		acquire(t, s, "k", "a", time.Minute)
-		acquire(t, s, "k", "b", time.Minute) // claims for 1 s
+		acquire(t, s, "k", "b", time.Minute) // its reservation is 1 s
 		acquire(t, s, "k", "c", time.Minute)
 		release(t, s, "k", "a", 5*time.Second)
 		time.Sleep(5*time.Second - 1)
 		if acquire(t, s, "k", "b", time.Minute).Granted {
-			t.Error("granted while the key was shut")
+			t.Error("granted while the key was kept closed")
 		}
 		time.Sleep(time.Nanosecond)
 		if got := acquire(t, s, "k", "c", time.Minute); got.Holder != "b" || got.Remaining != time.Second {
-			t.Errorf("after the close: %+v, want b to have its reservation of 1s", got)
+			t.Errorf("after KeepClosed: %+v, want b to have its reservation of 1s", got)
 		}
 		time.Sleep(time.Second)
 		if !acquire(t, s, "k", "c", time.Minute).Granted {
@@ -120,7 +120,7 @@ func TestTokensAreExact(t *testing.T) {
 	})
 }
 
-func TestExpireWakesNobodyAndTheNextGetsItWhenSomebodyAsks(t *testing.T) {
+func TestExpireWakesNoWaiterAndTheNextRequestGrantsTheHead(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *Store) {
 		woken := 0
 		defer watch(s, "b", func(lease.Grant) bool { woken++; return false })()
@@ -137,7 +137,7 @@ func TestExpireWakesNobodyAndTheNextGetsItWhenSomebodyAsks(t *testing.T) {
 	})
 }
 
-func TestStrangerHoldsUntilExpired(t *testing.T) {
+func TestForeignLockHoldsUntilExpired(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *Store) {
 		acquire(t, s, "k", "a", time.Minute)
 		s.Hold("k", "ops")
@@ -151,7 +151,7 @@ func TestStrangerHoldsUntilExpired(t *testing.T) {
 		s.HoldFor("k", "ops", time.Second)
 		time.Sleep(time.Second)
 		if !acquire(t, s, "k", "a", time.Minute).Granted {
-			t.Error("the stranger's TTL did not end")
+			t.Error("the TTL of the foreign lock did not end")
 		}
 	})
 }
@@ -170,9 +170,9 @@ func TestHoldForCutsALeaseShort(t *testing.T) {
 	})
 }
 
-func TestUnwatchedWaiters(t *testing.T) {
+func TestUnwatchedWaitersAreSkipped(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *Store) {
-		stop := watch(s, "gone", func(lease.Grant) bool { t.Error("woken after stop"); return false })
+		stop := watch(s, "gone", func(lease.Grant) bool { t.Error("woken after Unwatch"); return false })
 		acquire(t, s, "k", "a", time.Minute)
 		acquire(t, s, "k", "gone", time.Minute)
 		acquire(t, s, "k", "polling", time.Minute)
@@ -215,7 +215,7 @@ func TestKeysListsWhatIsHeldOrWaitedFor(t *testing.T) {
 		release(t, s, "b", "x", 0)
 		release(t, s, "waited", "y", 0)
 		if len(s.keys) != 0 {
-			t.Errorf("%d entries kept for free keys", len(s.keys))
+			t.Errorf("state of %d free keys is kept", len(s.keys))
 		}
 	})
 }
@@ -232,7 +232,7 @@ func TestContextAtItsDeadlineIsOver(t *testing.T) {
 	})
 }
 
-// watch is Watch, and returns what undoes it.
+// watch calls Watch, and returns what undoes it.
 func watch(s *Store, owner string, wake func(lease.Grant) bool) (stop func()) {
 	s.Watch(owner, wake)
 	return func() { s.Unwatch(owner) }

@@ -7,81 +7,78 @@ import (
 	"github.com/jobguard/jobguard/guard/lease"
 )
 
-// Expire takes the lease of key away now, as if its TTL had passed or an
-// operator had deleted it; if several hold the key, all of their leases. Each
-// holder learns of it at the next renewal. As in Redis nobody is woken: the next
-// in line is granted the key when somebody asks. A stranger's lease made by
-// [Store.Hold] ends in the same way. To end one of several leases use
-// [Store.HoldFor].
+// Expire ends the lease of key now, as if its TTL had passed or an operator had
+// deleted it; if several owners hold the key, all their leases. Each holder sees the
+// loss at its next renewal. As in Redis no waiter is woken: the head of the queue is
+// granted the key at the next request. It also ends a lock made by [Store.Hold]. To
+// end one of several leases use [Store.HoldFor].
 func (s *Store) Expire(key string) {
-	s.change(key, func(e *entry) { e.holders = nil })
+	s.change(key, func(k *keyState) { k.holders = nil })
 }
 
-// Hold makes a stranger hold key, with no TTL, as another program's lock would.
-// Whoever holds it now, alone or with others, has been robbed and learns of it
-// at the next renewal. [Store.Expire] ends it. With a present holder's id it
-// takes the TTL away from that lease and leaves the others alone.
+// Hold makes another program hold key, without a TTL. Present holders lose the key and
+// see it at their next renewal. [Store.Expire] ends it. With the owner id of a present
+// holder it removes the TTL of that lease and does not change the others.
 func (s *Store) Hold(key, owner string) {
-	s.change(key, func(e *entry) { e.set(owner, time.Time{}) })
+	s.change(key, func(k *keyState) { k.set(owner, time.Time{}) })
 }
 
-// HoldFor is [Store.Hold] with a TTL. With a present holder's id, which
-// [Store.Holders] tells, it cuts that lease short, to nothing if ttl is 0, and
-// leaves the others alone.
+// HoldFor is [Store.Hold] with a TTL. With the owner id of a present holder, from
+// [Store.Holders], it makes that lease end after ttl, at once if ttl is 0, and does
+// not change the others.
 func (s *Store) HoldFor(key, owner string, ttl time.Duration) {
-	s.change(key, func(e *entry) { e.set(owner, time.Now().Add(ttl)) })
+	s.change(key, func(k *keyState) { k.set(owner, time.Now().Add(ttl)) })
 }
 
-func (s *Store) change(key string, do func(*entry)) {
+func (s *Store) change(key string, do func(*keyState)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	do(s.entryLocked(key))
+	do(s.stateLocked(key))
 	s.tidyLocked(key)
 }
 
-// Holder returns the owner id, or the stranger's text, under which key is held
-// now. A key that a MinHold keeps shut is held by "closed|…". Of several holders
-// it returns the one that came first.
+// Holder returns the owner id, or another program's text, that holds key now;
+// "closed|…" if a MinHold keeps the key closed. Of several holders it returns the
+// first.
 func (s *Store) Holder(key string) (owner string, ok bool) {
-	s.change(key, func(e *entry) { owner, ok = e.holder(), len(e.holders) > 0 })
+	s.change(key, func(k *keyState) { owner, ok = k.holder(), len(k.holders) > 0 })
 	return owner, ok
 }
 
-// Holders returns all who hold key now, in the order in which they came: more
-// than one only under guard.Limit or guard.Shared. A place that a MinHold keeps
-// taken is held by "closed|…".
+// Holders returns the owner ids that hold key now, in the order of their grants: more
+// than one only under guard.Limit or guard.Shared. A permit that a MinHold keeps taken
+// is held by "closed|…".
 func (s *Store) Holders(key string) (owners []string) {
-	s.change(key, func(e *entry) {
-		for _, h := range e.holders {
+	s.change(key, func(k *keyState) {
+		for _, h := range k.holders {
 			owners = append(owners, h.owner)
 		}
 	})
 	return owners
 }
 
-// Remaining returns how long it takes until key is free, unless a lease is
-// renewed or given back: 0 if it is, negative if it never will be. Of several
-// leases the last one counts.
+// Remaining returns the time until key is free if no lease is renewed or released: 0
+// if it is free, negative if it never will be. Of several leases the last one counts.
 func (s *Store) Remaining(key string) (d time.Duration) {
-	s.change(key, func(e *entry) { d = e.remaining(lease.Exclusive) })
+	s.change(key, func(k *keyState) { d = k.remaining(lease.Exclusive) })
 	return d
 }
 
-// Waiting returns how many owners stand in line for key. A guard stands in
-// line once for all its waiting callers.
+// Waiting returns the length of the queue of key. A guard has one candidate in it for
+// all its waiters.
 func (s *Store) Waiting(key string) (n int) {
-	s.change(key, func(e *entry) { n = len(e.line) })
+	s.change(key, func(k *keyState) { n = len(k.queue) })
 	return n
 }
 
-// Keys returns, sorted, the keys that are held or waited for now. None are
-// left when every run gave its lease back.
+// Keys returns, sorted, the keys that have holders or waiters now. There are none
+// when every run has released its lease.
 func (s *Store) Keys() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var live []string
 	for key := range s.keys {
-		if e := s.entryLocked(key); len(e.holders) > 0 || len(e.line) > 0 {
+		if k := s.stateLocked(key); len(k.holders) > 0 || len(k.queue) > 0 {
 			live = append(live, key)
 		}
 		s.tidyLocked(key)

@@ -2,8 +2,8 @@ package guardtest
 
 import "github.com/jobguard/jobguard/guard/lease"
 
-// Watch implements [lease.Watcher]. Wakes are called on the goroutine whose
-// call made the grant, before that call returns.
+// Watch implements [lease.Watcher]. wake is called on the goroutine whose call made
+// the grant, before that call returns.
 func (s *Store) Watch(owner string, wake func(lease.Grant) bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -23,7 +23,7 @@ func (s *Store) watchedLocked(owner string) bool { return s.watches[owner] != ni
 func (s *Store) wakeLocked(key string, w waiter) {
 	wake := s.watches[w.owner]
 	if wake == nil {
-		return // a poll-only waiter
+		return // the waiter only polls
 	}
 	s.calls[OpWake]++
 	if s.takeFaultLocked(OpWake, key) != nil {
@@ -34,5 +34,5 @@ func (s *Store) wakeLocked(key string, w waiter) {
 		grant.Fence, _ = s.mintLocked(1)
 		grant.Since = w.asked
 	}
-	s.news = append(s.news, func() { wake(grant) })
+	s.wakes = append(s.wakes, func() { wake(grant) })
 }

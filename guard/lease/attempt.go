@@ -6,13 +6,11 @@ import (
 	"time"
 )
 
-// Attempt is the context of a store call that ends at its deadline and not
-// before: nobody cancels it. A Store that sees one may do its I/O on the calling
-// goroutine, bounded by the deadline alone, and save the detour that a call
-// needs which can be broken off at any time.
+// Attempt is the context of a store call that ends at its deadline and is never
+// cancelled before. A Store may then do its I/O on the calling goroutine, bounded by
+// the deadline alone.
 //
-// It is cheaper than context.WithDeadline: the timer is made when somebody asks
-// for Done.
+// It is cheaper than context.WithDeadline: the timer is made by the first Done.
 type Attempt struct {
 	deadline time.Time
 
@@ -25,7 +23,7 @@ type Attempt struct {
 // has returned.
 func NewAttempt(deadline time.Time) *Attempt { return &Attempt{deadline: deadline} }
 
-// End frees what the Attempt holds.
+// End releases the Attempt's timer.
 func (a *Attempt) End() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -55,5 +53,5 @@ func (a *Attempt) Err() error {
 	return context.DeadlineExceeded
 }
 
-// Value implements context.Context. There are none.
+// Value implements context.Context. It returns nil.
 func (a *Attempt) Value(any) any { return nil }

@@ -6,19 +6,19 @@ import "strings"
 //
 //	<process id>:<sequence>|<owner name>|<metadata>
 //
-// It is the value of the lease key and the entry in the queue, so one reply
-// tells a refused caller which owner holds the key. Other programs may write
-// values of another form; the functions below then find nothing.
+// It is the value of the lease key and part of the entry in the queue, so one reply
+// names the holder to a refused owner. Values of other programs have other forms; the
+// functions below then find no part.
 //
-// The value of a key that is kept closed ([ReleaseRequest.KeepClosed]) is a
-// closed marker, which reads like the id of an owner without a process:
+// The value of a key that is kept closed ([ReleaseRequest.KeepClosed]) is a closed
+// marker, in the form of an owner id without a process:
 //
 //	closed|<owner name>|<metadata>|<process id>:<sequence>
 
 const closedPrefix = "closed|"
 
-// ClosedMarker returns the value that keeps a key closed after owner's run.
-// Different owners have different markers.
+// ClosedMarker returns the value that keeps a key closed after owner's release.
+// Each owner has a marker of its own.
 func ClosedMarker(owner string) string {
 	id, rest, ok := strings.Cut(owner, "|")
 	if !ok {
@@ -27,8 +27,8 @@ func ClosedMarker(owner string) string {
 	return closedPrefix + rest + "|" + id
 }
 
-// KeptClosed reports whether value is a closed marker: the key has no owner,
-// and is not free yet.
+// KeptClosed reports whether value is a closed marker: the key has no owner, but is
+// not free yet.
 func KeptClosed(value string) bool { return strings.HasPrefix(value, closedPrefix) }
 
 // OwnerID joins the parts of an owner id.
@@ -63,13 +63,13 @@ func OwnerName(owner string) string {
 	return name
 }
 
-// Metadata returns the text that the owner's observer added to the id, or "".
+// Metadata returns the text that an observer added to the owner id, or "".
 func Metadata(owner string) string {
 	_, rest, ok := strings.Cut(owner, "|")
 	if !ok {
 		return ""
 	}
 	_, metadata, _ := strings.Cut(rest, "|")
-	metadata, _, _ = strings.Cut(metadata, "|") // a closed marker goes on
+	metadata, _, _ = strings.Cut(metadata, "|") // a closed marker has one more part
 	return metadata
 }

@@ -16,39 +16,39 @@ import (
 // [ErrRefused]; the caller repeats it or cleans up.
 type Store interface {
 	// NewOwner returns an owner id that no other call in any process ever
-	// returns. It names one tenure: one process holding, or waiting for, one
-	// key. metadata is short text that travels inside the id, readable by
-	// whoever meets the id as a holder (see [Metadata]).
+	// returns. It names one lease, from the first request to the release. metadata
+	// is short text inside the id, which those refused by the holder can read (see
+	// [Metadata]).
 	NewOwner(metadata string) string
 
 	// Acquire asks once for the key, in one atomic step:
 	//
-	//   - held by r.Owner already (a grant, or this owner's own earlier attempt
+	//   - held by r.Owner already (a reservation, or an earlier attempt of this owner
 	//     whose reply was lost): the lease lives at least for the TTL from now,
 	//     never shorter than before, and tokens are minted;
-	//   - free with nobody in line, or with r.Owner at the head: granted;
-	//   - free with somebody else at the head: the head is granted the key for
+	//   - free without waiters, or with r.Owner at the head of the queue: granted;
+	//   - free with another owner at the head: the head is granted the key for
 	//     its reservation and woken; then as for "held";
-	//   - held: if r.Join, r.Owner stands in line at r.Ticket, or last if that
-	//     is zero; if it stands there already it keeps its place. The reply
+	//   - held: if r.Join, r.Owner waits in the queue at r.Ticket, or last if that
+	//     is zero; if it is in the queue already it keeps its place. The reply
 	//     names the holder.
 	//
-	// Nobody is woken when a TTL, a reservation or a closed time ends: whoever
-	// is first in line asks again when Remaining has passed.
+	// The end of a TTL, a reservation or a KeepClosed wakes no waiter: the head of
+	// the queue asks again when Remaining has passed.
 	//
 	// An Acquire that reaches the server after ctx's deadline has no effect.
 	// Acquire is never called twice at once for one owner.
 	Acquire(ctx context.Context, r AcquireRequest) (AcquireReply, error)
 
 	// Renew extends each lease that its owner still holds to a full TTL from
-	// now. It never creates a lease, and never touches somebody else's. Reply
+	// now. It never creates a lease, and never touches another owner's. Reply
 	// i answers request i; requests succeed and fail one by one.
 	Renew(ctx context.Context, rs []RenewRequest) []RenewReply
 
 	// Release ends r.Owner's lease, if it is the holder, and takes r.Owner out
-	// of the line, if it stands there. A key that becomes free is granted to
-	// the head of the line for that waiter's reservation, and the waiter is
-	// woken. Somebody else's lease is never touched. Repeating it is harmless.
+	// of the queue, if it waits. A key that becomes free is granted to the head of
+	// the queue for that waiter's reservation, and the waiter is woken. Another
+	// owner's lease is never touched. Repeating it is harmless.
 	Release(ctx context.Context, r ReleaseRequest) (ReleaseReply, error)
 }
 
@@ -58,36 +58,33 @@ type Watcher interface {
 	// Watch calls wake when owner should ask again at once: it was granted a
 	// key, or messages may have been missed. wake never blocks; it may be
 	// called from any goroutine, more than once, and without need. It reports
-	// whether owner takes the grant at its word and does not ask. An owner is
-	// watched by one at a time. A grant that arrives for an owner nobody watches
-	// is released by the store.
+	// whether owner starts on the grant without asking. An owner has one watch at a
+	// time. A grant that arrives for an owner without a watch is released by the store.
 	Watch(owner string, wake func(Grant) (taken bool))
 
-	// Unwatch ends the watch: wake is not called for news that arrives later.
+	// Unwatch ends the watch: wake is not called for messages that arrive later.
 	// Without a watch it does nothing.
 	Unwatch(owner string)
 }
 
-// Grant is what a wake-up tells of an exclusive grant, so that its owner can
-// begin without another round trip. It says nothing, and is the zero value,
-// when the store cannot vouch for it.
+// Grant is what a wake-up carries of an exclusive grant, so that its owner can
+// start without another round trip. It is the zero value if the store cannot be sure
+// that the grant stands.
 type Grant struct {
 	// Fence is the one token minted for the grant; 0: ask.
 	Fence int64
 
-	// Since is a moment at which the grant had not yet been made: when the owner
-	// sent its last Acquire that was answered, in which it was told to wait. The
-	// lease lives at least until Since plus the Reservation of that request.
+	// Since is before the grant: when the owner sent its last Acquire that was
+	// answered, with "not granted". The lease lives at least until Since plus the
+	// Reservation of that request.
 	Since time.Time
 }
 
 // Limit says how many owners may hold a key at once. An exclusive owner holds it
-// alone. Owners with a limit or without one (readers) hold it side by side, as
-// many as the strictest of those present and the one who comes allows: with
-// Limit 3, only while fewer than three others are there, of whatever Limit; and
-// while one with Limit 3 is there, nobody makes it four. All stand in one line
-// with the exclusive ones: nobody overtakes, and whoever releases lets in
-// everybody at the front of the line for whom there is room.
+// alone. Owners with a limit, and shared ones (readers), hold it together, as many
+// as the strictest limit among the holders and the new owner allows. All wait in one
+// queue with the exclusive ones: no owner overtakes, and a release grants the key to
+// all at the front of the queue that fit.
 //
 // Fencing tokens are for exclusive owners: the others get none.
 type Limit int
@@ -103,20 +100,20 @@ const (
 type AcquireRequest struct {
 	Key   string        // as the user wrote it; the store adds its own prefix
 	Owner string        // from NewOwner
-	TTL   time.Duration // life of the lease from the moment it is granted
-	Limit Limit         // the same in all requests of a tenure
+	TTL   time.Duration // life of the lease from the grant
+	Limit Limit         // the same in all requests of an owner
 
-	Join        bool          // stand in line when the key is not to be had
-	Ticket      int64         // the place an earlier reply gave; 0 on first arrival
+	Join        bool          // wait in the queue if not granted
+	Ticket      int64         // from an earlier reply; 0 in the first request
 	Reservation time.Duration // how long a grant made to this waiter stays reserved for it
 
 	// TokenCount is how many consecutive fencing tokens to mint, at least 1. More
-	// than one serves local followers without asking again. The store may mint
+	// than one serves local handoffs without another request. The store may mint
 	// fewer: tokens never run more than 10 ms (10 000) ahead of the server's clock.
 	TokenCount int
 }
 
-// AcquireReply is what the server said.
+// AcquireReply answers an AcquireRequest.
 type AcquireReply struct {
 	Granted bool
 
@@ -128,10 +125,10 @@ type AcquireReply struct {
 	TokenCount int
 
 	// When not granted:
-	Holder    string        // owner id or foreign value found under the key; of several owners any
-	Remaining time.Duration // until the holder's lease expires unless renewed; negative if it never does. Of several: the first that makes room
-	Ticket    int64         // the place in line, if joined
-	Head      bool          // first in line
+	Holder    string        // owner id or foreign value of the key; one of several holders
+	Remaining time.Duration // until the owner would fit if no lease is renewed; negative if never
+	Ticket    int64         // orders the queue, if joined
+	Head      bool          // first in the queue
 }
 
 // RenewRequest is one lease to extend.
@@ -146,11 +143,11 @@ type RenewRequest struct {
 // lease is gone; an error says nothing.
 type RenewReply struct {
 	Held   bool
-	Holder string // who holds the key instead; "" if nobody
+	Holder string // owner id that holds the key instead; "" if it is free
 	Err    error
 }
 
-// ReleaseRequest ends a tenure, or leaves the line.
+// ReleaseRequest ends a lease, or leaves the queue.
 type ReleaseRequest struct {
 	Key         string
 	Owner       string
@@ -163,9 +160,9 @@ type ReleaseRequest struct {
 	// both 0 for an owner that was given none, there is nothing to take back.
 	Fence, LastFence int64
 
-	// KeepClosed keeps the key closed for this long after the release: nobody is
-	// granted it meanwhile. 0 frees it at once. The place of an owner that is
-	// not exclusive stays taken instead.
+	// KeepClosed keeps the key closed for this long after the release: it is not
+	// granted meanwhile. 0 frees it at once. Of an owner that is not exclusive the
+	// permit stays taken instead.
 	KeepClosed time.Duration
 }
 

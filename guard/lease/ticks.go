@@ -5,22 +5,19 @@ import (
 	"time"
 )
 
-// TickStore is implemented by a Store that can remember the ticks of schedules,
-// so that of many replicas that see the same tick, sooner or later by their own
-// clocks, one runs it. It remembers one tick for each key, the last that was
-// claimed, for at least 400 days after the claim. Times are kept to the
-// microsecond; what is finer is cut off.
+// TickStore is implemented by a Store that can remember the ticks of schedules, so
+// that of many replicas that see the same tick, each by its own clock, one runs it. It
+// remembers one tick for each key, the last that was claimed, for at least 400 days
+// after the claim. Times are truncated to microseconds.
 //
-// Ticks are compared by their scheduled times alone. Which clock made a replica
-// ask, and when, does not matter.
+// Ticks are compared by their scheduled times alone, not by when they are claimed.
 //
 // A call that returned an error may have taken effect; it can be repeated.
 type TickStore interface {
-	// LastTick returns the tick that is remembered under key; the zero Tick if
-	// there is none.
+	// LastTick returns the last tick of key; the zero Tick if there is none.
 	LastTick(ctx context.Context, key string) (Tick, error)
 
-	// ClaimTick asks for a tick, in one atomic step. It is claimed, and becomes
+	// ClaimTick asks for a tick, in one atomic step. The tick is claimed, and becomes
 	// the last one, not done, if
 	//
 	//   - it is later than the last one, or there is none, and does not lie more
@@ -32,13 +29,13 @@ type TickStore interface {
 	//   - it is the last one, it is not done, r.Rerun is set, and r.Fence is
 	//     greater than the token of the claim before.
 	//
-	// Else nothing is changed. So whoever has lost the key claims nothing once the
-	// next holder has, and with Rerun no tick that others have not done is passed over.
+	// Else nothing is changed. So a former holder of the key claims nothing once the
+	// next holder has, and with Rerun no tick that another owner has not done is skipped.
 	ClaimTick(ctx context.Context, r TickRequest) (TickReply, error)
 
 	// EndTick marks the tick done if it is the last one and r.Owner claimed it,
-	// and reports whether it did. It changes nothing else but what r.Through
-	// says. A repetition may report false.
+	// and reports whether it did. It changes nothing else, except for r.Through. A repetition
+	// may report false.
 	EndTick(ctx context.Context, r TickEnd) (ended bool, err error)
 }
 
@@ -46,7 +43,7 @@ type TickStore interface {
 type Tick struct {
 	At    time.Time // its scheduled time; zero: there is none
 	Done  bool
-	Owner string // who claimed it
+	Owner string // owner id of the claim
 	Fence int64  // the token of the run that claimed it; 0 if it had none
 }
 
@@ -62,21 +59,21 @@ type TickRequest struct {
 	MaxAhead time.Duration
 
 	// Fence is the token under which the caller holds the key, exclusively; 0 if it
-	// has none. Whoever claimed a tick under a lower one does not hold it any more.
+	// has none. An owner that claimed under a lower token no longer holds the key.
 	Fence int64
 
-	// Rerun asks also for a tick that others have claimed and not done, and for none
-	// after it before that.
+	// Rerun also claims a tick that another owner claimed and has not done, and no
+	// later tick before that one is done.
 	Rerun bool
 }
 
-// TickReply is what came of it.
+// TickReply answers a TickRequest.
 type TickReply struct {
 	Claimed bool
 
 	// When not claimed:
-	Last  Tick          // what is remembered
-	Ahead time.Duration // how far the tick lies ahead of the store's clock, if that was why; else 0
+	Last  Tick          // the last tick
+	Ahead time.Duration // how far the tick lies ahead of the store's clock, if that is the reason; else 0
 }
 
 // TickEnd is what [TickStore.EndTick] is asked.
@@ -85,10 +82,10 @@ type TickEnd struct {
 	Owner string
 	At    time.Time
 
-	// Through, if it is later than At, becomes the last tick, done: those in
-	// between are not to run any more. It counts only as far as it lies at least
-	// Settled back by the store's clock: the caller's own may be ahead, and must not
-	// use up ticks that have not come due for others.
+	// Through, if it is later than At, becomes the last tick, done: the ticks between
+	// them will not run. It is cut to lie at least Settled back by the store's clock:
+	// the caller's clock may be ahead, and must not use up ticks that are not due for
+	// other replicas.
 	Through time.Time
 	Settled time.Duration
 }

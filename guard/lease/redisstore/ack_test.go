@@ -16,7 +16,7 @@ import (
 func TestReplicaAck(t *testing.T) {
 	primary := redistest.Start(t)
 	replica := redistest.StartReplica(t, primary)
-	// A replica that answers is waited for as long as a busy machine may need.
+	// The timeout is long: a busy machine may delay the replica.
 	p := newProcess(t, primary.Client(t), redisstore.ReplicaAck(1, 5*time.Second))
 	owner, refused := p.NewOwner(""), p.NewOwner("")
 
@@ -46,7 +46,7 @@ func TestReplicaAck(t *testing.T) {
 		t.Errorf("renew: %+v", r)
 	}
 	began = time.Now()
-	p.release("other", refused) // the clean-up, and any release, waits for nobody
+	p.release("other", refused) // a release waits for no replica
 	if took := time.Since(began); took > patience*3/4 {
 		t.Errorf("release took %v", took)
 	}

@@ -11,40 +11,29 @@ import (
 )
 
 const (
-	// maxFlushers round trips are under way at once in a batcher, with maxBatch
-	// commands each at most: so the server works on some while replies to others
-	// are dealt out. With 256 goroutines on loopback and 2 cores this took 52 000
-	// runs/s; 2 with 128 took 49 000, 8 with 16 took 5 % less too.
+	// Measured: docs/design/redisstore-batching.md.
 	maxFlushers = 4
 	maxBatch    = 32
 )
 
-// batcher sends commands that are made at the same time in one round trip
-// (group commit). A command that finds a free flusher goes out at once; those
-// that come while all are busy wait for the first to return and go together.
-//
-// Flushers are goroutines. One is started by the command that finds fewer than
-// maxFlushers, and ends when the queue is empty. A caller who will not be
-// cancelled can take a flusher's place for its own command, which saves waking
-// another goroutine: that costs more than all the rest of the way to the socket.
+// batcher sends concurrent commands in one round trip (group commit): a command is
+// sent at once if fewer than maxFlushers run, else with others by the next that
+// returns. A flusher is a goroutine that ends when no command is unsent. See
+// docs/design/redisstore-batching.md.
 type batcher struct {
 	send sender
 
-	here  deadlineTimer // of sendHere, which runs once at a time
-	waits waits
+	timer deadlineTimer // of sendHere, which runs once at a time
+	pool  pool
 
 	mu       sync.Mutex // never held while sending
-	queue    []*op
-	flushers int // those whose flight still has somebody waiting
+	unsent   []*op
+	flushers int // without those whose callers all gave up
 }
 
-// flight is one round trip under way. If all its callers give up, it loses its
-// place among the flushers to a new one: a connection that hangs must not hold
-// up the commands behind it.
-//
-// It is also the context of that round trip, no caller's own: one caller's end
-// must not take the others' commands along. Its deadline is the latest of
-// theirs, and it is done when the last has given up. That costs no timer.
+// flight is one round trip of a batch, and the context of it: its deadline is the
+// latest of its callers', and it is done when all have given up. Then it no longer
+// counts as a flusher: a hanging connection must not delay later commands.
 type flight struct {
 	deadline time.Time // zero: none
 	done     chan struct{}
@@ -76,51 +65,50 @@ func (f *flight) Err() error {
 	}
 }
 
-// sendHere sends ops on the caller's goroutine, if nothing else is under way, and
-// reports whether it did. Under load commands had better travel together. It
-// returns by attempt's deadline: the client keeps to it.
+// sendHere sends ops on the caller's goroutine if no flight is under way, and
+// reports whether it did. It returns by attempt's deadline, which the client obeys.
 func (b *batcher) sendHere(attempt *lease.Attempt, ops []*op) bool {
 	b.mu.Lock()
-	if len(b.queue) > 0 || b.flushers > 0 {
+	if len(b.unsent) > 0 || b.flushers > 0 {
 		b.mu.Unlock()
 		return false
 	}
 	b.flushers++
 	b.mu.Unlock()
-	defer func() { // even if a hook of the client's panics
+	defer func() { // also if a hook of the client panics
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		b.flushers--
-		b.startLocked() // for those who came meanwhile
+		b.startLocked() // for commands that arrived meanwhile
 	}()
 	deadline, _ := attempt.Deadline()
-	done := b.here.set(deadline)
-	defer b.here.stop()
-	b.send(hereCtx{deadline: deadline, done: done}, ops)
+	done := b.timer.set(deadline)
+	defer b.timer.stop()
+	b.send(deadlineCtx{deadline: deadline, done: done}, ops)
 	return true
 }
 
-// submit has the commands sent.
+// submit starts sending the commands; wait waits for the replies.
 func (b *batcher) submit(ctx context.Context, ops ...*op) {
 	deadline, _ := ctx.Deadline()
 	for _, o := range ops {
-		o.deadline, o.done = deadline, b.waits.channel()
+		o.deadline, o.done = deadline, b.pool.channel()
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.queue = append(b.queue, ops...)
+	b.unsent = append(b.unsent, ops...)
 	b.startLocked()
 }
 
 // wait returns when a submitted command is answered, or ctx ends.
 func (b *batcher) wait(ctx context.Context, o *op) {
 	if _, ok := ctx.(*lease.Attempt); ok {
-		// Ends by its deadline alone: a timer from the pool costs less than its Done.
-		t := b.waits.timer(time.Until(o.deadline))
-		defer b.waits.freeTimer(t)
+		// It ends by its deadline alone; a pooled timer costs less than its Done.
+		t := b.pool.timer(time.Until(o.deadline))
+		defer b.pool.freeTimer(t)
 		select {
 		case <-o.done:
-			b.waits.freeChannel(o.done)
+			b.pool.freeChannel(o.done)
 		case <-t.C:
 			b.abandon(context.DeadlineExceeded, o)
 		}
@@ -128,18 +116,18 @@ func (b *batcher) wait(ctx context.Context, o *op) {
 	}
 	select {
 	case <-o.done:
-		b.waits.freeChannel(o.done)
+		b.pool.freeChannel(o.done)
 	case <-ctx.Done():
 		b.abandon(ctx.Err(), o)
 	}
 }
 
-// abandon gives up waiting. A command still in the queue is never sent.
+// abandon gives up waiting. A command that is still unsent is never sent.
 func (b *batcher) abandon(why error, o *op) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	select {
-	case <-o.done: // just in time
+	case <-o.done: // answered meanwhile
 		return
 	default:
 	}
@@ -149,7 +137,7 @@ func (b *batcher) abandon(why error, o *op) {
 		return
 	}
 	o.unanswered = fmt.Errorf("not sent in time: %w", why)
-	b.queue = slices.DeleteFunc(b.queue, func(queued *op) bool { return queued == o })
+	b.unsent = slices.DeleteFunc(b.unsent, func(other *op) bool { return other == o })
 }
 
 func (b *batcher) leaveLocked(f *flight) {
@@ -162,29 +150,29 @@ func (b *batcher) leaveLocked(f *flight) {
 }
 
 func (b *batcher) startLocked() {
-	if len(b.queue) > 0 && b.flushers < maxFlushers {
+	if len(b.unsent) > 0 && b.flushers < maxFlushers {
 		b.flushers++
 		go b.flush()
 	}
 }
 
-// flush sends what is in the queue until it is empty, or until everybody who
-// waited for what it was sending has gone.
+// flush sends commands until none is unsent, or until all callers of its flight
+// have given up.
 func (b *batcher) flush() {
 	for {
 		b.mu.Lock()
-		if len(b.queue) == 0 {
+		if len(b.unsent) == 0 {
 			b.flushers--
 			b.mu.Unlock()
 			return
 		}
-		ops := b.queue
+		ops := b.unsent
 		if len(ops) > maxBatch {
 			ops = ops[:maxBatch:maxBatch]
 		}
-		b.queue = b.queue[len(ops):]
-		if len(b.queue) == 0 {
-			b.queue = nil
+		b.unsent = b.unsent[len(ops):]
+		if len(b.unsent) == 0 {
+			b.unsent = nil
 		}
 		f := newFlight(ops)
 		b.mu.Unlock()
@@ -192,13 +180,13 @@ func (b *batcher) flush() {
 		b.send(f, ops)
 
 		b.mu.Lock()
-		alive := f.waiting > 0
+		awaited := f.waiting > 0
 		for _, o := range ops {
 			o.done <- struct{}{}
 		}
 		b.mu.Unlock()
-		if !alive {
-			return // a successor has the place
+		if !awaited {
+			return // leaveLocked counted it out
 		}
 	}
 }

@@ -15,8 +15,8 @@ import (
 
 var compareAndDelete = redis.NewScript(`if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0`)
 
-// BenchmarkUncontended takes and frees keys that nobody else wants: this store
-// against the least that any lock on Redis does, SET NX PX and a script.
+// BenchmarkUncontended acquires and releases keys without contention: this store, and
+// the minimum of a lock on Redis, SET NX PX and a script.
 func BenchmarkUncontended(b *testing.B) {
 	ctx, cancel := context.WithTimeout(b.Context(), 10*time.Minute)
 	defer cancel()

@@ -13,10 +13,10 @@ import (
 	"github.com/jobguard/jobguard/internal/redistest"
 )
 
-// wrapped is a client that New cannot look into.
+// wrapped is a client whose options New cannot see.
 type wrapped struct{ *redis.Client }
 
-func TestCallersReturnByTheirContextFromAClientThatDoesNot(t *testing.T) {
+func TestCallsReturnByTheirDeadlineIfTheClientHangs(t *testing.T) {
 	for name, open := range map[string]func(t *testing.T, addr string, stuck chan struct{}) redis.UniversalClient{
 		"wrapped, server silent": func(t *testing.T, addr string, stuck chan struct{}) redis.UniversalClient {
 			proxy := redistest.NewProxy(t, addr)
@@ -45,8 +45,8 @@ func TestCallersReturnByTheirContextFromAClientThatDoesNot(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			stuck := make(chan struct{})
-			letGo := sync.OnceFunc(func() { close(stuck) })
-			defer letGo()
+			unblock := sync.OnceFunc(func() { close(stuck) })
+			defer unblock()
 			client := open(t, redistest.Start(t).Addr(), stuck)
 			defer client.Close()
 			p := newProcess(t, client)
@@ -65,7 +65,7 @@ func TestCallersReturnByTheirContextFromAClientThatDoesNot(t *testing.T) {
 			} {
 				const patience, overdue = 100 * time.Millisecond, time.Second
 				attempt := lease.NewAttempt(time.Now().Add(patience))
-				// One after the other: what is alone may be sent on its caller's goroutine.
+				// One after the other: a call without others may be sent on its own goroutine.
 				for _, ctx := range []context.Context{attempt, within(t, 2*patience)} {
 					returned := make(chan error, 1)
 					go func() { returned <- call(ctx, p.NewOwner("")) }()
@@ -76,7 +76,7 @@ func TestCallersReturnByTheirContextFromAClientThatDoesNot(t *testing.T) {
 						}
 					case <-time.After(2*patience + overdue):
 						t.Errorf("%s is %v late to return by the end of its %T", what, overdue, ctx)
-						letGo()
+						unblock()
 						<-returned
 						return
 					}

@@ -12,17 +12,17 @@ import (
 	"github.com/jobguard/jobguard/guard/lease"
 )
 
-// refusals are the error codes that will be the same the next time. All others,
-// LOADING, READONLY, CLUSTERDOWN, TRYAGAIN, BUSY and their like, pass.
+// refusals are the error codes that a retry does not change. All others, such as
+// LOADING, READONLY, CLUSTERDOWN, TRYAGAIN and BUSY, are temporary.
 var refusals = []string{"OOM", "NOPERM", "NOAUTH", "WRONGPASS", "WRONGTYPE"}
 
-// noPassword is what a server that wants a password says to a long command, before it
-// has read which it is.
+// noPassword is how a server that requires a password answers a long command,
+// before it has parsed it.
 const noPassword = "ERR Protocol error: unauthenticated"
 
-// fault says what failed, and marks answers that a retry will not change. A
-// socket that gave up at ctx's deadline says so in its own words, perhaps before
-// ctx's timer fires; context.DeadlineExceeded is added.
+// fault wraps err with the failed call, lease.ErrRefused if a retry is useless, and
+// ctx's error. A socket may time out at ctx's deadline with an error of its own, before
+// ctx's timer fires: context.DeadlineExceeded is added.
 func fault(ctx context.Context, doing string, err error) error {
 	var network net.Error
 	if errors.As(err, &network) && network.Timeout() && !errors.Is(err, context.DeadlineExceeded) {
@@ -50,8 +50,8 @@ func refused(err error) bool {
 			return true
 		}
 	}
-	// Redis 5 and 6 wrap what a command inside a script said; Redis 7 has its
-	// own words for a user who may run the script but not what is in it.
+	// Redis 5 and 6 wrap the error of a command inside a script; Redis 7 has an
+	// error of its own for a script that runs a command its user may not run.
 	text := reply.Error()
 	if strings.HasPrefix(text, noPassword) {
 		return true

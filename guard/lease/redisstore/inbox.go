@@ -17,32 +17,30 @@ import (
 )
 
 const (
-	// linger is how long the subscription outlives the last watched owner, so
-	// that contention does not turn into subscribing again and again.
+	// linger is how long the subscription outlives the last watched owner, so that
+	// contention does not subscribe again and again.
 	linger = 250 * time.Millisecond
-	// silence after which the connection is asked for a sign of life; after as
-	// much again without one it counts as dead.
+	// silence is how long the connection may be idle before a PING is sent; after as
+	// much again without a reply it is given up.
 	silence = time.Second
-	// Pause before the subscription is tried again: doubling, half of it at
-	// random. A missing permission will not appear soon.
+	// Pause before the next attempt to subscribe: doubling, half of it random; a
+	// missing permission is tried again after forbiddenPause.
 	firstPause, lastPause = 50 * time.Millisecond, time.Second
 	forbiddenPause        = 30 * time.Second
 )
 
-// inbox receives wake-ups for the owners of one process. Whoever waits polls as
-// well: a message that is lost costs time and nothing else.
+// inbox receives wake-ups for the owners of one process. Waiters poll as well: a
+// lost message costs time only.
 //
-// Its goroutine is started by the first watched owner that has to stand in line
-// (keys that nobody contends for need no subscription), and stopped by a timer,
-// linger after the last watch ended. There is one at a time, but for one that is
-// closing.
+// Its goroutine is started by the first watched owner that has to wait and stopped by
+// a timer, linger after the last watch ended. See docs/design/redisstore-queue.md.
 type inbox struct {
 	client   redis.UniversalClient
 	channel  string
-	vouches  bool                        // a message alone is enough to begin with
-	unwanted func(owner string, e entry) // a grant that nobody wants; called on the inbox's goroutine
+	trusting bool                            // a wake-up is enough to start on a grant
+	unwanted func(owner string, c candidate) // releases a grant without a watch; called on the inbox's goroutine
 
-	current atomic.Pointer[subscription] // nil while nobody had to wait; changed under mu
+	current atomic.Pointer[subscription] // nil until an owner has to wait; changed under mu
 
 	mu      sync.Mutex // never held while wake or unwanted runs
 	owners  map[string]ownerState
@@ -50,27 +48,27 @@ type inbox struct {
 	stop    *time.Timer
 }
 
-// ownerState is what is known of an owner that is watched, or that left the
-// line without the server having said so.
+// ownerState is kept of an owner that is watched, or that stopped waiting without
+// an answer from the server.
 type ownerState struct {
-	wake  func(lease.Grant) bool // nil: not watched
-	entry entry                  // what it stands in line for
-	// settled: it has its grant, or was released. A wake-up that still comes,
-	// having been overtaken by a poll, is then not a grant that nobody wants.
+	wake      func(lease.Grant) bool // nil: not watched
+	candidate candidate
+	// finished: it took its grant, or was released. A wake-up that arrives later does
+	// not mean a grant without a watch.
 	finished bool
 
-	// The last poll that was answered with "wait". A grant is made after it if the
-	// server says so: then the lease has its whole reservation from polled on.
+	// The last poll that was answered with "wait". A later grant, by the server's
+	// clock, lasts for the whole reservation from polled on.
 	polled   time.Time // when it was sent
 	answered int64     // when it ran, by the server's clock in µs; 0: never
 }
 
-// maxLeft bounds the owners remembered because their leaving went unanswered.
-// A grant to any more of them costs its reservation.
+// maxLeft bounds the owners kept because their release was not answered. A grant to
+// any further one lasts for its reservation.
 const maxLeft = 1024
 
-// place is whatever else a release needs to know of a waiter.
-type entry struct {
+// candidate is what a release needs to know of a waiter besides its owner id.
+type candidate struct {
 	key         string // the user's
 	limit       lease.Limit
 	reservation time.Duration
@@ -78,29 +76,29 @@ type entry struct {
 
 // subscription is one run of the inbox's goroutine.
 type subscription struct {
-	confirmed atomic.Bool // the server has it
+	confirmed atomic.Bool // by the server
 	cancel    context.CancelFunc
 }
 
-func newInbox(client redis.UniversalClient, channel string, vouches bool, unwanted func(owner string, e entry)) *inbox {
+func newInbox(client redis.UniversalClient, channel string, trusting bool, unwanted func(owner string, c candidate)) *inbox {
 	return &inbox{
 		client:   client,
 		channel:  channel,
-		vouches:  vouches,
+		trusting: trusting,
 		unwanted: unwanted,
 		owners:   make(map[string]ownerState),
 	}
 }
 
-// listening tells whether a message sent now would be received.
+// listening reports whether a message published now would be received.
 func (in *inbox) listening() bool {
 	s := in.current.Load()
 	return s != nil && s.confirmed.Load()
 }
 
-// Watch implements [lease.Watcher]. Wake-ups come on the goroutine that listens,
-// one for the whole Store. It begins when a watched owner first has to stand in
-// line, and ends a quarter of a second after the last Unwatch.
+// Watch implements [lease.Watcher]. wake is called on the goroutine that receives
+// messages, one for the whole Store. It starts when a watched owner first has to
+// wait, and ends a quarter of a second after the last Unwatch.
 func (s *Store) Watch(owner string, wake func(lease.Grant) bool) { s.inbox.watch(owner, wake) }
 
 // Unwatch implements [lease.Watcher].
@@ -129,8 +127,8 @@ func (in *inbox) unwatch(owner string) {
 	}
 	in.watched--
 	subscribed := in.current.Load() != nil
-	never := state.entry.key == "" // it never stood in line
-	if never || state.finished || !subscribed || len(in.owners)-in.watched > maxLeft {
+	waited := state.candidate.key != ""
+	if !waited || state.finished || !subscribed || len(in.owners)-in.watched > maxLeft {
 		delete(in.owners, owner)
 	} else {
 		state.wake = nil
@@ -145,22 +143,22 @@ func (in *inbox) unwatch(owner string) {
 	}
 }
 
-// end stops the goroutine, unless somebody is watched again.
+// end stops the goroutine, unless an owner is watched again.
 func (in *inbox) end() {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	if s := in.current.Load(); s != nil && in.watched == 0 {
 		in.current.Store(nil)
-		clear(in.owners) // no message can come any more
+		clear(in.owners) // no message can arrive any more
 		s.cancel()
 	}
 }
 
-// settled notes that a grant to owner that is announced from now on is old
-// news: it took its grant, or was released.
+// finished records that owner took its grant or was released: a wake-up that arrives
+// from now on is outdated.
 func (in *inbox) finished(owner string) {
 	if in.current.Load() == nil {
-		return // a later subscription only hears of later grants
+		return // a later subscription receives later grants only
 	}
 	in.mu.Lock()
 	defer in.mu.Unlock()
@@ -174,17 +172,17 @@ func (in *inbox) finished(owner string) {
 	}
 }
 
-// waits notes that owner stands in line, and subscribes if nobody did before.
-// What is missed until then is made up for: once the server has confirmed the
-// subscription, everybody is woken to ask again.
-func (in *inbox) waits(owner string, e entry, polled time.Time, answered int64) {
+// waiting records that owner waits in the queue, and subscribes if there is no
+// subscription. When the server confirms it, all watched owners are woken, which
+// makes up for messages missed until then.
+func (in *inbox) waiting(owner string, c candidate, polled time.Time, answered int64) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	state := in.owners[owner]
 	if state.wake == nil {
 		return
 	}
-	state.finished, state.entry = false, e
+	state.finished, state.candidate = false, c
 	state.polled, state.answered = polled, answered
 	in.owners[owner] = state
 	if in.current.Load() == nil {
@@ -215,28 +213,28 @@ func (in *inbox) run(ctx context.Context, s *subscription) {
 	}
 }
 
-// listen subscribes and hands on what comes, until ctx ends or the connection breaks.
+// listen subscribes and delivers messages until ctx ends or the connection breaks.
 func (in *inbox) listen(ctx context.Context, s *subscription) error {
-	pubsub := in.client.Subscribe(ctx)                            // to nothing yet, without I/O
+	pubsub := in.client.Subscribe(ctx)                            // to no channel yet, without I/O
 	defer func() { _ = pubsub.Close() }()                         // or already closed
 	defer context.AfterFunc(ctx, func() { _ = pubsub.Close() })() // interrupts Receive
 	if err := pubsub.Subscribe(ctx, in.channel); err != nil {
 		return err
 	}
-	for asked := false; ; {
+	for pinged := false; ; {
 		message, err := pubsub.ReceiveTimeout(ctx, silence)
 		if err != nil {
 			var timeout net.Error
-			if asked || !errors.As(err, &timeout) || !timeout.Timeout() {
+			if pinged || !errors.As(err, &timeout) || !timeout.Timeout() {
 				return err
 			}
 			if err := pubsub.Ping(ctx); err != nil {
 				return err
 			}
-			asked = true
+			pinged = true
 			continue
 		}
-		asked = false
+		pinged = false
 		switch m := message.(type) {
 		case *redis.Subscription:
 			s.confirmed.Store(true)
@@ -247,19 +245,19 @@ func (in *inbox) listen(ctx context.Context, s *subscription) error {
 	}
 }
 
-// wakeAll makes up for messages that may have been missed: everybody who is
-// watched asks again, and what was granted to those who left is given back.
+// wakeAll makes up for messages that may have been missed: all watched owners ask
+// again, and grants to owners that left are released.
 func (in *inbox) wakeAll(s *subscription) {
 	in.mu.Lock()
 	var all []func(lease.Grant) bool
-	left := make(map[string]entry)
+	left := make(map[string]candidate)
 	if in.current.Load() == s {
 		for owner, state := range in.owners {
 			switch {
 			case state.wake != nil:
 				all = append(all, state.wake)
-			case !state.finished && state.entry.key != "":
-				left[owner] = state.entry
+			case !state.finished && state.candidate.key != "":
+				left[owner] = state.candidate
 			}
 		}
 	}
@@ -267,29 +265,29 @@ func (in *inbox) wakeAll(s *subscription) {
 	for _, wake := range all {
 		wake(lease.Grant{})
 	}
-	for owner, p := range left {
-		in.unwanted(owner, p)
+	for owner, c := range left {
+		in.unwanted(owner, c)
 	}
 }
 
-// deliver takes one message, as queue.lua writes it.
+// deliver handles one message, as queue.lua writes it.
 func (in *inbox) deliver(s *subscription, payload string) {
 	m := readMessage(payload)
 	in.mu.Lock()
 	state, known := in.owners[m.owner]
 	if !known || in.current.Load() != s {
 		in.mu.Unlock()
-		return // polled, or took its grant already
+		return // it polled or took its grant already
 	}
 	in.mu.Unlock()
 	var grant lease.Grant
-	// An older grant has lapsed, or was taken: its message is late.
-	if in.vouches && state.answered > 0 && m.granted > state.answered {
+	// A message older than the last answer is of a grant that was taken or expired.
+	if in.trusting && state.answered > 0 && m.granted > state.answered {
 		grant = lease.Grant{Fence: m.fence, Since: state.polled}
 	}
 	switch {
-	case state.wake == nil && state.entry.key != "":
-		in.unwanted(m.owner, state.entry)
+	case state.wake == nil && state.candidate.key != "":
+		in.unwanted(m.owner, state.candidate)
 	case state.wake != nil && state.wake(grant):
 		in.finished(m.owner)
 	}
@@ -302,8 +300,8 @@ type message struct {
 	fence   int64 // the token minted for it; 0 for one that is not exclusive
 }
 
-// readMessage takes apart "<owner>\n<granted>\n<fence>\n<lease>". Of a text that is
-// made in another way only the owner counts: a reason to ask.
+// readMessage parses "<owner>\n<granted>\n<fence>\n<lease>". Of a message in another
+// form only the owner is used: a reason to ask.
 func readMessage(payload string) message {
 	parts := strings.SplitN(payload, "\n", 4)
 	if len(parts) == 4 {

@@ -5,12 +5,12 @@ import (
 	"strings"
 )
 
-// aside stands in front of a user key that looks like a companion. No user key
-// contains control characters, so no user key is moved onto another.
+// escapePrefix is put before a user key that looks like a companion. User keys have
+// no control characters, so the escaped key is no other user key.
 const escapePrefix = "\x1f"
 
-// names is where one user key is kept: lease, line, holders and fence counter,
-// in the order in which the scripts take them.
+// names are the Redis keys of one user key: lease, queue, holders and fence counter,
+// in the order of the scripts' KEYS.
 type names struct {
 	all  [4]string
 	slot int
@@ -23,7 +23,7 @@ func namesOf(prefix, key string) names {
 	key = escapeCompanion(key)
 	slot := slotOf(prefix + key)
 	tag := tags()[slot]
-	// One text, cut into four: an uncontended run makes these names twice.
+	// One string, cut into four, saves allocations: a run makes these names twice.
 	var b strings.Builder
 	b.Grow(4*len(prefix) + 3*len(key) + 3*len(tag) + len("q:{}:h:{}:fence:{}"))
 	var cuts [4]int
@@ -48,7 +48,7 @@ func namesOf(prefix, key string) names {
 	}
 }
 
-// leaseOnly is namesOf for those who need no more.
+// leaseOnly is namesOf without the companions.
 func leaseOnly(prefix, key string) names { return names{all: [4]string{prefix + escapeCompanion(key)}} }
 
 func escapeCompanion(key string) string {
@@ -58,6 +58,6 @@ func escapeCompanion(key string) string {
 	return key
 }
 
-// companion matches what could be one, also of a store with another prefix that
+// companion matches keys that could be a companion, also of a store whose prefix
 // ends in ':' on the same server.
 var companion = regexp.MustCompile(`(^|:)(q|h|tick|fence):\{`)

@@ -7,42 +7,41 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// op is one command of the protocol under way. Its caller waits on done; only
-// the flusher that sends it touches the command before that.
+// op is one command. Its caller waits for done; until then only the flusher that
+// sends it uses the command.
 type op struct {
 	redis.Cmd
 
 	script *script // nil: a plain command
-	key    string  // says which node serves it
+	key    string  // determines the node
 	done   chan struct{}
-	acked  int // replicas that have it, where that was asked
+	acked  int // replicas that acknowledged it, if asked
 
 	// Set by the caller.
 	deadline   time.Time // of its context; zero if it has none
-	unanswered error     // it stopped waiting; nothing else here may be read then
+	unanswered error     // why it gave up waiting; then no other field may be read
 
-	flight *flight // guarded by batcher.mu; nil while in the queue
+	flight *flight // guarded by batcher.mu; nil while unsent
 
-	// A script's arguments, as pointers into the op itself: a text or a number by
-	// itself would be an allocation each. The lease's name is an exception, so
-	// that a hook of the user's that prints commands shows what it is about.
+	// The script's arguments are pointers to these fields, which saves an allocation
+	// each. Only the lease's name is a plain string, for hooks that print commands.
 	args    [12]any
 	names   names
 	texts   [3]string
 	numbers [3]int64
 }
 
-// NoRetry keeps go-redis from sending a command again when the reply is lost:
-// the second run would speak of the effects of the first.
+// NoRetry keeps go-redis from sending a command again when the reply is lost: the
+// second reply would show the effects of the first run.
 func (*op) NoRetry() bool { return true }
 
-// newOp prepares a plain command about key.
+// newOp prepares a plain command that goes to the node of key.
 func newOp(key string, args ...any) *op {
 	return &op{Cmd: *redis.NewCmd(context.Background(), args...), key: key}
 }
 
-// call prepares a script for the first keys of n, and its arguments: one or two
-// texts, numbers, and another text if it is not empty.
+// call prepares a script with the first keys of n as KEYS, and as ARGV one or two
+// texts, the numbers, and last if it is not empty.
 func (s *script) call(n names, keys int, texts []string, numbers []int64, last string) *op {
 	o := &op{script: s, key: n.lease(), names: n}
 	args := append(o.args[:0], "evalsha", s.arg, keys, o.key)
@@ -63,7 +62,7 @@ func (s *script) call(n names, keys int, texts []string, numbers []int64, last s
 	return o
 }
 
-// outcome is nil once the server answered with anything but an error.
+// outcome is the error of the command; nil if the server answered without one.
 func (o *op) outcome() error {
 	if o.unanswered != nil {
 		return o.unanswered
@@ -71,19 +70,19 @@ func (o *op) outcome() error {
 	return o.Err()
 }
 
-// unknown tells whether the server does not have the script. Nothing of it ran.
+// unknown reports whether the server does not have the script. Then nothing ran.
 func (o *op) unknown() bool {
 	return o.script != nil && o.Err() != nil && redis.HasErrorPrefix(o.Err(), "NOSCRIPT")
 }
 
-// inFull makes the command ready to be sent again with the script's source.
+// inFull prepares the command to be sent again with the script's source.
 func (o *op) inFull() {
 	args := o.Args()
 	args[0], args[1] = "eval", o.script.source
 	o.Cmd = *redis.NewCmd(context.Background(), args...)
 }
 
-// again makes an answered command ready to be sent anew.
+// again prepares an answered command to be sent again.
 func (o *op) again() {
 	o.Cmd = *redis.NewCmd(context.Background(), o.Args()...)
 	o.flight = nil

@@ -10,6 +10,7 @@ import (
 
 	"github.com/jobguard/jobguard/guard/lease"
 	"github.com/jobguard/jobguard/guard/lease/redisstore"
+	"github.com/jobguard/jobguard/internal/redistest"
 )
 
 func TestMisusePanics(t *testing.T) {
@@ -17,30 +18,38 @@ func TestMisusePanics(t *testing.T) {
 	defer client.Close()
 	ring := redis.NewRing(&redis.RingOptions{})
 	defer ring.Close()
-	for name, misuse := range map[string]func(){
-		"nil":           func() { redisstore.New(nil) },
-		"nil pointer":   func() { redisstore.New((*redis.Client)(nil)) },
-		"ring":          func() { redisstore.New(ring) },
-		"nil option":    func() { redisstore.New(client, nil) },
-		"owner |":       func() { redisstore.Owner("a|b") },
-		"owner control": func() { redisstore.Owner("a\n") },
-		"owner empty":   func() { redisstore.Owner("") },
-		"open brace":    func() { redisstore.Prefix("a{b") },
-		"empty tag":     func() { redisstore.Prefix("a{}b") },
-		"close first":   func() { redisstore.Prefix("a}b{c}") },
-		"prefix ctrl":   func() { redisstore.Prefix("a\x1f") },
-		"no replicas":   func() { redisstore.ReplicaAck(0, time.Second) },
-		"no timeout":    func() { redisstore.ReplicaAck(1, 0) },
+	for want, opts := range map[string][]redisstore.Option{
+		"New: an Option is nil":   {nil},
+		`Owner("a|b"): `:          {redisstore.Owner("a|b")},
+		`Owner("a\n"): `:          {redisstore.Owner("a\n")},
+		`Owner(""): `:             {redisstore.Owner("")},
+		`Prefix("a{b"): `:         {redisstore.Prefix("a{b")},
+		`Prefix("a{}b"): `:        {redisstore.Prefix("a{}b")},
+		`Prefix("a}b{c}"): `:      {redisstore.Prefix("a}b{c}")},
+		`Prefix("a\x1f"): `:       {redisstore.Prefix("a\x1f")},
+		"ReplicaAck(0, 1s): need": {redisstore.ReplicaAck(0, time.Second)},
+		"ReplicaAck(1, 0s): need": {redisstore.ReplicaAck(1, 0)},
 	} {
-		t.Run(name, func(t *testing.T) {
-			defer func() {
-				if got := fmt.Sprint(recover()); !strings.HasPrefix(got, "redisstore: ") {
-					t.Errorf("panic: %v", got)
-				}
-			}()
-			misuse()
-		})
+		wantPanic(t, want, func() { redisstore.New(client, opts...) })
 	}
+	for want, client := range map[string]redis.UniversalClient{
+		"New: the client is nil":          (*redis.Client)(nil),
+		"New: the client is a redis.Ring": ring,
+	} {
+		wantPanic(t, want, func() { redisstore.New(client) })
+	}
+	wantPanic(t, "New: the client is nil", func() { redisstore.New(nil) })
+}
+
+func wantPanic(t *testing.T, want string, misuse func()) {
+	t.Helper()
+	defer func() {
+		t.Helper()
+		if got := fmt.Sprint(recover()); !strings.HasPrefix(got, "redisstore: "+want) {
+			t.Errorf("panic: %v, want %s", got, want)
+		}
+	}()
+	misuse()
 }
 
 func TestOwnerIDsAreUniqueAndReadable(t *testing.T) {
@@ -56,5 +65,21 @@ func TestOwnerIDsAreUniqueAndReadable(t *testing.T) {
 	}
 	if name := lease.OwnerName(other); !strings.Contains(name, ":") {
 		t.Errorf("default name %q is not host:pid", name)
+	}
+}
+
+func TestWithoutAPrefixTheLeaseIsAPlainLock(t *testing.T) {
+	p := newProcess(t, redistest.Start(t).Client(t), redisstore.Prefix(""))
+	p.client.SetNX(t.Context(), "orders", "another program", time.Minute)
+	if r := p.refused("orders", p.NewOwner(""), 0); r.Holder != "another program" {
+		t.Errorf("%+v", r)
+	}
+	owner := p.NewOwner("")
+	p.granted("invoices", owner)
+	if p.client.SetNX(t.Context(), "invoices", "another program", time.Minute).Val() || p.value("invoices") != owner {
+		t.Errorf("the lease is %q", p.value("invoices"))
+	}
+	if left := p.client.PTTL(t.Context(), "invoices").Val(); left <= ttl-time.Second || left > ttl {
+		t.Errorf("PTTL %v", left)
 	}
 }

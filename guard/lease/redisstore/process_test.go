@@ -16,7 +16,7 @@ const (
 	reservation = 2 * time.Second
 )
 
-// process is one process of the fleet: its store, and a client to look behind it.
+// process is one process of the fleet: its store, and a client to inspect the server.
 type process struct {
 	t testing.TB
 	*redisstore.Store
@@ -34,10 +34,14 @@ func within(t testing.TB, d time.Duration) context.Context {
 	return ctx
 }
 
+// acquire sends r with the TTL and reservation of these tests.
+func (p *process) acquire(r lease.AcquireRequest) (lease.AcquireReply, error) {
+	r.TTL, r.Reservation, r.TokenCount = ttl, reservation, max(1, r.TokenCount)
+	return p.Acquire(within(p.t, 5*time.Second), r)
+}
+
 func (p *process) try(key, owner string, ticket int64) (lease.AcquireReply, error) {
-	return p.Acquire(within(p.t, 5*time.Second), lease.AcquireRequest{
-		Key: key, Owner: owner, TTL: ttl, Join: true, Ticket: ticket, Reservation: reservation, TokenCount: 1,
-	})
+	return p.acquire(lease.AcquireRequest{Key: key, Owner: owner, Join: true, Ticket: ticket})
 }
 
 func (p *process) granted(key, owner string) lease.AcquireReply {
@@ -86,17 +90,15 @@ func (p *process) watching(owner string) (woken chan struct{}, stop func()) {
 	return woken, stop
 }
 
-// Watch is the store's, and returns what undoes it.
+// Watch calls the store's, and returns what undoes it.
 func (p *process) Watch(owner string, wake func(lease.Grant) bool) (stop func()) {
 	p.Store.Watch(owner, wake)
 	return func() { p.Unwatch(owner) }
 }
 
-// ignore is a wake that does not help.
 func ignore(lease.Grant) bool { return false }
 
-// subscribe makes the process subscribe, which it does when it first has to
-// stand in line.
+// subscribe makes the process subscribe, which it does when it first has to wait.
 func (p *process) subscribe() {
 	p.t.Helper()
 	const key = "busy"
@@ -116,6 +118,9 @@ func (p *process) awaken(woken chan struct{}) {
 		p.t.Fatal("not woken")
 	}
 }
+
+// inboxOf is the channel of the process's wake-ups.
+func inboxOf(p *process) string { return "guard:inbox:" + lease.OwnerProcess(p.NewOwner("")) }
 
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()

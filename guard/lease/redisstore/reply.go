@@ -7,7 +7,7 @@ import (
 	"github.com/jobguard/jobguard/guard/lease"
 )
 
-// What acquire.lua answers first.
+// The first number of acquire.lua's reply.
 const (
 	statusHeld    = 0
 	statusGranted = 1
@@ -19,7 +19,7 @@ type acquired struct {
 	lease.AcquireReply
 	status int64
 	server int64     // its clock, µs
-	sent   time.Time // before the request left
+	sent   time.Time // before the request was sent
 }
 
 func readAcquired(o *op) (acquired, error) {
@@ -56,8 +56,8 @@ func readRenewed(o *op) (lease.RenewReply, error) {
 	return lease.RenewReply{Holder: r.text()}, r.err
 }
 
-// reader takes a script's reply apart; after the first surprise it returns
-// zeros, and err says what was wrong.
+// reader parses a script's reply. After a value that is missing or of another type
+// it returns zeros, and err is set.
 type reader struct {
 	values []any
 	err    error
@@ -76,7 +76,7 @@ func (r *reader) next() any {
 func (r *reader) integer() int64 {
 	n, ok := r.next().(int64)
 	if !ok && r.err == nil {
-		r.err = fmt.Errorf("script's reply holds no number where one belongs")
+		r.err = fmt.Errorf("script's reply has no number where one is expected")
 	}
 	return n
 }
@@ -84,7 +84,7 @@ func (r *reader) integer() int64 {
 func (r *reader) text() string {
 	s, ok := r.next().(string)
 	if !ok && r.err == nil {
-		r.err = fmt.Errorf("script's reply holds no text where one belongs")
+		r.err = fmt.Errorf("script's reply has no text where one is expected")
 	}
 	return s
 }

@@ -11,45 +11,44 @@ import (
 	"github.com/jobguard/jobguard/guard/lease"
 )
 
-// lanes finds the batcher for a key. Commands share a pipeline only if they go
-// to the same node: in a Cluster a dead shard must not hold up the renewals of
-// the others.
+// router finds the batcher of a key. Only commands to the same node share a flight:
+// on a Cluster a dead shard must not delay the renewals of the others.
 type router struct {
 	client  redis.UniversalClient
 	cluster *redis.ClusterClient // nil on a single node
-	inline  bool                 // the client keeps to deadlines, come what may
-	config  config
+	inline  bool                 // the client always obeys a context's deadline
+	options options
 
-	// shardsKnown is set once the Cluster's layout was loaded. From then on
-	// asking the client for a key's node does no I/O.
+	// shardsKnown is set when the Cluster's layout was loaded. From then on the
+	// client finds a key's node without I/O.
 	shardsKnown atomic.Bool
 
 	mu   sync.RWMutex
-	byID map[routeID]*batcher // as many as there are nodes
+	byID map[routeID]*batcher
 }
 
 type routeID struct {
-	addr  string // "": the single node, or a Cluster's before its layout is known
+	addr  string // "": the single node, or the load of a Cluster's layout
 	acked bool
 }
 
-func newRouter(client redis.UniversalClient, inline bool, c config) *router {
+func newRouter(client redis.UniversalClient, inline bool, c options) *router {
 	cluster, _ := client.(*redis.ClusterClient)
 	return &router{
 		client:  client,
 		cluster: cluster,
 		inline:  inline,
-		config:  c,
+		options: c,
 		byID:    make(map[routeID]*batcher),
 	}
 }
 
-// do sends commands and returns when each is answered, or ctx ends. Their
-// outcomes are in them. With acked, they wait for replicas.
-func (l *router) do(ctx context.Context, acked bool, ops ...*op) {
+// do sends commands and returns when each has its outcome, or ctx ends. With acked,
+// they wait for the acknowledgement of replicas.
+func (r *router) do(ctx context.Context, acked bool, ops ...*op) {
 	err := ctx.Err()
-	if err == nil && l.cluster != nil && !l.shardsKnown.Load() {
-		err = l.discover(ctx)
+	if err == nil && r.cluster != nil && !r.shardsKnown.Load() {
+		err = r.discover(ctx)
 	}
 	if err != nil {
 		for _, o := range ops {
@@ -57,16 +56,16 @@ func (l *router) do(ctx context.Context, acked bool, ops ...*op) {
 		}
 		return
 	}
-	l.once(ctx, acked, ops)
-	if acked && l.cluster != nil {
-		l.follow(ctx, ops)
+	r.once(ctx, acked, ops)
+	if acked && r.cluster != nil {
+		r.follow(ctx, ops)
 	}
 }
 
-func (l *router) once(ctx context.Context, acked bool, ops []*op) {
+func (r *router) once(ctx context.Context, acked bool, ops []*op) {
 	if len(ops) == 1 {
-		b := l.to(ctx, ops[0].key, acked)
-		if attempt, ok := ctx.(*lease.Attempt); ok && l.inline && !acked && b.sendHere(attempt, ops) {
+		b := r.to(ctx, ops[0].key, acked)
+		if attempt, ok := ctx.(*lease.Attempt); ok && r.inline && !acked && b.sendHere(attempt, ops) {
 			return
 		}
 		b.submit(ctx, ops[0])
@@ -75,7 +74,7 @@ func (l *router) once(ctx context.Context, acked bool, ops []*op) {
 	}
 	groups := make(map[*batcher][]*op)
 	for _, o := range ops {
-		b := l.to(ctx, o.key, acked)
+		b := r.to(ctx, o.key, acked)
 		groups[b] = append(groups[b], o)
 	}
 	for b, group := range groups {
@@ -88,9 +87,9 @@ func (l *router) once(ctx context.Context, acked bool, ops []*op) {
 	}
 }
 
-// follow sends commands again that another node than expected serves. Only
-// those that went to a chosen node need it; the Cluster client follows by itself.
-func (l *router) follow(ctx context.Context, ops []*op) {
+// follow repeats commands that were answered with MOVED. Only commands sent to a
+// node's own client need it; the Cluster client follows by itself.
+func (r *router) follow(ctx context.Context, ops []*op) {
 	const tries, pause = 10, 50 * time.Millisecond
 	for range tries {
 		var moved []*op
@@ -102,7 +101,7 @@ func (l *router) follow(ctx context.Context, ops []*op) {
 		if moved == nil {
 			return
 		}
-		l.cluster.ReloadState(ctx) // starts it, and returns
+		r.cluster.ReloadState(ctx) // starts the reload, and returns
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
@@ -111,25 +110,24 @@ func (l *router) follow(ctx context.Context, ops []*op) {
 		for _, o := range moved {
 			o.again()
 		}
-		l.once(ctx, true, moved)
+		r.once(ctx, true, moved)
 	}
 }
 
-// discover has the layout of the Cluster loaded. The client may be slow to see
-// that ctx ended, so it is asked where a command would be sent, and the caller
-// waits as for a command.
-func (l *router) discover(ctx context.Context) error {
+// discover loads the layout of the Cluster through a batcher, so that it returns
+// when ctx ends, although the client may take longer.
+func (r *router) discover(ctx context.Context) error {
 	asked := newOp("")
-	b := l.batcherFor(routeID{}, func() sender { return l.load })
+	b := r.batcherFor(routeID{}, func() sender { return r.load })
 	b.submit(ctx, asked)
 	b.wait(ctx, asked)
 	return asked.outcome()
 }
 
-func (l *router) load(ctx context.Context, asked []*op) {
-	_, err := l.cluster.MasterForKey(ctx, "")
+func (r *router) load(ctx context.Context, asked []*op) {
+	_, err := r.cluster.MasterForKey(ctx, "")
 	if err == nil {
-		l.shardsKnown.Store(true)
+		r.shardsKnown.Store(true)
 	}
 	for _, o := range asked {
 		o.SetErr(err)
@@ -137,48 +135,48 @@ func (l *router) load(ctx context.Context, asked []*op) {
 }
 
 // to returns the batcher for key.
-func (l *router) to(ctx context.Context, key string, acked bool) *batcher {
+func (r *router) to(ctx context.Context, key string, acked bool) *batcher {
 	id := routeID{acked: acked}
-	if l.cluster != nil {
-		if master, err := l.cluster.MasterForKey(ctx, key); err == nil {
+	if r.cluster != nil {
+		if master, err := r.cluster.MasterForKey(ctx, key); err == nil {
 			id.addr = master.Options().Addr
-		} else { // nobody serves the slot: sending it says so
+		} else { // no node serves the slot: the command will fail with the reason
 			id.addr = "?"
 		}
 	}
-	return l.batcherFor(id, func() sender {
+	return r.batcherFor(id, func() sender {
 		if acked {
-			return sendAcked(l.node, l.config.replicas, l.config.ackTimeout)
+			return sendAcked(r.node, r.options.replicas, r.options.ackTimeout)
 		}
-		return sendTo(l.client)
+		return sendTo(r.client)
 	})
 }
 
-// node returns a client for the one node that serves key.
-func (l *router) node(ctx context.Context, key string) (redis.UniversalClient, error) {
-	if l.cluster == nil {
-		return l.client, nil
+// node returns a client of the node that serves key.
+func (r *router) node(ctx context.Context, key string) (redis.UniversalClient, error) {
+	if r.cluster == nil {
+		return r.client, nil
 	}
-	master, err := l.cluster.MasterForKey(ctx, key)
+	master, err := r.cluster.MasterForKey(ctx, key)
 	if err != nil {
 		return nil, err
 	}
 	return master, nil
 }
 
-func (l *router) batcherFor(id routeID, send func() sender) *batcher {
-	l.mu.RLock()
-	b := l.byID[id]
-	l.mu.RUnlock()
+func (r *router) batcherFor(id routeID, send func() sender) *batcher {
+	r.mu.RLock()
+	b := r.byID[id]
+	r.mu.RUnlock()
 	if b != nil {
 		return b
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	b = l.byID[id]
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	b = r.byID[id]
 	if b == nil {
 		b = &batcher{send: send()}
-		l.byID[id] = b
+		r.byID[id] = b
 	}
 	return b
 }

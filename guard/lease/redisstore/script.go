@@ -32,7 +32,7 @@ var (
 	//go:embed scripts/tick_end.lua
 	tickEndLua string
 
-	// Scripts for several holders name what queue.lua uses by themselves.
+	// Scripts for several holders begin with queue.lua and the locals that it uses.
 	limitLua = "local lease, queue, owner, now = KEYS[1], KEYS[2], ARGV[1], nil\n" + queueLua
 
 	acquireScript      = newScript(acquireLua + queueLua + acquireQueueLua)
@@ -46,8 +46,8 @@ var (
 	tickEndScript      = newScript(tickEndLua)
 )
 
-// script is a Lua script that is sent by its digest, and whole only to a server
-// that does not know it.
+// script is a Lua script that is sent by its digest, and in full only to a server
+// that does not have it.
 type script struct {
 	source string
 	arg    any // its digest, as an argument

@@ -8,36 +8,35 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// sender runs commands that go to one node, and leaves each one's outcome in
-// it. It may return long after ctx ended: not every client can be interrupted.
+// sender sends commands and stores the outcome in each. It may return long after
+// ctx ended: not every client can be interrupted.
 type sender func(ctx context.Context, ops []*op)
 
-// sendTo returns how a batcher reaches the server: one command by itself, more
-// in a pipeline. A Cluster client spreads a pipeline over the shards and
-// follows redirections command by command.
+// sendTo returns the sender of a client: one command by itself, more in a pipeline.
+// A Cluster client spreads a pipeline over the shards and follows redirections
+// command by command.
 func sendTo(client redis.UniversalClient) sender {
 	return withScripts(func(ctx context.Context, ops []*op) {
 		if len(ops) == 1 {
-			run(ops[0], client.Process(ctx, ops[0]))
+			setErr(ops[0], client.Process(ctx, ops[0]))
 			return
 		}
 		pipe := client.Pipeline()
 		for _, o := range ops {
-			_ = pipe.Process(ctx, o) // only puts it in
+			_ = pipe.Process(ctx, o) // only queues it
 		}
 		_, _ = pipe.Exec(ctx) // each command has its own error
 	})
 }
 
-// run makes sure that a command that never left carries the reason.
-func run(o *op, err error) {
+// setErr stores the reason in a command that was not sent.
+func setErr(o *op, err error) {
 	if err != nil && o.Err() == nil {
 		o.SetErr(err)
 	}
 }
 
-// withScripts sends what the server did not know once more, in full. Commands
-// stand by themselves, so an answer to one never holds for another.
+// withScripts repeats, in full, scripts that the server does not have.
 func withScripts(send sender) sender {
 	return func(ctx context.Context, ops []*op) {
 		send(ctx, ops)
@@ -54,10 +53,9 @@ func withScripts(send sender) sender {
 	}
 }
 
-// sendAcked returns how a batcher reaches one node and waits for its replicas:
-// WAIT must travel on the connection of the writes it waits for, after them.
-// node finds the node anew each time: clients of nodes that left a Cluster are
-// closed, and their addresses may come back.
+// sendAcked returns the sender to one node that waits for its replicas: WAIT must
+// follow the writes on the same connection. node is called for each flight, since
+// clients of nodes that left a Cluster are closed and their addresses may return.
 func sendAcked(node func(ctx context.Context, key string) (redis.UniversalClient, error), replicas int, timeout time.Duration) sender {
 	return withScripts(func(ctx context.Context, ops []*op) {
 		client, err := node(ctx, ops[0].key)
@@ -79,14 +77,14 @@ func sendAcked(node func(ctx context.Context, key string) (redis.UniversalClient
 		for _, o := range ops {
 			o.acked = acked
 			if err != nil && o.Err() == nil {
-				o.SetErr(fmt.Errorf("asking for replicas' acknowledgement: %w", err))
+				o.SetErr(fmt.Errorf("WAIT for replicas: %w", err))
 			}
 		}
 	})
 }
 
-// outlastWait returns a client over the same connections that waits for replies
-// longer than WAIT does.
+// outlastWait returns a client over the same connections whose ReadTimeout is longer
+// than WAIT's.
 func outlastWait(client redis.UniversalClient, wait time.Duration) redis.UniversalClient {
 	const more = time.Second
 	if node, ok := client.(*redis.Client); ok {

@@ -20,8 +20,8 @@ func slotOf(key string) int {
 }
 
 // tags returns for each slot a short text that hashes to it: the first in the
-// order 0, 1, … 9, a, … z, 10, 11, … (numbers in base 36). The names of
-// companions depend on it: it can never change.
+// order 0, 1, … 9, a, … z, 10, 11, … (numbers in base 36). The names of companions
+// depend on the table: it must never change.
 var tags = sync.OnceValue(func() *[slots]string {
 	var table [slots]string
 	for n, missing := int64(0), slots; missing > 0; n++ {

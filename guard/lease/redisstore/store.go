@@ -22,14 +22,14 @@ type Store struct {
 	inboxes string // channel name without the process id
 	owner   string
 	process string
-	single  bool // one node: PUBLISH counts every listener
+	single  bool // one node: PUBSUB NUMSUB counts all subscribers
 
 	replicas int
 	sequence atomic.Uint64
 	router   *router
 	clock    *clock
 	inbox    *inbox
-	unwanted chan struct{} // a place for each unwanted being released
+	unwanted chan struct{} // semaphore of releaseUnwanted
 }
 
 var (
@@ -39,28 +39,21 @@ var (
 
 // New returns a Store over client: *redis.Client, single node or from
 // NewFailoverClient, or *redis.ClusterClient. It does no I/O and starts no
-// goroutine, and the Store never closes the client. A nil client panics, and so
-// does a *redis.Ring, which would move leases to another node, with nobody
-// knowing, whenever it believes one to be down.
+// goroutine, and the Store never closes the client. New panics if the client or an
+// Option is nil, if an Option has a value out of bounds, and for a *redis.Ring, which
+// moves keys to another node when it considers theirs down. Add hooks to the client
+// before New.
 //
-// Callers get their answer by their deadline whatever the client's
-// ContextTimeoutEnabled says. A *redis.ClusterClient, or another type that wraps
-// one, should have it set all the same, so that connections that hang are given
-// up as soon as their callers are. Add hooks to the client before New.
+// Calls return by their deadline. Set ContextTimeoutEnabled on a *redis.ClusterClient,
+// or a type that wraps a client, so that a hanging connection is then given up too.
 func New(client redis.UniversalClient, opts ...Option) *Store {
 	if v := reflect.ValueOf(client); client == nil || v.Kind() == reflect.Pointer && v.IsNil() {
-		panic("redisstore: New: nil client")
+		panic("redisstore: New: the client is nil")
 	}
 	if _, ok := client.(*redis.Ring); ok {
-		panic("redisstore: New: a redis.Ring is not supported: its keys change their node when one fails, and leases would be granted twice")
+		panic("redisstore: New: the client is a redis.Ring: when a node fails its keys move, and leases would be granted twice")
 	}
-	c := defaults()
-	for _, opt := range opts {
-		if opt == nil {
-			panic("redisstore: an Option is nil")
-		}
-		opt(&c)
-	}
+	c := newOptions(opts)
 	node, single := client.(*redis.Client)
 	inline := false
 	if single {
@@ -78,7 +71,7 @@ func New(client redis.UniversalClient, opts ...Option) *Store {
 		clock:    newClock(),
 		unwanted: make(chan struct{}, maxUnwanted),
 	}
-	// Where replicas must have a grant before it counts, a message is not enough.
+	// With ReplicaAck a grant counts only once replicas have it: a message is not enough.
 	s.inbox = newInbox(client, s.inboxes+s.process, c.replicas == 0, s.releaseUnwanted)
 	return s
 }
@@ -89,12 +82,12 @@ func (s *Store) NewOwner(metadata string) string {
 	return lease.OwnerID(s.process, strconv.FormatUint(s.sequence.Add(1), 36), s.owner, metadataText(metadata))
 }
 
-// lateTries bounds how often one Acquire is sent because the server found it
-// late: at first, when its clock is not known, and after its clock stepped.
+// lateTries bounds how often one Acquire is sent because the server refused it as
+// late: at first, while the server's clock is not known, and after the clock stepped.
 const lateTries = 4
 
-// Acquire implements [lease.Store]. The first one for a node takes a second
-// round trip, to learn the server's clock.
+// Acquire implements [lease.Store]. The first call for a node takes two round trips:
+// one to learn the server's clock.
 func (s *Store) Acquire(ctx context.Context, r lease.AcquireRequest) (lease.AcquireReply, error) {
 	names := namesOf(s.prefix, r.Key)
 	for range lateTries {
@@ -111,14 +104,14 @@ func (s *Store) Acquire(ctx context.Context, r lease.AcquireRequest) (lease.Acqu
 		if reply.Granted {
 			s.inbox.finished(r.Owner)
 		} else if r.Join {
-			s.inbox.waits(r.Owner, entry{key: r.Key, limit: r.Limit, reservation: r.Reservation}, reply.sent, reply.server)
+			s.inbox.waiting(r.Owner, candidate{key: r.Key, limit: r.Limit, reservation: r.Reservation}, reply.sent, reply.server)
 		}
 		return reply.AcquireReply, nil
 	}
 	return lease.AcquireReply{}, fault(ctx, "acquire", errLate)
 }
 
-var errLate = errors.New("the server found every attempt late: does its clock jump?")
+var errLate = errors.New("the server refused every attempt as late: does its clock jump?")
 
 func (s *Store) acquireOnce(ctx context.Context, names names, r lease.AcquireRequest) (acquired, error) {
 	deadline, bounded := ctx.Deadline()
@@ -146,11 +139,11 @@ func (s *Store) acquireOnce(ctx context.Context, names names, r lease.AcquireReq
 	return reply, err
 }
 
-// queueArgument is what scripts need only where there is a line or several
-// holders: ARGV[5] of acquire.lua, in one piece.
-func (s *Store) queueArgument(limit lease.Limit, reservation, closed int64, join bool, ticket int64) string {
+// queueArgument is ARGV[5] of acquire.lua, which scripts parse only if there is a
+// queue or there are several holders.
+func (s *Store) queueArgument(limit lease.Limit, reservation, keepClosed int64, join bool, ticket int64) string {
 	b := make([]byte, 0, 64+len(s.inboxes))
-	for _, n := range [...]int64{int64(limit), reservation, closed, bit(join), ticket, bit(s.single && s.inbox.listening()), bit(s.single)} {
+	for _, n := range [...]int64{int64(limit), reservation, keepClosed, bit(join), ticket, bit(s.single && s.inbox.listening()), bit(s.single)} {
 		b = strconv.AppendInt(b, n, 10)
 		b = append(b, ',')
 	}
@@ -164,7 +157,7 @@ func bit(b bool) int64 {
 	return 0
 }
 
-// clockSlot is where the clock of a slot's node is remembered.
+// clockSlot returns the slot under which the clock of a slot's node is kept.
 func (s *Store) clockSlot(slot int) int {
 	if s.router.cluster == nil {
 		return 0
@@ -172,7 +165,7 @@ func (s *Store) clockSlot(slot int) int {
 	return slot
 }
 
-// Renew implements [lease.Store]. Requests for the same node travel together.
+// Renew implements [lease.Store]. Requests to one node share a round trip.
 func (s *Store) Renew(ctx context.Context, rs []lease.RenewRequest) []lease.RenewReply {
 	ops := make([]*op, len(rs))
 	for i, r := range rs {
@@ -209,13 +202,13 @@ func (s *Store) renewed(o *op) (lease.RenewReply, error) {
 	return reply, err
 }
 
-// Release implements [lease.Store]. It is sent once: the caller repeats it,
-// knowing that 0 after an unanswered attempt may be its own doing.
+// Release implements [lease.Store]. It is sent once. If the caller repeats it after
+// an error, Released may be false because the first attempt took effect.
 func (s *Store) Release(ctx context.Context, r lease.ReleaseRequest) (lease.ReleaseReply, error) {
 	names := namesOf(s.prefix, r.Key)
-	reservation, closed := millis(r.Reservation), millis(r.KeepClosed)
+	reservation, keepClosed := millis(r.Reservation), millis(r.KeepClosed)
 	marker := ""
-	if closed > 0 {
+	if keepClosed > 0 {
 		marker = lease.ClosedMarker(r.Owner)
 	}
 	script := releaseScript
@@ -223,11 +216,11 @@ func (s *Store) Release(ctx context.Context, r lease.ReleaseRequest) (lease.Rele
 		script = releaseLimitScript
 	}
 	numbers := [...]int64{r.Fence, r.LastFence}
-	o := script.call(names, 4, []string{r.Owner, marker}, numbers[:], s.queueArgument(r.Limit, reservation, closed, false, 0))
+	o := script.call(names, 4, []string{r.Owner, marker}, numbers[:], s.queueArgument(r.Limit, reservation, keepClosed, false, 0))
 	s.router.do(ctx, false, o)
 	err := o.outcome()
 	if err != nil && r.Limit == lease.Exclusive && redis.HasErrorPrefix(err, "TRYAGAIN") {
-		o, err = s.releaseMoving(ctx, names, r.Owner, reservation, marker, closed)
+		o, err = s.releaseMoving(ctx, names, r.Owner, reservation, marker, keepClosed)
 	}
 	if err != nil {
 		return lease.ReleaseReply{}, fault(ctx, "release", err)
@@ -240,21 +233,21 @@ func (s *Store) Release(ctx context.Context, r lease.ReleaseRequest) (lease.Rele
 	return lease.ReleaseReply{Released: n == 1}, nil
 }
 
-// releaseMoving releases while the slot is on its way to another node, and its
-// keys cannot be used together.
-func (s *Store) releaseMoving(ctx context.Context, names names, owner string, reservation int64, marker string, closed int64) (*op, error) {
+// releaseMoving releases while a Cluster moves the slot, when a script with several
+// keys fails with TRYAGAIN.
+func (s *Store) releaseMoving(ctx context.Context, names names, owner string, reservation int64, marker string, keepClosed int64) (*op, error) {
 	leave := newOp(names.lease(), "zrem", names.queue(), member(owner, reservation))
-	free := releaseOneScript.call(names, 1, []string{owner, marker}, []int64{closed}, "")
+	free := releaseOneScript.call(names, 1, []string{owner, marker}, []int64{keepClosed}, "")
 	s.router.do(ctx, false, leave, free)
 	return free, errors.Join(leave.outcome(), free.outcome())
 }
 
-// member is an exclusive owner's entry in the line, as queue.lua writes it.
+// member is an exclusive owner's member of the queue, as queue.lua writes it.
 func member(owner string, reservation int64) string {
 	return fmt.Sprintf("%d,%d;%s", reservation, lease.Exclusive, owner)
 }
 
-// enough turns a write that too few replicas have into an error.
+// checkAcks returns an error if too few replicas have the write.
 func (s *Store) checkAcks(o *op) error {
 	if o.acked < s.replicas {
 		return fmt.Errorf("acknowledged by %d of %d replicas", o.acked, s.replicas)
@@ -262,15 +255,15 @@ func (s *Store) checkAcks(o *op) error {
 	return nil
 }
 
-// millis rounds up, so that the server never ends a lease before its owner does.
+// millis rounds up: a lease must not end on the server before its owner's trust.
 func millis(d time.Duration) int64 {
 	return int64((d + time.Millisecond - 1) / time.Millisecond)
 }
 
-// withDeadlines returns a client over the same connections and with the same hooks
-// whose socket operations keep to their context's deadline, which they do not
-// by default, and whether nothing else could hold up a command: code of the
-// user's that runs when a connection is made knows no deadline.
+// withDeadlines returns a client over the same connections, with the same hooks,
+// whose socket operations obey their context's deadline, which is not the default.
+// always reports whether no code of the user's, which knows no deadline, runs when a
+// connection is made.
 func withDeadlines(client *redis.Client) (_ *redis.Client, always bool) {
 	o := client.Options()
 	always = o.OnConnect == nil && o.CredentialsProvider == nil && o.CredentialsProviderContext == nil &&
@@ -278,8 +271,7 @@ func withDeadlines(client *redis.Client) (_ *redis.Client, always bool) {
 	if o.ContextTimeoutEnabled {
 		return client, always
 	}
-	// A clone made for this purpose has options of its own. go-redis has no
-	// other way to ask for it.
+	// WithTimeout makes a clone with options of its own; go-redis has no other way.
 	clone := client.WithTimeout(o.ReadTimeout)
 	clone.Options().ContextTimeoutEnabled = true
 	return clone, always

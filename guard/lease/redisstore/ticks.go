@@ -9,13 +9,10 @@ import (
 	"github.com/jobguard/jobguard/guard/lease"
 )
 
-// The last tick of a key is a hash, <prefix>tick:{tag}:<key>, in the slot of the
-// key's lease. It expires 400 days after the last claim.
-
 var _ lease.TickStore = (*Store)(nil)
 
-// tickName is where the last tick of a user key is kept. No user key can name it:
-// see companion.
+// tickName is the Redis key of a user key's last tick: a hash in the slot of the
+// lease that expires 400 days after the last claim. No user key names it: see companion.
 func tickName(prefix, key string) names {
 	key = escapeCompanion(key)
 	slot := slotOf(prefix + key)
@@ -38,8 +35,8 @@ func (s *Store) LastTick(ctx context.Context, key string) (lease.Tick, error) {
 	return lease.Tick{}, fault(ctx, "last tick", err)
 }
 
-// ClaimTick implements [lease.TickStore]. Where replicas must have a grant they
-// must have a claim: one that too few acknowledge is an error.
+// ClaimTick implements [lease.TickStore]. With [ReplicaAck] a claim that too few
+// replicas acknowledge is an error.
 func (s *Store) ClaimTick(ctx context.Context, r lease.TickRequest) (lease.TickReply, error) {
 	ahead := int64(-1)
 	if r.MaxAhead >= 0 {
@@ -81,7 +78,7 @@ func (s *Store) EndTick(ctx context.Context, r lease.TickEnd) (bool, error) {
 	return false, fault(ctx, "end tick", err)
 }
 
-// What tick_claim.lua answers first.
+// The first number of tick_claim.lua's reply.
 const (
 	tickRefused = 0
 	tickClaimed = 1
@@ -104,7 +101,7 @@ func readClaim(o *op) (lease.TickReply, error) {
 	return lease.TickReply{Last: last}, r.err
 }
 
-// readTick takes a reply of HMGET apart: texts, or nils if there is no tick.
+// readTick parses a reply of HMGET: texts, or nils if there is no tick.
 func readTick(o *op) (lease.Tick, error) {
 	values, err := o.Slice()
 	if err != nil {
@@ -120,11 +117,11 @@ func readTick(o *op) (lease.Tick, error) {
 	}
 	micros, err := strconv.ParseInt(at, 10, 64)
 	if err != nil {
-		return lease.Tick{}, fmt.Errorf("the remembered tick: %w", err)
+		return lease.Tick{}, fmt.Errorf("the stored tick: %w", err)
 	}
 	token, err := strconv.ParseInt(fence, 10, 64)
 	if err != nil {
-		return lease.Tick{}, fmt.Errorf("the remembered tick's token: %w", err)
+		return lease.Tick{}, fmt.Errorf("the stored tick's token: %w", err)
 	}
 	return lease.Tick{At: time.UnixMicro(micros), Done: done == "1", Owner: owner, Fence: token}, nil
 }

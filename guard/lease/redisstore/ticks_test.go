@@ -4,14 +4,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	"github.com/jobguard/jobguard/guard/lease"
 	"github.com/jobguard/jobguard/guard/lease/redisstore"
 	"github.com/jobguard/jobguard/internal/redistest"
 )
 
-// Ticks of jobs that were removed do not stay for ever.
 func TestTicksExpireLongAfterTheLastClaim(t *testing.T) {
 	server := redistest.Start(t)
 	client := server.Client(t)
@@ -33,24 +30,6 @@ func TestTicksExpireLongAfterTheLastClaim(t *testing.T) {
 		}
 		if err := client.Expire(t.Context(), names[0], time.Hour).Err(); err != nil { // the next claim refreshes it
 			t.Fatal(err)
-		}
-	}
-}
-
-func TestClaimsSurviveAFlushOfScripts(t *testing.T) {
-	server := redistest.Start(t)
-	client := server.Client(t, func(o *redis.Options) { o.PoolSize = 2 })
-	store := redisstore.New(client)
-	for i := range 3 {
-		owner, at := store.NewOwner(""), time.Unix(int64(i), 0)
-		if err := client.ScriptFlush(t.Context()).Err(); err != nil {
-			t.Fatal(err)
-		}
-		if reply, err := store.ClaimTick(t.Context(), lease.TickRequest{Key: "report", Owner: owner, At: at}); err != nil || !reply.Claimed {
-			t.Fatalf("ClaimTick() = %+v, %v", reply, err)
-		}
-		if ended, err := store.EndTick(t.Context(), lease.TickEnd{Key: "report", Owner: owner, At: at}); err != nil || !ended {
-			t.Fatalf("EndTick() = %t, %v", ended, err)
 		}
 	}
 }

@@ -9,13 +9,13 @@ import (
 
 const (
 	unwantedTimeout = 10 * time.Second
-	maxUnwanted     = 16 // released at once; any more cost their reservation
+	maxUnwanted     = 16 // released at once; further grants last for their reservation
 )
 
-// releaseUnwanted gives back a grant that came for an owner whom nobody watches:
-// its waiter left, but its leaving did not reach the server. It runs on a
-// goroutine that ends by itself, after unwantedTimeout at the latest.
-func (s *Store) releaseUnwanted(owner string, e entry) {
+// releaseUnwanted releases a grant to an owner without a watch: its waiter left, but
+// the release did not reach the server. It runs on a goroutine that ends by itself,
+// after unwantedTimeout at the latest.
+func (s *Store) releaseUnwanted(owner string, c candidate) {
 	select {
 	case s.unwanted <- struct{}{}:
 	default:
@@ -25,7 +25,7 @@ func (s *Store) releaseUnwanted(owner string, e entry) {
 		defer func() { <-s.unwanted }()
 		ctx, cancel := context.WithTimeout(context.Background(), unwantedTimeout)
 		defer cancel()
-		// If this fails, the grant lapses.
-		_, _ = s.Release(ctx, lease.ReleaseRequest{Key: e.key, Owner: owner, Limit: e.limit, Reservation: e.reservation})
+		// If this fails, the reservation expires.
+		_, _ = s.Release(ctx, lease.ReleaseRequest{Key: c.key, Owner: owner, Limit: c.limit, Reservation: c.reservation})
 	}()
 }

@@ -7,19 +7,19 @@ import (
 )
 
 var acquireChecks = []check{
-	{"free with nobody in line is granted", func(c *contract) {
+	{"a free key without waiters is granted", func(c *contract) {
 		c.holder(c.A, c.key("a"), long)
 		c.holder(c.B, c.key("b"), long)
 	}},
 
-	{"held is refused and names the holder and its remaining time", func(c *contract) {
+	{"a held key is refused, with the holder and its remaining time", func(c *contract) {
 		h := c.holder(c.A, c.key("k"), long)
 		for _, store := range []lease.Store{c.A, c.B} {
 			c.wantRemaining(c.client(store, h.key).mustBeRefusedBy(h), long)
 		}
 	}},
 
-	{"held by the owner already refreshes the TTL and mints again", func(c *contract) {
+	{"a key held by the owner already: the TTL is refreshed and tokens are minted", func(c *contract) {
 		h := c.client(c.A, c.key("k"))
 		first := h.mustHold(patience / 2)
 		again := h.mustHold(long)
@@ -29,7 +29,7 @@ var acquireChecks = []check{
 		c.wantRemaining(c.client(c.B, h.key).mustBeRefusedBy(h), long)
 	}},
 
-	{"an owner is recognised through whichever store it asks", func(c *contract) {
+	{"an owner is recognised through either store", func(c *contract) {
 		h := c.holder(c.A, c.key("k"), long)
 		h.store = c.B
 		h.mustHold(long)
@@ -47,7 +47,7 @@ var acquireChecks = []check{
 		}
 	}},
 
-	{"without Join nobody is put in line", func(c *contract) {
+	{"without Join an owner does not join the queue", func(c *contract) {
 		c.needsQueue()
 		h := c.holder(c.A, c.key("k"), long)
 		passing := c.client(c.B, h.key)
@@ -58,7 +58,7 @@ var acquireChecks = []check{
 		c.holder(c.A, h.key, long)
 	}},
 
-	{"without Join nobody's place in line is touched", func(c *contract) {
+	{"without Join no waiter's place changes", func(c *contract) {
 		c.needsQueue()
 		h := c.holder(c.A, c.key("k"), long)
 		w := c.waiter(c.B, h.key, long)

@@ -33,7 +33,7 @@ var contextChecks = []check{
 				c.Errorf("%s: Acquire() of a held key = %v, want a context error", end.name, err)
 			}
 			held.mustRelease()
-			c.holder(c.B, held.key, long) // nobody stands in line
+			c.holder(c.B, held.key, long) // the queue is empty
 		}
 	}},
 
@@ -127,7 +127,7 @@ var contextChecks = []check{
 			next := c.client(c.B, late.key)
 			next.mustHold(long)
 			next.mustRelease()
-			c.holder(c.A, late.key, long) // nor does it stand in line
+			c.holder(c.A, late.key, long) // nor is it in the queue
 		}
 	}},
 }

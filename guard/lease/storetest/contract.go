@@ -14,11 +14,11 @@ import (
 const (
 	// long outlives any subtest, on any machine.
 	long = 60 * time.Second
-	// short is worth waiting for.
+	// short is a time that a subtest waits for.
 	short = 250 * time.Millisecond
-	// patience is how long we wait for what must happen.
+	// patience bounds the wait for what must happen.
 	patience = 10 * time.Second
-	// rounding is by how much a lease may end early on our clock: servers keep
+	// rounding is how much early, by our clock, a lease may end: servers keep
 	// milliseconds.
 	rounding = 5 * time.Millisecond
 )
@@ -47,7 +47,7 @@ func (c *contract) key(name string) string { return c.run + ":" + name }
 func (c *contract) needsQueue() {
 	c.Helper()
 	if c.NoQueue {
-		c.Skip("the store keeps no line")
+		c.Skip("the store keeps no queue")
 	}
 }
 
@@ -93,7 +93,7 @@ func (c *contract) client(store lease.Store, key string) *client {
 	return &client{c: c, store: store, key: key, owner: store.NewOwner(""), reservation: long}
 }
 
-// reader is a client that bears any number beside it.
+// reader is a client with a shared lease.
 func (c *contract) reader(store lease.Store, key string) *client {
 	return c.limited(store, key, lease.Shared)
 }
@@ -113,7 +113,7 @@ func (c *contract) holder(store lease.Store, key string, ttl time.Duration) *cli
 	return h
 }
 
-// waiter returns a client that stands last in line for key, which is held.
+// waiter returns a client that waits last in the queue of key, which is held.
 func (c *contract) waiter(store lease.Store, key string, reservation time.Duration) *client {
 	c.Helper()
 	w := c.client(store, key)
@@ -128,7 +128,7 @@ func (n *client) ask(ttl time.Duration) lease.AcquireReply {
 	return n.acquire(lease.AcquireRequest{TTL: ttl})
 }
 
-// join asks, and stands in line if the key is not to be had.
+// join asks, and waits in the queue if it is not granted.
 func (n *client) join(ttl time.Duration) lease.AcquireReply {
 	n.c.Helper()
 	reply := n.acquire(lease.AcquireRequest{TTL: ttl, Join: true})
@@ -189,7 +189,7 @@ func (n *client) mustWait() lease.AcquireReply {
 	return reply
 }
 
-// mustBeRefusedBy asks without joining and wants to hear of holder.
+// mustBeRefusedBy asks without joining and wants holder in the reply.
 func (n *client) mustBeRefusedBy(holder *client) lease.AcquireReply {
 	n.c.Helper()
 	reply := n.ask(long)
@@ -202,8 +202,8 @@ func (n *client) mustBeRefusedBy(holder *client) lease.AcquireReply {
 	return reply
 }
 
-// mustBeRefused asks without joining and wants to hear of any of several
-// holders: of its owner id, or of its name.
+// mustBeRefused asks without joining and wants one of several holders in the reply:
+// its owner id, or its name.
 func (n *client) mustBeRefused(holders ...*client) lease.AcquireReply {
 	n.c.Helper()
 	reply := n.ask(long)
@@ -214,7 +214,7 @@ func (n *client) mustBeRefused(holders ...*client) lease.AcquireReply {
 	return reply
 }
 
-// namesOneOf checks what a reply said of a key with several holders.
+// namesOneOf checks the holder in a reply about a key with several holders.
 func (c *contract) namesOneOf(holder string, holders []*client) {
 	c.Helper()
 	if lease.OwnerProcess(holder) == "" {
@@ -228,8 +228,8 @@ func (c *contract) namesOneOf(holder string, holders []*client) {
 	}
 }
 
-// mustBeThere wants all to hold the key now, whether they know it or not.
-func (c *contract) mustBeThere(ns ...*client) {
+// mustBeHolders wants all to hold the key now, whether they were answered or not.
+func (c *contract) mustBeHolders(ns ...*client) {
 	c.Helper()
 	for i, n := range ns {
 		if reply := n.renew(long); !reply.Held {
@@ -238,8 +238,8 @@ func (c *contract) mustBeThere(ns ...*client) {
 	}
 }
 
-// mustNotBeThere wants none of them to hold the key.
-func (c *contract) mustNotBeThere(ns ...*client) {
+// mustNotBeHolders wants none of them to hold the key.
+func (c *contract) mustNotBeHolders(ns ...*client) {
 	c.Helper()
 	for i, n := range ns {
 		if n.renew(long).Held {
@@ -248,10 +248,10 @@ func (c *contract) mustNotBeThere(ns ...*client) {
 	}
 }
 
-func (n *client) release(closeFor time.Duration) lease.ReleaseReply {
+func (n *client) release(keepClosed time.Duration) lease.ReleaseReply {
 	n.c.Helper()
 	reply, err := n.store.Release(n.c.ctx, lease.ReleaseRequest{
-		Key: n.key, Owner: n.owner, Limit: n.limit, Reservation: n.reservation, KeepClosed: closeFor,
+		Key: n.key, Owner: n.owner, Limit: n.limit, Reservation: n.reservation, KeepClosed: keepClosed,
 	})
 	if err != nil {
 		n.c.Fatalf("Release(%q): %v", n.key, err)
@@ -269,7 +269,7 @@ func (n *client) mustRelease() {
 func (n *client) leave() {
 	n.c.Helper()
 	if n.release(0).Released {
-		n.c.Fatalf("Release(%q) ended a lease, want only a place in line left", n.key)
+		n.c.Fatalf("Release(%q) ended a lease, want only the queue left", n.key)
 	}
 }
 
@@ -289,8 +289,8 @@ func (n *client) renewal(ttl time.Duration) lease.RenewRequest {
 	return lease.RenewRequest{Key: n.key, Owner: n.owner, Limit: n.limit, TTL: ttl}
 }
 
-// watch subscribes the owner, if the store can wake it, and returns a channel
-// that has limit for one wake.
+// watch watches the owner, if the store can wake it, and returns a channel
+// with capacity for one wake.
 func (n *client) watch() (woken chan struct{}, stop func()) {
 	woken = make(chan struct{}, 1)
 	return woken, n.onWake(func(lease.Grant) bool {
@@ -322,7 +322,7 @@ func (c *contract) within(d time.Duration, what string, try func() bool) {
 	}
 }
 
-// notBefore fails if it is earlier than that: what we see now came too soon.
+// notBefore fails if it is earlier than at: what was seen came too early.
 func (c *contract) notBefore(at time.Time, what string) {
 	c.Helper()
 	if early := time.Until(at) - rounding; early > 0 {

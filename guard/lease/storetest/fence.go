@@ -61,7 +61,7 @@ var fenceChecks = []check{
 			rising(w.acquire(lease.AcquireRequest{TTL: long, TokenCount: 100}))
 			w.mustRelease()
 			r1, r2 := c.reader(c.A, w.key), c.reader(c.B, w.key)
-			r1.acquire(lease.AcquireRequest{TTL: long, TokenCount: 100}) // gets none, whatever it asks for
+			r1.acquire(lease.AcquireRequest{TTL: long, TokenCount: 100}) // gets none, whatever it requests
 			r2.mustHold(long)
 			r1.mustRelease()
 			r2.mustRelease()
@@ -73,7 +73,7 @@ var fenceChecks = []check{
 		rising := c.rising()
 		rising(c.client(c.A, c.key("k")).mustHold(long))
 		c.Flush()
-		// A range starts at the clock and not so that it ends there.
+		// A range starts at the clock, it does not end there.
 		rising(c.client(c.B, c.key("k")).acquire(lease.AcquireRequest{TTL: long, TokenCount: 10_000}))
 		time.Sleep(20 * time.Millisecond) // the range may be 10 ms ahead of the clock
 		c.Flush()
@@ -91,12 +91,12 @@ var fenceChecks = []check{
 	}},
 
 	{"tokens never run more than 10 ms ahead of the server's clock", func(c *contract) {
-		// Holds because servers under test share our clock.
+		// True since servers under test share our clock.
 		h := c.client(c.A, c.key("k"))
 		for _, n := range []int{1, 1_000_000, 1_000_000, 5000} {
 			reply := h.acquire(lease.AcquireRequest{TTL: long, TokenCount: n})
 			last := reply.Fence + int64(reply.TokenCount) - 1
-			// At least one is minted at each call, whatever the clock says.
+			// At least one is minted at each call, whatever the clock.
 			limit := time.Now().Add(10*time.Millisecond).UnixMicro() + 10
 			if last > limit {
 				c.Errorf("%d asked: tokens run to %d, %d µs too far", n, last, last-limit)

@@ -6,7 +6,7 @@ import (
 	"github.com/jobguard/jobguard/guard/lease"
 )
 
-// hardKeys are apt to be taken for each other, or for the store's own data.
+// hardKeys could be mistaken for each other, or for the store's own data.
 func (c *contract) hardKeys() []string {
 	id := c.run
 	long512 := strings.Repeat("x", 512-len(id))
@@ -23,7 +23,7 @@ func (c *contract) hardKeys() []string {
 }
 
 var keyChecks = []check{
-	{"no key is taken for another, whatever it is made of", func(c *contract) {
+	{"no key is taken for another, whatever its characters", func(c *contract) {
 		var holders, waiters []*client
 		for _, key := range c.hardKeys() {
 			holders = append(holders, c.holder(c.A, key, long))
@@ -48,7 +48,7 @@ var keyChecks = []check{
 		}
 	}},
 
-	{"no key of readers is taken for another, whatever it is made of", func(c *contract) {
+	{"no key of readers is taken for another, whatever its characters", func(c *contract) {
 		readers := make(map[string][]*client)
 		for _, key := range c.hardKeys() {
 			for _, store := range []lease.Store{c.A, c.B} {
@@ -60,14 +60,14 @@ var keyChecks = []check{
 		for key, rs := range readers {
 			w := c.client(c.A, key)
 			w.mustBeRefused(rs...)
-			c.mustBeThere(rs...)
+			c.mustBeHolders(rs...)
 			rs[0].mustRelease()
 			w.mustBeRefused(rs[1])
 			rs[1].mustRelease()
 			w.mustHold(long)
 		}
 		for _, rs := range readers {
-			c.mustNotBeThere(rs...)
+			c.mustNotBeHolders(rs...)
 		}
 	}},
 }

@@ -6,20 +6,20 @@ import (
 	"github.com/jobguard/jobguard/guard/lease"
 )
 
-// Who may hold a key side by side.
+// Which owners may hold a key at once.
 var limitChecks = []check{
-	{"readers hold a key side by side", func(c *contract) {
+	{"several readers hold a key at once", func(c *contract) {
 		var readers []*client
 		for i := range 6 {
 			r := c.reader([]lease.Store{c.A, c.B}[i%2], c.key("k"))
 			r.mustHold(long)
 			readers = append(readers, r)
 		}
-		c.mustBeThere(readers...)
+		c.mustBeHolders(readers...)
 		for _, r := range readers {
 			r.mustRelease()
 		}
-		c.mustNotBeThere(readers...)
+		c.mustNotBeHolders(readers...)
 	}},
 
 	{"an exclusive owner is refused until the last reader has left", func(c *contract) {
@@ -38,23 +38,23 @@ var limitChecks = []check{
 		c.holder(c.A, r1.key, long)
 	}},
 
-	{"an exclusive owner keeps all others out, of whatever limit", func(c *contract) {
+	{"an exclusive owner keeps all others out, whatever their limit", func(c *contract) {
 		h := c.holder(c.A, c.key("k"), long)
-		rooms := []lease.Limit{lease.Shared}
+		limits := []lease.Limit{lease.Shared}
 		if !c.NoLimit {
-			rooms = append(rooms, 1, 2, 1000)
+			limits = append(limits, 1, 2, 1000)
 		}
-		for _, limit := range rooms {
+		for _, limit := range limits {
 			for _, store := range []lease.Store{c.A, c.B} {
 				c.wantRemaining(c.limited(store, h.key, limit).mustBeRefusedBy(h), long)
 			}
 		}
-		c.mustBeThere(h)
+		c.mustBeHolders(h)
 		h.mustRelease()
 		c.reader(c.B, h.key).mustHold(long)
 	}},
 
-	{"a limit admits as many and no more", func(c *contract) {
+	{"a limit admits as many holders and no more", func(c *contract) {
 		c.needsLimit()
 		const n = 3
 		var holders []*client
@@ -63,18 +63,18 @@ var limitChecks = []check{
 			h.mustHold(long)
 			holders = append(holders, h)
 		}
-		for i := range 2 * n { // everyone's place is given to another in turn
+		for i := range 2 * n { // each permit goes to another owner in turn
 			c.limited(c.A, c.key("k"), n).mustBeRefused(holders...)
 			next := c.limited([]lease.Store{c.B, c.A}[i%2], c.key("k"), n)
 			next.mustBeRefused(holders...)
-			c.mustBeThere(holders...)
+			c.mustBeHolders(holders...)
 			holders[0].mustRelease()
 			next.mustHold(long)
 			holders = append(holders[1:], next)
 		}
 	}},
 
-	{"a limit of one admits nobody else, and nobody admits it", func(c *contract) {
+	{"a limit of one fits with no other holder, in either order", func(c *contract) {
 		c.needsLimit()
 		h := c.limited(c.A, c.key("k"), 1)
 		h.mustHold(long)
@@ -87,14 +87,14 @@ var limitChecks = []check{
 		h.mustBeRefused(r)
 	}},
 
-	{"of different limits the strictest counts, whoever comes first", func(c *contract) {
+	{"of different limits the strictest counts, in any order of arrival", func(c *contract) {
 		c.needsLimit()
 		threes := []*client{c.limited(c.A, c.key("k"), 3), c.limited(c.B, c.key("k"), 3), c.limited(c.A, c.key("k"), 3)}
 		two := c.limited(c.B, c.key("k"), 2)
 
 		threes[0].mustHold(long)
 		threes[1].mustHold(long)
-		two.mustBeRefused(threes[:2]...) // it bears one other
+		two.mustBeRefused(threes[:2]...) // it fits with one other
 		threes[1].mustRelease()
 		two.mustHold(long)
 		threes[1].mustBeRefused(threes[0], two)
@@ -108,7 +108,7 @@ var limitChecks = []check{
 		c.limited(c.B, c.key("k"), 3).mustBeRefused(threes...)
 	}},
 
-	{"a limit beside readers counts them, whoever comes first", func(c *contract) {
+	{"a limit counts readers, in either order of arrival", func(c *contract) {
 		c.needsLimit()
 		r1, r2, r3 := c.reader(c.A, c.key("k")), c.reader(c.B, c.key("k")), c.reader(c.A, c.key("k"))
 		two, three := c.limited(c.A, c.key("k"), 2), c.limited(c.B, c.key("k"), 3)
@@ -132,14 +132,14 @@ var limitChecks = []check{
 		r3.mustHold(long)
 	}},
 
-	{"an owner that has a place is recognised and keeps the one", func(c *contract) {
+	{"an owner that has a permit is recognised and keeps that one", func(c *contract) {
 		c.needsLimit()
 		h1, h2, h3 := c.limited(c.A, c.key("k"), 2), c.limited(c.B, c.key("k"), 2), c.limited(c.A, c.key("k"), 2)
 		h1.mustHold(patience / 2)
 		h1.store = c.B // in either process
 		h1.mustHold(long)
 		h2.mustHold(long)
-		h1.mustHold(long) // though there is no limit for one more
+		h1.mustHold(long) // though no permit is free
 		h2.mustHold(long)
 		c.wantRemaining(c.client(c.A, h1.key).mustBeRefused(h1, h2), long)
 		h3.mustBeRefused(h1, h2)
@@ -147,7 +147,7 @@ var limitChecks = []check{
 		h3.mustHold(long)
 		h1.mustRelease()
 		h3.mustRelease()
-		c.holder(c.B, h1.key, long) // nobody had two places
+		c.holder(c.B, h1.key, long) // no owner had two permits
 	}},
 
 	{"a reader that asks again has its TTL refreshed", func(c *contract) {
@@ -157,7 +157,7 @@ var limitChecks = []check{
 		c.wantRemaining(c.client(c.B, r.key).mustBeRefused(r), long)
 	}},
 
-	{"without Join the refused leave no trace, of whatever limit", func(c *contract) {
+	{"without Join a refused owner leaves no trace, whatever its limit", func(c *contract) {
 		c.needsQueue()
 		r, h := c.reader(c.A, c.key("readers")), c.holder(c.A, c.key("exclusive"), long)
 		r.mustHold(long)
@@ -174,7 +174,7 @@ var limitChecks = []check{
 			c.Errorf("ticket %d without Join", reply.Ticket)
 		}
 		h.mustRelease()
-		c.holder(c.A, h.key, long) // no reader was let in
+		c.holder(c.A, h.key, long) // no reader was granted
 
 		if c.NoLimit {
 			return
@@ -186,7 +186,7 @@ var limitChecks = []check{
 		c.holder(c.B, one.key, long)
 	}},
 
-	{"an exclusive asker is told when the last of several leases ends", func(c *contract) {
+	{"Remaining for an exclusive owner is when the last of several leases ends", func(c *contract) {
 		for _, ttls := range [][2]time.Duration{{long, long / 2}, {long / 2, long}} {
 			key := c.key(ttls[0].String())
 			r1, r2 := c.reader(c.A, key), c.reader(c.B, key)
@@ -196,7 +196,7 @@ var limitChecks = []check{
 		}
 	}},
 
-	{"whoever asks for a place is told when the first becomes free", func(c *contract) {
+	{"Remaining for a waiter with a limit is when the first permit becomes free", func(c *contract) {
 		c.needsLimit()
 		h1, h2 := c.limited(c.A, c.key("k"), 2), c.limited(c.B, c.key("k"), 3)
 		h1.mustHold(long)
@@ -205,7 +205,7 @@ var limitChecks = []check{
 		c.wantRemaining(c.limited(c.B, h1.key, 2).mustBeRefused(h1, h2), long/2)
 	}},
 
-	{"whoever bears fewer is told when enough of them have ended", func(c *contract) {
+	{"Remaining for a stricter limit is when enough leases have ended", func(c *contract) {
 		c.needsLimit()
 		r1, r2 := c.reader(c.A, c.key("k")), c.reader(c.B, c.key("k"))
 		r1.mustHold(long)

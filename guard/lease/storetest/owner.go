@@ -36,7 +36,7 @@ var ownerChecks = []check{
 		wg.Wait()
 	}},
 
-	{"metadata and name are readable by whoever meets the id as a holder", func(c *contract) {
+	{"metadata and name are readable in the id of a holder", func(c *contract) {
 		const metadata = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 		h := c.client(c.A, c.key("k"))
 		h.owner = c.A.NewOwner(metadata)

@@ -7,7 +7,7 @@ import (
 )
 
 var queueChecks = []check{
-	{"a waiter stands last in line, with a ticket above all before", func(c *contract) {
+	{"a waiter joins the queue last, with a ticket above all before", func(c *contract) {
 		c.needsQueue()
 		h := c.holder(c.A, c.key("k"), long)
 		var last int64
@@ -32,7 +32,7 @@ var queueChecks = []check{
 		w1, w2 := c.waiter(c.A, h.key, long), c.waiter(c.B, h.key, long)
 		for range 3 {
 			if got := w2.mustWait(); got.Head {
-				c.Error("the second in line was told it is the head")
+				c.Error("the second in the queue is the head")
 			}
 			before := w1.ticket
 			if got := w1.mustWait(); got.Ticket != before || !got.Head {
@@ -43,7 +43,7 @@ var queueChecks = []check{
 		w2.mustBeRefusedBy(w1)
 	}},
 
-	{"a waiter stands in line once, though the reply to its first ask was lost", func(c *contract) {
+	{"a waiter is in the queue once, though the reply to its first request was lost", func(c *contract) {
 		c.needsQueue()
 		h := c.holder(c.A, c.key("k"), long)
 		w := c.waiter(c.B, h.key, long)
@@ -54,7 +54,7 @@ var queueChecks = []check{
 		c.holder(c.A, h.key, long)
 	}},
 
-	{"Release grants the head of the line for its reservation", func(c *contract) {
+	{"Release grants the head of the queue for its reservation", func(c *contract) {
 		c.needsQueue()
 		h := c.holder(c.A, c.key("k"), long)
 		const reservation = long / 2
@@ -62,20 +62,20 @@ var queueChecks = []check{
 		h.mustRelease()
 		c.wantRemaining(c.client(c.A, h.key).mustBeRefusedBy(w1), reservation)
 		w2.mustBeRefusedBy(w1)
-		w1.mustHold(long) // takes up the grant
+		w1.mustHold(long) // takes the reservation
 		c.wantRemaining(c.client(c.A, h.key).mustBeRefusedBy(w1), long)
 	}},
 
 	{"waiters are granted in the order of arrival", func(c *contract) {
 		c.needsQueue()
 		holder := c.holder(c.A, c.key("k"), long)
-		line := c.sixClients(holder.key)
-		for _, w := range line {
+		queue := c.sixClients(holder.key)
+		for _, w := range queue {
 			w.mustWait()
 		}
-		for i, next := range line {
+		for i, next := range queue {
 			holder.mustRelease()
-			for _, later := range line[i+1:] {
+			for _, later := range queue[i+1:] {
 				if later.join(long).Granted {
 					c.Fatal("granted out of order")
 				}
@@ -86,10 +86,10 @@ var queueChecks = []check{
 			holder = next
 		}
 		holder.mustRelease()
-		c.holder(c.B, holder.key, long) // nobody is left
+		c.holder(c.B, holder.key, long) // no waiter is left
 	}},
 
-	{"a grant that is not taken up lapses, and the next in line is granted", func(c *contract) {
+	{"a reservation that is not taken expires, and the next waiter is granted", func(c *contract) {
 		c.needsQueue()
 		h := c.holder(c.A, c.key("k"), long)
 		c.waiter(c.B, h.key, short)
@@ -100,7 +100,7 @@ var queueChecks = []check{
 		c.notBefore(sent.Add(short), "next granted")
 	}},
 
-	{"a waiter whose grant lapsed returns to its old place", func(c *contract) {
+	{"a waiter whose reservation expired returns to its place", func(c *contract) {
 		c.needsQueue()
 		h := c.holder(c.A, c.key("k"), long)
 		late := c.waiter(c.B, h.key, short)
@@ -116,14 +116,14 @@ var queueChecks = []check{
 		w3.mustBeRefusedBy(late)
 	}},
 
-	{"leaving takes a waiter out of the line", func(c *contract) {
+	{"leaving takes a waiter out of the queue", func(c *contract) {
 		c.needsQueue()
 		h := c.holder(c.A, c.key("k"), long)
 		w1, w2 := c.waiter(c.B, h.key, long), c.waiter(c.A, h.key, long)
 		w1.leave()
 		w1.leave() // harmless
 		if reply := w2.mustWait(); !reply.Head {
-			c.Error("the next in line is not its head")
+			c.Error("the next waiter is not the head")
 		}
 		h.mustRelease()
 		w1.mustBeRefusedBy(w2)
@@ -138,7 +138,7 @@ var queueChecks = []check{
 		c.client(c.B, h.key).mustBeRefusedBy(w2)
 	}},
 
-	{"a newcomer does not barge into an expired key with a line", func(c *contract) {
+	{"an expired key goes to the queue, not to a newcomer", func(c *contract) {
 		c.needsQueue()
 		h := c.holder(c.A, c.key("k"), short)
 		w := c.client(c.B, h.key)
@@ -150,7 +150,7 @@ var queueChecks = []check{
 		c.newcomerFinds(h, w)
 	}},
 
-	{"a newcomer does not barge into a vanished key with a line", func(c *contract) {
+	{"a vanished key goes to the queue, not to a newcomer", func(c *contract) {
 		c.needsQueue()
 		needs(c, "Vanish", c.Vanish)
 		h := c.holder(c.A, c.key("k"), long)
@@ -159,19 +159,19 @@ var queueChecks = []check{
 		c.newcomerFinds(h, w)
 	}},
 
-	{"a later waiter does not barge into a free key", func(c *contract) {
+	{"a later waiter does not overtake the head on a free key", func(c *contract) {
 		c.needsQueue()
 		needs(c, "Vanish", c.Vanish)
 		h := c.holder(c.A, c.key("k"), long)
 		w1, w2 := c.waiter(c.B, h.key, long), c.waiter(c.A, h.key, long)
 		c.Vanish(h.key)
 		if reply := w2.join(long); reply.Granted || reply.Holder != w1.owner {
-			c.Errorf("the second in line got %+v, want refused by the head", reply)
+			c.Errorf("the second in the queue got %+v, want refused by the head", reply)
 		}
 		w1.mustHold(long)
 	}},
 
-	{"the head of the line is granted a vanished key when it asks", func(c *contract) {
+	{"the head of the queue is granted a vanished key when it asks", func(c *contract) {
 		c.needsQueue()
 		needs(c, "Vanish", c.Vanish)
 		h := c.holder(c.A, c.key("k"), long)
@@ -179,9 +179,9 @@ var queueChecks = []check{
 		c.Vanish(h.key)
 		w1.mustHold(long)
 		if reply := w2.mustWait(); !reply.Head {
-			c.Error("the next in line is not its head")
+			c.Error("the next waiter is not the head")
 		}
-		c.Vanish(h.key) // w1 holds no place in line any more
+		c.Vanish(h.key) // w1 is no longer in the queue
 		w2.mustHold(long)
 	}},
 }
@@ -195,8 +195,8 @@ func (c *contract) sixClients(key string) []*client {
 	return clients
 }
 
-// newcomerFinds asks until gone's lease has ended, and wants next to have it
-// then. next is who stands at the head of the line.
+// newcomerFinds asks until gone's lease has ended, and wants it granted to next, the
+// head of the queue.
 func (c *contract) newcomerFinds(gone, next *client) {
 	c.Helper()
 	newcomer := c.client(c.A, gone.key)

@@ -15,7 +15,7 @@ var raceChecks = []check{
 		const contenders, rounds = 8, 10 // contenders in each process
 		key := c.key("k")
 		var inside atomic.Int32
-		var last int64 // guarded by the lease, which is the point
+		var last int64 // guarded by the lease under test
 		var wg sync.WaitGroup
 		for i := range 2 * contenders {
 			store := []lease.Store{c.A, c.B}[i%2]
@@ -34,7 +34,7 @@ var raceChecks = []check{
 						c.Errorf("token %d after %d", reply.Fence, last)
 					}
 					last = reply.Fence
-					time.Sleep(100 * time.Microsecond) // for others to get in
+					time.Sleep(100 * time.Microsecond) // for others to ask
 					if replies := store.Renew(c.ctx, []lease.RenewRequest{{Key: key, Owner: n.owner, TTL: long}}); !replies[0].Held {
 						c.Errorf("Renew() = %+v while holding", replies[0])
 					}
@@ -72,7 +72,7 @@ var raceChecks = []check{
 			}
 			close(start)
 			wg.Wait()
-			// Over several servers nobody may have won a majority.
+			// Over several servers it may be that none got a majority.
 			if got := granted.Load(); got > 1 || got == 0 && !c.NoQueue {
 				c.Errorf("granted to %d", got)
 			}
@@ -86,7 +86,7 @@ var limitRaceChecks = []check{
 		c.storm(3)
 	}},
 
-	{"readers and exclusive owners never meet under contention", func(c *contract) {
+	{"readers and exclusive owners never hold together under contention", func(c *contract) {
 		c.storm(lease.Shared, lease.Exclusive, lease.Shared)
 	}},
 
@@ -126,8 +126,8 @@ var limitRaceChecks = []check{
 }
 
 // storm has eight goroutines in each process hold one key again and again, with
-// the given rooms in turn, and checks that everybody inside bears the others.
-func (c *contract) storm(rooms ...lease.Limit) {
+// the given limits in turn, and checks that all holders fit together.
+func (c *contract) storm(limits ...lease.Limit) {
 	const contenders, rounds = 8, 8 // contenders in each process
 	key := c.key("k")
 	var (
@@ -162,14 +162,14 @@ func (c *contract) storm(rooms ...lease.Limit) {
 		store := []lease.Store{c.A, c.B}[i%2]
 		wg.Go(func() {
 			for round := range rounds {
-				n := c.limited(store, key, rooms[(i+round)%len(rooms)])
+				n := c.limited(store, key, limits[(i+round)%len(limits)])
 				reply, err := n.contend(c.ctx)
 				if err != nil {
 					c.Error(err)
 					return
 				}
 				enter(n, reply)
-				time.Sleep(100 * time.Microsecond) // for others to get in
+				time.Sleep(100 * time.Microsecond) // for others to ask
 				if replies := store.Renew(c.ctx, []lease.RenewRequest{n.renewal(long)}); !replies[0].Held {
 					c.Errorf("Renew() = %+v while holding", replies[0])
 				}

@@ -9,15 +9,15 @@ var releaseChecks = []check{
 		c.holder(c.B, h.key, long)
 	}},
 
-	{"Release never touches somebody else's lease", func(c *contract) {
+	{"Release never touches another owner's lease", func(c *contract) {
 		h := c.holder(c.A, c.key("k"), long)
 		rival := c.client(c.B, h.key)
 		if rival.release(0).Released || rival.release(short).Released {
-			c.Error("Release of somebody else's lease said Released")
+			c.Error("Release of another owner's lease said Released")
 		}
 		rival.mustBeRefusedBy(h)
 		if reply := h.renew(long); !reply.Held {
-			c.Errorf("Renew() = %+v after a stranger's Release, want held", reply)
+			c.Errorf("Renew() = %+v after another owner's Release, want held", reply)
 		}
 	}},
 
@@ -46,7 +46,7 @@ var releaseChecks = []check{
 		h.mustBeRefusedBy(next)
 	}},
 
-	{"Close keeps the key shut for its time", func(c *contract) {
+	{"KeepClosed keeps the key closed for its time", func(c *contract) {
 		h, n := c.holder(c.A, c.key("k"), long), c.client(c.B, c.key("k"))
 		sent := time.Now()
 		if !h.release(short).Released {
@@ -56,13 +56,13 @@ var releaseChecks = []check{
 			c.Error("the second Release said Released")
 		}
 		if reply := n.ask(long); !reply.Granted && reply.Remaining > short+rounding {
-			c.Errorf("shut for %v, want at most %v", reply.Remaining, short)
+			c.Errorf("closed for %v, want at most %v", reply.Remaining, short)
 		}
 		c.within(patience, "granted", func() bool { return n.ask(long).Granted })
 		c.notBefore(sent.Add(short), "granted")
 	}},
 
-	{"Close shuts out the former owner too", func(c *contract) {
+	{"KeepClosed refuses the former owner too", func(c *contract) {
 		h := c.holder(c.A, c.key("k"), long)
 		h.release(long)
 		if reply := h.renew(long); reply.Held {
@@ -73,18 +73,18 @@ var releaseChecks = []check{
 		}
 	}},
 
-	{"after Close the head of the line is granted", func(c *contract) {
+	{"after KeepClosed the head of the queue is granted", func(c *contract) {
 		c.needsQueue()
 		h := c.holder(c.A, c.key("k"), long)
 		w1, w2 := c.waiter(c.B, h.key, long), c.waiter(c.A, h.key, long)
 		sent := time.Now()
 		h.release(short)
-		w1.release(0) // leaves the line, and must not open the key
+		w1.release(0) // leaves the queue, and must not free the key
 		w1.ticket = 0
 		newcomer := c.client(c.B, h.key)
 		c.within(patience, "head granted", func() bool {
 			if newcomer.ask(long).Granted {
-				c.Fatal("a newcomer was granted before the head of the line")
+				c.Fatal("a newcomer was granted before the head of the queue")
 			}
 			return w2.join(long).Granted
 		})

@@ -48,14 +48,14 @@ var renewChecks = []check{
 		c.holder(c.B, h.key, long)
 	}},
 
-	{"Renew never touches somebody else's lease", func(c *contract) {
+	{"Renew never touches another owner's lease", func(c *contract) {
 		h := c.holder(c.A, c.key("k"), patience)
 		rival := c.client(c.B, h.key)
 		if reply := rival.renew(long); reply.Held || reply.Holder != h.owner {
 			c.Errorf("Renew() = %+v, want Holder %q", reply, h.owner)
 		}
 		if reply := rival.mustBeRefusedBy(h); reply.Remaining > patience+rounding {
-			c.Errorf("a stranger's Renew extended the lease to %v", reply.Remaining)
+			c.Errorf("another owner's Renew extended the lease to %v", reply.Remaining)
 		}
 	}},
 
@@ -71,7 +71,7 @@ var renewChecks = []check{
 		}
 	}},
 
-	{"Renew does not keep a waiter's place as a lease", func(c *contract) {
+	{"Renew does not make a waiter's place a lease", func(c *contract) {
 		c.needsQueue()
 		h := c.holder(c.A, c.key("k"), long)
 		w := c.waiter(c.B, h.key, long)
@@ -93,7 +93,7 @@ var renewChecks = []check{
 			case 0: // held
 				h.mustHold(long)
 				holders[i] = h.owner
-			case 1: // held by somebody else
+			case 1: // held by another owner
 				holders[i] = c.holder(c.B, key, long).owner
 			}
 			requests[i] = lease.RenewRequest{Key: key, Owner: h.owner, TTL: long}
@@ -110,7 +110,7 @@ var renewChecks = []check{
 		}
 	}},
 
-	{"Renew answers exclusive owners and others side by side", func(c *contract) {
+	{"Renew answers exclusive owners and others in one call", func(c *contract) {
 		const n = 300
 		requests := make([]lease.RenewRequest, n)
 		for i := range n {

@@ -7,13 +7,13 @@
 //		})
 //	}
 //
-// Each subtest is named for the sentence of the contract that it proves, and
-// runs in real time: what must not happen early is judged from before a request
-// was sent to after its reply came, what must happen at all is awaited for up
-// to ten seconds. A slow machine makes the suite slow, not red.
+// The name of a subtest is the sentence of the contract that it proves. Subtests run
+// in real time: what must not happen early is measured from before a request was
+// sent to after its reply; what must happen is awaited for up to ten seconds. On a
+// slow machine the suite is slow, it does not fail.
 //
-// What a store can do beyond a single server's data, or cannot do, is said in
-// its [Fixture]; subtests that need what is missing are skipped by name.
+// The [Fixture] says what a store cannot do and how a test can interfere with its
+// server; subtests that need what is missing are skipped.
 package storetest
 
 import (
@@ -23,21 +23,20 @@ import (
 	"github.com/jobguard/jobguard/guard/lease"
 )
 
-// Fixture is a store to be judged. A and B are required.
+// Fixture is a store under test. A and B are required.
 type Fixture struct {
 	// A and B are the stores of two processes over the same data. They may be
 	// one value if the data cannot be shared otherwise.
 	A, B lease.Store
 
-	// NoQueue says that waiters do not stand in line: they poll, and whoever
-	// comes first is granted. Joining gives no ticket.
+	// NoQueue: the store keeps no queue. Waiters poll, and the first to ask is
+	// granted. Joining gives no ticket.
 	NoQueue bool
 
-	// NoLimit says that the store refuses limits (a Limit of one or more).
-	// Readers it must take.
+	// NoLimit: the store refuses a Limit of one or more, but not Shared.
 	NoLimit bool
 
-	// NoGrants says that wake-ups never tell the token of the grant.
+	// NoGrants: wake-ups never carry the token of the grant.
 	NoGrants bool
 
 	// Vanish deletes the lease of key behind the stores' backs.
@@ -47,19 +46,19 @@ type Fixture struct {
 	// ttl is 0.
 	Foreign func(key, value string, ttl time.Duration)
 
-	// TryForeign is Foreign by a program that minds ours: it takes key only if
-	// it finds it free, and says whether it did.
+	// TryForeign is Foreign by a program that takes key only if it is free, and
+	// reports whether it did.
 	TryForeign func(key, value string, ttl time.Duration) bool
 
-	// Kept returns what the store keeps for key, in any words: leases, places,
-	// lines, but not what all keys share.
+	// Kept returns the names of what the store keeps for key: leases, holders,
+	// queues, but not what all keys share.
 	Kept func(key string) []string
 
 	// Flush deletes all data, counters included, behind the stores' backs.
 	Flush func()
 
-	// Stall makes the servers take no request for d, and answer then what has
-	// reached them meanwhile. It returns once the stall has begun.
+	// Stall makes the servers process no request for d, and then answer what has
+	// reached them. It returns once the stall has begun.
 	Stall func(d time.Duration)
 }
 
@@ -71,7 +70,7 @@ func Run(t *testing.T, open func(t *testing.T) Fixture) {
 	for _, group := range [][]check{
 		ownerChecks, acquireChecks, renewChecks, releaseChecks,
 		queueChecks, watchChecks, fenceChecks, keyChecks, contextChecks, raceChecks,
-		limitChecks, placeChecks, lostPlaceChecks, turnChecks, turnWakeChecks, limitRaceChecks, keptChecks,
+		limitChecks, permitChecks, vanishChecks, queueLimitChecks, watchLimitChecks, limitRaceChecks, leftoverChecks,
 		tickChecks, holderChecks,
 	} {
 		for _, c := range group {

@@ -10,7 +10,7 @@ import (
 	"github.com/jobguard/jobguard/guard/lease"
 )
 
-// tickChecks judge what a [lease.TickStore] promises beyond a Store.
+// tickChecks prove the contract of a [lease.TickStore].
 var tickChecks = []check{
 	{"a key without a tick has the zero Tick", func(c *contract) {
 		c.needsTicks()
@@ -19,7 +19,7 @@ var tickChecks = []check{
 		}
 	}},
 
-	{"a tick is claimed once, whoever asks", func(c *contract) {
+	{"a tick is claimed once, through either store", func(c *contract) {
 		c.needsTicks()
 		first := c.claimant(c.A, c.key("k"), aTick)
 		first.mustClaim()
@@ -88,14 +88,14 @@ var tickChecks = []check{
 		next.Fence = 8
 		next.mustClaim()
 		if first.end(time.Time{}) {
-			c.Error("the tick was ended by whom it was taken from")
+			c.Error("the tick was ended by its former claimant")
 		}
 		if last := c.lastTick(c.A, first.Key); last.Done || last.Owner != next.Owner || last.Fence != 8 {
 			c.Errorf("LastTick() = %+v, want the rerun's, not done", last)
 		}
 	}},
 
-	{"with rerun no tick is claimed over one that others have not done", func(c *contract) {
+	{"with rerun no tick is claimed past one that another owner has not done", func(c *contract) {
 		c.needsTicks()
 		first := c.claimant(c.A, c.key("k"), aTick)
 		first.Fence = 7
@@ -114,7 +114,7 @@ var tickChecks = []check{
 		plain.mustClaim()
 	}},
 
-	{"whoever has lost the key claims no later tick once the next holder has claimed one", func(c *contract) {
+	{"a former holder claims no later tick once the next holder has claimed one", func(c *contract) {
 		c.needsTicks()
 		for _, rerun := range []bool{false, true} {
 			for _, done := range []bool{false, true} {
@@ -135,7 +135,7 @@ var tickChecks = []check{
 		holder := c.claimant(c.A, c.key("shared"), aTick)
 		holder.Fence = 8
 		holder.mustClaim()
-		c.claimant(c.B, holder.Key, aTick.Add(time.Second)).mustClaim() // holds nothing exclusively
+		c.claimant(c.B, holder.Key, aTick.Add(time.Second)).mustClaim() // without a token
 	}},
 
 	{"a tick that is done is never claimed again", func(c *contract) {
@@ -210,7 +210,7 @@ var tickChecks = []check{
 		n.mustClaim()
 	}},
 
-	{"ticks and leases do not touch each other, whatever the key", func(c *contract) {
+	{"ticks and leases do not affect each other, whatever the key", func(c *contract) {
 		c.needsTicks()
 		keys := append(c.hardKeys(), "tick:"+c.run, "tick:{"+c.run+"}", "tick:{0}:"+c.run, c.run+":tick:{0}:k")
 		for i, key := range keys {
@@ -248,8 +248,8 @@ var tickChecks = []check{
 	}},
 }
 
-// aTick is a tick's scheduled time. Years ago is as good as any, also under
-// testing/synctest, where it is the year 2000.
+// aTick is a tick's scheduled time: in the past, also under testing/synctest, where
+// it is the year 2000.
 var aTick = time.Date(1996, 2, 29, 12, 30, 0, 0, time.UTC)
 
 func (c *contract) needsTicks() {
@@ -268,7 +268,7 @@ func (c *contract) lastTick(store lease.Store, key string) lease.Tick {
 	return last
 }
 
-// ticksOf is for those who have called needsTicks.
+// ticksOf is used after needsTicks.
 func ticksOf(store lease.Store) lease.TickStore {
 	ticks, _ := store.(lease.TickStore)
 	return ticks
@@ -306,7 +306,7 @@ func (n *claimant) mustClaim() {
 	}
 }
 
-// mustBeRefused expects that the tick of other is remembered.
+// mustBeRefused wants other's tick as the last one.
 func (n *claimant) mustBeRefused(other *claimant, done bool) {
 	n.c.Helper()
 	reply := n.claim()

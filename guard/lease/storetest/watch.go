@@ -20,7 +20,7 @@ var watchChecks = []check{
 		w.mustHold(long)
 	}},
 
-	{"a watched waiter is woken when another's question grants it the key", func(c *contract) {
+	{"a watched waiter is woken when another owner's request grants it the key", func(c *contract) {
 		c.needsWatch()
 		needs(c, "Vanish", c.Vanish)
 		h := c.holder(c.A, c.key("k"), long)
@@ -50,15 +50,15 @@ var watchChecks = []check{
 	{"each waiter is woken in its turn, in either process", func(c *contract) {
 		c.needsWatch()
 		holder := c.holder(c.A, c.key("k"), long)
-		line := c.sixClients(holder.key)
+		queue := c.sixClients(holder.key)
 		var wakes []chan struct{}
-		for _, w := range line {
+		for _, w := range queue {
 			woken, stop := w.watch()
 			c.Cleanup(stop)
 			w.mustWait()
 			wakes = append(wakes, woken)
 		}
-		for i, w := range line {
+		for i, w := range queue {
 			drain(wakes[i])
 			holder.mustRelease()
 			c.await(wakes[i])
@@ -67,26 +67,26 @@ var watchChecks = []check{
 		}
 	}},
 
-	{"after stop wake is not called for later news", func(c *contract) {
+	{"after Unwatch wake is not called for later grants", func(c *contract) {
 		c.needsWatch()
 		h := c.holder(c.A, c.key("k"), long)
 		w := c.client(c.B, h.key)
 		woken, stop := w.watch()
 		w.mustWait()
 		stop()
-		time.Sleep(short / 2) // earlier news may still be on its way
+		time.Sleep(short / 2) // an earlier wake-up may still arrive
 		drain(woken)
 		h.mustRelease()
 		select {
 		case <-woken:
-			c.Error("woken after stop")
+			c.Error("woken after Unwatch")
 		case <-time.After(short):
 		}
 	}},
 
-	{"a wake-up with a token is as good as asking: the lease is there, and lives from Since for the reservation", func(c *contract) {
+	{"a wake-up with a token is a valid grant: the lease exists and lasts from Since for the reservation", func(c *contract) {
 		c.needsWatch()
-		// A store may not vouch for a grant before it has heard any wake-up.
+		// A store may need a first wake-up before its wake-ups carry tokens.
 		early := c.client(c.B, c.key("early"))
 		blocker := c.holder(c.A, early.key, long)
 		woken, stopEarly := early.watch()
@@ -104,24 +104,24 @@ var watchChecks = []check{
 		defer w.onWake(func(g lease.Grant) bool { grants <- g; return g.Fence != 0 })()
 		asked := time.Now()
 		w.mustWait()
-		told := time.Now()
+		answered := time.Now()
 		h.mustRelease()
 		var g lease.Grant
 		for g.Fence == 0 {
 			select {
-			case g = <-grants: // without need, while it says nothing
+			case g = <-grants: // not needed, as long as it has no token
 			case <-time.After(patience):
 				if c.NoGrants {
-					c.Skip("the store's wake-ups say nothing of the grant")
+					c.Skip("the store's wake-ups carry no token")
 				}
-				c.Fatal("no wake-up named the token of the grant")
+				c.Fatal("no wake-up carried the token of the grant")
 			}
 		}
 		if g.Fence <= before {
 			c.Errorf("token %d after %d", g.Fence, before)
 		}
-		if g.Since.Before(asked) || g.Since.After(told) {
-			c.Errorf("Since is not when the answered question was asked")
+		if g.Since.Before(asked) || g.Since.After(answered) {
+			c.Errorf("Since is not when the answered request was sent")
 		}
 		time.Sleep(time.Until(g.Since.Add(w.reservation - 20*time.Millisecond)))
 		if reply := w.renew(long); !reply.Held && time.Since(g.Since) < w.reservation {
@@ -129,7 +129,7 @@ var watchChecks = []check{
 		}
 	}},
 
-	{"a waiter that is watched no more does not keep a grant", func(c *contract) {
+	{"a waiter that is no longer watched does not keep a grant", func(c *contract) {
 		c.needsWatch()
 		h := c.holder(c.B, c.key("k"), long)
 		gone, next := c.client(c.A, h.key), c.client(c.A, h.key)
@@ -154,7 +154,7 @@ var watchChecks = []check{
 		defer stop()
 		watched.mustWait()
 		h.mustRelease()
-		time.Sleep(short) // for a message to do harm
+		time.Sleep(short) // for a message to arrive
 		watched.mustBeRefusedBy(polling)
 		polling.mustHold(long)
 	}},

@@ -1,10 +1,10 @@
--- acquire_limit: ask once for a key, to hold it beside others. Preceded by
--- queue.lua. Keys, arguments and returns are those of acquire.lua, but that the
--- limit is not 0 and that there are no tokens: both numbers are 0.
+-- acquire_limit: one request for a key, with a limit or shared. Preceded by
+-- queue.lua. KEYS, ARGV and Returns as in acquire.lua, except that limit is not 0
+-- and no tokens are minted: both numbers are 0.
 --
--- Invariants: never more holders than the strictest of them allows, and none
--- beside an exclusive owner; nobody overtakes the line; if the first write
--- fails, nothing was done.
+-- Invariants: never more holders than the strictest limit among them allows, and
+-- none together with an exclusive owner; no request overtakes the queue; if the
+-- first write fails, nothing was changed.
 
 local ttl = tonumber(ARGV[2])
 if clock() > tonumber(ARGV[3]) then return {2, now} end
@@ -12,27 +12,27 @@ if clock() > tonumber(ARGV[3]) then return {2, now} end
 local value = redis.call('GET', lease)
 if is_marker(value) then
   local member = limit .. ';' .. owner
-  local until_ = redis.call('ZSCORE', KEYS[3], member)
-  if until_ and tonumber(until_) > now then -- a grant, or my own retry
+  local ends = redis.call('ZSCORE', KEYS[3], member)
+  if ends and tonumber(ends) > now then -- a reservation, or this owner's own retry
     redis.call('ZADD', KEYS[3], 'GT', number(now + ttl * 1000), member)
-    mark(value)
+    set_marker(value)
     return {1, now, 0, 0}
   end
 end
 
-local mine
-value, mine = grant_head(prune(value), owner)
-local fit, limited, leave = fits(value, limit)
-if mine or fit and redis.call('EXISTS', queue) == 0 then
+local at_head
+value, at_head = grant_head(prune(value), owner)
+local fit, limited, excess = fits(value, limit)
+if at_head or fit and redis.call('EXISTS', queue) == 0 then
   admit(value, owner, limit, ttl, limited)
   return {1, now, 0, 0}
 end
 
 local left
-if leave > 0 then -- until enough of them make limit
-  left = math.ceil((redis.call('ZRANGE', KEYS[3], leave - 1, leave - 1, 'WITHSCORES')[2] - now) / 1000)
+if excess > 0 then -- until so many leases have ended
+  left = math.ceil((redis.call('ZRANGE', KEYS[3], excess - 1, excess - 1, 'WITHSCORES')[2] - now) / 1000)
 else
   left = redis.call('PTTL', lease)
 end
-local place, head = join_queue()
-return {0, now, value or '', left, place, head}
+local own_ticket, head = join_queue()
+return {0, now, value or '', left, own_ticket, head}

@@ -1,14 +1,14 @@
--- acquire, continued: somebody has the key, or stands in line for it.
+-- acquire, second part: the key is held or has waiters.
 
 if not holder then
   local granted = mint()
-  local mine
-  holder, mine = grant_head(nil, owner)
-  if mine or not holder then -- those ahead of me were dead
+  local at_head
+  holder, at_head = grant_head(nil, owner)
+  if at_head or not holder then -- no live waiter is before this owner
     redis.call('SET', lease, owner, 'PX', ttl)
     return granted
   end
 end
 
-local place, head = join_queue()
-return {0, now, holder, redis.call('PTTL', lease), place, head}
+local own_ticket, head = join_queue()
+return {0, now, holder, redis.call('PTTL', lease), own_ticket, head}

@@ -1,14 +1,14 @@
--- The line of waiters, for the scripts that take from it or add to it.
+-- The queue of waiters and the set of holders, for the scripts that use them.
 --
--- The line is a ZSET. Its members are "<reservation ms>,<limit>;<owner>", so that
--- whoever frees the key knows, without another key, how long the next waiter's
--- grant must last and whether it fits beside others. The score is twice the
--- ticket, plus 1 if the waiter's process said that it listens.
+-- The queue is a ZSET. A member is "<reservation ms>,<limit>;<owner>": a release
+-- reads from it how long the next grant must last and whether it fits, without
+-- another key. The score is twice the ticket, plus 1 if the waiter's process said
+-- that it listens to its inbox.
 --
--- Uses lease, queue, owner and now (nil if not known) of the script around it,
--- and ARGV[5] as acquire.lua describes it.
+-- Uses lease, queue, owner and now (nil if not known) of the script around it, and
+-- ARGV[5] as in acquire.lua.
 
-local limit, reservation, close, join, ticket, listens, count, inbox =
+local limit, reservation, keep_closed, join, ticket, listens, count, inbox =
   string.match(ARGV[5], '^(%-?%d+),(%d+),(%d+),([01]),(%d+),([01]),([01]),(.*)$')
 limit = tonumber(limit)
 
@@ -23,36 +23,35 @@ end
 
 local function number(n) return string.format('%.0f', n) end
 
-local function my_member() return reservation .. ',' .. limit .. ';' .. owner end
+local function own_member() return reservation .. ',' .. limit .. ';' .. owner end
 
--- A line that nobody asks about any more vanishes. Whoever stands in it asks at
--- least once a second.
+-- Sets the TTL of the queue. Waiters poll at least once a second, so a queue that
+-- expires has no live waiter.
 local function keep_queue() redis.call('PEXPIRE', queue, math.max(60000, 4 * reservation)) end
 
--- Joins, or stays at its place. Returns the ticket, and 1 for the head.
+-- Joins the queue, or keeps the place in it. Returns the ticket, and 1 for the head.
 local function join_queue()
-  local mine = tonumber(ticket)
-  if join ~= '1' then return mine, 0 end
-  local member = my_member()
-  if mine == 0 then
-    -- Behind everybody, even if the clock stepped back.
+  local own = tonumber(ticket)
+  if join ~= '1' then return own, 0 end
+  local member = own_member()
+  if own == 0 then
+    -- Behind all others, even if the clock stepped back.
     local last = redis.call('ZRANGE', queue, -1, -1, 'WITHSCORES')[2]
-    mine = math.max(now, last and math.floor(last / 2) + 1 or 0)
-    if redis.call('ZADD', queue, 'NX', number(2 * mine + listens), member) == 1 then
-      if last then return mine, 0 end -- the line lives as long as those before me ask
+    own = math.max(now, last and math.floor(last / 2) + 1 or 0)
+    if redis.call('ZADD', queue, 'NX', number(2 * own + listens), member) == 1 then
+      if last then return own, 0 end -- the polls of those before keep the queue
       keep_queue()
-      return mine, 1
+      return own, 1
     end
-    -- Here already: the reply to my first arrival was lost.
-    mine = math.floor(redis.call('ZSCORE', queue, member) / 2)
+    -- Already a member: the reply to the first request was lost.
+    own = math.floor(redis.call('ZSCORE', queue, member) / 2)
   end
-  redis.call('ZADD', queue, number(2 * mine + listens), member)
+  redis.call('ZADD', queue, number(2 * own + listens), member)
   keep_queue()
-  return mine, redis.call('ZRANGE', queue, 0, 0)[1] == member and 1 or 0
+  return own, redis.call('ZRANGE', queue, 0, 0)[1] == member and 1 or 0
 end
 
--- Mints the token of a grant to a waiter: after those before, and not below the
--- clock.
+-- Mints the token of a grant to a waiter, above those before and not below the clock.
 local function token()
   local previous = tonumber(redis.call('SET', KEYS[4], number(clock()), 'GET') or 0) or 0
   if previous < now then return now end
@@ -60,41 +59,41 @@ local function token()
   return previous + 1
 end
 
--- Tells whether the process of owner, which said that it listens, does not. Only
--- where all who listen can be counted; a user who may not ask counts nobody.
+-- Whether the process of owner, which said that it listens, no longer does. Known
+-- only where all subscribers can be counted; a user without permission for NUMSUB
+-- finds none gone.
 local function gone(owner)
   if count == '0' then return false end
   local listeners = redis.pcall('PUBSUB', 'NUMSUB', inbox .. string.match(owner, '^([^:|]*)'))
   return listeners[2] == 0
 end
 
--- Tells owner's process that lease was granted, when, and the token (0: none).
--- It says so of a grant that stands, and only then: the waiter may start on it,
--- and replicas pass it on too. It must not undo the grant: a user who may not
--- publish leaves waiters polling.
+-- Publishes that owner was granted lease, when, and the token (0: none). Called
+-- after the grant is written, since the waiter may start on the message alone.
+-- pcall: without permission to publish the grant stands, and waiters poll.
 local function wake(owner, fence)
   local message = owner .. '\n' .. number(clock()) .. '\n' .. number(fence) .. '\n' .. lease
   redis.pcall('PUBLISH', inbox .. string.match(owner, '^([^:|]*)'), message)
 end
 
--- The text of a value that stands for several owners, or for none any more. It
--- reads like an owner id of no process: "<kind>|<owner name>|<carrier>".
-local function in_place_of(owner, kind)
+-- The marker that stands in the lease key while several owners hold it. It has the
+-- form of an owner id without a process: "<kind>|<owner name>|<metadata>".
+local function marker_for(owner, kind)
   return kind .. (string.match(owner, '|.*') or '|' .. owner)
 end
 
--- Several holders side by side. They are a ZSET of "<limit>;<owner>" by the
--- server's time, in µs, at which each lease ends. While there are any, the lease
--- key has a marker, "shared|…" or, if one of them has a limit, "limited|…", that
--- lives as long as the longest of them. Both go at the same millisecond, so a
--- text that looks like a marker with no set beside it is another program's.
+-- Several holders are a ZSET of "<limit>;<owner>" by the server's time, in µs, at
+-- which each lease ends. While it has members, the lease key holds a marker:
+-- "limited|…" if one of them has a limit, else "shared|…". Both keys expire in the
+-- same millisecond, with the last lease; a value that looks like a marker without
+-- the set is another program's.
 
 local function is_marker(value)
   return value and (string.sub(value, 1, 7) == 'shared|' or string.sub(value, 1, 8) == 'limited|')
     and redis.call('EXISTS', KEYS[3]) == 1
 end
 
--- Drops holders whose time is over. Returns what the lease key holds then.
+-- Removes holders whose lease has ended. Returns the value of the lease key then.
 local function prune(value)
   if not is_marker(value) then return value end
   local holders = KEYS[3]
@@ -108,9 +107,8 @@ local function prune(value)
   return value
 end
 
--- Tells whether one more with this limit fits beside the holders, whether any of
--- them, or it, has a limit, and how many must leave first. Where one has a
--- limit, there are few.
+-- Whether one more holder with this limit fits, whether any holder or it has a
+-- limit, and how many holders must leave first. If one has a limit, there are few.
 local function fits(value, limit)
   if value and not is_marker(value) then return false, false, 0 end
   local strictest = limit > 0 and limit or math.huge
@@ -121,58 +119,54 @@ local function fits(value, limit)
       if other > 0 then strictest = math.min(strictest, other) end
     end
   end
-  local leave = math.max(0, redis.call('ZCARD', KEYS[3]) - strictest + 1)
-  return leave == 0, strictest < math.huge, leave
+  local excess = math.max(0, redis.call('ZCARD', KEYS[3]) - strictest + 1)
+  return excess == 0, strictest < math.huge, excess
 end
 
--- Makes the marker and the set live as long as the longest holder.
-local function mark(value)
+-- Writes the marker; it and the set expire with the last lease.
+local function set_marker(value)
   local last = redis.call('ZRANGE', KEYS[3], -1, -1, 'WITHSCORES')[2]
   local left = number(math.max(1, math.ceil((last - clock()) / 1000)))
   redis.call('SET', lease, value, 'PX', left)
   redis.call('PEXPIRE', KEYS[3], left)
 end
 
--- Puts owner beside the holders for life ms. Returns the marker.
-local function admit(value, owner, limit, life, limited)
-  if not value then redis.call('DEL', KEYS[3]) end -- of before the marker was lost
-  redis.call('ZADD', KEYS[3], number(clock() + life * 1000), limit .. ';' .. owner)
-  value = in_place_of(owner, limited and 'limited' or 'shared')
-  mark(value)
+-- Adds owner to the holders for ttl ms. Returns the marker.
+local function admit(value, owner, limit, ttl, limited)
+  if not value then redis.call('DEL', KEYS[3]) end -- left over if the marker was lost
+  redis.call('ZADD', KEYS[3], number(clock() + ttl * 1000), limit .. ';' .. owner)
+  value = marker_for(owner, limited and 'limited' or 'shared')
+  set_marker(value)
   return value
 end
 
--- Grants the key to the front of the line, as many as fit, each for its reservation
--- time, given what the lease key holds (nil: it is free). Returns what it holds
--- then, and whether `me` came to the front and is to be let in by the caller.
+-- Grants the key to the head of the queue, and to waiters behind it as long as they
+-- fit, each for its reservation; see docs/design/redisstore-queue.md. value is that of
+-- the lease key, nil if it is free. Returns the value then, and whether `asking` is the
+-- head, which is left to the caller.
 --
--- Where listeners can be counted, a waiter that said it listens and does not is
--- dead and passed over, 16 in one call at most: the last of these keeps its
--- reservation. A live one passed over in error comes back with its old ticket.
---
--- Invariant: pop first. That works when memory is full, and after the first
--- write Redis lets the rest of a script write.
-local function grant_head(value, me)
-  local dead = 0
+-- Invariant: the first write removes from the queue: it works when memory is full.
+local function grant_head(value, asking)
+  local skipped = 0
   while true do
-    -- When the key is free, whoever is first fits.
-    local front = value and redis.call('ZRANGE', queue, 0, 0, 'WITHSCORES') or redis.call('ZPOPMIN', queue)
-    if not front[1] then return value, false end
-    local life, beside, next = string.match(front[1], '^(%d+),(%-?%d+);(.*)$')
-    beside = tonumber(beside)
+    -- When the key is free, the head fits.
+    local head = value and redis.call('ZRANGE', queue, 0, 0, 'WITHSCORES') or redis.call('ZPOPMIN', queue)
+    if not head[1] then return value, false end
+    local ttl, next_limit, next = string.match(head[1], '^(%d+),(%-?%d+);(.*)$')
+    next_limit = tonumber(next_limit)
     local fit, limited = not value, false
-    if beside ~= 0 then fit, limited = fits(value, beside) end
+    if next_limit ~= 0 then fit, limited = fits(value, next_limit) end
     if not fit then return value, false end
-    if value then redis.call('ZREM', queue, front[1]) end
-    if next == me then return value, true end
-    if dead < 15 and front[2] % 2 == 1 and gone(next) then
-      dead = dead + 1
-    elseif beside ~= 0 then
-      value = admit(value, next, beside, tonumber(life), limited)
+    if value then redis.call('ZREM', queue, head[1]) end
+    if next == asking then return value, true end
+    if skipped < 15 and head[2] % 2 == 1 and gone(next) then
+      skipped = skipped + 1
+    elseif next_limit ~= 0 then
+      value = admit(value, next, next_limit, tonumber(ttl), limited)
       wake(next, 0)
     else
       local fence = token()
-      redis.call('SET', lease, next, 'PX', life)
+      redis.call('SET', lease, next, 'PX', ttl)
       wake(next, fence)
       return next, false
     end

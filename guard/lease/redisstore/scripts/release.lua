@@ -1,24 +1,25 @@
--- release: end a lease, or leave the line. Followed by queue.lua and
--- release_queue.lua, which go on where somebody else is concerned.
+-- release: end an exclusive lease, or leave the queue. Followed by queue.lua and
+-- release_queue.lua, which run only if the key is kept closed, has waiters, or is
+-- not owner's.
 --
--- KEYS[1] lease  KEYS[2] line  KEYS[3] holders  KEYS[4] fence counter, of one slot
+-- KEYS[1] lease  KEYS[2] queue  KEYS[3] holders  KEYS[4] fence counter, all in one slot
 -- ARGV[1] owner id
--- ARGV[2] the closed marker that replaces owner; empty = free the key
--- ARGV[3] the last token that the owner used
--- ARGV[4] the last that it was given; if equal, there is none to take back
--- ARGV[5] as acquire.lua has it; of its fields these count: limit, reservation, count,
---         inbox prefix, and close: keep the key shut so long, ms; 0 = free it
+-- ARGV[2] closed marker that replaces owner; empty = free the key
+-- ARGV[3] last token that the owner used
+-- ARGV[4] last token that the owner was given; if equal, none is taken back
+-- ARGV[5] as in acquire.lua; used are limit, reservation, keep closed, count and
+--         inbox prefix
 --
 -- Returns 1 if owner held the lease, else 0
 --
--- Invariants: somebody else's lease is never touched; a key that is free
--- afterwards has nobody in line.
+-- Invariants: never touches another owner's lease; a key that is free afterwards
+-- has no waiters.
 
 local lease, queue, owner, now = KEYS[1], KEYS[2], ARGV[1], nil
 
 local holder = redis.call('GET', lease)
--- Unused tokens are minted again, if nobody has minted others since: they were
--- ahead of the clock.
+-- Unused tokens are taken back, unless later ones were minted: they are ahead of
+-- the clock.
 if holder == owner and ARGV[3] ~= ARGV[4] and redis.call('GET', KEYS[4]) == ARGV[4] then
   redis.call('SET', KEYS[4], ARGV[3])
 end

@@ -1,15 +1,15 @@
--- release_one: end a lease without looking at the line. Redis Cluster answers
--- TRYAGAIN to release.lua while it moves the slot; one key always works.
+-- release_one: end an exclusive lease without using the queue. While a Cluster
+-- moves a slot, it answers TRYAGAIN to scripts with several keys, not with one.
 --
 -- KEYS[1] lease
 -- ARGV[1] owner id
--- ARGV[2] the closed marker that replaces owner; empty = free the key
--- ARGV[3] how long the marker lives, ms
+-- ARGV[2] closed marker that replaces owner; empty = free the key
+-- ARGV[3] TTL of the marker, ms
 --
 -- Returns 1 if owner held the lease, else 0
 --
--- Invariant: somebody else's lease is never touched. Waiters find the key free
--- at their next poll.
+-- Invariant: never touches another owner's lease. Waiters find the key free at
+-- their next poll.
 
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 if ARGV[2] ~= '' then

@@ -1,13 +1,13 @@
--- renew: extend a lease that its owner still holds.
+-- renew: extend an exclusive lease that its owner still holds.
 --
 -- KEYS[1] lease
 -- ARGV[1] owner id
--- ARGV[2] life of the lease from now, ms
+-- ARGV[2] TTL from now, ms
 --
 -- Returns {1}          extended
---         {0, value}   not the owner's; value is nil if nobody holds it
+--         {0, value}   not the owner's; value is nil if the key is free
 --
--- Invariant: never creates a lease, never touches somebody else's.
+-- Invariant: never creates a lease, never touches another owner's.
 
 local holder = redis.call('GET', KEYS[1])
 if holder ~= ARGV[1] then return {0, holder} end

@@ -1,19 +1,19 @@
 -- renew_limit: extend the lease of one of several holders. Preceded by queue.lua.
 --
--- KEYS[1] lease  KEYS[2] line, not used  KEYS[3] holders, of one slot
+-- KEYS[1] lease  KEYS[2] queue, not used  KEYS[3] holders, all in one slot
 -- ARGV[1] owner id
--- ARGV[2] life of the lease from now, ms
--- ARGV[5] as acquire.lua has it; of its fields only limit counts
+-- ARGV[2] TTL from now, ms
+-- ARGV[5] as in acquire.lua; used is limit
 --
 -- Returns {1}          extended
---         {0, value}   not the owner's; value is nil if nobody holds it
+--         {0, value}   not the owner's; value is nil if the key is free
 --
--- Invariant: never creates a lease. It holds only while the marker is there and
--- the owner's own time is not over: without the marker somebody else may be in.
+-- Invariant: never creates a lease. Extends only while the marker exists and the
+-- owner's own lease has not ended: without the marker another owner may hold the key.
 
 local value, member = redis.call('GET', lease), limit .. ';' .. owner
-local until_ = is_marker(value) and redis.call('ZSCORE', KEYS[3], member)
-if not until_ or tonumber(until_) <= clock() then return {0, value} end
+local ends = is_marker(value) and redis.call('ZSCORE', KEYS[3], member)
+if not ends or tonumber(ends) <= clock() then return {0, value} end
 redis.call('ZADD', KEYS[3], number(clock() + ARGV[2] * 1000), member)
-mark(value)
+set_marker(value)
 return {1}

@@ -1,24 +1,24 @@
--- tick_claim: ask for a tick of a schedule.
+-- tick_claim: claim a tick of a schedule.
 --
 -- KEYS[1] tick: a hash of the last tick that was claimed
 --         tick   its scheduled time, µs since 1970
 --         done   0 or 1
---         owner  who claimed it
---         fence  under which token, 0 = none
+--         owner  owner id of the claim
+--         fence  token of the claim, 0 = none
 -- ARGV[1] owner id
 -- ARGV[2] scheduled time, µs since 1970
 -- ARGV[3] how far it may lie ahead of the server's clock, µs; negative = no bound
 -- ARGV[4] token of the claimant's lease, 0 = none
--- ARGV[5] 1 = also a tick that was claimed under a lower token and is not done, and
---         none over such a one
+-- ARGV[5] 1 = rerun: also claim a tick that was claimed under a lower token and is
+--         not done, and no later one before it is done
 --
 -- Returns {1}                              claimed
---         {0, tick, done, owner, fence}    not claimed; what is remembered
---         {2, µs ahead}                    too far ahead: nothing was done
+--         {0, tick, done, owner, fence}    not claimed; the last tick
+--         {2, µs ahead}                    too far ahead: no effect
 --
--- Invariants: the last tick never gets earlier, nor its token lower, but for 0; a tick
--- that is done is never claimed; one that is not done is claimed again only by its own
--- owner, or under a higher token.
+-- Invariants: the last tick never gets earlier, nor its token lower, except 0; a
+-- tick that is done is never claimed; one that is not done is claimed again only by
+-- the same owner, or under a higher token.
 
 local last = redis.call('HMGET', KEYS[1], 'tick', 'done', 'owner', 'fence')
 local at, done, before = last[1] and tonumber(last[1]), last[2] == '1', tonumber(last[4])
@@ -42,5 +42,5 @@ if bound >= 0 and (not at or tick > at) then
 end
 
 redis.call('HSET', KEYS[1], 'tick', ARGV[2], 'done', '0', 'owner', ARGV[1], 'fence', ARGV[4])
-redis.call('EXPIRE', KEYS[1], 34560000) -- 400 days: more than a yearly job needs, and a removed one's does not stay
+redis.call('EXPIRE', KEYS[1], 34560000) -- 400 days: longer than a yearly schedule needs
 return {1}

@@ -1,15 +1,14 @@
 -- tick_end: mark a tick done.
 --
--- KEYS[1] tick, as tick_claim.lua has it
+-- KEYS[1] tick, as in tick_claim.lua
 -- ARGV[1] owner id
 -- ARGV[2] scheduled time, µs since 1970
--- ARGV[3] the time to remember as done instead, if it is later
--- ARGV[4] how long ago that must be at least by the server's clock, µs
+-- ARGV[3] a later time to store as done instead, µs since 1970
+-- ARGV[4] how far that must lie back by the server's clock, µs
 --
 -- Returns 1 if it is the last tick and owner claimed it, else 0
 --
--- Invariants: somebody else's claim is never touched; the last tick never gets
--- earlier.
+-- Invariants: never touches another owner's claim; the last tick never gets earlier.
 
 local last = redis.call('HMGET', KEYS[1], 'tick', 'owner')
 if last[1] ~= ARGV[2] or last[2] ~= ARGV[1] then return 0 end

@@ -6,10 +6,10 @@ import (
 	"github.com/jobguard/jobguard/guard/lease"
 )
 
-// What a store keeps for keys that nobody uses. It may take its time, but
-// nobody asks it again.
-var keptChecks = []check{
-	{"nothing is kept of a key that all have left", func(c *contract) {
+// What a store keeps of keys that are no longer used. It may take its time, but no
+// further request follows.
+var leftoverChecks = []check{
+	{"nothing is kept of a key that all owners have left", func(c *contract) {
 		needs(c, "Kept", c.Kept)
 		key := c.key("k")
 		r1, r2, r3 := c.reader(c.A, key), c.reader(c.B, key), c.reader(c.A, key)
@@ -37,7 +37,7 @@ var keptChecks = []check{
 		c.keepsNothing(key)
 	}},
 
-	{"nothing is kept of a limit that all have left", func(c *contract) {
+	{"nothing is kept of a limit that all owners have left", func(c *contract) {
 		needs(c, "Kept", c.Kept)
 		c.needsLimit()
 		c.needsQueue()
@@ -59,7 +59,7 @@ var keptChecks = []check{
 		c.keepsNothing(key)
 	}},
 
-	{"nothing is kept of places that expired or were closed", func(c *contract) {
+	{"nothing is kept of permits that expired or were kept closed", func(c *contract) {
 		needs(c, "Kept", c.Kept)
 		c.reader(c.A, c.key("crashed")).mustHold(short)
 		c.reader(c.B, c.key("crashed")).ask(short)
@@ -70,7 +70,7 @@ var keptChecks = []check{
 		c.keepsNothing(c.key("closed"))
 	}},
 
-	{"nothing is kept of a lease and its line that all have left", func(c *contract) {
+	{"nothing is kept of a lease and a queue that all owners have left", func(c *contract) {
 		needs(c, "Kept", c.Kept)
 		c.needsQueue()
 		h := c.holder(c.A, c.key("k"), long)

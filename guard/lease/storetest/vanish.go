@@ -2,9 +2,9 @@ package storetest
 
 import "time"
 
-// What becomes of places when the key goes away behind the stores' backs.
-var lostPlaceChecks = []check{
-	{"all lose a key that vanishes, and an exclusive owner may come", func(c *contract) {
+// What becomes of permits when the key is deleted behind the stores' backs.
+var vanishChecks = []check{
+	{"all holders lose a key that vanishes, and an exclusive owner is granted", func(c *contract) {
 		for name, vanish := range c.waysToVanish() {
 			r1, r2 := c.reader(c.A, c.key(name)), c.reader(c.B, c.key(name))
 			r1.mustHold(long)
@@ -20,14 +20,14 @@ var lostPlaceChecks = []check{
 			if r1.release(0).Released || r2.release(short).Released {
 				c.Errorf("%s: Release said Released", name)
 			}
-			c.mustBeThere(w)
+			c.mustBeHolders(w)
 			w.mustRelease()
 			c.reader(c.A, r1.key).mustHold(long)
-			c.mustNotBeThere(r1, r2) // others being there does not bring them back
+			c.mustNotBeHolders(r1, r2) // other holders do not bring them back
 		}
 	}},
 
-	{"a key that vanished starts afresh with its limit", func(c *contract) {
+	{"a key that vanished starts again with all permits", func(c *contract) {
 		c.needsLimit()
 		for name, vanish := range c.waysToVanish() {
 			h1, h2 := c.limited(c.A, c.key(name), 2), c.limited(c.B, c.key(name), 2)
@@ -36,14 +36,14 @@ var lostPlaceChecks = []check{
 			vanish(h1.key)
 			n1, n2 := c.limited(c.A, c.key(name), 2), c.limited(c.B, c.key(name), 2)
 			n1.mustHold(long)
-			c.mustNotBeThere(h1)
+			c.mustNotBeHolders(h1)
 			n2.mustHold(long)
-			c.mustNotBeThere(h1, h2)
+			c.mustNotBeHolders(h1, h2)
 			if h1.release(0).Released || h2.release(short).Released {
 				c.Errorf("%s: Release said Released", name)
 			}
 			c.limited(c.A, c.key(name), 2).mustBeRefused(n1, n2)
-			c.mustBeThere(n1, n2)
+			c.mustBeHolders(n1, n2)
 		}
 	}},
 
@@ -54,13 +54,13 @@ var lostPlaceChecks = []check{
 			r2.mustHold(long)
 			vanish(r1.key)
 			r1.mustHold(long)
-			c.mustNotBeThere(r2)
+			c.mustNotBeHolders(r2)
 			r1.mustRelease()
 			c.holder(c.A, r1.key, long)
 		}
 	}},
 
-	{"all lose a key that another program takes", func(c *contract) {
+	{"all holders lose a key that another program takes", func(c *contract) {
 		needs(c, "Foreign", c.Foreign)
 		r1, r2 := c.reader(c.A, c.key("k")), c.reader(c.B, c.key("k"))
 		r1.mustHold(long)
@@ -79,7 +79,7 @@ var lostPlaceChecks = []check{
 		}
 	}},
 
-	{"those robbed by another program stay robbed when it leaves", func(c *contract) {
+	{"leases that another program took stay lost when it leaves", func(c *contract) {
 		needs(c, "Foreign", c.Foreign)
 		r1, r2 := c.reader(c.A, c.key("k")), c.reader(c.B, c.key("k"))
 		r1.mustHold(long)
@@ -91,10 +91,10 @@ var lostPlaceChecks = []check{
 		c.notBefore(set.Add(short), "granted")
 		w.mustRelease()
 		c.reader(c.B, r1.key).mustHold(long)
-		c.mustNotBeThere(r1, r2)
+		c.mustNotBeHolders(r1, r2)
 	}},
 
-	{"a vanished key goes to all readers at the front of the line", func(c *contract) {
+	{"a vanished key goes to all readers at the front of the queue", func(c *contract) {
 		c.needsQueue()
 		needs(c, "Vanish", c.Vanish)
 		h := c.holder(c.A, c.key("k"), long)
@@ -103,12 +103,12 @@ var lostPlaceChecks = []check{
 			n.mustWait()
 		}
 		c.Vanish(h.key)
-		c.reader(c.A, h.key).mustBeRefused(r1, r2) // it comes behind w
-		c.mustBeThere(r1, r2)
-		c.mustNotBeThere(w)
+		c.reader(c.A, h.key).mustBeRefused(r1, r2) // it is behind w
+		c.mustBeHolders(r1, r2)
+		c.mustNotBeHolders(w)
 	}},
 
-	{"a line stays when its readers' key vanishes", func(c *contract) {
+	{"a queue stays when the readers' key vanishes", func(c *contract) {
 		c.needsQueue()
 		needs(c, "Vanish", c.Vanish)
 		r1, w, r2 := c.reader(c.A, c.key("k")), c.client(c.B, c.key("k")), c.reader(c.A, c.key("k"))
@@ -119,11 +119,11 @@ var lostPlaceChecks = []check{
 		r2.mustBeRefusedBy(w)
 		w.mustHold(long)
 		w.mustRelease()
-		c.mustBeThere(r2)
+		c.mustBeHolders(r2)
 	}},
 }
 
-// waysToVanish are what the fixture has to take a key away.
+// waysToVanish are the fixture's ways to delete a key.
 func (c *contract) waysToVanish() map[string]func(key string) {
 	c.Helper()
 	ways := make(map[string]func(string))

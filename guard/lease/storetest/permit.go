@@ -6,9 +6,9 @@ import (
 	"github.com/jobguard/jobguard/guard/lease"
 )
 
-// The life of one place among several under a key.
-var placeChecks = []check{
-	{"a crash frees a place by its TTL, and only that place", func(c *contract) {
+// The life of one permit among several of a key.
+var permitChecks = []check{
+	{"a crash frees a permit after its TTL, and only that one", func(c *contract) {
 		c.needsLimit()
 		crashed, alive := c.limited(c.A, c.key("k"), 2), c.limited(c.B, c.key("k"), 2)
 		next := c.limited(c.A, c.key("k"), 2)
@@ -18,15 +18,15 @@ var placeChecks = []check{
 		c.within(patience, "next granted", func() bool { return next.ask(long).Granted })
 		c.notBefore(sent.Add(short), "next granted")
 		c.limited(c.B, c.key("k"), 2).mustBeRefused(alive, next)
-		c.mustNotBeThere(crashed)
+		c.mustNotBeHolders(crashed)
 		if crashed.release(0).Released {
-			c.Error("Release of a place that had expired said Released")
+			c.Error("Release of an expired permit said Released")
 		}
-		c.mustBeThere(alive, next)
+		c.mustBeHolders(alive, next)
 		c.limited(c.B, c.key("k"), 2).mustBeRefused(alive, next)
 	}},
 
-	{"a place that expired is lost, though nobody took it", func(c *contract) {
+	{"a permit that expired is lost, even if it is free", func(c *contract) {
 		crashed, alive := c.reader(c.A, c.key("k")), c.reader(c.B, c.key("k"))
 		crashed.mustHold(short)
 		alive.mustHold(long)
@@ -53,10 +53,10 @@ var placeChecks = []check{
 		}
 		c.within(patience, "granted", func() bool { return w.ask(long).Granted })
 		c.notBefore(sent.Add(2*short), "granted")
-		c.mustNotBeThere(r1, r2)
+		c.mustNotBeHolders(r1, r2)
 	}},
 
-	{"a renewal with a short TTL shortens no other place", func(c *contract) {
+	{"a renewal with a short TTL shortens no other lease", func(c *contract) {
 		r1, r2 := c.reader(c.A, c.key("k")), c.reader(c.B, c.key("k"))
 		r1.mustHold(long)
 		r2.mustHold(long)
@@ -67,10 +67,10 @@ var placeChecks = []check{
 		c.wantRemaining(w.mustBeRefused(r1, r2), long)
 		time.Sleep(2 * short)
 		w.mustBeRefused(r1, r2)
-		c.mustBeThere(r1)
+		c.mustBeHolders(r1)
 	}},
 
-	{"Renew keeps one place and not another's", func(c *contract) {
+	{"Renew extends the owner's permit and no other", func(c *contract) {
 		c.needsLimit()
 		sent := time.Now()
 		h1, h2, next := c.limited(c.A, c.key("k"), 2), c.limited(c.A, c.key("k"), 2), c.limited(c.B, c.key("k"), 2)
@@ -85,29 +85,29 @@ var placeChecks = []check{
 		c.wantRemaining(c.client(c.B, h1.key).mustBeRefused(h1, h2), long)
 		c.within(patience, "next granted", func() bool { return next.ask(long).Granted })
 		c.notBefore(sent.Add(time.Second), "next granted")
-		c.mustNotBeThere(h1)
-		c.mustBeThere(h2, next)
+		c.mustNotBeHolders(h1)
+		c.mustBeHolders(h2, next)
 	}},
 
-	{"Renew never makes a place", func(c *contract) {
+	{"Renew never creates a permit", func(c *contract) {
 		c.needsLimit()
-		stranger := c.limited(c.A, c.key("k"), 2)
-		if reply := stranger.renew(long); reply.Held || reply.Holder != "" {
+		newcomer := c.limited(c.A, c.key("k"), 2)
+		if reply := newcomer.renew(long); reply.Held || reply.Holder != "" {
 			c.Errorf("Renew of a free key = %+v, want neither held nor a holder", reply)
 		}
-		c.holder(c.B, stranger.key, long).mustRelease()
+		c.holder(c.B, newcomer.key, long).mustRelease()
 
-		h1, h2 := c.limited(c.B, stranger.key, 2), c.limited(c.A, stranger.key, 2)
+		h1, h2 := c.limited(c.B, newcomer.key, 2), c.limited(c.A, newcomer.key, 2)
 		h1.mustHold(long)
-		reply := stranger.renew(long)
+		reply := newcomer.renew(long)
 		if reply.Held {
 			c.Error("Renew among others was answered held")
 		}
 		c.namesOneOf(reply.Holder, []*client{h1})
-		h2.mustHold(long) // the second place is free
+		h2.mustHold(long) // the second permit is free
 		h2.mustRelease()
-		c.mustNotBeThere(h2)
-		stranger.mustHold(long)
+		c.mustNotBeHolders(h2)
+		newcomer.mustHold(long)
 	}},
 
 	{"Renew by a reader never touches an exclusive owner's lease", func(c *contract) {
@@ -121,25 +121,25 @@ var placeChecks = []check{
 		}
 	}},
 
-	{"Release of what is not the owner's touches nobody", func(c *contract) {
+	{"Release of what is not the owner's touches no other owner", func(c *contract) {
 		r1, r2 := c.reader(c.A, c.key("readers")), c.reader(c.B, c.key("readers"))
 		r1.mustHold(long)
 		r2.mustHold(long)
 		h := c.holder(c.A, c.key("exclusive"), long)
-		for _, closeFor := range []time.Duration{0, short} {
+		for _, keepClosed := range []time.Duration{0, short} {
 			for _, key := range []string{r1.key, h.key} {
-				if c.reader(c.B, key).release(closeFor).Released || c.client(c.B, key).release(closeFor).Released {
-					c.Errorf("Release(%q) by a stranger said Released", key)
+				if c.reader(c.B, key).release(keepClosed).Released || c.client(c.B, key).release(keepClosed).Released {
+					c.Errorf("Release(%q) by another owner said Released", key)
 				}
 			}
 		}
-		c.mustBeThere(r1, r2, h)
+		c.mustBeHolders(r1, r2, h)
 		c.reader(c.B, h.key).mustBeRefusedBy(h)
 		r1.mustRelease()
 		c.client(c.A, r1.key).mustBeRefused(r2)
 	}},
 
-	{"repeating Release of a place frees no other", func(c *contract) {
+	{"repeating Release of a permit frees no other", func(c *contract) {
 		c.needsLimit()
 		h1, h2, next := c.limited(c.A, c.key("k"), 2), c.limited(c.B, c.key("k"), 2), c.limited(c.A, c.key("k"), 2)
 		h1.mustHold(long)
@@ -150,10 +150,10 @@ var placeChecks = []check{
 			c.Error("the second Release said Released")
 		}
 		h1.mustBeRefused(h2, next)
-		c.mustBeThere(h2, next)
+		c.mustBeHolders(h2, next)
 	}},
 
-	{"Close keeps the place taken for its time, and no other", func(c *contract) {
+	{"KeepClosed keeps the permit taken for its time, and no other", func(c *contract) {
 		c.needsLimit()
 		h1, h2, next := c.limited(c.A, c.key("k"), 2), c.limited(c.B, c.key("k"), 2), c.limited(c.A, c.key("k"), 2)
 		h1.mustHold(long)
@@ -165,22 +165,22 @@ var placeChecks = []check{
 		if reply := next.ask(long); !reply.Granted && reply.Remaining > short+rounding {
 			c.Errorf("taken for %v, want at most %v", reply.Remaining, short)
 		}
-		c.mustBeThere(h2)
+		c.mustBeHolders(h2)
 		if !next.ask(long).Granted {
 			c.within(patience, "granted", func() bool { return next.ask(long).Granted })
 		}
 		c.notBefore(sent.Add(short), "granted")
-		c.mustBeThere(h2, next)
+		c.mustBeHolders(h2, next)
 	}},
 
-	{"Close takes the place from its owner", func(c *contract) {
+	{"KeepClosed takes the permit from its owner", func(c *contract) {
 		c.needsLimit()
 		h, other := c.limited(c.A, c.key("k"), 1), c.limited(c.B, c.key("k"), 1)
 		h.mustHold(long)
 		if !h.release(long).Released {
 			c.Error("closing Release did not say Released")
 		}
-		c.mustNotBeThere(h)
+		c.mustNotBeHolders(h)
 		if h.release(0).Released { // repeated, or a clean-up
 			c.Error("the second Release said Released")
 		}
@@ -189,7 +189,7 @@ var placeChecks = []check{
 		c.client(c.B, h.key).mustBeRefused(h)
 	}},
 
-	{"two closed places are two, though one process left both", func(c *contract) {
+	{"two permits kept closed are two, though one process left both", func(c *contract) {
 		c.needsLimit()
 		h1, h2, next := c.limited(c.A, c.key("k"), 2), c.limited(c.A, c.key("k"), 2), c.limited(c.B, c.key("k"), 2)
 		h1.mustHold(long)
@@ -199,7 +199,7 @@ var placeChecks = []check{
 		c.wantRemaining(next.mustBeRefused(h1, h2), long)
 	}},
 
-	{"a reader that closes keeps exclusive owners out and readers not", func(c *contract) {
+	{"a reader's KeepClosed keeps exclusive owners out and readers not", func(c *contract) {
 		r1, r2, w := c.reader(c.A, c.key("k")), c.reader(c.B, c.key("k")), c.client(c.B, c.key("k"))
 		r1.mustHold(long)
 		sent := time.Now()
@@ -212,7 +212,7 @@ var placeChecks = []check{
 		c.notBefore(sent.Add(short), "granted")
 	}},
 
-	{"a key that an exclusive owner closed is closed to readers", func(c *contract) {
+	{"a key that an exclusive owner kept closed is closed to readers", func(c *contract) {
 		h, r := c.holder(c.A, c.key("k"), long), c.reader(c.B, c.key("k"))
 		sent := time.Now()
 		h.release(short)
@@ -244,7 +244,7 @@ var placeChecks = []check{
 		}
 	}},
 
-	{"a foreign lock is kept out while anybody holds the key", func(c *contract) {
+	{"a foreign lock is kept out while any owner holds the key", func(c *contract) {
 		needs(c, "TryForeign", c.TryForeign)
 		r1, r2, w := c.reader(c.A, c.key("k")), c.reader(c.B, c.key("k")), c.client(c.A, c.key("k"))
 		keptOut := func(who string) {
@@ -261,10 +261,10 @@ var placeChecks = []check{
 		r2.mustHold(long)
 		r1.mustRelease()
 		keptOut("the other reader")
-		c.mustBeThere(r2)
+		c.mustBeHolders(r2)
 		keptOut("a reader that renewed")
 		r2.release(long)
-		keptOut("a reader that closed its place")
+		keptOut("a reader whose permit is kept closed")
 
 		r1.key = c.key("other")
 		r1.mustHold(long)

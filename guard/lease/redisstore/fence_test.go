@@ -1,0 +1,44 @@
+package redisstore_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/jobguard/jobguard/guard/lease"
+	"github.com/jobguard/jobguard/internal/redistest"
+)
+
+// Lua would write a great number as 1.7e+15.
+func TestFenceCounterIsWrittenInFull(t *testing.T) {
+	p := newProcess(t, redistest.Start(t).Client(t))
+	owner := p.NewOwner("")
+	for _, n := range []int{1, 5, 1 << 40} {
+		p.tokens(owner, n)
+		if stored := p.value(p.counter()); strings.ContainsAny(stored, "e.") || len(stored) != 16 {
+			t.Errorf("after %d tokens the counter is %q", n, stored)
+		}
+	}
+}
+
+func TestFenceCounterFarAheadRisesByOne(t *testing.T) {
+	p := newProcess(t, redistest.Start(t).Client(t))
+	owner := p.NewOwner("")
+	p.tokens(owner, 1)
+	p.client.Set(t.Context(), p.counter(), "4000000000000000", 0)
+	if r := p.tokens(owner, 100); r.Fence != 4000000000000001 || r.TokenCount != 1 {
+		t.Errorf("%+v", r)
+	}
+}
+
+func (p *process) tokens(owner string, n int) lease.AcquireReply {
+	p.t.Helper()
+	r, err := p.acquire(lease.AcquireRequest{Key: "k", Owner: owner, TokenCount: n})
+	if err != nil || !r.Granted {
+		p.t.Fatal(r, err)
+	}
+	return r
+}
+
+func (p *process) counter() string {
+	return p.client.Keys(p.t.Context(), "guard:fence:*").Val()[0]
+}

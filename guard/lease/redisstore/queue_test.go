@@ -1,0 +1,141 @@
+package redisstore_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/jobguard/jobguard/internal/redistest"
+)
+
+func TestTicketsRiseWhenTheClockStepsBack(t *testing.T) {
+	p := newProcess(t, redistest.Start(t).Client(t))
+	p.granted("k", p.NewOwner(""))
+	const future = 4e15 // as after a step back by decades
+	early := p.NewOwner("")
+	p.refused("k", early, int64(future))
+	if r := p.refused("k", p.NewOwner(""), 0); r.Ticket != int64(future)+1 || r.Head {
+		t.Errorf("%+v", r)
+	}
+}
+
+func TestWaiterIsInTheQueueOnce(t *testing.T) {
+	p := newProcess(t, redistest.Start(t).Client(t))
+	p.granted("k", p.NewOwner(""))
+	w := p.NewOwner("")
+	one := p.refused("k", w, 0) // says that it only polls
+	_, stop := p.watching(w)
+	defer stop()
+	two := p.refused("k", w, 0) // says that it listens; the reply to the first was lost
+	queue := p.queue("k")
+	if one.Ticket != two.Ticket || p.client.ZCard(t.Context(), queue).Val() != 1 {
+		t.Errorf("%+v, %+v, %v", one, two, p.client.ZRange(t.Context(), queue, 0, -1).Val())
+	}
+	if left := p.client.PTTL(t.Context(), queue).Val(); left < 59*time.Second {
+		t.Errorf("the queue expires in %v", left)
+	}
+}
+
+func (p *process) queue(key string) string {
+	p.t.Helper()
+	for _, name := range p.client.Keys(p.t.Context(), "*q:{*}:"+key).Val() {
+		return name
+	}
+	p.t.Fatal("no queue")
+	return ""
+}
+
+// crashed puts n watched waiters of another process into the queue of "k", and ends
+// that process without a release.
+func (p *process) crashed(n int) {
+	p.t.Helper()
+	other := newProcess(p.t, redis.NewClient(p.client.(*redis.Client).Options()))
+	for range n {
+		owner := other.NewOwner("")
+		_, stop := other.watching(owner)
+		p.t.Cleanup(stop)
+		other.refused("k", owner, 0)
+	}
+	other.client.Close()
+	eventually(p.t, "the inbox of the crashed process is gone", func() bool {
+		return p.client.PubSubNumSub(p.t.Context(), inboxOf(other)).Val()[inboxOf(other)] == 0
+	})
+}
+
+func TestWaitersOfACrashedProcessAreSkipped(t *testing.T) {
+	p := newProcess(t, redistest.Start(t).Client(t))
+	holder := p.NewOwner("")
+	p.granted("k", holder)
+	p.crashed(3)
+	polling, waiter := p.NewOwner(""), p.NewOwner("")
+	p.refused("k", polling, 0)
+	woken, stop := p.watching(waiter)
+	defer stop()
+	p.refused("k", waiter, 0)
+
+	p.release("k", holder)
+	if got := p.value("guard:k"); got != polling {
+		t.Fatalf("granted to %q, want the waiter that only polls", got)
+	}
+	p.release("k", polling)
+	p.awaken(woken)
+	p.granted("k", waiter)
+}
+
+func TestQueueOfACrashedProcessKeepsNoKey(t *testing.T) {
+	for _, how := range []string{"release", "acquire", "leave"} {
+		t.Run(how, func(t *testing.T) {
+			p := newProcess(t, redistest.Start(t).Client(t))
+			holder := p.NewOwner("")
+			p.granted("k", holder)
+			p.crashed(1)
+			if how != "release" {
+				p.client.Del(t.Context(), "guard:k")
+			}
+			if how != "acquire" {
+				p.release("k", holder)
+				if got := p.value("guard:k"); got != "" {
+					t.Errorf("the key is held by %q", got)
+				}
+			}
+			p.granted("k", p.NewOwner(""))
+		})
+	}
+}
+
+func TestAtMost15WaitersAreSkippedAtOnce(t *testing.T) {
+	server := redistest.Start(t)
+	p := newProcess(t, server.Client(t))
+	holder := p.NewOwner("")
+	p.granted("k", holder)
+	p.refused("k", p.NewOwner(""), 0)
+	queue := p.queue("k")
+	p.client.Del(t.Context(), queue)
+	for i := range 40 {
+		p.client.ZAdd(t.Context(), queue, redis.Z{Score: float64(2*i + 1), Member: fmt.Sprintf("500,0;gone:%d||", i)})
+	}
+	p.release("k", holder)
+	if n := p.client.ZCard(t.Context(), queue).Val(); n != 24 {
+		t.Errorf("%d left of 40", n)
+	}
+	if got := p.value("guard:k"); got != "gone:15||" {
+		t.Errorf("held by %q", got)
+	}
+}
+
+func TestLeavingHandsOnAFreeKey(t *testing.T) {
+	p := newProcess(t, redistest.Start(t).Client(t))
+	p.granted("k", p.NewOwner(""))
+	first, second := p.NewOwner(""), p.NewOwner("")
+	p.refused("k", first, 0)
+	p.refused("k", second, 0)
+	p.client.Del(t.Context(), "guard:k")
+	if p.release("k", first) {
+		t.Error("it held nothing")
+	}
+	if got := p.value("guard:k"); got != second {
+		t.Errorf("held by %q", got)
+	}
+}

@@ -1,6 +1,11 @@
 package lease
 
-import "strings"
+import (
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
 
 // An owner id is one opaque string, compared whole:
 //
@@ -50,26 +55,43 @@ func OwnerProcess(owner string) string {
 }
 
 // OwnerName returns the name in an owner id, host:pid unless configured
-// otherwise. A value of another form is returned whole.
+// otherwise. A value of another form is returned whole. What other programs wrote
+// may be any bytes: see [printable].
 func OwnerName(owner string) string {
 	_, rest, ok := strings.Cut(owner, "|")
 	if !ok {
-		return owner
+		return printable(owner)
 	}
 	name, _, ok := strings.Cut(rest, "|")
 	if !ok {
-		return owner
+		return printable(owner)
 	}
-	return name
+	return printable(name)
 }
 
-// Metadata returns the text that an observer added to the owner id, or "".
+// Metadata returns the text that the owner's observer added to the id, or "".
 func Metadata(owner string) string {
 	_, rest, ok := strings.Cut(owner, "|")
 	if !ok {
 		return ""
 	}
 	_, metadata, _ := strings.Cut(rest, "|")
-	metadata, _, _ = strings.Cut(metadata, "|") // a closed marker has one more part
-	return metadata
+	metadata, _, _ = strings.Cut(metadata, "|") // a closed marker goes on
+	return printable(metadata)
 }
+
+// printable returns s as it can be shown, logged and sent: valid UTF-8 without
+// control characters, of at most maxPrintable bytes. Anything else is quoted in
+// the manner of Go, and cut.
+func printable(s string) string {
+	cut := ""
+	if len(s) > maxPrintable {
+		s, cut = s[:maxPrintable], "…"
+	}
+	if utf8.ValidString(s) && !strings.ContainsFunc(s, unicode.IsControl) {
+		return s + cut
+	}
+	return strconv.Quote(s) + cut
+}
+
+const maxPrintable = 255

@@ -2,10 +2,14 @@ package redisstore
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"strings"
+	"sync/atomic"
 
 	"github.com/redis/go-redis/v9"
 
@@ -20,6 +24,16 @@ var refusals = []string{"OOM", "NOPERM", "NOAUTH", "WRONGPASS", "WRONGTYPE"}
 // before it has parsed it.
 const noPassword = "ERR Protocol error: unauthenticated"
 
+// refusedTexts begin errors without a code of their own that a retry does not change.
+var refusedTexts = []string{
+	noPassword,
+	"ERR The user executing the script can't", // Redis 7.0: a command in a script without permission
+	"ERR ACL failure in script",               // the same on Redis 7.2 and later, and Valkey
+	"ERR unknown command",                     // renamed, or a proxy that does not pass it
+	"ERR Unknown Redis command called from script",
+	"ERR Unknown command called from script",
+}
+
 // fault wraps err with the failed call, lease.ErrRefused if a retry is useless, and
 // ctx's error. A socket may time out at ctx's deadline with an error of its own, before
 // ctx's timer fires: context.DeadlineExceeded is added.
@@ -31,8 +45,8 @@ func fault(ctx context.Context, doing string, err error) error {
 	if ended := ctx.Err(); ended != nil && !errors.Is(err, ended) {
 		err = fmt.Errorf("%w: %w", ended, err)
 	}
-	if redis.HasErrorPrefix(err, "NOAUTH") || strings.Contains(err.Error(), noPassword) {
-		err = fmt.Errorf("the server wants a password: %w", err)
+	if hint := hint(err); hint != "" {
+		err = fmt.Errorf("%s: %w", hint, err)
 	}
 	if refused(err) {
 		return fmt.Errorf("redisstore: %s: %w: %w", doing, lease.ErrRefused, err)
@@ -40,7 +54,21 @@ func fault(ctx context.Context, doing string, err error) error {
 	return fmt.Errorf("redisstore: %s: %w", doing, err)
 }
 
+// hint says what an error usually means whose own words do not.
+func hint(err error) string {
+	switch {
+	case redis.HasErrorPrefix(err, "NOAUTH"), strings.Contains(err.Error(), noPassword):
+		return "the server wants a password"
+	case noRedis(err):
+		return "the server does not speak the protocol of Redis"
+	}
+	return ""
+}
+
 func refused(err error) bool {
+	if errors.Is(err, redis.ErrClosed) || errors.Is(err, errNeverAnswered) || noRedis(err) || badTLS(err) {
+		return true
+	}
 	var reply redis.Error
 	if !errors.As(err, &reply) {
 		return false
@@ -50,12 +78,13 @@ func refused(err error) bool {
 			return true
 		}
 	}
-	// Redis 5 and 6 wrap the error of a command inside a script; Redis 7 has an
-	// error of its own for a script that runs a command its user may not run.
 	text := reply.Error()
-	if strings.HasPrefix(text, noPassword) {
-		return true
+	for _, known := range refusedTexts {
+		if strings.HasPrefix(text, known) {
+			return true
+		}
 	}
+	// Redis 5 and 6 wrap the error of a command inside a script.
 	if strings.HasPrefix(text, "ERR Error running script") {
 		for _, code := range refusals {
 			if strings.Contains(text, ": -"+code+" ") {
@@ -63,5 +92,60 @@ func refused(err error) bool {
 			}
 		}
 	}
-	return strings.HasPrefix(text, "ERR The user executing the script can't")
+	return false
+}
+
+// noRedis recognises, by go-redis' words, an answer that is none of Redis'.
+func noRedis(err error) bool {
+	text := err.Error()
+	return strings.Contains(text, "redis: can't parse") || strings.Contains(text, "redis: invalid reply")
+}
+
+// badTLS tells that the two sides do not agree on TLS, or on who the server is.
+func badTLS(err error) bool {
+	var record tls.RecordHeaderError
+	var alert tls.AlertError
+	var certificate *tls.CertificateVerificationError
+	var host x509.HostnameError
+	var authority x509.UnknownAuthorityError
+	return errors.As(err, &record) || errors.As(err, &alert) || errors.As(err, &certificate) ||
+		errors.As(err, &host) || errors.As(err, &authority)
+}
+
+// errNeverAnswered is the cause when connections are closed before the first answer.
+var errNeverAnswered = errors.New("the server closed every connection without an answer: it probably expects TLS, or a proxy does not pass HELLO")
+
+// firstContact notes whether the server has ever answered. Until then, connections
+// that are closed without a word mean that it never will: three in a row are a
+// refusal. Fewer may be a server that is just starting.
+type firstContact struct {
+	made   atomic.Bool
+	closed atomic.Int32
+}
+
+const closedMost = 3
+
+// note looks at commands that have their outcome.
+func (f *firstContact) note(ops []*op) {
+	if f.made.Load() {
+		return
+	}
+	for _, o := range ops {
+		if o.unanswered != nil {
+			continue
+		}
+		err := o.Err()
+		var reply redis.Error
+		switch {
+		case err == nil, errors.As(err, &reply):
+			f.made.Store(true)
+			return
+		case errors.Is(err, io.EOF):
+			if f.closed.Add(1) >= closedMost {
+				o.unanswered = fmt.Errorf("%w: %w", errNeverAnswered, err)
+			}
+		default:
+			f.closed.Store(0)
+		}
+	}
 }

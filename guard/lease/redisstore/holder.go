@@ -22,6 +22,10 @@ func (s *Store) FindHolder(ctx context.Context, key string) (lease.Holder, error
 	if errors.Is(err, redis.Nil) && get.unanswered == nil {
 		return lease.Holder{}, nil
 	}
+	if redis.HasErrorPrefix(err, "WRONGTYPE") && get.unanswered == nil {
+		value, err = s.otherType(ctx, name)
+		get.SetErr(err)
+	}
 	if err := errors.Join(get.outcome(), pttl.outcome()); err != nil {
 		return lease.Holder{}, fault(ctx, "find holder", err)
 	}
@@ -33,4 +37,15 @@ func (s *Store) FindHolder(ctx context.Context, key string) (lease.Holder, error
 		return lease.Holder{}, nil
 	}
 	return lease.HolderOf(value, time.Duration(left)*time.Millisecond), nil
+}
+
+// otherType says what is under name, which is no string, as lease_value in queue.lua does.
+func (s *Store) otherType(ctx context.Context, name string) (string, error) {
+	kind := newOp(name, "type", name)
+	s.router.do(ctx, false, kind)
+	if err := kind.outcome(); err != nil {
+		return "", err
+	}
+	text, err := kind.Text()
+	return "a " + text + " of another program", err
 }

@@ -22,6 +22,7 @@ type router struct {
 	// shardsKnown is set when the Cluster's layout was loaded. From then on the
 	// client finds a key's node without I/O.
 	shardsKnown atomic.Bool
+	contact     firstContact
 
 	mu   sync.RWMutex
 	byID map[routeID]*batcher
@@ -60,6 +61,7 @@ func (r *router) do(ctx context.Context, acked bool, ops ...*op) {
 	if acked && r.cluster != nil {
 		r.follow(ctx, ops)
 	}
+	r.contact.note(ops)
 }
 
 func (r *router) once(ctx context.Context, acked bool, ops []*op) {

@@ -56,7 +56,7 @@ if redis.call('EXISTS', lease, queue) == 0 then
   return granted
 end
 
-local holder = redis.call('GET', lease)
+local holder = redis.pcall('GET', lease) -- an error if the key has another type
 if holder == owner then -- a reservation, or this owner's own retry
   -- GT: a delayed attempt must not shorten the lease of a later one. PEXPIRE first:
   -- it works when memory is full.

@@ -9,11 +9,12 @@
 local ttl = tonumber(ARGV[2])
 if clock() > tonumber(ARGV[3]) then return {2, now} end
 
-local value = redis.call('GET', lease)
+local value = lease_value()
 if is_marker(value) then
   local member = limit .. ';' .. owner
   local ends = redis.call('ZSCORE', KEYS[3], member)
   if ends and tonumber(ends) > now then -- a reservation, or this owner's own retry
+    redis.call('PEXPIRE', lease, ttl, 'GT') -- first: it works when memory is full
     redis.call('ZADD', KEYS[3], 'GT', number(now + ttl * 1000), member)
     set_marker(value)
     return {1, now, 0, 0}

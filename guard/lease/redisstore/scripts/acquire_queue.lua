@@ -1,5 +1,6 @@
 -- acquire, second part: the key is held or has waiters.
 
+if type(holder) == 'table' then holder = lease_value() end
 if not holder then
   local granted = mint()
   local at_head

@@ -21,6 +21,16 @@ local function clock()
   return now
 end
 
+-- The value of the lease key, false if there is none. A key of another type is
+-- another program's lock; its value is a text that says so.
+local function lease_value()
+  local value = redis.pcall('GET', lease)
+  if type(value) ~= 'table' then return value end
+  local kind = redis.call('TYPE', lease).ok
+  if kind == 'string' then return redis.call('GET', lease) end -- another error: raise it
+  return 'a ' .. kind .. ' of another program'
+end
+
 local function number(n) return string.format('%.0f', n) end
 
 local function own_member() return reservation .. ',' .. limit .. ';' .. owner end

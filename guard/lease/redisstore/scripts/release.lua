@@ -17,11 +17,11 @@
 
 local lease, queue, owner, now = KEYS[1], KEYS[2], ARGV[1], nil
 
-local holder = redis.call('GET', lease)
+local holder = redis.pcall('GET', lease) -- an error if the key has another type
 -- Unused tokens are taken back, unless later ones were minted: they are ahead of
 -- the clock.
 if holder == owner and ARGV[3] ~= ARGV[4] and redis.call('GET', KEYS[4]) == ARGV[4] then
-  redis.call('SET', KEYS[4], ARGV[3])
+  redis.pcall('SET', KEYS[4], ARGV[3]) -- pcall: it may fail when memory is full
 end
 if holder == owner and ARGV[2] == '' and redis.call('EXISTS', queue) == 0 then
   redis.call('DEL', lease)

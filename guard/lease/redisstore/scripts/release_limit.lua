@@ -6,7 +6,7 @@
 -- queue that fit are granted.
 
 local released, member = 0, limit .. ';' .. owner
-local value = redis.call('GET', lease)
+local value = lease_value()
 if is_marker(value) then
   local ends = redis.call('ZSCORE', KEYS[3], member)
   if ends then

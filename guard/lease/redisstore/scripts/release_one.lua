@@ -11,7 +11,9 @@
 -- Invariant: never touches another owner's lease. Waiters find the key free at
 -- their next poll.
 
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+local holder = redis.pcall('GET', KEYS[1])
+if type(holder) == 'table' and string.sub(holder.err, 1, 9) ~= 'WRONGTYPE' then return holder end
+if holder ~= ARGV[1] then return 0 end
 if ARGV[2] ~= '' then
   redis.call('PEXPIRE', KEYS[1], ARGV[3])
   redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])

@@ -9,6 +9,7 @@ if holder == owner then
   end
   return 1
 end
+if type(holder) == 'table' then holder = lease_value() end
 redis.call('ZREM', queue, own_member())
 if not holder or is_marker(holder) then grant_head(prune(holder), nil) end
 return 0

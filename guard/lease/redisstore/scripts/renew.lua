@@ -9,7 +9,11 @@
 --
 -- Invariant: never creates a lease, never touches another owner's.
 
-local holder = redis.call('GET', KEYS[1])
+local holder = redis.pcall('GET', KEYS[1])
+if type(holder) == 'table' then -- a key of another type is another program's lock
+  if string.sub(holder.err, 1, 9) ~= 'WRONGTYPE' then return holder end
+  holder = 'a ' .. redis.call('TYPE', KEYS[1]).ok .. ' of another program'
+end
 if holder ~= ARGV[1] then return {0, holder} end
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
 return {1}

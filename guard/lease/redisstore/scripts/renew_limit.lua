@@ -11,9 +11,10 @@
 -- Invariant: never creates a lease. Extends only while the marker exists and the
 -- owner's own lease has not ended: without the marker another owner may hold the key.
 
-local value, member = redis.call('GET', lease), limit .. ';' .. owner
+local value, member = lease_value(), limit .. ';' .. owner
 local ends = is_marker(value) and redis.call('ZSCORE', KEYS[3], member)
 if not ends or tonumber(ends) <= clock() then return {0, value} end
+redis.call('PEXPIRE', lease, ARGV[2], 'GT') -- first: it works when memory is full
 redis.call('ZADD', KEYS[3], number(clock() + ARGV[2] * 1000), member)
 set_marker(value)
 return {1}

@@ -56,7 +56,7 @@ func TestBusyUsesUpNoRetryAndCountsNoFailure(t *testing.T) {
 	f := newFleet(t)
 	var tries attempts
 	var r runs
-	errs := newTold()
+	errs := newErrorLog()
 	release := hold(t, f.guard(t), "k")
 	cfg := quick()
 	cfg.ErrorHandler = errs
@@ -86,7 +86,7 @@ func TestDeferredTaskComesBackSoonByDefault(t *testing.T) {
 	}
 }
 
-func TestDeferredTasksComeBackAtDifferentMoments(t *testing.T) {
+func TestDeferredTasksComeBackAtDifferentTimes(t *testing.T) {
 	f := newFleet(t)
 	hold(t, f.guard(t), "k")
 	var tries attempts
@@ -95,16 +95,16 @@ func TestDeferredTasksComeBackAtDifferentMoments(t *testing.T) {
 		f.enqueue(t, fmt.Sprint(i), asynq.MaxRetry(1))
 	}
 	eventually(t, "all are deferred", func() bool { return f.queue(t).Retry == 10 })
-	moments := map[time.Time]bool{}
+	times := map[time.Time]bool{}
 	for i := range 10 {
 		next := f.task(fmt.Sprint(i)).NextProcessAt
-		moments[next] = true
+		times[next] = true
 		if d := time.Until(next); d < 59*time.Minute || d > 2*time.Hour {
 			t.Errorf("a task comes back in %v, want between 1h and 2h", d)
 		}
 	}
-	if len(moments) < 5 { // ten of 3600 seconds
-		t.Errorf("ten tasks come back at %d moments", len(moments))
+	if len(times) < 5 { // ten of 3600 seconds
+		t.Errorf("ten tasks come back at %d times", len(times))
 	}
 }
 
@@ -147,7 +147,7 @@ func TestDiscardDeletesABusyTask(t *testing.T) {
 	hold(t, f.guard(t), "k")
 	var tries attempts
 	var r runs
-	errs := newTold()
+	errs := newErrorLog()
 	cfg := quick()
 	cfg.ErrorHandler = errs
 	f.serve(t, asynqmw.Configure(cfg), asynqmw.New(f.guard(t), tries.key, asynqmw.OnBusy(asynqmw.Discard))(&r))

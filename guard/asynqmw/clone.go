@@ -30,7 +30,7 @@ var errCloned = errors.New("a clone has taken the task's place")
 // the attempt that waits in place: a Redis that hangs must not keep the task from
 // its key, nor an enqueue cost it its place in line. A nil cloning never does.
 type cloning struct {
-	there  context.Context // ends when a clone is there
+	cloned context.Context // ends when a clone is there
 	first  chan struct{}   // closed after the first request
 	over   chan struct{}   // closed when no request is in flight, nor will be
 	cancel context.CancelFunc
@@ -40,9 +40,9 @@ type cloning struct {
 // startCloning begins with the first request. There is none once the clone could
 // not be due in time.
 func (m *middleware) startCloning(ctx context.Context, a *attempt) *cloning {
-	there, arrived := context.WithCancel(context.WithoutCancel(ctx))
+	cloned, arrived := context.WithCancel(context.WithoutCancel(ctx))
 	ctx, cancel := context.WithCancel(ctx)
-	c := &cloning{there: there, first: make(chan struct{}), over: make(chan struct{}), cancel: cancel}
+	c := &cloning{cloned: cloned, first: make(chan struct{}), over: make(chan struct{}), cancel: cancel}
 	// A copy: a handler that runs in the end may write to its own.
 	clone := asynq.NewTaskWithHeaders(a.task.Type(), bytes.Clone(a.task.Payload()), a.task.Headers())
 	go func() {
@@ -78,7 +78,7 @@ func (c *cloning) await(ctx context.Context, d time.Duration) {
 }
 
 // succeeded reports whether a clone is known to be there.
-func (c *cloning) succeeded() bool { return c != nil && c.there.Err() != nil }
+func (c *cloning) succeeded() bool { return c != nil && c.cloned.Err() != nil }
 
 // stop makes an end of it and reports whether a clone is known to be there. go-redis
 // brings a request that was sent to its end all the same: see settle.
@@ -86,13 +86,13 @@ func (c *cloning) stop(ctx context.Context, d time.Duration) bool {
 	if c != nil {
 		c.cancel()
 	}
-	return c.settle(ctx, d)
+	return c.wait(ctx, d)
 }
 
 // settle waits until no request is in flight nor will be, though not beyond d, and
 // reports whether a clone is known to be there. The clone of a request that hangs
 // can still arrive, and the task then runs twice, though not at once.
-func (c *cloning) settle(ctx context.Context, d time.Duration) bool {
+func (c *cloning) wait(ctx context.Context, d time.Duration) bool {
 	if c == nil {
 		return false
 	}

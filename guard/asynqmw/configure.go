@@ -50,7 +50,7 @@ func Configure(cfg asynq.Config) asynq.Config {
 func isFailure(others func(error) bool) func(error) bool {
 	return func(err error) bool {
 		switch {
-		case asSettled(err) != nil:
+		case asNotRun(err) != nil:
 			return false
 		case others != nil:
 			return others(err)
@@ -64,7 +64,7 @@ func retryDelay(others asynq.RetryDelayFunc) asynq.RetryDelayFunc {
 		others = asynq.DefaultRetryDelayFunc
 	}
 	return func(n int, err error, task *asynq.Task) time.Duration {
-		if s := asSettled(err); s != nil {
+		if s := asNotRun(err); s != nil {
 			return s.delay
 		}
 		return others(n, err, task)
@@ -76,7 +76,7 @@ func errorHandler(others asynq.ErrorHandler) asynq.ErrorHandler {
 		return nil
 	}
 	return asynq.ErrorHandlerFunc(func(ctx context.Context, task *asynq.Task, err error) {
-		if asSettled(err) == nil {
+		if asNotRun(err) == nil {
 			others.HandleError(ctx, task, err)
 		}
 	})

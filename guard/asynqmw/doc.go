@@ -46,7 +46,7 @@
 //	busy on the last attempt           a clone takes the task's place                          TestBusyLastAttemptMakesWayForAClone
 //	the same, without WithClient       the task waits in place                                 TestWithoutAClientTheLastAttemptWaitsInPlace
 //	the same, no clone can be enqueued the task waits in place, and tries beside that, once    TestWhileNoCloneCanBeEnqueuedTheLastAttemptWaitsInPlace,
-//	                                   a second, to be cloned                                  TestCloneIsEnqueuedBesideTheWaitingOnceItCanBe,
+//	                                   a second, to be cloned                                  TestCloneIsEnqueuedDuringTheWaitOnceItCanBe,
 //	                                                                                           TestRequestsForACloneAreASecondApart
 //	a clone finds the key busy         it rests like a task that is deferred, and then its own TestClonesOfABusyTaskRestBetweenTheirAttempts
 //	                                   clone does
@@ -54,18 +54,18 @@
 //	Deadline                           in vain: archived, with who held the key; without
 //	                                   WithInspector that holds for the last attempt
 //	busy, with Unique                  deferred, it stays unique until its TTL; cloned, it     TestDeferredTaskStaysUniqueUntilItsTTL,
-//	                                   can be enqueued again                                   TestUniqueTaskCanBeEnqueuedAgainBesideItsClone
-//	busy, with a TaskID                cloned, its TaskID can be used again                    TestTaskIDThatIsUsedAgainIsNotDroppedForACloneOfTheTaskBefore
-//	busy, with Timeout and Deadline    WithInspector: both count as what they are, and a       TestWithAnInspectorAShortTimeoutBesideADeadlineEndsInDeferral,
+//	                                   can be enqueued again                                   TestUniqueTaskCanBeEnqueuedAgainAlongsideItsClone
+//	busy, with a TaskID                cloned, its TaskID can be used again                    TestReusedTaskIDIsNotDroppedForACloneOfTheEarlierTask
+//	busy, with Timeout and Deadline    WithInspector: both count as what they are, and a       TestInspectorDefersAShortTimeoutWithADeadline,
 //	                                   clone keeps them                                        TestInspectorGivesACloneAllLimitsOfItsTask
-//	the same, without WithInspector    deferred, at the end of the attempt at the latest;      TestTimeoutBesideADeadlineIsNotTheEndOfATaskWithRetries,
-//	                                   on the last attempt that end counts as the Deadline,    TestTimeoutBesideADeadlineEndsALastAttemptWithoutAnInspector
+//	the same, without WithInspector    deferred, at the end of the attempt at the latest;      TestTimeoutWithADeadlineIsNotTheEndOfATaskWithRetries,
+//	                                   on the last attempt that end counts as the Deadline,    TestTimeoutWithADeadlineEndsALastAttemptWithoutAnInspector
 //	                                   and the task or its clone is archived then
 //	in place until its Timeout         archived, with who held the key as its last error;      TestLastAttemptThatWaitsInVainIsArchivedAsBusy
 //	                                   ErrorHandler told
 //	g has a Wait beyond the Timeout    deferred shortly before the Timeout; on the last        TestWaitBeyondTheTimeoutEndsInDeferral,
 //	                                   attempt a clone, a little earlier                       TestWaitEndsASecondBeforeTheTimeoutOrWithAQuarterOfItLeft,
-//	                                                                                           TestGuardThatWaitsBeyondTheTimeoutLeavesALastAttemptTimeForItsClone
+//	                                                                                           TestLongWaitOfALastAttemptLeavesTimeForItsClone
 //	your IsFailure takes ErrBusy for a it is not asked of deferrals; of an ErrBusy that the    TestIsFailureThatTakesBusyForAFailureIsNotAskedOfDeferrals
 //	failure                            handler returns it is
 //	the store is down                  deferred, whatever the policy; on the last attempt      TestStoreDownDefersAndHeals,
@@ -79,7 +79,7 @@
 //	the handler panics                 the key is released; asynq recovers it, a failure       TestPanicReleasesTheKeyAndIsAFailure
 //	the guard is shut down             deferred; on the last attempt a clone, or the task      TestGuardShutDownLosesNoTask,
 //	                                   waits until the server puts it back                     TestGuardShutDownPutsACloneOfALastAttemptBack
-//	its Shutdown cancels a handler     the handler's error, a failure like any other, and no   TestHandlerThatTheGuardsShutdownCancelsHasTheLastWord
+//	its Shutdown cancels a handler     the handler's error, a failure like any other, and no   TestHandlerCancelledByTheGuardsShutdownDecidesTheOutcome
 //	                                   error means done
 //	the server is shut down            a task that waits in place goes back into its queue     TestServerShutdownPutsAWaitingLastAttemptBack
 //	the key is invalid                 archived at once                                        TestInvalidKeyIsArchivedAtOnce
@@ -211,10 +211,10 @@
 //	the leader is cut off from the     it is shut down, another takes over; it campaigns again TestOneSchedulerIsActiveAndAnotherTakesOverWhenItDies,
 //	store                                                                                      TestAnotherPeriodicTaskManagerTakesOverWhenTheLeaderDies
 //	a PeriodicTaskManager does not     it steps down for another, and tries again after a      TestManagerThatCannotStartStepsDownForAnotherAndTriesAgain,
-//	start                              pause that grows                                        TestManagerThatCannotStartPausesLongerEachTimeUpToHalfAMinute,
+//	start                              pause that grows                                        TestPausesOfAManagerThatCannotStartGrowToHalfAMinute,
 //	                                                                                           TestManagerThatStartedCountsItsFailuresAnew
 //	its context ends in that pause     it returns at once                                      TestPauseAfterAManagerThatCannotStartEndsWithItsContext
-//	the function that makes one fails  an error, returned; nothing runs                        TestFactoriesThatCannotWorkAreToldSo,
+//	the function that makes one fails  an error, returned; nothing runs                        TestFactoriesThatCannotWorkReturnErrors,
 //	or returns nil or a used one                                                               TestManagerOfAnEarlierTermIsAnError,
 //	                                                                                           TestManagerThatOthersStartedIsAnError
 //	it panics                          the panic passes through, and the key is free           TestPanicOfAFactoryPassesThroughAndFreesTheKey

@@ -19,27 +19,27 @@ import (
 func (m *middleware) lastAttempt(ctx context.Context, a *attempt, g guards, cause error) error {
 	var c *cloning
 	if m.client != nil && a.last && ctx.Err() == nil {
-		if _, ok := m.delayOf(ctx, a); ok {
+		if _, ok := m.delayFor(ctx, a); ok {
 			c = m.startCloning(ctx, a)
 			defer c.cancel()
 			c.await(ctx, shareOf(ctx, cloneTimeout))
 		}
 	}
-	wait := g.patient
+	wait := g.waits
 	if m.policy != Defer {
-		wait = g.once // to find it busy is what ends the wait
+		wait = g.asSet // to find it busy is what ends the wait
 	}
 	for {
 		// Once ctx has ended asynq has decided about the task, and may have put it
 		// back itself. A clone that is enqueued just then can come on top: the task
 		// then runs twice, though not at once.
 		if ctx.Err() != nil {
-			return a.stuck(c.because(cause))
+			return a.gaveUp(c.because(cause))
 		}
 		until := a.giveUp
 		over := !until.IsZero() && !time.Now().Before(until)
 		if over { // one more try, since the key may be free by now
-			wait, until = g.single, time.Time{}
+			wait, until = g.tryOnce, time.Time{}
 		}
 		if c.succeeded() {
 			return replaced(cause)
@@ -57,10 +57,10 @@ func (m *middleware) lastAttempt(ctx context.Context, a *attempt, g guards, caus
 		cause = err
 		if over {
 			// Not stopped yet: the headstart is there for a clone to arrive.
-			if c.settle(ctx, shareOf(ctx, cloneTimeout)) {
+			if c.wait(ctx, shareOf(ctx, cloneTimeout)) {
 				return replaced(cause)
 			}
-			return a.stuck(c.because(cause))
+			return a.gaveUp(c.because(cause))
 		}
 		rest(ctx, a.giveUp) // the store may be down, or the guard shut down
 	}
@@ -68,7 +68,7 @@ func (m *middleware) lastAttempt(ctx context.Context, a *attempt, g guards, caus
 
 // replaced is the end of a task in whose place a clone is.
 func replaced(cause error) error {
-	return &settled{how: "replaced by a clone", cause: cause, revoke: true}
+	return &notRunError{how: "replaced by a clone", cause: cause, revoke: true}
 }
 
 // stuck is the end of a task that could not have its key in time. It is no
@@ -76,7 +76,7 @@ func replaced(cause error) error {
 // retries left and is known to have no time is archived too: asynq would only fail
 // each of them, and forget who held the key. Where the Deadline is a guess the task
 // is deferred: what ends may be its Timeout, and if not, asynq will see to it.
-func (a *attempt) stuck(cause error) error {
+func (a *attempt) gaveUp(cause error) error {
 	err := fmt.Errorf("asynqmw: the last attempt waited in vain for its key: %w", cause)
 	switch {
 	case a.last:
@@ -84,7 +84,7 @@ func (a *attempt) stuck(cause error) error {
 	case a.limits.exact:
 		return archive(err)
 	}
-	return &settled{how: "deferred", cause: cause}
+	return &notRunError{how: "deferred", cause: cause}
 }
 
 // shareOf returns d, or half the time that ctx has left if that is less.

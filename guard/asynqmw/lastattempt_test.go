@@ -29,7 +29,7 @@ func TestBusyLastAttemptMakesWayForAClone(t *testing.T) {
 		}
 		return nil
 	}}
-	errs := newTold()
+	errs := newErrorLog()
 	cfg := quick()
 	cfg.Queues = map[string]int{"critical": 1}
 	cfg.ErrorHandler = errs
@@ -82,7 +82,7 @@ func TestBusyLastAttemptMakesWayForAClone(t *testing.T) {
 }
 
 // The request for a clone can have got through though its reply was lost.
-func TestCloneWhoseReplyWasLostTakesTheTasksPlaceAlone(t *testing.T) {
+func TestCloneWhoseReplyWasLostIsEnqueuedOnce(t *testing.T) {
 	f := newFleet(t)
 	hold(t, f.guard(t), "k")
 	proxy := redistest.NewProxy(t, f.redis.Addr())
@@ -106,7 +106,7 @@ func TestCloneWhoseReplyWasLostTakesTheTasksPlaceAlone(t *testing.T) {
 	}
 }
 
-func TestTaskThatIsClonedAtOnceDoesNotStandInLine(t *testing.T) {
+func TestTaskThatIsClonedAtOnceDoesNotQueue(t *testing.T) {
 	f := newFleet(t)
 	hold(t, f.guard(t), "k")
 	proxy := redistest.NewProxy(t, f.redis.Addr())
@@ -128,7 +128,7 @@ func TestTaskThatIsClonedAtOnceDoesNotStandInLine(t *testing.T) {
 	t.Error("every task asked for its key a second time")
 }
 
-func TestTaskIDThatIsUsedAgainIsNotDroppedForACloneOfTheTaskBefore(t *testing.T) {
+func TestReusedTaskIDIsNotDroppedForACloneOfTheEarlierTask(t *testing.T) {
 	f := newFleet(t)
 	hold(t, f.guard(t), "k")
 	var tries attempts
@@ -149,7 +149,7 @@ func TestTaskIDThatIsUsedAgainIsNotDroppedForACloneOfTheTaskBefore(t *testing.T)
 	f.wantNoTrace(t)
 }
 
-func TestCloneIsEnqueuedBesideTheWaitingOnceItCanBe(t *testing.T) {
+func TestCloneIsEnqueuedDuringTheWaitOnceItCanBe(t *testing.T) {
 	f := newFleet(t)
 	hold(t, f.guard(t), "k")
 	proxy := redistest.NewProxy(t, f.redis.Addr())
@@ -174,7 +174,7 @@ func TestClientThatHangsKeepsNoTaskFromItsKey(t *testing.T) {
 	release := hold(t, f.guard(t), "k")
 	proxy := redistest.NewProxy(t, f.redis.Addr())
 	proxy.Blackhole(redistest.Both)
-	client := asynq.NewClient(asynq.RedisClientOpt{Addr: proxy.Addr(), ReadTimeout: patience})
+	client := asynq.NewClient(asynq.RedisClientOpt{Addr: proxy.Addr(), ReadTimeout: waitLimit})
 	defer client.Close()
 	var tries attempts
 	var r runs
@@ -187,7 +187,7 @@ func TestClientThatHangsKeepsNoTaskFromItsKey(t *testing.T) {
 	f.wantNoTrace(t)
 }
 
-func TestWhileNoCloneCanBeEnqueuedTheTaskKeepsItsPlaceInLine(t *testing.T) {
+func TestWhileNoCloneCanBeEnqueuedTheTaskKeepsItsQueuePlace(t *testing.T) {
 	f := newFleet(t)
 	release := hold(t, f.guard(t), guard.Key("type", "t"))
 	proxy := redistest.NewProxy(t, f.redis.Addr())
@@ -201,14 +201,14 @@ func TestWhileNoCloneCanBeEnqueuedTheTaskKeepsItsPlaceInLine(t *testing.T) {
 	}}
 	f.serve(t, asynqmw.Configure(quick()), asynqmw.New(f.guard(t), asynqmw.TaskType(), asynqmw.WithClient(client))(r))
 	f.enqueue(t, "x", asynq.MaxRetry(0))
-	inLine := func(n int64) func() bool {
+	queued := func(n int64) func() bool {
 		return func() bool {
 			lines := f.admin.Keys(t.Context(), "guard:q:*").Val()
 			return len(lines) == 1 && f.admin.ZCard(t.Context(), lines[0]).Val() == n
 		}
 	}
-	eventually(t, "x is in line", inLine(1))
-	second := f.guard(t, guard.Wait(patience))
+	eventually(t, "x is queued", queued(1))
+	second := f.guard(t, guard.Wait(waitLimit))
 	over := make(chan error, 1)
 	go func() { // ended by release
 		over <- second.Do(context.Background(), guard.Key("type", "t"), func(context.Context) error {
@@ -216,7 +216,7 @@ func TestWhileNoCloneCanBeEnqueuedTheTaskKeepsItsPlaceInLine(t *testing.T) {
 			return nil
 		})
 	}()
-	eventually(t, "the second is in line", inLine(2))
+	eventually(t, "the second is queued", queued(2))
 	time.Sleep(1500 * time.Millisecond) // more requests for a clone than one
 	release()
 	if a, b := <-order, <-order; a != "first" {
@@ -333,20 +333,20 @@ func TestLastAttemptThatWaitsInVainIsArchivedAsBusy(t *testing.T) {
 	release := hold(t, f.guard(t), "k")
 	var tries attempts
 	var r runs
-	errs := newTold()
+	errs := newErrorLog()
 	cfg := quick()
 	cfg.ErrorHandler = errs
 	f.serve(t, asynqmw.Configure(cfg), asynqmw.New(f.guard(t), tries.key, soon)(&r))
 	f.enqueue(t, "x", asynq.MaxRetry(0), asynq.Timeout(4*time.Second))
 	if err := errs.next(t); !errors.Is(err, guard.ErrBusy) {
-		t.Errorf("the ErrorHandler was told %v, want ErrBusy", err)
+		t.Errorf("the ErrorHandler got %v, want ErrBusy", err)
 	}
 	eventually(t, "x is archived", func() bool { return f.task("x").State == asynq.TaskStateArchived })
 	if task := f.task("x"); !strings.Contains(task.LastErr, "held by") {
 		t.Errorf("last error %q, want the holder in it", task.LastErr)
 	}
 	if r.done.Load() != 0 {
-		t.Error("the handler ran beside the holder")
+		t.Error("the handler ran alongside the holder")
 	}
 	errs.wantNothing(t)
 

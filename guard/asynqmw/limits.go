@@ -76,7 +76,7 @@ func (m *middleware) delayWithin(l limits, slack time.Duration) (delay time.Dura
 
 // delayOf is delayWithin for a task as it is, which asks the Inspector only where
 // that can make a difference.
-func (m *middleware) delayOf(ctx context.Context, a *attempt) (delay time.Duration, ok bool) {
+func (m *middleware) delayFor(ctx context.Context, a *attempt) (delay time.Duration, ok bool) {
 	delay, ok = m.delayWithin(a.limits, a.slack)
 	if ok || m.inspector == nil || a.limits.exact {
 		return delay, ok

@@ -33,8 +33,8 @@ type silence struct{}
 
 func (silence) Printf(context.Context, string, ...any) {}
 
-// patience is longer than a busy machine takes.
-const patience = 30 * time.Second
+// waitLimit is longer than a busy machine takes.
+const waitLimit = 30 * time.Second
 
 // A fleet is asynq and a guard's store on one real Redis.
 type fleet struct {
@@ -74,7 +74,7 @@ func guardAt(t *testing.T, addr string, opts ...guard.Option) *guard.Guard {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		ctx, cancel := context.WithTimeout(context.Background(), waitLimit)
 		defer cancel()
 		if err := g.Shutdown(ctx); err != nil {
 			t.Error(err)
@@ -177,7 +177,7 @@ func hold(t *testing.T, g *guard.Guard, key string) (release func()) {
 	case <-held:
 	case err := <-done:
 		t.Fatalf("holding %q: %v", key, err)
-	case <-time.After(patience):
+	case <-time.After(waitLimit):
 		t.Fatalf("holding %q took too long", key)
 	}
 	t.Cleanup(cancel)
@@ -187,9 +187,9 @@ func hold(t *testing.T, g *guard.Guard, key string) (release func()) {
 // eventually waits until ok.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(patience); !ok(); time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(waitLimit); !ok(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("not within %v: %s", patience, what)
+			t.Fatalf("not within %v: %s", waitLimit, what)
 		}
 	}
 }
@@ -235,28 +235,28 @@ func (r *runs) await(t *testing.T, n int64) {
 }
 
 // told is an ErrorHandler that keeps what it is told.
-type told struct{ errs chan error }
+type errorLog struct{ errs chan error }
 
-func newTold() told { return told{make(chan error, 1000)} }
+func newErrorLog() errorLog { return errorLog{make(chan error, 1000)} }
 
-func (e told) HandleError(_ context.Context, _ *asynq.Task, err error) { e.errs <- err }
+func (e errorLog) HandleError(_ context.Context, _ *asynq.Task, err error) { e.errs <- err }
 
-func (e told) next(t *testing.T) error {
+func (e errorLog) next(t *testing.T) error {
 	t.Helper()
 	select {
 	case err := <-e.errs:
 		return err
-	case <-time.After(patience):
-		t.Fatal("the ErrorHandler was told nothing")
+	case <-time.After(waitLimit):
+		t.Fatal("the ErrorHandler got nothing")
 		return nil
 	}
 }
 
-func (e told) wantNothing(t *testing.T) {
+func (e errorLog) wantNothing(t *testing.T) {
 	t.Helper()
 	select {
 	case err := <-e.errs:
-		t.Errorf("the ErrorHandler was told %v", err)
+		t.Errorf("the ErrorHandler got %v", err)
 	default:
 	}
 }

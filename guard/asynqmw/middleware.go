@@ -66,7 +66,7 @@ func (m *middleware) process(ctx context.Context, task *asynq.Task, next asynq.H
 	}
 	a := newAttempt(ctx, task, next, key, began)
 	g := m.guardsOf(task.Type())
-	ran, err := a.do(ctx, g.once, m.firstWaitEnd(a), nil)
+	ran, err := a.do(ctx, g.asSet, m.firstWaitEnd(a), nil)
 	if ran {
 		return ended(err, a.err)
 	}
@@ -74,8 +74,8 @@ func (m *middleware) process(ctx context.Context, task *asynq.Task, next asynq.H
 		return outcome
 	}
 	if !a.last {
-		if delay, ok := m.delayOf(ctx, a); ok {
-			return &settled{how: "deferred", cause: err, delay: delay}
+		if delay, ok := m.delayFor(ctx, a); ok {
+			return &notRunError{how: "deferred", cause: err, delay: delay}
 		}
 	}
 	return m.lastAttempt(ctx, a, g, err)
@@ -100,16 +100,16 @@ func (m *middleware) judge(err error) (final bool, outcome error) {
 	case errors.Is(err, guard.ErrBusy) && m.policy == Skip:
 		return true, nil
 	case errors.Is(err, guard.ErrBusy) && m.policy == Discard:
-		return true, &settled{how: "discarded", cause: err, revoke: true}
+		return true, &notRunError{how: "discarded", cause: err, revoke: true}
 	}
 	return false, nil
 }
 
 // guards are the variants that tasks of one type run under.
 type guards struct {
-	once    *guard.Guard // as g says, else tries once
-	patient *guard.Guard // stands in line until told to stop
-	single  *guard.Guard // tries once, whatever g says
+	asSet   *guard.Guard // as g says, else tries once
+	waits   *guard.Guard // stands in line until told to stop
+	tryOnce *guard.Guard // tries once, whatever g says
 }
 
 // maxTypes bounds byType: types that contain ids must not fill the memory.
@@ -120,7 +120,7 @@ func (m *middleware) guardsOf(taskType string) guards {
 		return g.(guards) //nolint:forcetypeassert // byType holds nothing else
 	}
 	once := m.guard.With(guard.Fallback(guard.Wait(0), guard.Name(taskType)))
-	g := guards{once: once, patient: once.With(guard.Forever()), single: once.With(guard.Wait(0))}
+	g := guards{asSet: once, waits: once.With(guard.Forever()), tryOnce: once.With(guard.Wait(0))}
 	if m.types.Load() < maxTypes { // a few more may slip in beside each other: no harm
 		if _, there := m.byType.LoadOrStore(taskType, g); !there {
 			m.types.Add(1)
@@ -155,7 +155,7 @@ func newAttempt(ctx context.Context, task *asynq.Task, next asynq.Handler, key s
 		limits: guessLimits(ctx, began), slack: checkInterval(ctx) + pickUp,
 	}
 	if deadline, ok := ctx.Deadline(); ok {
-		a.giveUp = deadline.Add(-min(maxHeadstart, time.Until(deadline)/4))
+		a.giveUp = deadline.Add(-min(maxGiveUpMargin, time.Until(deadline)/4))
 	}
 	retried, ok := asynq.GetRetryCount(ctx)
 	maxRetry, _ := asynq.GetMaxRetry(ctx)
@@ -166,7 +166,7 @@ func newAttempt(ctx context.Context, task *asynq.Task, next asynq.Handler, key s
 // maxHeadstart is how long before its Timeout a task that still waits gives up:
 // when the Timeout fires, asynq counts a failure itself and does not look at
 // what comes back. A quarter of what the task still has, if that is less.
-const maxHeadstart = time.Second
+const maxGiveUpMargin = time.Second
 
 // errWaitOver ends the wait at giveUp.
 var errWaitOver = errors.New("the task's Timeout or Deadline is near")
@@ -189,7 +189,7 @@ func (a *attempt) do(ctx context.Context, g *guard.Guard, until time.Time, c *cl
 		defer wait.Stop()
 	}
 	if c != nil {
-		stop := context.AfterFunc(c.there, func() { end(errCloned) })
+		stop := context.AfterFunc(c.cloned, func() { end(errCloned) })
 		defer stop()
 	}
 	err = g.Do(ctx, a.key, func(ctx context.Context) error {

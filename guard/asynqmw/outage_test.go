@@ -26,7 +26,7 @@ func TestStoreDownDefersAndHeals(t *testing.T) {
 			proxy := redistest.NewProxy(t, f.redis.Addr())
 			g := guardAt(t, proxy.Addr(), guard.TTL(2*time.Second))
 			var r runs
-			errs := newTold()
+			errs := newErrorLog()
 			cfg := quick()
 			cfg.ErrorHandler = errs
 			var tries attempts
@@ -138,7 +138,7 @@ func TestServerShutdownPutsAWaitingLastAttemptBack(t *testing.T) {
 	f.wantNoTrace(t)
 }
 
-func TestHandlerThatTheGuardsShutdownCancelsHasTheLastWord(t *testing.T) {
+func TestHandlerCancelledByTheGuardsShutdownDecidesTheOutcome(t *testing.T) {
 	f := newFleet(t)
 	own := errors.New("own error")
 	answers := map[string]error{"fails": own, "is done": nil}
@@ -152,7 +152,7 @@ func TestHandlerThatTheGuardsShutdownCancelsHasTheLastWord(t *testing.T) {
 		id, _ := asynq.GetTaskID(ctx)
 		return answers[id]
 	})
-	errs := newTold()
+	errs := newErrorLog()
 	cfg := quick()
 	cfg.ErrorHandler = errs
 	g := f.guard(t)
@@ -167,7 +167,7 @@ func TestHandlerThatTheGuardsShutdownCancelsHasTheLastWord(t *testing.T) {
 		t.Error("Shutdown() = nil, want a word on the handlers that were cancelled")
 	}
 	if err := errs.next(t); err != own {
-		t.Errorf("the ErrorHandler was told %v, want exactly %v", err, own)
+		t.Errorf("the ErrorHandler got %v, want exactly %v", err, own)
 	}
 	eventually(t, "one is done and one failed", func() bool { return f.task("is done") == nil && f.queue(t).Failed == 1 })
 	server.Shutdown()

@@ -13,17 +13,17 @@ import (
 // settled is the error with which an attempt ends whose handler did not run and
 // that is no failure: it tells Configure's hooks what to do. It may come back
 // wrapped by other middleware.
-type settled struct {
+type notRunError struct {
 	how    string
 	cause  error
 	delay  time.Duration // until the task is tried again
 	revoke bool          // the task is to be deleted: discarded, or a clone is in its place
 }
 
-func (s *settled) Error() string { return "asynqmw: " + s.how + ": " + s.cause.Error() }
+func (s *notRunError) Error() string { return "asynqmw: " + s.how + ": " + s.cause.Error() }
 
 // Unwrap gives the cause, such as guard.ErrBusy, to middleware further out.
-func (s *settled) Unwrap() []error {
+func (s *notRunError) Unwrap() []error {
 	if s.revoke {
 		return []error{s.cause, asynq.RevokeTask}
 	}
@@ -31,8 +31,8 @@ func (s *settled) Unwrap() []error {
 }
 
 // asSettled finds a settled in err, nil if there is none.
-func asSettled(err error) *settled {
-	var s *settled
+func asNotRun(err error) *notRunError {
+	var s *notRunError
 	if errors.As(err, &s) {
 		return s
 	}
@@ -58,7 +58,7 @@ func ended(err, own error) error {
 	e, ok := err.(*guard.Error)   //nolint:errorlint // one that is wrapped comes from the handler
 	same := ok && error(e) == own //nolint:errorlint // it is the same or not
 	lost := ok && !same && (errors.Is(e.Kind, guard.ErrLost) || errors.Is(e.Kind, guard.ErrMaxHold))
-	if lost && asSettled(err) == nil && (errors.Is(err, asynq.SkipRetry) || errors.Is(err, asynq.RevokeTask)) {
+	if lost && asNotRun(err) == nil && (errors.Is(err, asynq.SkipRetry) || errors.Is(err, asynq.RevokeTask)) {
 		return failure{err}
 	}
 	return err

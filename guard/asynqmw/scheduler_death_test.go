@@ -55,7 +55,7 @@ func TestSchedulerIsTakenOverWithinTheTTLWhenItsProcessDies(t *testing.T) {
 			return r.scheduler(t, f)
 		})
 	})
-	eventually(t, "it stands in line", func() bool { return len(f.admin.Keys(t.Context(), "guard:q:*").Val()) == 1 })
+	eventually(t, "it is queued", func() bool { return len(f.admin.Keys(t.Context(), "guard:q:*").Val()) == 1 })
 	if len(took) != 0 {
 		t.Fatal("two lead")
 	}
@@ -69,8 +69,8 @@ func TestSchedulerIsTakenOverWithinTheTTLWhenItsProcessDies(t *testing.T) {
 		if d := at.Sub(killed); d > ttl+5*time.Second { // a slow machine, and asking once a second
 			t.Errorf("taken over after %v, TTL %v", d, ttl)
 		}
-	case <-time.After(patience):
-		t.Fatal("nobody took over")
+	case <-time.After(waitLimit):
+		t.Fatal("no replica took over")
 	}
 	await(t, &r.ticks, 1)
 }

@@ -85,7 +85,7 @@ func (s *starting) wantPauses(t *testing.T, want ...time.Duration) {
 	}
 }
 
-func TestManagerThatCannotStartPausesLongerEachTimeUpToHalfAMinute(t *testing.T) {
+func TestPausesOfAManagerThatCannotStartGrowToHalfAMinute(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := starting{fails: func(int) bool { return true }}

@@ -69,7 +69,7 @@ func (r *replica) end(t *testing.T) error {
 	select {
 	case err := <-r.result:
 		return err
-	case <-time.After(patience):
+	case <-time.After(waitLimit):
 		t.Fatal("it did not end")
 		return nil
 	}
@@ -108,13 +108,13 @@ func TestOneSchedulerIsActiveAndAnotherTakesOverWhenItDies(t *testing.T) {
 		})
 	}
 	a, b := replicas[0], replicas[1]
-	eventually(t, "somebody ticks", func() bool { return a.ticks.Load()+b.ticks.Load() > 0 })
+	eventually(t, "a replica ticks", func() bool { return a.ticks.Load()+b.ticks.Load() > 0 })
 	if b.ticks.Load() > 0 {
 		a, b = b, a
 	}
 	await(t, &a.ticks, 2)
 	if b.ticks.Load() != 0 {
-		t.Errorf("the other ticked %d times beside the leader", b.ticks.Load())
+		t.Errorf("the other ticked %d times alongside the leader", b.ticks.Load())
 	}
 
 	a.proxy.Cut() // as far as the fleet can tell, it is dead
@@ -122,7 +122,7 @@ func TestOneSchedulerIsActiveAndAnotherTakesOverWhenItDies(t *testing.T) {
 	last := a.ticks.Load()
 	await(t, &b.ticks, 2)
 	if a.ticks.Load() != last {
-		t.Error("the former leader went on beside the new one")
+		t.Error("the former leader went on alongside the new one")
 	}
 
 	a.proxy.Heal()
@@ -164,7 +164,7 @@ func TestOnePeriodicTaskManagerIsActiveAndHandsOverWhenItEnds(t *testing.T) {
 	b.manage(t, f, everySecond)
 	await(t, &a.ticks, 2)
 	if b.ticks.Load() != 0 {
-		t.Error("the second ticks beside the first")
+		t.Error("the second ticks alongside the first")
 	}
 	a.cancel()
 	if err := a.end(t); !errors.Is(err, context.Canceled) {
@@ -188,7 +188,7 @@ func TestAnotherPeriodicTaskManagerTakesOverWhenTheLeaderDies(t *testing.T) {
 	last := a.ticks.Load()
 	await(t, &b.ticks, 2)
 	if a.ticks.Load() != last {
-		t.Error("the former leader went on beside the new one")
+		t.Error("the former leader went on alongside the new one")
 	}
 }
 
@@ -240,7 +240,7 @@ func TestManagerThatCannotStartStepsDownForAnotherAndTriesAgain(t *testing.T) {
 	await(t, &a.ticks, 1)
 }
 
-func TestFactoriesThatCannotWorkAreToldSo(t *testing.T) {
+func TestFactoriesThatCannotWorkReturnErrors(t *testing.T) {
 	f := newFleet(t)
 	r := f.replica(t, 500*time.Millisecond)
 	err := asynqmw.RunScheduler(t.Context(), r.guard, "nil", func() *asynq.Scheduler { return nil })

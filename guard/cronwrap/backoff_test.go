@@ -41,7 +41,7 @@ func (a *asked) pauses() (long []time.Duration) {
 	return long
 }
 
-func TestStoreThatIsDownIsAskedAgainAfter2SecondsAndThenDownToOnceAMinuteUntilShutdown(t *testing.T) {
+func TestCatchUpPausesGrowFrom2SecondsToAMinuteUntilShutdown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &asked{Store: guardtest.NewStore()}
 		store.Fail(errors.New("down"))
@@ -67,7 +67,7 @@ func TestStoreThatIsDownIsAskedAgainAfter2SecondsAndThenDownToOnceAMinuteUntilSh
 
 // The goroutine is in the run of a tick when the store fails at the next one. It does
 // not end before it has looked once more.
-func TestTickThatIsLostWhileAnotherIsMadeUpForIsMadeUpForToo(t *testing.T) {
+func TestTickThatIsLostDuringABackfillIsBackfilledToo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start, store, l := missing(t, 3700)
 		r := newReplica(t, store, l, guard.TTL(5*time.Minute))
@@ -104,7 +104,7 @@ func TestStoreThatDoesNotAnswerHoldsUpATickFor2Seconds(t *testing.T) {
 	})
 }
 
-func TestRunWhoseEndCannotBeToldHoldsTheKeyForNoMoreThan3Seconds(t *testing.T) {
+func TestRunWhoseEndCannotBeMarkedHoldsTheKeyForAtMost3Seconds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
 		store, l := guardtest.NewStore(), new(log)

@@ -17,11 +17,11 @@ import (
 // the schedule in cron's entries and ask it too, and a process that never starts
 // cron must not run anything.
 func (j *job) start() {
-	p := j.arrive(time.Time{})
-	if p == nil {
+	t := j.newTickRun(time.Time{})
+	if t == nil {
 		return
 	}
-	defer p.leave()
+	defer t.remove()
 	for !j.hasNext() {
 		j.started.Store(false)
 		// cron may have started meanwhile and found that it had been asked.
@@ -38,32 +38,32 @@ func (j *job) hasNext() bool {
 	return !j.entry().Next.IsZero()
 }
 
-// fallBehind notes that p's tick was missed, with err, or has to be run again. When
+// fallBehind notes that t's tick was missed, with err, or has to be run again. When
 // it was the store that failed the next tick may be far away, so a goroutine tries
 // until the store is back.
-func (j *job) fallBehind(p *place, err error) {
+func (j *job) fallBehind(t *tickRun, err error) {
 	switch {
 	case j.opts.catchUp == None && !j.opts.retry:
-	case !p.ran && storeFailed(err), p.ran && j.opts.retry && errors.Is(err, guard.ErrLost):
+	case !t.ran && storeFailed(err), t.ran && j.opts.retry && errors.Is(err, guard.ErrLost):
 		j.startCatchUp(1)
-	case !p.ran && j.opts.catchUp > 0:
+	case !t.ran && j.opts.catchUp > 0:
 		j.fellBehind()
 	}
 }
 
-// dropped notes that p's tick was dropped because of err, which is nothing that went
+// dropped notes that t's tick was dropped because of err, which is nothing that went
 // wrong. If other code had the key, or a dead runner, the next tick makes up for it.
 // So it is if another replica has taken the key and not yet claimed; then that one's
 // tick turns out not to be missing.
-func (j *job) dropped(p *place, err error) {
+func (j *job) dropped(t *tickRun, err error) {
 	level := slog.LevelDebug
-	if j.ticks != nil && p.ctx.Err() == nil && errors.Is(err, guard.ErrBusy) && !errors.Is(err, errOverlap) {
+	if j.ticks != nil && t.ctx.Err() == nil && errors.Is(err, guard.ErrBusy) && !errors.Is(err, errOverlap) {
 		level = slog.LevelWarn // a nightly job must not vanish without a word
 		if j.opts.catchUp > 0 {
 			j.fellBehind()
 		}
 	}
-	slog.Log(context.Background(), level, "cronwrap: tick not run", "job", j.name, "tick", p.tick, "reason", err)
+	slog.Log(context.Background(), level, "cronwrap: tick not run", "job", j.name, "tick", t.tick, "reason", err)
 }
 
 // storeFailed says whether it may help to try later.
@@ -128,29 +128,29 @@ func (j *job) catchUpOnce(first bool) (again bool) {
 	if !j.entry().Valid() {
 		return false // it was removed from cron: it has no ticks any more
 	}
-	p := j.arrive(time.Time{})
-	if p == nil {
+	t := j.newTickRun(time.Time{})
+	if t == nil {
 		return false
 	}
 	err := errGoexit // of a job; then the next tick makes up for the rest
-	defer p.leave()
+	defer t.remove()
 	defer func() {
-		if again = storeFailed(err); !again || first || !p.latest.IsZero() {
-			j.settle(p, err)
+		if again = storeFailed(err); !again || first || !t.latest.IsZero() {
+			j.conclude(t, err)
 		}
 	}()
-	err = caught(func() error { return j.tryToCatchUp(p) })
+	err = caught(func() error { return j.tryToCatchUp(t) })
 	return again
 }
 
-func (j *job) tryToCatchUp(p *place) error {
+func (j *job) tryToCatchUp(t *tickRun) error {
 	seen, _ := j.behind()
-	last, err := j.last(p.ctx)
+	last, err := j.last(t.ctx)
 	if err != nil {
 		return err
 	}
 	if j.opts.retry && unfinished(last) || len(j.missed(last, time.Time{})) > 0 {
-		return j.do(j.line, p)
+		return j.do(j.queue, t)
 	}
 	j.caughtUp(seen)
 	return nil

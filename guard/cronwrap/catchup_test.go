@@ -17,7 +17,7 @@ import (
 	"github.com/jobguard/jobguard/internal/redistest"
 )
 
-func TestMissedTicksAreMadeUpForWhenTheFleetIsBack(t *testing.T) {
+func TestMissedTicksAreBackfilledWhenTheFleetIsBack(t *testing.T) {
 	for name, c := range map[string]struct {
 		opts []cronwrap.JobOption
 		want []int
@@ -54,7 +54,7 @@ func TestMissedTicksAreMadeUpForWhenTheFleetIsBack(t *testing.T) {
 	}
 }
 
-func TestMissedTicksAreMadeUpForOnceByTheNextFleetOnRedis(t *testing.T) {
+func TestMissedTicksAreBackfilledOnceByTheNextFleetOnRedis(t *testing.T) {
 	t.Parallel()
 	server, l := redistest.Start(t), new(log)
 	const step = 500 * time.Millisecond
@@ -91,7 +91,7 @@ func TestJobThatNeverRanHasMissedNothing(t *testing.T) {
 }
 
 // What Skip dropped was not missed, also if a replica starts just then.
-func TestSkippedTicksAreNotMadeUpFor(t *testing.T) {
+func TestSkippedTicksAreNotBackfilled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
 		store, l := guardtest.NewStore(), new(log)
@@ -108,7 +108,7 @@ func TestSkippedTicksAreNotMadeUpFor(t *testing.T) {
 	})
 }
 
-func TestTicksThatTheStoresOutageCostAreMadeUpFor(t *testing.T) {
+func TestTicksMissedInAnOutageAreBackfilled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
 		store, l := guardtest.NewStore(), new(log)
@@ -152,7 +152,7 @@ func TestCatchingUpAwaitsAStoreThatIsDown(t *testing.T) {
 	})
 }
 
-func TestTickThatWasBegunAndNotDoneIsMadeUpForWithRetry(t *testing.T) {
+func TestTickThatWasBegunAndNotDoneIsBackfilledWithRetry(t *testing.T) {
 	for name, c := range map[string]struct {
 		opts []cronwrap.JobOption
 		want []int
@@ -186,7 +186,7 @@ func TestTickThatWasBegunAndNotDoneIsMadeUpForWithRetry(t *testing.T) {
 }
 
 // A tick that comes due while others are made up for does not overtake them.
-func TestNoTickOvertakesThoseThatAreMadeUpFor(t *testing.T) {
+func TestNoTickOvertakesABackfill(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
 		store, l := guardtest.NewStore(), new(log)
@@ -208,7 +208,7 @@ func TestNoTickOvertakesThoseThatAreMadeUpFor(t *testing.T) {
 }
 
 // The next tick of a rare job is too far away to make up for it.
-func TestRareTickThatTheStoresOutageCostIsMadeUpForSoon(t *testing.T) {
+func TestRareTickMissedInAnOutageIsBackfilledSoon(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
 		store, l := guardtest.NewStore(), new(log)
@@ -233,7 +233,7 @@ func TestRareTickThatTheStoresOutageCostIsMadeUpForSoon(t *testing.T) {
 // late is a schedule whose ticks come so much later than they are scheduled.
 func late(step, by time.Duration) cron.Schedule { return skewed{steps(step), -by} }
 
-func TestTickBeforeTheOneThatIsDueIsMadeUpForAlsoIfItsActivationIsLate(t *testing.T) {
+func TestEarlierTickWithALateActivationIsBackfilled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
 		store, l := guardtest.NewStore(), new(log)
@@ -250,7 +250,7 @@ func TestTickBeforeTheOneThatIsDueIsMadeUpForAlsoIfItsActivationIsLate(t *testin
 	})
 }
 
-func TestTicksWhileCronWasStoppedAreMadeUpFor(t *testing.T) {
+func TestTicksWhileCronWasStoppedAreBackfilled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
 		store, l := guardtest.NewStore(), new(log)
@@ -292,7 +292,7 @@ func TestNothingRunsInAProcessThatDoesNotStartCron(t *testing.T) {
 }
 
 // What the store remembers does not tell why nobody ran them.
-func TestTicksThatWereDroppedForOtherCodeCountAsMissedAfterARestart(t *testing.T) {
+func TestTicksDroppedForOtherCodeCountAsMissedAfterARestart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
 		store, l := guardtest.NewStore(), new(log)
@@ -301,7 +301,7 @@ func TestTicksThatWereDroppedForOtherCodeCountAsMissedAfterARestart(t *testing.T
 		before.add(t, "@every 10s", "report", nil, opt)
 		before.cron.Start()
 		time.Sleep(15 * time.Second)
-		store.Hold("report", "somebody")
+		store.Hold("report", "rival")
 		time.Sleep(20 * time.Second)
 		store.Expire("report")
 		time.Sleep(time.Second)
@@ -316,7 +316,7 @@ func TestTicksThatWereDroppedForOtherCodeCountAsMissedAfterARestart(t *testing.T
 	})
 }
 
-func TestTicksThatAreMadeUpForAreThoseOfTheNewSpec(t *testing.T) {
+func TestBackfilledTicksAreThoseOfTheNewSpec(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
 		store, l := guardtest.NewStore(), new(log)
@@ -335,7 +335,7 @@ func TestTicksThatAreMadeUpForAreThoseOfTheNewSpec(t *testing.T) {
 	})
 }
 
-func TestTickThatWasDroppedForOtherCodeIsMadeUpForWithTheNext(t *testing.T) {
+func TestTickThatWasDroppedForOtherCodeIsBackfilledWithTheNext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
 		store, l := guardtest.NewStore(), new(log)
@@ -345,7 +345,7 @@ func TestTickThatWasDroppedForOtherCodeIsMadeUpForWithTheNext(t *testing.T) {
 			r.cron.Start()
 		}
 		time.Sleep(15 * time.Second)
-		store.Hold("report", "somebody")
+		store.Hold("report", "rival")
 		time.Sleep(10 * time.Second)
 		store.Expire("report")
 		time.Sleep(20 * time.Second)
@@ -354,7 +354,7 @@ func TestTickThatWasDroppedForOtherCodeIsMadeUpForWithTheNext(t *testing.T) {
 	})
 }
 
-func TestShutdownEndsWhatIsMadeUpFor(t *testing.T) {
+func TestShutdownEndsABackfill(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
 		store, l := guardtest.NewStore(), new(log)
@@ -385,7 +385,7 @@ func TestShutdownEndsWhatIsMadeUpFor(t *testing.T) {
 
 // The lease is lost in the second of four: the others are not run without it, and
 // later they are. What was made up for and failed is reported like any other run.
-func TestRestIsMadeUpForAfterALoss(t *testing.T) {
+func TestRestIsBackfilledAfterALoss(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
 		store, l := guardtest.NewStore(), new(log)

@@ -17,7 +17,7 @@ const attemptTimeout = 2 * time.Second
 // lost connection should cost no tick.
 func (j *job) last(ctx context.Context) (lease.Tick, error) {
 	began := time.Now()
-	for wait := pause; ; wait = min(2*wait, moment) {
+	for wait := busyPause; ; wait = min(2*wait, busyRetry) {
 		last, err := j.lastOnce(ctx)
 		if err == nil {
 			return last, nil
@@ -43,14 +43,14 @@ func (j *job) lastOnce(ctx context.Context) (lease.Tick, error) {
 	return j.ticks.LastTick(ctx, j.name)
 }
 
-// claimAndCall claims tick and calls fn, under the key of p. Ticks that came due
+// claimAndCall claims tick and calls fn, under the key of t. Ticks that came due
 // during the run of the final one were skipped, if that is the policy.
-func (j *job) claimAndCall(ctx context.Context, p *place, tick time.Time, final bool) error {
+func (j *job) claimAndCall(ctx context.Context, t *tickRun, tick time.Time, final bool) error {
 	owner := j.guard.Store().NewOwner("")
 	if err := j.claim(ctx, owner, tick); err != nil {
 		return err
 	}
-	p.ran, p.latest = tick.Equal(p.tick), tick
+	t.ran, t.latest = tick.Equal(t.tick), tick
 	var err error // nil if fn exits its goroutine
 	defer func() { j.end(ctx, owner, tick, final, err) }()
 	err = j.call(ctx, tick)
@@ -75,7 +75,7 @@ func (j *job) claim(ctx context.Context, owner string, tick time.Time) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	for wait := pause; ; wait = min(2*wait, moment) {
+	for wait := busyPause; ; wait = min(2*wait, busyRetry) {
 		reply, err := j.askFor(ctx, r)
 		switch {
 		case (err != nil || reply.Claimed) && ctx.Err() != nil:
@@ -116,7 +116,7 @@ func (j *job) askFor(ctx context.Context, r lease.TickRequest) (lease.TickReply,
 
 // settled is how long ago a tick must have come due to have been dropped for a run
 // that ends now: until moment is over, replicas still ask for its key.
-const settled = moment + 5*pause
+const droppedAge = busyRetry + 5*busyPause
 
 // endTries is how often the end of a tick is told. The key is held meanwhile.
 const endTries = 3
@@ -127,7 +127,7 @@ func (j *job) end(ctx context.Context, owner string, tick time.Time, final bool,
 	if !j.over(ctx, failed) {
 		return
 	}
-	r := lease.TickEnd{Key: j.name, Owner: owner, At: tick, Settled: settled}
+	r := lease.TickEnd{Key: j.name, Owner: owner, At: tick, Settled: droppedAge}
 	if final && j.opts.overlap == Skip && j.opts.catchUp > 0 {
 		// Those that were skipped were not missed. Without CatchUp nobody asks. A
 		// panic of the schedule must not keep the tick from being marked.

@@ -124,7 +124,7 @@ func TestTickWhoseRunnerWasKilledIsTakenOverWithRetryOnly(t *testing.T) {
 }
 
 // A lease that is lost is all that the others see of a death.
-func TestWithRetryTheFirstInLineTakesOverAndTheOthersDoNot(t *testing.T) {
+func TestWithRetryTheHeadOfTheQueueTakesOverAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
 		store, l := guardtest.NewStore(), new(log)
@@ -159,7 +159,7 @@ func TestWithoutRetryATickIsNeverRunAgain(t *testing.T) {
 				if name == "at least once" {
 					opts = append(opts, cronwrap.Retry())
 				}
-				store.Hold("report", "somebody")
+				store.Hold("report", "rival")
 				for range 2 {
 					r := newReplica(t, store, l)
 					r.add(t, "@every 1m", "report", func(ctx context.Context) error {
@@ -343,7 +343,7 @@ func TestTickThatWaitsForNothingGivesWayWithRetry(t *testing.T) {
 		store, l := guardtest.NewStore(), new(log)
 		r := newReplica(t, store, l)
 		r.add(t, "@every 1m", "report", nil, cronwrap.Retry())
-		store.Hold("report", "somebody")
+		store.Hold("report", "rival")
 		r.cron.Start()
 		time.Sleep(65 * time.Second)
 		if n := store.Waiting("report"); n != 1 {
@@ -359,7 +359,7 @@ func TestTickThatWaitsForNothingGivesWayWithRetry(t *testing.T) {
 	})
 }
 
-func TestEndOfATickIsToldAgain(t *testing.T) {
+func TestEndOfATickIsSentToTheStoreAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
 		store, l := guardtest.NewStore(), new(log)

@@ -64,9 +64,9 @@
 //	what                                 then                                            shown by
 //	the key is held by other code, or    asked for again for 250 ms, then the tick is    TestTickIsSkippedWhileTheKeyIsHeld,
 //	by a runner that died                dropped, with a warning to log/slog, and        TestTickThatIsDroppedForOtherCodeIsLoggedAsAWarning,
-//	                                     CatchUp makes up for it with the next one;      TestKeyThatIsHeldForAMomentCostsNoTick,
-//	                                     with Retry or Overlap(Wait) it stands in line   TestTickThatWasDroppedForOtherCodeIsMadeUpForWithTheNext,
-//	                                                                                     TestTickThatWasDroppedForADeadRunIsMadeUpForWithTheNext
+//	                                     CatchUp makes up for it with the next one;      TestKeyThatIsHeldBrieflyCostsNoTick,
+//	                                     with Retry or Overlap(Wait) it stands in line   TestTickThatWasDroppedForOtherCodeIsBackfilledWithTheNext,
+//	                                                                                     TestTickThatWasDroppedForADeadRunIsBackfilledWithTheNext
 //	the same, with MutualExclusion       dropped at once, whoever has it, or stands in   TestTickIsDroppedAtOnceUnderMutualExclusion,
 //	                                     line with Overlap(Wait)                         TestRunsUnderMutualExclusionDoNotOverlap
 //	an earlier tick's run is not over    Skip: dropped, unless it ends within 250 ms,    TestOverlapSkipDropsTicksDuringARun,
@@ -76,17 +76,17 @@
 //	the store fails for a moment, or     it is asked again for 2 s                       TestHiccupOfTheStoreCostsNoTick,
 //	a failover is under way                                                              TestFailoverAtATickCostsNoTickOnRedis
 //	the store is down at a tick          handler gets guard.ErrUnavailable; the tick     TestStoreDownAtATickReachesTheHandlerAndTheTickIsLost,
-//	                                     is lost, unless CatchUp makes up for it, with   TestTicksThatTheStoresOutageCostAreMadeUpFor,
-//	                                     the next tick or when the store is back         TestRareTickThatTheStoresOutageCostIsMadeUpForSoon
+//	                                     is lost, unless CatchUp makes up for it, with   TestTicksMissedInAnOutageAreBackfilled,
+//	                                     the next tick or when the store is back         TestRareTickMissedInAnOutageIsBackfilledSoon
 //	the store is down during a run, for  the lease is lost; with Retry the tick is run   TestRetryOutlastsAnOutageOfTheStore
 //	longer than the guard's TTL          again when the store is back
 //	the lease is lost                    ctx ends with cause guard.ErrLost; handler      TestLossCancelsTheJob,
-//	                                     gets it; with Retry another replica runs it     TestFleetInTroubleRunsNoTickTwiceAndWithRetryEachThatWasBegun
-//	the process is stopped in mid-run,   likewise, when it goes on                       TestRunnerThatWasStoppedInMidRunIsTakenOverWithRetryAndLearnsOfItOnRedis
+//	                                     gets it; with Retry another replica runs it     TestFleetUnderFaultsRunsTicksAtMostOnceWithRetryAtLeastOnce
+//	the process is stopped in mid-run,   likewise, when it goes on                       TestRunOfAStoppedProcessIsTakenOverWithRetryOnRedis
 //	for longer than the TTL
 //	the lease was lost, and its holder   its claim is refused: handler gets ErrLost      TestTicksAreNotClaimedOverTheRunOfTheNextHolder,
-//	goes on to the next tick                                                             TestTickThatIsRefusedToWhoeverHasLostTheKeyIsReported,
-//	                                                                                     TestTickThatIsClaimedAfterTheNextHolderHasLookedIsNotPassedOver
+//	goes on to the next tick                                                             TestTickThatIsRefusedAfterALossIsReported,
+//	                                                                                     TestTickClaimedAfterTheNextHolderLookedIsNotPassedOver
 //	fn returns an error                  handler gets it; the tick is over, also         TestErrorOfTheJobReachesTheHandlerUnchanged,
 //	                                     with Retry                                      TestFailedRunIsOverAlsoWithRetry
 //	fn panics                            handler gets a *PanicError; likewise; cron      TestPanicReachesTheHandlerAndFreesTheKey
@@ -101,19 +101,19 @@
 //	                                     when the lease has expired, or with the next    TestLaterTickRunsAfterOneThatIsNotDone,
 //	                                     tick, before that, or when the fleet is back;   TestTickThatIsNotDoneIsRunAgainHoweverLate
 //	                                     else nobody does
-//	a tick that is made up for fails,    handler gets it with that tick's time; after a  TestTroubleOfATickThatIsMadeUpForIsReportedOnceWithThatTick,
-//	or loses the lease                   loss the rest is made up for soon, and the      TestRestIsMadeUpForAfterALoss,
+//	a tick that is made up for fails,    handler gets it with that tick's time; after a  TestFailureOfABackfilledTickIsReportedOnceWithThatTick,
+//	or loses the lease                   loss the rest is made up for soon, and the      TestRestIsBackfilledAfterALoss,
 //	                                     tick that was due, if any, is reported too      TestLossBeforeTheTickThatIsDueIsReportedForBoth
-//	the job's entry is removed from      catching up ends, with the runs under way; a    TestNothingIsMadeUpForOnceTheEntryIsRemoved,
-//	cron                                 tick that stands in line still runs             TestTickThatStandsInLineWhenItsEntryIsRemovedRuns
+//	the job's entry is removed from      catching up ends, with the runs under way; a    TestNothingIsBackfilledOnceTheEntryIsRemoved,
+//	cron                                 tick that stands in line still runs             TestTickThatWaitsWhenItsEntryIsRemovedRuns
 //	clocks differ                        each tick runs once                             TestEachTickRunsOnceAcrossSkewedReplicasOnRedis
 //	a clock is ahead of the store's      its ticks are refused: handler gets ErrSkew     TestTickFarAheadOfTheStoresClockIsRefused
 //	by more than MaxSkew
-//	the fleet was down                   CatchUp makes up for what was missed, before    TestMissedTicksAreMadeUpForWhenTheFleetIsBack,
-//	                                     any later tick                                  TestNoTickOvertakesThoseThatAreMadeUpFor
-//	cron was stopped and started again,  likewise, with the next tick                    TestTicksWhileCronWasStoppedAreMadeUpFor
+//	the fleet was down                   CatchUp makes up for what was missed, before    TestMissedTicksAreBackfilledWhenTheFleetIsBack,
+//	                                     any later tick                                  TestNoTickOvertakesABackfill
+//	cron was stopped and started again,  likewise, with the next tick                    TestTicksWhileCronWasStoppedAreBackfilled
 //	or the machine slept
-//	the job is called by hand            the latest tick, if that has not run; before    TestJobThatIsCalledByHandBeforeItsFirstTickSaysThatItDidNotRun
+//	the job is called by hand            the latest tick, if that has not run; before    TestJobCalledByHandBeforeItsFirstTickDoesNotRun
 //	                                     the first one nothing, and handler is told so
 //	the schedule panics                  in Tick, or in Next outside of cron's own       TestPanicOfTheScheduleReachesTheHandler
 //	                                     goroutine: handler gets a *PanicError

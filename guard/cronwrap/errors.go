@@ -75,7 +75,7 @@ func caught(fn func() error) (err error) {
 }
 
 // tell calls the handler, and survives it.
-func tell(h func(*Error), e *Error) {
+func callHandler(h func(*Error), e *Error) {
 	if err := caught(func() error { h(e); return nil }); err != nil {
 		slog.Error("cronwrap: the OnError handler panicked", "job", e.Name, "error", err)
 	}

@@ -22,7 +22,7 @@ import (
 // the store drops, replicas that shut down and come back, calls that fail and replies
 // that are lost, clocks that differ, runs shorter and longer than the time between
 // ticks. What happens, and when, is drawn by the seed.
-func TestFleetInTroubleRunsNoTickTwiceAndWithRetryEachThatWasBegun(t *testing.T) {
+func TestFleetUnderFaultsRunsTicksAtMostOnceWithRetryAtLeastOnce(t *testing.T) {
 	const seeds = 50
 	for seed := range uint64(seeds) {
 		for _, retry := range []bool{false, true} {

@@ -119,7 +119,7 @@ func TestTickIsSkippedWhileTheKeyIsHeld(t *testing.T) {
 		store, l := guardtest.NewStore(), new(log)
 		r := newReplica(t, store, l)
 		r.add(t, "@every 10s", "report", nil)
-		store.Hold("report", "somebody")
+		store.Hold("report", "rival")
 		r.cron.Start()
 		time.Sleep(15 * time.Second)
 		store.Expire("report")
@@ -134,7 +134,7 @@ func TestTickIsDroppedAtOnceUnderMutualExclusion(t *testing.T) {
 		store, l := guardtest.NewStore(), new(log)
 		r := newReplica(t, store, l)
 		r.add(t, "@every 10s", "report", nil, cronwrap.MutualExclusion())
-		store.HoldFor("report", "somebody", 10*time.Second+100*time.Millisecond)
+		store.HoldFor("report", "rival", 10*time.Second+100*time.Millisecond)
 		r.cron.Start()
 		time.Sleep(15 * time.Second)
 		if n := len(l.runs()); n != 0 || store.Calls(guardtest.OpAcquire) != 1 {
@@ -146,13 +146,13 @@ func TestTickIsDroppedAtOnceUnderMutualExclusion(t *testing.T) {
 
 // Replicas whose clocks agree, or differ by whole ticks, take the key at the same
 // time, some of them only to find that they have nothing to do.
-func TestKeyThatIsHeldForAMomentCostsNoTick(t *testing.T) {
+func TestKeyThatIsHeldBrieflyCostsNoTick(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
 		store, l := guardtest.NewStore(), new(log)
 		r := newReplica(t, store, l)
 		r.add(t, "@every 10s", "report", nil)
-		store.HoldFor("report", "somebody", 10*time.Second+100*time.Millisecond)
+		store.HoldFor("report", "rival", 10*time.Second+100*time.Millisecond)
 		r.cron.Start()
 		time.Sleep(11 * time.Second)
 		l.mustBe(t, start, 10)
@@ -165,11 +165,11 @@ func TestWaitOfTheGuardGoesBeforeTryOnce(t *testing.T) {
 		store, l := guardtest.NewStore(), new(log)
 		r := newReplica(t, store, l, guard.Wait(3*time.Second))
 		r.add(t, "@every 10s", "report", nil)
-		store.HoldFor("report", "somebody", 12*time.Second)
+		store.HoldFor("report", "rival", 12*time.Second)
 		r.cron.Start()
 		time.Sleep(15 * time.Second)
 		l.mustBe(t, start, 10)
-		store.HoldFor("report", "somebody", 9*time.Second) // until 24
+		store.HoldFor("report", "rival", 9*time.Second) // until 24
 		time.Sleep(20 * time.Second)
 		l.mustBe(t, start, 10, 30) // 20 gave up at 23
 	})
@@ -188,7 +188,7 @@ func TestOverlapSkipWaitsForNoRunWhateverTheGuardsWait(t *testing.T) {
 	})
 }
 
-func TestObserversAreToldTheJobsNameUnlessTheGuardHasOne(t *testing.T) {
+func TestObserversSeeTheJobsNameUnlessTheGuardHasOne(t *testing.T) {
 	for want, opts := range map[string][]guard.Option{"report": nil, "mine": {guard.Name("mine")}} {
 		synctest.Test(t, func(t *testing.T) {
 			seen := &names{Observer: guard.LogObserver(slog.New(slog.DiscardHandler)), asked: make(map[string]bool)}
@@ -206,7 +206,7 @@ func TestObserversAreToldTheJobsNameUnlessTheGuardHasOne(t *testing.T) {
 					name = want
 				}
 				if !seen.asked[name] {
-					t.Errorf("observers were told %v, want %q among them", seen.asked, name)
+					t.Errorf("observers were lossReported %v, want %q among them", seen.asked, name)
 				}
 			}
 		})
@@ -261,7 +261,7 @@ func TestOverlapWaitRunsTheLatestTickThatWaits(t *testing.T) {
 					l.mustBe(t, start, 10, 20, 30, 50) // the first that waits keeps its place
 				}
 				if waiting := store.Waiting("report"); waiting > 1 {
-					t.Errorf("%d stand in line", waiting)
+					t.Errorf("%d wait", waiting)
 				}
 				l.noErrors(t)
 			})
@@ -593,12 +593,12 @@ func TestRefusalOfTheStoreIsFinal(t *testing.T) {
 }
 
 // claiming is a store that does something between a claim and its reply.
-type claiming struct {
+type claimStore struct {
 	*guardtest.Store
 	then func(ctx context.Context)
 }
 
-func (c *claiming) ClaimTick(ctx context.Context, r lease.TickRequest) (lease.TickReply, error) {
+func (c *claimStore) ClaimTick(ctx context.Context, r lease.TickRequest) (lease.TickReply, error) {
 	reply, err := c.Store.ClaimTick(ctx, r)
 	c.then(ctx)
 	return reply, err
@@ -609,7 +609,7 @@ func TestTickThatWasClaimedAndNotRunIsReported(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				start, l := time.Now(), new(log)
-				store := &claiming{Store: guardtest.NewStore()}
+				store := &claimStore{Store: guardtest.NewStore()}
 				r := newReplica(t, store, l)
 				gone, cancel := context.WithCancel(t.Context())
 				cancel()
@@ -638,7 +638,7 @@ func TestTickThatWasClaimedAndNotRunIsReported(t *testing.T) {
 	}
 }
 
-func TestJobThatIsCalledByHandBeforeItsFirstTickSaysThatItDidNotRun(t *testing.T) {
+func TestJobCalledByHandBeforeItsFirstTickDoesNotRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start, l := time.Now(), new(log)
 		r := newReplica(t, guardtest.NewStore(), l)

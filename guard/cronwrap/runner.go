@@ -34,10 +34,10 @@ type Runner struct {
 
 	// mu is never held while calling cron, the store or the user's code.
 	mu      sync.Mutex
-	closing chan struct{}       // closed by the first Shutdown
-	places  map[*place]struct{} // ticks whose run has not begun
-	active  int                 // ticks under way, and goroutines that catch up
-	idle    chan struct{}       // closed and cleared when active falls to 0; nil if nobody waits
+	closing chan struct{}         // closed by the first Shutdown
+	pending map[*tickRun]struct{} // ticks whose run has not begun
+	active  int                   // ticks under way, and goroutines that catch up
+	idle    chan struct{}         // closed and cleared when active falls to 0; nil if nobody waits
 }
 
 // New returns a Runner of c's jobs under g. It does not start c. A nil c or g
@@ -64,7 +64,7 @@ func New(c *cron.Cron, g *guard.Guard, opts ...Option) *Runner {
 		entries: newSnapshots(c.Entries),
 		jobs:    make(map[string]*job),
 		closing: make(chan struct{}),
-		places:  make(map[*place]struct{}),
+		pending: make(map[*tickRun]struct{}),
 	}
 }
 
@@ -164,8 +164,8 @@ func (r *Runner) newJob(s cron.Schedule, name string, fn func(context.Context) e
 		j.lag.fallen = 1
 	}
 	j.try = r.guard.With(guard.Fallback(guard.Wait(0), guard.Name(name)))
-	j.line = r.guard.With(guard.Fallback(guard.Forever(), guard.Name(name)))
-	j.once = j.try.With(guard.Wait(0))
+	j.queue = r.guard.With(guard.Fallback(guard.Forever(), guard.Name(name)))
+	j.noWait = j.try.With(guard.Wait(0))
 	return j, nil
 }
 

@@ -50,7 +50,7 @@ func (r *Runner) close() {
 	if !r.closedLocked() {
 		close(r.closing)
 	}
-	for p := range r.places {
+	for p := range r.pending {
 		p.cancel(guard.ErrClosed)
 	}
 }

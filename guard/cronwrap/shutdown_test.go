@@ -107,12 +107,12 @@ func TestShutdownLeavesARunThatIgnoresItsContext(t *testing.T) {
 	})
 }
 
-func TestShutdownCallsOffTicksThatStandInLine(t *testing.T) {
+func TestShutdownCancelsTicksThatWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store, l := guardtest.NewStore(), new(log)
 		r := newReplica(t, store, l)
 		r.add(t, "@every 10s", "report", nil, cronwrap.Overlap(cronwrap.Wait))
-		store.Hold("report", "somebody")
+		store.Hold("report", "rival")
 		r.cron.Start()
 		time.Sleep(15 * time.Second)
 		if n := store.Waiting("report"); n != 1 {

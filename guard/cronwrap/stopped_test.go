@@ -49,7 +49,7 @@ func stoppedChild(addr string) {
 
 // The process is stopped in mid-run, for longer than its lease lasts, and goes on
 // when another has run the tick again.
-func TestRunnerThatWasStoppedInMidRunIsTakenOverWithRetryAndLearnsOfItOnRedis(t *testing.T) {
+func TestRunOfAStoppedProcessIsTakenOverWithRetryOnRedis(t *testing.T) {
 	t.Parallel()
 	server, l := redistest.Start(t), new(log)
 	r := newReplica(t, onRedis(t, server.Addr()), l, guard.TTL(childTTL))

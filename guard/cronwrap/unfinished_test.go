@@ -55,7 +55,7 @@ func TestLaterTickRunsAfterOneThatIsNotDone(t *testing.T) {
 
 // b starts when a tick is past by its clock, and not yet by that of a. So it does not
 // stand in line for it when a dies.
-func TestTickIsTakenOverByAReplicaThatDidNotStandInLineForIt(t *testing.T) {
+func TestTickIsTakenOverByAReplicaThatDidNotWaitForIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
 		store, l := guardtest.NewStore(), new(log)
@@ -146,7 +146,7 @@ func TestTickIsRunAgainAsOftenAsItsRunnersDie(t *testing.T) {
 
 // What Skip dropped for a run whose runner died was missed, unless the run is taken
 // over: then it was dropped for that.
-func TestTickThatWasDroppedForADeadRunIsMadeUpForWithTheNext(t *testing.T) {
+func TestTickThatWasDroppedForADeadRunIsBackfilledWithTheNext(t *testing.T) {
 	for name, c := range map[string]struct {
 		opts []cronwrap.JobOption
 		want []int
@@ -238,7 +238,7 @@ func (m *meddled) ClaimTick(ctx context.Context, r lease.TickRequest) (lease.Tic
 
 // A runner that has lost the key, and does not know yet, claims a tick after the next
 // holder has looked what is not done, and dies.
-func TestTickThatIsClaimedAfterTheNextHolderHasLookedIsNotPassedOver(t *testing.T) {
+func TestTickClaimedAfterTheNextHolderLookedIsNotPassedOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
 		store, l := guardtest.NewStore(), new(log)
@@ -257,7 +257,7 @@ func TestTickThatIsClaimedAfterTheNextHolderHasLookedIsNotPassedOver(t *testing.
 
 // One that the next holder has claimed a tick over is told so, and not that the tick
 // is dealt with: it is not.
-func TestTickThatIsRefusedToWhoeverHasLostTheKeyIsReported(t *testing.T) {
+func TestTickThatIsRefusedAfterALossIsReported(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
 		store, l := guardtest.NewStore(), new(log)

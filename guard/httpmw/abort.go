@@ -19,13 +19,13 @@ import (
 //   - To a client of HTTP/1.0 the end of the connection is the end mark. So it has
 //     to be a reset.
 func (r *response) abort() {
-	r.cut()
+	r.breakOff()
 	panic(http.ErrAbortHandler)
 }
 
 // cut is abort without the panic.
-func (r *response) cut() {
-	silence(r.w)
+func (r *response) breakOff() {
+	stopWriting(r.w)
 	if r.endsWithConnection() {
 		reset(r.w)
 	}
@@ -33,7 +33,7 @@ func (r *response) cut() {
 
 // silence has nothing more sent to the client, of what is in buffers or comes
 // later. In HTTP/2 it resets the stream.
-func silence(w http.ResponseWriter) {
+func stopWriting(w http.ResponseWriter) {
 	// Where this is not supported, by a recorder say, nothing is sent anyway, or the
 	// panic has to do.
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Unix(1, 0))
@@ -48,7 +48,7 @@ func (r *response) endsWithConnection() bool {
 
 // reset closes the connection with a TCP reset, below TLS if need be.
 func reset(w http.ResponseWriter) {
-	conn := take(w)
+	conn := hijackConn(w)
 	if conn == nil {
 		return // not to be had: net/http closes it
 	}
@@ -69,7 +69,7 @@ func reset(w http.ResponseWriter) {
 // take hijacks the connection. Some that could refuse: gin's writer once there
 // is a body, chi's while it compresses. An http.ResponseController leaves it at that,
 // but below them net/http does not refuse.
-func take(w http.ResponseWriter) net.Conn {
+func hijackConn(w http.ResponseWriter) net.Conn {
 	for {
 		if h, ok := w.(http.Hijacker); ok {
 			if conn, _, err := h.Hijack(); err == nil {

@@ -54,8 +54,8 @@
 //	shutdown               503, Retry-After: 1, Connection: close                    TestShutdownIs503OnAConnectionThatCloses
 //	shutdown, running      the handler goes on; if it must end its context does,     TestHandlerCancelledByShutdownStillAnswers
 //	                       and it can still answer
-//	client gone, waiting   leaves the line at once, if net/http can tell: see below  TestClientGoneWhileWaitingLeavesTheLineAtOnce
-//	                                                                                 TestClientOfHTTP2GoneWhileWaitingLeavesTheLineAtOnce
+//	client gone, waiting   leaves the line at once, if net/http can tell: see below  TestClientGoneWhileWaitingLeavesTheQueueAtOnce
+//	                                                                                 TestClientOfHTTP2GoneWhileWaitingLeavesTheQueueAtOnce
 //	context ended, waiting 409 if the key was held, else 503, Retry-After: 1: a      TestContextEndedWhileWaitingIsAnswered
 //	                       middleware's timeout, say. net/http would answer 200
 //	client gone, running   the context ends, the lease is kept until the handler     TestClientGoneWhileRunningKeepsTheKeyUntilTheHandlerReturns

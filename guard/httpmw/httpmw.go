@@ -94,7 +94,7 @@ func (m *middleware) serve(w http.ResponseWriter, r *http.Request, next http.Han
 		res.serve(ctx, next)
 		return nil // so that every error of Do is guard's
 	})
-	switch res.settle(err) {
+	switch res.conclude(err) {
 	case whole:
 		res.finish()
 	case unsent:

@@ -41,14 +41,14 @@ func PathValue(names ...string) KeyFunc {
 		panic("httpmw: PathValue needs the names of wildcards")
 	}
 	names = slices.Clone(names)
-	var told sync.Once
+	var seen sync.Once
 	return func(r *http.Request) (string, error) {
 		parts := make([]string, 0, 2*len(names))
 		for _, name := range names {
 			value := r.PathValue(name)
 			if value == "" {
 				if !hasWildcard(r.Pattern, name) { // no fault of the client's
-					told.Do(func() {
+					seen.Do(func() {
 						slog.Error("httpmw: the route has no such wildcard: no request has a key", "wildcard", name, "pattern", r.Pattern)
 					})
 				}

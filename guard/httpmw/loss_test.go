@@ -41,7 +41,7 @@ func TestRequestsForOneThingRunOneAtATime(t *testing.T) {
 		time.Sleep(time.Millisecond)
 		<-inside
 		ok(w, r)
-	}, withGuard(guard.Wait(patience)))
+	}, withGuard(guard.Wait(waitLimit)))
 	const n = 20
 	done := make(chan answer)
 	for range n {
@@ -346,7 +346,7 @@ func TestLossInterruptsAWriteUnderWay(t *testing.T) {
 				if !errors.Is(err, guard.ErrLost) {
 					t.Errorf("a write without end ended with %v, want ErrLost", err)
 				}
-			case <-time.After(patience):
+			case <-time.After(waitLimit):
 				t.Error("the write goes on")
 			}
 		})
@@ -364,7 +364,7 @@ func TestMaxHoldIsAnsweredLikeALoss(t *testing.T) {
 	isProblem(t, newWorld(t, wait, short).get("GET"), http.StatusServiceUnavailable, "")
 
 	var inTime atomic.Bool // the header was sent before MaxHold had passed
-	for hold := 50 * time.Millisecond; !inTime.Load() && hold < patience; hold *= 2 {
+	for hold := 50 * time.Millisecond; !inTime.Load() && hold < waitLimit; hold *= 2 {
 		a := newWorld(t, func(w http.ResponseWriter, r *http.Request) {
 			w.WriteHeader(http.StatusOK)
 			inTime.Store(r.Context().Err() == nil)
@@ -382,7 +382,7 @@ func TestMaxHoldIsAnsweredLikeALoss(t *testing.T) {
 func TestMaxHoldOfARunAroundTheRequestIsAnsweredLikeALoss(t *testing.T) {
 	for _, around := range []string{key, "another"} {
 		var began atomic.Bool // before MaxHold had passed
-		for hold := 50 * time.Millisecond; !began.Load() && hold < patience; hold *= 2 {
+		for hold := 50 * time.Millisecond; !began.Load() && hold < waitLimit; hold *= 2 {
 			var w *world
 			w = newWorld(t, func(rw http.ResponseWriter, r *http.Request) {
 				began.Store(true)

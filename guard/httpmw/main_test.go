@@ -22,8 +22,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// patience is more than anything here takes on a busy machine.
-const patience = 30 * time.Second
+// waitLimit is more than anything here takes on a busy machine.
+const waitLimit = 30 * time.Second
 
 // All requests of these tests are for one thing.
 const (
@@ -85,7 +85,7 @@ func prepare(t testing.TB, h http.HandlerFunc, opts ...with) *world {
 		// A request can be answered before its lease is given back.
 		w.eventually("no key is left behind", func() bool {
 			for _, k := range store.Keys() {
-				if owner, _ := store.Holder(k); owner != "thief" && owner != "somebody" {
+				if owner, _ := store.Holder(k); owner != "thief" && owner != "rival" {
 					return false
 				}
 			}
@@ -144,7 +144,7 @@ func dial(t testing.TB, w *world) net.Conn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close() }) // the test may have closed it itself
-	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(waitLimit)); err != nil {
 		t.Fatal(err)
 	}
 	return conn
@@ -152,7 +152,7 @@ func dial(t testing.TB, w *world) net.Conn {
 
 func (w *world) eventually(what string, ok func() bool) {
 	w.t.Helper()
-	for end := time.Now().Add(patience); !ok(); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(waitLimit); !ok(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			w.t.Errorf("in vain waited until %s", what)
 			return

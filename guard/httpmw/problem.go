@@ -11,7 +11,7 @@ import (
 )
 
 // soon is after how many seconds to come back where nobody knows better.
-const soon = 1
+const defaultRetryAfter = 1
 
 // problem is the body of an answer, in the format of RFC 9457. Its type is
 // always about:blank: the status says it all.
@@ -22,7 +22,7 @@ type problem struct {
 	Detail string `json:"detail"`
 
 	retryAfter int // seconds; 0: not to be said
-	leaving    bool
+	closeConn  bool
 }
 
 // Problem answers a request that was not served: 400, 409 or 503 by the kind of
@@ -44,7 +44,7 @@ func Problem(w http.ResponseWriter, _ *http.Request, err error) {
 	if p.retryAfter > 0 {
 		h.Set("Retry-After", strconv.Itoa(p.retryAfter))
 	}
-	if p.leaving {
+	if p.closeConn {
 		h.Set("Connection", "close")
 	}
 	w.WriteHeader(p.Status)
@@ -54,7 +54,7 @@ func Problem(w http.ResponseWriter, _ *http.Request, err error) {
 // describe says what err means to a client. A loss comes first: such an error can
 // wrap others.
 func describe(err error) problem {
-	p := problem{Type: "about:blank", Status: http.StatusServiceUnavailable, retryAfter: soon}
+	p := problem{Type: "about:blank", Status: http.StatusServiceUnavailable, retryAfter: defaultRetryAfter}
 	switch {
 	case errors.Is(err, guard.ErrLost), errors.Is(err, guard.ErrMaxHold):
 		p.Detail = "The request was interrupted. Part of its work may have been done."
@@ -66,7 +66,7 @@ func describe(err error) problem {
 		p.Status, p.retryAfter = http.StatusConflict, busyFor(err)
 		p.Detail = "Another request is at work on the same thing. Nothing was done."
 	case errors.Is(err, guard.ErrClosed):
-		p.leaving = true // the next try should meet another process
+		p.closeConn = true // the next try should meet another process
 		p.Detail = "The server is about to stop. Nothing was done."
 	case errors.Is(err, guard.ErrUnavailable):
 		p.Detail = "It could not be made sure that nobody else is at work on the same thing. Nothing was done."
@@ -82,7 +82,7 @@ func describe(err error) problem {
 func busyFor(err error) int {
 	var e *guard.Error
 	if !errors.As(err, &e) {
-		return soon
+		return defaultRetryAfter
 	}
-	return max(soon, int((e.RetryAfter-1)/time.Second)+1)
+	return max(defaultRetryAfter, int((e.RetryAfter-1)/time.Second)+1)
 }

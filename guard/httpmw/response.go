@@ -45,13 +45,13 @@ type response struct {
 }
 
 // fate is what became of a response.
-type fate int
+type result int
 
 const (
-	whole  fate = iota // all that the handler wrote may go out
-	unsent             // nothing has: there is still time for an answer
-	half               // something has that must not pass for everything
-	taken              // the connection was hijacked
+	whole  result = iota // all that the handler wrote may go out
+	unsent               // nothing has: there is still time for an answer
+	half                 // something has that must not pass for everything
+	taken                // the connection was hijacked
 )
 
 func newResponse(w http.ResponseWriter, r *http.Request, key string) *response {
@@ -61,18 +61,18 @@ func newResponse(w http.ResponseWriter, r *http.Request, key string) *response {
 // serve runs next under ctx.
 func (r *response) serve(ctx context.Context, next http.Handler) {
 	r.ctx, r.before = ctx, r.w.Header().Clone()
-	settled := make(chan struct{})
+	interrupted := make(chan struct{})
 	// The goroutine is that of AfterFunc. It is stopped or waited for before the
 	// handler's panic or return goes on: later the connection may belong to
 	// another request.
 	stop := context.AfterFunc(ctx, func() {
-		defer close(settled)
+		defer close(interrupted)
 		r.interrupt()
 	})
 	req, returned := r.req.WithContext(ctx), false
 	defer func() {
 		if !stop() {
-			<-settled
+			<-interrupted
 		}
 		r.req.MultipartForm = req.MultipartForm // its files are net/http's to remove
 		if !returned {
@@ -131,7 +131,7 @@ func (r *response) interrupt() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.lostLocked() != nil && r.sent && !r.hijacked {
-		silence(r.w)
+		stopWriting(r.w)
 	}
 }
 
@@ -146,7 +146,7 @@ func (r *response) panicked() {
 	switch {
 	case lost && r.hijacked:
 	case lost && r.sent:
-		r.cut()
+		r.breakOff()
 	case lost:
 		r.restoreHeader()
 		fallthrough
@@ -164,7 +164,7 @@ func (r *response) restoreHeader() {
 
 // settle closes the gate after err, opens it for good after nil, and says what is
 // to be done.
-func (r *response) settle(err error) fate {
+func (r *response) conclude(err error) result {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if err != nil {

@@ -209,7 +209,7 @@ func TestLostHeadResponseInBuffersIsBroken(t *testing.T) {
 	}
 }
 
-func TestFirstByteSettlesTheHeaderAlsoIfItIsTheLast(t *testing.T) {
+func TestFirstByteFixesTheHeaderAlsoIfItIsTheLast(t *testing.T) {
 	w := newWorld(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Length", "1")
 		_, _ = w.Write([]byte("1"))

@@ -105,8 +105,8 @@ func TestResponseControllerWorks(t *testing.T) {
 				rc := http.NewResponseController(w)
 				for what, err := range map[string]error{
 					"EnableFullDuplex": rc.EnableFullDuplex(),
-					"SetReadDeadline":  rc.SetReadDeadline(time.Now().Add(patience)),
-					"SetWriteDeadline": rc.SetWriteDeadline(time.Now().Add(patience)),
+					"SetReadDeadline":  rc.SetReadDeadline(time.Now().Add(waitLimit)),
+					"SetWriteDeadline": rc.SetWriteDeadline(time.Now().Add(waitLimit)),
 				} {
 					if err != nil {
 						t.Errorf("%s: %v", what, err)

@@ -28,7 +28,7 @@ func TestSnippetsOfTheDocumentationAreTheTestedOnes(t *testing.T) {
 	for _, snippet := range all {
 		in := ""
 		for name, text := range files {
-			if stands(snippet, text) {
+			if contains(snippet, text) {
 				in = name
 			}
 		}
@@ -47,7 +47,7 @@ func TestSnippetsOfTheDocumentationAreTheTestedOnes(t *testing.T) {
 
 // stands reports whether snippet is a run of whole lines of text, each as deep as
 // the other.
-func stands(snippet, text string) bool {
+func contains(snippet, text string) bool {
 	for range 4 {
 		if strings.Contains(text, "\n"+snippet+"\n") {
 			return true

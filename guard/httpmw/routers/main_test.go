@@ -23,8 +23,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// patience is more than anything here takes on a busy machine.
-const patience = 30 * time.Second
+// waitLimit is more than anything here takes on a busy machine.
+const waitLimit = 30 * time.Second
 
 const (
 	path = "/stock/a42"
@@ -36,7 +36,7 @@ const (
 // the framework does it, and further out tell told what they think was answered.
 type router struct {
 	pattern string
-	serve   func(g *guard.Guard, h http.HandlerFunc, told func(outcome)) http.Handler
+	serve   func(g *guard.Guard, h http.HandlerFunc, seen func(outcome)) http.Handler
 }
 
 var routers = map[string]router{
@@ -60,23 +60,23 @@ type world struct {
 	store *guardtest.Store
 	log   *logged      // what net/http complained about
 	names chan string  // of the runs, as observers are told
-	told  chan outcome // one for each request that did not end in a panic
+	seen  chan outcome // one for each request that did not end in a panic
 }
 
-func (w *world) tell(o outcome) {
-	if owner, held := w.store.Holder(key); held && owner != "thief" && owner != "somebody" {
+func (w *world) report(o outcome) {
+	if owner, held := w.store.Holder(key); held && owner != "thief" && owner != "rival" {
 		w.t.Error("the guard is left before the key is given back")
 	}
-	w.told <- o
+	w.seen <- o
 }
 
 // outside returns what was told of the last request.
 func (w *world) outside() outcome {
 	w.t.Helper()
 	select {
-	case o := <-w.told:
+	case o := <-w.seen:
 		return o
-	case <-time.After(patience):
+	case <-time.After(waitLimit):
 		w.t.Fatal("the middlewares further out did not get to an end")
 		return outcome{}
 	}
@@ -85,7 +85,7 @@ func (w *world) outside() outcome {
 // newWorld serves what build returns, with a guard that does not wait.
 func newWorld(t testing.TB, build func(w *world, g *guard.Guard) http.Handler) *world {
 	t.Helper()
-	w := &world{t: t, store: guardtest.NewStore(), log: &logged{}, names: make(chan string, 100), told: make(chan outcome, 100)}
+	w := &world{t: t, store: guardtest.NewStore(), log: &logged{}, names: make(chan string, 100), seen: make(chan outcome, 100)}
 	g, err := guard.New(w.store, guard.Wait(0), guard.Observe(names{guard.LogObserver(slog.New(slog.DiscardHandler)), w.names}))
 	if err != nil {
 		t.Fatal(err)
@@ -99,7 +99,7 @@ func newWorld(t testing.TB, build func(w *world, g *guard.Guard) http.Handler) *
 			t.Errorf("net/http complained: %s", s)
 		}
 		for _, k := range w.store.Keys() {
-			if owner, _ := w.store.Holder(k); owner != "thief" && owner != "somebody" {
+			if owner, _ := w.store.Holder(k); owner != "thief" && owner != "rival" {
 				t.Errorf("key %q is left behind", k)
 			}
 		}
@@ -112,7 +112,7 @@ func eachRouter(t *testing.T, test func(t *testing.T, pattern string, start func
 	for name, r := range routers {
 		t.Run(name, func(t *testing.T) {
 			test(t, r.pattern, func(h http.HandlerFunc) *world {
-				return newWorld(t, func(w *world, g *guard.Guard) http.Handler { return r.serve(g, h, w.tell) })
+				return newWorld(t, func(w *world, g *guard.Guard) http.Handler { return r.serve(g, h, w.report) })
 			})
 		})
 	}
@@ -161,14 +161,14 @@ func (w *world) dial() net.Conn {
 		w.t.Fatal(err)
 	}
 	w.t.Cleanup(func() { _ = conn.Close() }) // the last thing the test does with it
-	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(waitLimit)); err != nil {
 		w.t.Fatal(err)
 	}
 	return conn
 }
 
 // says checks status and body.
-func (a answer) says(t testing.TB, status int, body string) {
+func (a answer) is(t testing.TB, status int, body string) {
 	t.Helper()
 	if a.err != nil || a.StatusCode != status || a.body != body {
 		t.Errorf("got %+v, want %d %q", a, status, body)
@@ -191,7 +191,7 @@ func (w *world) lose(ctx context.Context) {
 	_ = guard.Ensure(ctx, 9*time.Second) // more than is left: asks the store now
 	select {
 	case <-ctx.Done():
-	case <-time.After(patience):
+	case <-time.After(waitLimit):
 	}
 	if !errors.Is(context.Cause(ctx), guard.ErrLost) {
 		w.t.Errorf("cause %v, want ErrLost", context.Cause(ctx))

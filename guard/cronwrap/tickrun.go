@@ -14,7 +14,7 @@ import (
 var (
 	errDealtWith  = errors.New("another replica has this tick, or a later one")
 	errOverlap    = errors.New("the run of an earlier tick is not over")
-	errSuperseded = errors.New("a later tick took its place in line")
+	errSuperseded = errors.New("a later tick took its tickRun in line")
 )
 
 // errUnfinished is why a tick is not claimed yet, with Retry.
@@ -29,7 +29,7 @@ var errNotFired = errors.New("cron knows no tick for this run: it was called by 
 
 // place is a tick on its way to its run. Until that begins it can be called off,
 // by Shutdown, or by a later tick that takes its place in line.
-type place struct {
+type tickRun struct {
 	job  *job
 	tick time.Time // zero: only to catch up
 
@@ -37,65 +37,65 @@ type place struct {
 	cancel context.CancelCauseFunc
 
 	// Of the goroutine that runs the tick.
-	asked  time.Time // when it last asked for the key
-	ran    bool      // fn was called for it
-	latest time.Time // tick for which fn was called under its key: it, or one that was made up for
-	told   bool      // the handler knows how the lease of the latest was lost
+	asked        time.Time // when it last asked for the key
+	ran          bool      // fn was called for it
+	latest       time.Time // tick for which fn was called under its key: it, or one that was made up for
+	lossReported bool      // the handler knows how the lease of the latest was lost
 }
 
 // arrive returns a place for tick, or nil after Shutdown. Its owner calls leave.
-func (j *job) arrive(tick time.Time) *place {
-	p := &place{job: j, tick: tick}
-	p.ctx, p.cancel = context.WithCancelCause(j.ctx)
+func (j *job) newTickRun(tick time.Time) *tickRun {
+	t := &tickRun{job: j, tick: tick}
+	t.ctx, t.cancel = context.WithCancelCause(j.ctx)
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.closedLocked() {
-		p.cancel(nil)
+		t.cancel(nil)
 		return nil
 	}
 	j.active++
-	j.places[p] = struct{}{}
-	return p
+	j.pending[t] = struct{}{}
+	return t
 }
 
-func (p *place) leave() {
-	p.cancel(nil)
-	r := p.job.Runner
+func (t *tickRun) remove() {
+	t.cancel(nil)
+	r := t.job.Runner
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	p.removeLocked()
+	t.removeLocked()
 	r.doneLocked()
 }
 
 // begin says whether the run may begin. Whoever would call it off comes too late
 // then, or came in time and has cancelled ctx: both happen under mu.
-func (p *place) begin() bool {
-	r := p.job.Runner
+func (t *tickRun) begin() bool {
+	r := t.job.Runner
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	p.removeLocked()
-	return p.ctx.Err() == nil
+	t.removeLocked()
+	return t.ctx.Err() == nil
 }
 
-func (p *place) callOffLocked(why error) {
-	p.cancel(why)
-	p.removeLocked()
+func (t *tickRun) cancelLocked(why error) {
+	t.cancel(why)
+	t.removeLocked()
 }
 
-func (p *place) removeLocked() {
-	delete(p.job.places, p)
-	p.job.waiting = slices.DeleteFunc(p.job.waiting, func(other *place) bool { return other == p })
+func (t *tickRun) removeLocked() {
+	delete(t.job.pending, t)
+	t.job.waiting = slices.DeleteFunc(t.job.waiting, func(other *tickRun) bool { return other == t })
 }
 
-// standInLine says whether p may wait for the key. One tick of the job waits in
+// standInLine says whether t may wait for the key. One tick of the job waits in
 // each process. When another comes, Skip drops that, and Wait the one before.
 //
 // With Retry the first of those that wait may be the one that has to take over
 // from a dead runner, so it stays, and with Wait there is a second place. But
 // those go whose tick is dealt with, now that the store remembers last: they wait
 // for nothing.
-func (p *place) standInLine(last lease.Tick) bool {
-	j := p.job
+func (t *tickRun) joinQueue(last lease.Tick) bool {
+	j := t.job
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	room := 1
@@ -104,23 +104,23 @@ func (p *place) standInLine(last lease.Tick) bool {
 	}
 	for _, other := range slices.Clone(j.waiting) {
 		if j.dealtWith(other.tick, last) {
-			other.callOffLocked(errDealtWith)
+			other.cancelLocked(errDealtWith)
 		}
 	}
 	if len(j.waiting) == room {
 		latest := j.waiting[room-1]
-		if j.opts.overlap == Skip || !latest.tick.Before(p.tick) {
+		if j.opts.overlap == Skip || !latest.tick.Before(t.tick) {
 			return false
 		}
-		latest.callOffLocked(errSuperseded)
+		latest.cancelLocked(errSuperseded)
 	}
-	j.waiting = append(j.waiting, p)
+	j.waiting = append(j.waiting, t)
 	return true
 }
 
 // quiet says whether err, of a tick that did not run, is nothing that went wrong.
-func (p *place) quiet(err error) bool {
-	if errors.Is(err, errUnrun) && !p.job.opts.retry {
+func (t *tickRun) expected(err error) bool {
+	if errors.Is(err, errUnrun) && !t.job.opts.retry {
 		return false
 	}
 	for _, normal := range []error{errDealtWith, errOverlap, errSuperseded, guard.ErrBusy} {
@@ -128,5 +128,5 @@ func (p *place) quiet(err error) bool {
 			return true
 		}
 	}
-	return p.ctx.Err() != nil || errors.Is(err, guard.ErrClosed) && p.job.isClosed()
+	return t.ctx.Err() != nil || errors.Is(err, guard.ErrClosed) && t.job.isClosed()
 }

@@ -14,7 +14,7 @@ import (
 // turn. So no later tick overtakes a missed one, after which that could not be
 // claimed any more.
 
-// makeUp runs the ticks that are to run before p's, or all if that is zero: with
+// makeUp runs the ticks that are to run before t's, or all if that is zero: with
 // Retry one that was begun and not done, and those that were missed. The key is held.
 //
 // That a tick is not done while we hold the key means that its runner is dead, or has
@@ -27,7 +27,7 @@ import (
 // were missed.
 //
 // Without an exclusive guard the key tells nothing of other runs.
-func (j *job) makeUp(ctx context.Context, p *place) error {
+func (j *job) backfill(ctx context.Context, t *tickRun) error {
 	seen, behind := j.behind()
 	if !behind && !j.opts.retry && j.opts.catchUp == None {
 		return nil
@@ -39,31 +39,31 @@ func (j *job) makeUp(ctx context.Context, p *place) error {
 	_, exclusive := guard.Fence(ctx)
 	died := exclusive && unfinished(last)
 	var ticks []time.Time
-	if died && j.opts.retry && !last.At.Equal(p.tick) {
+	if died && j.opts.retry && !last.At.Equal(t.tick) {
 		ticks = append(ticks, last.At.In(j.schedule.location))
 	}
 	if died || behind {
-		ticks = append(ticks, j.missed(last, p.tick)...)
+		ticks = append(ticks, j.missed(last, t.tick)...)
 	}
-	if err := j.runAll(ctx, p, ticks); err != nil {
+	if err := j.runAll(ctx, t, ticks); err != nil {
 		return err
 	}
 	j.caughtUp(seen)
 	return nil
 }
 
-// runAll runs ticks, in order, under the key of p.
-func (j *job) runAll(ctx context.Context, p *place, ticks []time.Time) error {
+// runAll runs ticks, in order, under the key of t.
+func (j *job) runAll(ctx context.Context, t *tickRun, ticks []time.Time) error {
 	for i, tick := range ticks {
 		if j.isClosed() {
 			return guard.ErrClosed
 		}
-		err := j.claimAndCall(ctx, p, tick, p.tick.IsZero() && i == len(ticks)-1)
-		ran, loss := p.latest.Equal(tick), lossOf(ctx)
+		err := j.claimAndCall(ctx, t, tick, t.tick.IsZero() && i == len(ticks)-1)
+		ran, loss := t.latest.Equal(tick), lossOf(ctx)
 		switch {
 		case ran && err != nil, errors.Is(err, errUnrun) && (loss != nil || !j.opts.retry):
 			if loss != nil {
-				p.told, err = true, errors.Join(loss, err)
+				t.lossReported, err = true, errors.Join(loss, err)
 			}
 			j.report(tick, err)
 		case err != nil && !errors.Is(err, errDealtWith):
@@ -85,8 +85,8 @@ func lossOf(ctx context.Context) error {
 
 // brokeAnEarlier says whether err befell the run of a tick that was made up for, so
 // that it is to be reported with that tick's time. A loss can be found after the run.
-func (p *place) brokeAnEarlier(err error) bool {
-	if p.ran || p.latest.IsZero() && !p.told {
+func (t *tickRun) failedEarlierTick(err error) bool {
+	if t.ran || t.latest.IsZero() && !t.lossReported {
 		return false
 	}
 	return errors.Is(err, guard.ErrLost) || errors.Is(err, guard.ErrMaxHold) || errors.Is(err, errGoexit)

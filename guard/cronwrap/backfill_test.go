@@ -48,7 +48,7 @@ func (l *log) reported(t *testing.T, start time.Time, want error, seconds ...int
 	}
 }
 
-func TestTroubleOfATickThatIsMadeUpForIsReportedOnceWithThatTick(t *testing.T) {
+func TestFailureOfABackfilledTickIsReportedOnceWithThatTick(t *testing.T) {
 	for name, c := range map[string]struct {
 		second func(ctx context.Context, lose func()) error // the run of 20
 		opts   []guard.Option
@@ -93,7 +93,7 @@ func TestTroubleOfATickThatIsMadeUpForIsReportedOnceWithThatTick(t *testing.T) {
 }
 
 // A run that is over before anybody notices, like each of those after it.
-func TestLossThatIsFoundAfterTheLastOfTheTicksIsReportedWithThatTick(t *testing.T) {
+func TestLossFoundAfterTheLastTickIsReportedWithThatTick(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start, store, l := missing(t, 21)
 		r := newReplica(t, store, l)
@@ -163,7 +163,7 @@ func TestLossBeforeTheTickThatIsDueIsReportedForBoth(t *testing.T) {
 	})
 }
 
-func TestGoexitOfATickThatIsMadeUpForIsReportedWithThatTick(t *testing.T) {
+func TestGoexitOfABackfilledTickIsReportedWithThatTick(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start, store, l := missing(t, 21)
 		r := newReplica(t, store, l)
@@ -183,7 +183,7 @@ func TestGoexitOfATickThatIsMadeUpForIsReportedWithThatTick(t *testing.T) {
 }
 
 // The clock is wrong for two ticks.
-func TestTickThatWasRefusedForItsSkewIsMadeUpFor(t *testing.T) {
+func TestTickThatWasRefusedForItsSkewIsBackfilled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
 		store, l := guardtest.NewStore(), new(log)
@@ -250,7 +250,7 @@ func TestTickWhoseRunIsLostAgainIsRunAgainSoon(t *testing.T) {
 }
 
 // The lease is lost before the claim is answered.
-func TestTickThatWasClaimedAndNotRunWhileOthersAreMadeUpForIsReportedOnce(t *testing.T) {
+func TestUnrunTickOfABackfillIsReportedOnce(t *testing.T) {
 	for name, c := range map[string]struct {
 		opts []cronwrap.JobOption
 		want []int
@@ -262,7 +262,7 @@ func TestTickThatWasClaimedAndNotRunWhileOthersAreMadeUpForIsReportedOnce(t *tes
 			synctest.Test(t, func(t *testing.T) {
 				start, store, l := missing(t, 21)
 				var once sync.Once
-				claims := &claiming{Store: store, then: func(ctx context.Context) {
+				claims := &claimStore{Store: store, then: func(ctx context.Context) {
 					once.Do(func() { store.Expire("report"); <-ctx.Done() })
 				}}
 				// The claim outlasts the attempt, so it is repeated until the loss is noticed.
@@ -277,7 +277,7 @@ func TestTickThatWasClaimedAndNotRunWhileOthersAreMadeUpForIsReportedOnce(t *tes
 	}
 }
 
-func TestTicksThatSkipDropsWhileOthersAreMadeUpForAreNotMissed(t *testing.T) {
+func TestTicksThatSkipDropsDuringABackfillAreNotMissed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start, store, l := missing(t, 25)
 		opt := cronwrap.CatchUp(cronwrap.All(10), time.Hour)
@@ -297,7 +297,7 @@ func TestTicksThatSkipDropsWhileOthersAreMadeUpForAreNotMissed(t *testing.T) {
 
 // It is dropped 250 ms after it came due, and the run ends just then: too late to say
 // to the store that it was skipped. Who has caught up does not look for it.
-func TestTickThatIsDroppedAtTheVeryEndOfARunIsNotMadeUpFor(t *testing.T) {
+func TestTickThatIsDroppedAtTheEndOfARunIsNotBackfilled(t *testing.T) {
 	for name, c := range map[string]struct {
 		behind bool
 		want   []int

@@ -14,7 +14,7 @@ import (
 )
 
 // Other code has the key while four ticks come due.
-func TestPlacesInLineAreTwoWithRetryAndWaitElseOne(t *testing.T) {
+func TestTwoTicksWaitWithRetryAndWaitElseOne(t *testing.T) {
 	wait := cronwrap.Overlap(cronwrap.Wait)
 	for name, c := range map[string]struct {
 		opts []cronwrap.JobOption
@@ -33,7 +33,7 @@ func TestPlacesInLineAreTwoWithRetryAndWaitElseOne(t *testing.T) {
 				store, l := guardtest.NewStore(), new(log)
 				r := newReplica(t, store, l)
 				r.add(t, "@every 10s", "report", nil, c.opts...)
-				store.Hold("report", "somebody")
+				store.Hold("report", "rival")
 				r.cron.Start()
 				time.Sleep(45 * time.Second)
 				store.Expire("report")
@@ -79,7 +79,7 @@ func TestRunsUnderMutualExclusionDoNotOverlap(t *testing.T) {
 }
 
 // It was asking a store that is down.
-func TestTickThatShutdownCallsOffIsNotReported(t *testing.T) {
+func TestTickThatShutdownCancelsIsNotReported(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
 		store, l := guardtest.NewStore(), new(log)

@@ -26,7 +26,7 @@ type KeyFunc func(ctx context.Context, task *asynq.Task) (string, error)
 // "42" make the same key. An empty name panics.
 func PayloadField(name string) KeyFunc {
 	if name == "" {
-		panic("guard: asynqmw.PayloadField: no name")
+		panic("asynqmw: PayloadField: the name is empty")
 	}
 	return func(_ context.Context, task *asynq.Task) (string, error) {
 		var fields map[string]json.RawMessage
@@ -101,8 +101,11 @@ func noServer(what string) error {
 // the same key. If one of them has no valid key, neither has the task. No part, or
 // a nil one, panics.
 func Join(parts ...KeyFunc) KeyFunc {
-	if len(parts) == 0 || slices.ContainsFunc(parts, func(f KeyFunc) bool { return f == nil }) {
-		panic("guard: asynqmw.Join: no parts, or a nil one")
+	if len(parts) == 0 {
+		panic("asynqmw: Join: no KeyFunc")
+	}
+	if slices.ContainsFunc(parts, func(f KeyFunc) bool { return f == nil }) {
+		panic("asynqmw: Join: a KeyFunc is nil")
 	}
 	parts = slices.Clone(parts)
 	return func(ctx context.Context, task *asynq.Task) (string, error) {

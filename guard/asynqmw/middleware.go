@@ -23,16 +23,17 @@ import (
 // contain ids. The handler runs on asynq's goroutine, with a context that ends
 // with asynq's and with the lease. A nil g or key panics.
 func New(g *guard.Guard, key KeyFunc, opts ...Option) asynq.MiddlewareFunc {
-	if g == nil || key == nil {
-		panic("guard: asynqmw.New: nil Guard or KeyFunc")
+	switch {
+	case g == nil:
+		panic("asynqmw: nil Guard")
+	case key == nil:
+		panic("asynqmw: nil KeyFunc")
 	}
-	m := &middleware{guard: g, key: key, settings: settings{delay: defaultDelay}}
-	for _, opt := range opts {
-		if opt == nil {
-			panic("guard: asynqmw.New: an Option is nil")
-		}
-		opt(&m.settings)
+	o, err := newOptions(opts)
+	if err != nil {
+		panic("asynqmw: " + err.Error())
 	}
+	m := &middleware{options: o, guard: g, key: key}
 	// A mux calls this function anew for every task: what is kept between tasks
 	// is in m.
 	return func(next asynq.Handler) asynq.Handler {
@@ -43,7 +44,7 @@ func New(g *guard.Guard, key KeyFunc, opts ...Option) asynq.MiddlewareFunc {
 }
 
 type middleware struct {
-	settings
+	options
 	guard *guard.Guard
 	key   KeyFunc
 

@@ -35,9 +35,7 @@ import (
 // from the guard's keeps leading, and enqueues nothing. End ctx before you shut the
 // guard down.
 func RunScheduler(ctx context.Context, g *guard.Guard, key string, newScheduler func() *asynq.Scheduler) error {
-	if g == nil || newScheduler == nil {
-		panic("guard: asynqmw.RunScheduler: nil Guard or newScheduler")
-	}
+	mustLead("RunScheduler", g, newScheduler != nil)
 	l := &leader{what: "Scheduler", make: func() (runner, error) { return newScheduler(), nil }}
 	return l.run(ctx, g, key)
 }
@@ -59,9 +57,7 @@ func RunScheduler(ctx context.Context, g *guard.Guard, key string, newScheduler 
 // behind: asynq cannot close them before it has started. A RedisUniversalClient
 // of yours, you can.
 func RunPeriodicTaskManager(ctx context.Context, g *guard.Guard, key string, newManager func() (*asynq.PeriodicTaskManager, error)) error {
-	if g == nil || newManager == nil {
-		panic("guard: asynqmw.RunPeriodicTaskManager: nil Guard or newManager")
-	}
+	mustLead("RunPeriodicTaskManager", g, newManager != nil)
 	l := &leader{what: "PeriodicTaskManager", make: func() (runner, error) { return newManager() }}
 	for {
 		err := l.run(ctx, g, key)
@@ -78,6 +74,16 @@ func RunPeriodicTaskManager(ctx context.Context, g *guard.Guard, key string, new
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
+	}
+}
+
+// mustLead panics if an argument of caller is missing.
+func mustLead(caller string, g *guard.Guard, function bool) {
+	switch {
+	case g == nil:
+		panic("asynqmw: " + caller + ": nil Guard")
+	case !function:
+		panic("asynqmw: " + caller + ": nil function")
 	}
 }
 

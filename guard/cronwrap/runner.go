@@ -48,15 +48,15 @@ type Runner struct {
 // run of an earlier tick. Better leave it unset. A MinHold
 // only makes sense with MutualExclusion.
 func New(c *cron.Cron, g *guard.Guard, opts ...Option) *Runner {
-	if c == nil || g == nil {
-		panic("cronwrap: New: nil Cron or Guard")
+	switch {
+	case c == nil:
+		panic("cronwrap: nil Cron")
+	case g == nil:
+		panic("cronwrap: nil Guard")
 	}
-	o := options{onError: logError, maxSkew: defaultSkew}
-	for _, opt := range opts {
-		if opt == nil {
-			panic("cronwrap: New: an Option is nil")
-		}
-		opt(&o)
+	o, err := newOptions(opts)
+	if err != nil {
+		panic("cronwrap: " + err.Error())
 	}
 	ctx, cancel := context.WithCancelCause(context.Background())
 	return &Runner{
@@ -100,8 +100,11 @@ func (r *Runner) Add(spec, name string, fn func(context.Context) error, opts ...
 // [ErrSchedule]: an @every inside a wrapper of one's own is, as cron counts it from
 // its argument. A panic in it is an error too. A nil s panics.
 func (r *Runner) AddSchedule(s cron.Schedule, name string, fn func(context.Context) error, opts ...JobOption) (cron.EntryID, error) {
-	if s == nil || fn == nil {
-		panic("cronwrap: nil Schedule or fn")
+	switch {
+	case s == nil:
+		panic("cronwrap: nil Schedule")
+	case fn == nil:
+		panic("cronwrap: nil fn")
 	}
 	j, err := r.newJob(s, name, fn, opts)
 	if err != nil {
@@ -138,7 +141,7 @@ func (r *Runner) newJob(s cron.Schedule, name string, fn func(context.Context) e
 		if opt == nil {
 			return nil, errors.New("a JobOption is nil")
 		}
-		opt(&j.opts)
+		opt.apply(&j.opts)
 	}
 	if err := j.opts.check(); err != nil {
 		return nil, err

@@ -26,7 +26,7 @@ import (
 // g, or a name that cannot be a key, panics.
 func Wrap(g *guard.Guard, name string) cron.JobWrapper {
 	if g == nil {
-		panic("cronwrap: Wrap: nil Guard")
+		panic("cronwrap: nil Guard")
 	}
 	if err := checkName(g, name); err != nil {
 		panic("cronwrap: Wrap: " + err.Error())

@@ -19,31 +19,6 @@ const (
 	unrouted = "http"
 )
 
-// Option configures the middleware.
-type Option interface{ apply(*middleware) }
-
-type option func(*middleware)
-
-func (f option) apply(m *middleware) { f(m) }
-
-// WithErrorHandler has f answer in place of [Problem] when the handler did not
-// run, or lost its lease before it had sent anything. f is called at most once for a
-// request, on its goroutine, with the request as it came to the middleware and a
-// ResponseWriter that has the interfaces of the one that came; what the handler had put
-// into the header is gone. If f writes nothing Problem answers after all: net/http
-// would say 200.
-//
-// Tell errors apart with errors.Is: guard.ErrBusy, ErrUnavailable, ErrClosed,
-// ErrLost, ErrMaxHold, ErrInvalidKey, and the error of the request's context if that
-// ended first. f can leave to Problem what it does not care about. The text of err
-// contains the key and the holder: do not send it to clients.
-func WithErrorHandler(f func(w http.ResponseWriter, r *http.Request, err error)) Option {
-	if f == nil {
-		panic("httpmw: nil error handler")
-	}
-	return option(func(m *middleware) { m.refuse = orProblem(f) })
-}
-
 // New returns a middleware that runs its handler under g while the key of the
 // request is held, and answers by itself where that cannot be: see the package
 // documentation. Everything about the lease is set on g, with guard.With if need
@@ -59,13 +34,11 @@ func New(g *guard.Guard, key KeyFunc, opts ...Option) func(http.Handler) http.Ha
 	case key == nil:
 		panic("httpmw: nil KeyFunc")
 	}
-	m := &middleware{guard: g, key: key, refuse: Problem, named: make(map[string]*guard.Guard)}
-	for _, opt := range opts {
-		if opt == nil {
-			panic("httpmw: an Option is nil")
-		}
-		opt.apply(m)
+	o, err := newOptions(opts)
+	if err != nil {
+		panic("httpmw: " + err.Error())
 	}
+	m := &middleware{options: o, guard: g, key: key, named: make(map[string]*guard.Guard)}
 	return func(next http.Handler) http.Handler {
 		if next == nil {
 			panic("httpmw: nil Handler")
@@ -75,9 +48,9 @@ func New(g *guard.Guard, key KeyFunc, opts ...Option) func(http.Handler) http.Ha
 }
 
 type middleware struct {
-	guard  *guard.Guard
-	key    KeyFunc
-	refuse func(http.ResponseWriter, *http.Request, error)
+	options
+	guard *guard.Guard
+	key   KeyFunc
 
 	mu    sync.RWMutex
 	named map[string]*guard.Guard // by the pattern that routed the request

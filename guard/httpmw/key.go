@@ -38,7 +38,7 @@ var ErrEmptyComponent = fmt.Errorf("httpmw: a component of the key is empty: %w"
 // empty one, panics.
 func PathValue(names ...string) KeyFunc {
 	if len(names) == 0 || slices.Contains(names, "") {
-		panic("httpmw: PathValue needs the names of wildcards")
+		panic("httpmw: PathValue: no name of a wildcard, or an empty one")
 	}
 	names = slices.Clone(names)
 	var seen sync.Once
@@ -79,7 +79,7 @@ func hasWildcard(pattern, name string) bool {
 // keep others from what it works on.
 func Header(name string) KeyFunc {
 	if name == "" {
-		panic("httpmw: Header needs a name")
+		panic("httpmw: Header: the name is empty")
 	}
 	lower := strings.ToLower(name)
 	return func(r *http.Request) (string, error) {
@@ -98,10 +98,10 @@ func Header(name string) KeyFunc {
 // the same key. No part, or a nil one, panics.
 func Join(parts ...KeyFunc) KeyFunc {
 	if len(parts) == 0 {
-		panic("httpmw: Join needs parts")
+		panic("httpmw: Join: no KeyFunc")
 	}
 	if slices.ContainsFunc(parts, func(f KeyFunc) bool { return f == nil }) {
-		panic("httpmw: Join was given a nil KeyFunc")
+		panic("httpmw: Join: a KeyFunc is nil")
 	}
 	parts = slices.Clone(parts)
 	return func(r *http.Request) (string, error) {

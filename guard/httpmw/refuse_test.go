@@ -292,15 +292,15 @@ func TestMisusePanicsWithWhatIsWrong(t *testing.T) {
 	}
 	sku := httpmw.PathValue("sku")
 	for want, f := range map[string]func(){
-		"httpmw: nil Guard":                              func() { httpmw.New(nil, sku) },
-		"httpmw: nil KeyFunc":                            func() { httpmw.New(g, nil) },
-		"httpmw: an Option is nil":                       func() { httpmw.New(g, sku, nil) },
-		"httpmw: nil Handler":                            func() { httpmw.New(g, sku)(nil) },
-		"httpmw: nil error handler":                      func() { httpmw.WithErrorHandler(nil) },
-		"httpmw: PathValue needs the names of wildcards": func() { httpmw.PathValue("a", "") },
-		"httpmw: Header needs a name":                    func() { httpmw.Header("") },
-		"httpmw: Join needs parts":                       func() { httpmw.Join() },
-		"httpmw: Join was given a nil KeyFunc":           func() { httpmw.Join(sku, nil) },
+		"httpmw: nil Guard":                                         func() { httpmw.New(nil, sku) },
+		"httpmw: nil KeyFunc":                                       func() { httpmw.New(g, nil) },
+		"httpmw: an Option is nil":                                  func() { httpmw.New(g, sku, nil) },
+		"httpmw: nil Handler":                                       func() { httpmw.New(g, sku)(nil) },
+		"httpmw: WithErrorHandler: the handler is nil":              func() { httpmw.New(g, sku, httpmw.WithErrorHandler(nil)) },
+		"httpmw: PathValue: no name of a wildcard, or an empty one": func() { httpmw.PathValue("a", "") },
+		"httpmw: Header: the name is empty":                         func() { httpmw.Header("") },
+		"httpmw: Join: no KeyFunc":                                  func() { httpmw.Join() },
+		"httpmw: Join: a KeyFunc is nil":                            func() { httpmw.Join(sku, nil) },
 	} {
 		func() {
 			defer func() {

@@ -160,7 +160,7 @@ func TestDiscardDeletesABusyTask(t *testing.T) {
 	}
 }
 
-func TestGuardThatWaitsWaitsInPlace(t *testing.T) {
+func TestGuardWithAWaitWaitsOnItsWorker(t *testing.T) {
 	f := newFleet(t)
 	release := hold(t, f.guard(t), "k")
 	var tries attempts

@@ -233,7 +233,7 @@ func TestUnknownTypeBehindAnotherMiddlewareIsGuardedLikeTheOthers(t *testing.T) 
 		if err := errs.next(t); !errors.Is(err, c.err) {
 			t.Errorf("%s: the ErrorHandler got %v, want %v", c.id, err, c.err)
 		}
-		eventually(t, c.id+" is in its place", func() bool { return f.task(c.id).State == c.state })
+		eventually(t, c.id+" is in the right state", func() bool { return f.task(c.id).State == c.state })
 	}
 }
 

@@ -26,7 +26,7 @@
 //		mux := asynq.NewServeMux()
 //		mux.Use(asynqmw.New(g, asynqmw.PayloadField("order_id"), asynqmw.WithClient(asynq.NewClient(conn))))
 //		mux.HandleFunc("order:ship", func(ctx context.Context, task *asynq.Task) error {
-//			log.Printf("shipping %s, and nobody else does", task.Payload())
+//			log.Printf("shipping %s, in no other process", task.Payload())
 //			return nil
 //		})
 //		log.Print(asynq.NewServer(conn, asynqmw.Configure(asynq.Config{})).Run(mux))
@@ -43,7 +43,7 @@
 // # Failures
 //
 // A busy key or a store that is down defers the task. On the last attempt asynq
-// archives a task whatever error comes back: with [WithClient] a clone takes its place,
+// archives a task whatever error comes back: with [WithClient] a clone replaces it,
 // else the task waits until its Timeout. A lost lease is a failure and is retried; an
 // invalid key archives the task; other errors of the handler pass through.
 //

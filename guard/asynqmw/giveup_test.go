@@ -88,7 +88,7 @@ func TestTaskThatGivesUpLeavesARequestInFlightTimeToArrive(t *testing.T) {
 	client := f.slowClient(t, proxy)
 	for _, id := range []string{"x", "y", "z"} { // a slow machine may be too late for one
 		trap := proxy.HoldNextRequest(id + "~busy1")
-		lastTry := atEnd(3, func() { time.AfterFunc(100*time.Millisecond, trap.Release) }) // after the first try and the wait in place
+		lastTry := atEnd(3, func() { time.AfterFunc(100*time.Millisecond, trap.Release) }) // after the first try and the wait on its worker
 		var tries attempts
 		server := f.serve(t, asynqmw.Configure(quick()), asynqmw.New(f.guard(t, guard.Observe(lastTry)), tries.key,
 			asynqmw.WithClient(client), asynqmw.DeferFor(time.Hour))(&runs{}))

@@ -256,7 +256,7 @@ func TestLastAttemptTriesItsKeyOnceMoreBeforeItGivesUp(t *testing.T) {
 	f.wantNoTrace(t)
 }
 
-func TestWhileNoCloneCanBeEnqueuedTheLastAttemptWaitsInPlace(t *testing.T) {
+func TestWhileNoCloneCanBeEnqueuedTheLastAttemptWaitsOnItsWorker(t *testing.T) {
 	f := newFleet(t)
 	release := hold(t, f.guard(t), "k")
 	proxy := redistest.NewProxy(t, f.redis.Addr())
@@ -310,7 +310,7 @@ func TestTaskIDMakesTheSameKeyForAClone(t *testing.T) {
 	}
 }
 
-func TestWithoutAClientTheLastAttemptWaitsInPlace(t *testing.T) {
+func TestWithoutAClientTheLastAttemptWaitsOnItsWorker(t *testing.T) {
 	f := newFleet(t)
 	release := hold(t, f.guard(t), "k")
 	var tries attempts

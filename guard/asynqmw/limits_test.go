@@ -29,7 +29,7 @@ func TestSlowKeyFuncCostsACloneNothingOfItsTimeout(t *testing.T) {
 	}
 }
 
-func TestTaskWaitsInPlaceNearItsDeadlineAndNamesTheHolder(t *testing.T) {
+func TestTaskWaitsOnItsWorkerNearItsDeadlineAndNamesTheHolder(t *testing.T) {
 	t.Parallel()
 	for _, retries := range []int{0, 3} {
 		for _, freed := range []bool{true, false} {

@@ -19,7 +19,7 @@ func (f option) apply(o *options) { f(o) }
 type options struct {
 	policy    Policy
 	delay     time.Duration
-	client    *asynq.Client    // nil: the last attempt waits in place
+	client    *asynq.Client    // nil: the last attempt waits on its worker
 	inspector *asynq.Inspector // nil: limits are guessed
 
 	wrong error // the last option that is out of bounds
@@ -70,7 +70,7 @@ func DeferFor(d time.Duration) Option {
 }
 
 // WithClient lets a task whose last attempt finds the key busy be replaced by a clone
-// of itself, instead of waiting in place. c must use the Redis of the server and must
+// of itself, instead of waiting on its worker. c must use the Redis of the server and must
 // not be nil. Tasks with both Timeout and Deadline need [WithInspector] as well. See
 // docs/behaviour/asynqmw.md, "How the last attempt is cloned".
 func WithClient(c *asynq.Client) Option {

@@ -16,7 +16,7 @@ import (
 func TestStoreDownDefersAndHeals(t *testing.T) {
 	t.Parallel()
 	for name, opts := range map[string]func(*fleet) []asynqmw.Option{
-		"in place": func(*fleet) []asynqmw.Option { return nil },
+		"on its worker": func(*fleet) []asynqmw.Option { return nil },
 		"clone":    func(f *fleet) []asynqmw.Option { return []asynqmw.Option{asynqmw.WithClient(f.client)} },
 		"skip":     func(*fleet) []asynqmw.Option { return []asynqmw.Option{asynqmw.OnBusy(asynqmw.Skip)} },
 		"discard":  func(*fleet) []asynqmw.Option { return []asynqmw.Option{asynqmw.OnBusy(asynqmw.Discard)} },
@@ -67,7 +67,7 @@ func TestPolicyCountsOnceTheStoreIsBack(t *testing.T) {
 	f.serve(t, asynqmw.Configure(quick()), asynqmw.New(g, tries.key, asynqmw.OnBusy(asynqmw.Skip))(&r))
 	f.enqueue(t, "x", asynq.MaxRetry(0), asynq.Retention(time.Hour))
 	asked.next(t)
-	asked.next(t) // again, in place
+	asked.next(t) // again, on its worker
 	if task := f.task("x"); task == nil || task.State != asynq.TaskStateActive {
 		t.Errorf("the task is %+v, want it active", task)
 	}

@@ -40,11 +40,11 @@ func TestUniqueTaskCanBeEnqueuedAgainAlongsideItsClone(t *testing.T) {
 	var tries attempts
 	r := takingTime()
 	f.serve(t, asynqmw.Configure(quick()), asynqmw.New(f.guard(t), tries.key, asynqmw.WithClient(f.client), soon)(r))
-	eventually(t, "a clone is in the place of x", func() bool { return f.task("x") == nil })
+	eventually(t, "a clone has replaced x", func() bool { return f.task("x") == nil })
 	if err := enqueue("y"); err != nil {
 		t.Errorf("alongside the clone: %v, want it accepted", err)
 	}
-	eventually(t, "a clone is in the place of y", func() bool { return f.task("y") == nil })
+	eventually(t, "a clone has replaced y", func() bool { return f.task("y") == nil })
 	if r.done.Load() != 0 {
 		t.Errorf("%d runs alongside the holder", r.done.Load())
 	}

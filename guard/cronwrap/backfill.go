@@ -9,24 +9,17 @@ import (
 	"github.com/jobguard/jobguard/guard/lease"
 )
 
-// Making up for missed ticks happens under the job's key, in one go, by whoever gets
-// it first: a goroutine that catches up, or a tick that comes due before that had its
-// turn. So no later tick overtakes a missed one, after which that could not be
-// claimed any more.
+// A backfill runs missed ticks under the job's key, in one run, before any later
+// tick: once a later one is claimed, an earlier one cannot be.
 
-// makeUp runs the ticks that are to run before t's, or all if that is zero: with
+// backfill runs the ticks that are to run before t's, or all if t has none: with
 // Retry one that was begun and not done, and those that were missed. The key is held.
 //
-// That a tick is not done while we hold the key means that its runner is dead, or has
-// lost the key. With Retry this is looked at before each tick, by all replicas, as
-// once the next one is claimed the store has forgotten it: a tick that is not done is
-// run again, however late, before any other. It is looked at under the key, so
-// between this and our own claim a tick can be begun only by somebody who has lost
-// the key and does not know yet, and the claim sees that; if it is we who lose it, the
-// store refuses us once another has claimed. Ticks that were dropped for the dead one
-// were missed.
-//
-// Without an exclusive guard the key tells nothing of other runs.
+// A tick that is not done while the key is held has a runner that died or lost the
+// key. With Retry all replicas look for one before each tick, since the store forgets
+// it once the next is claimed. Between this look and the claim only a process that
+// has lost the key can begin a tick, and the claim sees that. Under a guard that is
+// not exclusive the key shows nothing about other runs.
 func (j *job) backfill(ctx context.Context, t *tickRun) error {
 	seen, behind := j.behind()
 	if !behind && !j.opts.retry && j.opts.catchUp == None {
@@ -69,13 +62,12 @@ func (j *job) runAll(ctx context.Context, t *tickRun, ticks []time.Time) error {
 		case err != nil && !errors.Is(err, errDealtWith):
 			return err
 		}
-		// If ctx is over, the next claim says so.
+		// If ctx has ended, the next claim fails.
 	}
 	return nil
 }
 
-// lossOf returns why the lease of ctx is over; nil if it is not, or was given up at
-// Shutdown.
+// lossOf returns why the lease of ctx ended; nil if it has not, or ended at Shutdown.
 func lossOf(ctx context.Context) error {
 	if ctx.Err() == nil || errors.Is(context.Cause(ctx), guard.ErrClosed) {
 		return nil
@@ -83,8 +75,8 @@ func lossOf(ctx context.Context) error {
 	return context.Cause(ctx)
 }
 
-// brokeAnEarlier says whether err befell the run of a tick that was made up for, so
-// that it is to be reported with that tick's time. A loss can be found after the run.
+// failedEarlierTick reports whether err is of the run of a backfilled tick, and so to
+// be reported with that tick's time. A loss can be found after the run.
 func (t *tickRun) failedEarlierTick(err error) bool {
 	if t.ran || t.latest.IsZero() && !t.lossReported {
 		return false
@@ -92,8 +84,8 @@ func (t *tickRun) failedEarlierTick(err error) bool {
 	return errors.Is(err, guard.ErrLost) || errors.Is(err, guard.ErrMaxHold) || errors.Is(err, errGoexit)
 }
 
-// missed returns the ticks before next to make up for, in order, if last is what
-// the store remembers; a zero next is no bound. None was begun.
+// missed returns the ticks before next to backfill, in order, if last is the tick
+// that the store remembers; a zero next is no bound. None was begun.
 func (j *job) missed(last lease.Tick, next time.Time) []time.Time {
 	if last.At.IsZero() || j.opts.catchUp == None {
 		return nil
@@ -109,15 +101,15 @@ func (j *job) missed(last lease.Tick, next time.Time) []time.Time {
 	return j.schedule.latest(after, next, now, int(j.opts.catchUp))
 }
 
-// unfinished says whether a tick was begun and not done.
+// unfinished reports whether a tick was begun and not done.
 func unfinished(last lease.Tick) bool { return !last.At.IsZero() && !last.Done }
 
-// lag is whether ticks may have been missed: at first, after the store was down, and
-// after cron was. It is counted, so that whoever has looked at the store and found
-// nothing to make up for does not wipe out what was missed after that look.
+// lag counts how often ticks may have been missed: at first, and after the store or
+// cron was down. It is a count, so that a goroutine that has read the store and found
+// no missed tick does not clear what was missed after that read.
 type lag struct {
 	fallen int // how often ticks may have been missed
-	caught int // for the first so many of these it was made up
+	caught int // the first so many of these were backfilled
 }
 
 func (j *job) fellBehind() {
@@ -126,8 +118,8 @@ func (j *job) fellBehind() {
 	j.lag.fallen++
 }
 
-// behind says whether ticks may have been missed. seen is for caughtUp: it is asked
-// for before the store is.
+// behind reports whether ticks may have been missed. seen is for caughtUp, and is
+// read before the store is.
 func (j *job) behind() (seen int, behind bool) {
 	j.mu.Lock()
 	defer j.mu.Unlock()

@@ -347,7 +347,7 @@ func TestTickThatWaitsForNothingGivesWayWithRetry(t *testing.T) {
 		r.cron.Start()
 		time.Sleep(65 * time.Second)
 		if n := store.Waiting("report"); n != 1 {
-			t.Fatalf("%d stand in line, want 1", n)
+			t.Fatalf("%d wait, want 1", n)
 		}
 		// Another replica's.
 		remember(t, store, lease.TickRequest{Key: "report", At: start.Add(time.Minute)}, true)

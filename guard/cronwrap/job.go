@@ -22,16 +22,16 @@ type job struct {
 	opts     jobOptions
 	schedule schedule
 	ticks    lease.TickStore // nil with MutualExclusion
-	try      *guard.Guard    // tries once, unless the user says otherwise
-	queue    *guard.Guard    // waits, likewise
-	noWait   *guard.Guard    // tries once, whatever the user says
+	try      *guard.Guard    // the user's Wait, else tries once
+	queue    *guard.Guard    // the user's Wait, else waits
+	noWait   *guard.Guard    // tries once
 
 	id      cron.EntryID // guarded by Runner.adding
-	started atomic.Bool  // cron has, as far as is known
+	started atomic.Bool  // cron was started, as far as is known
 
 	// Guarded by Runner.mu.
 	lag      lag        // ticks that may have been missed
-	waiting  []*tickRun // those that stand in line, by tick
+	waiting  []*tickRun // ticks that wait for the key, in order
 	catching bool       // a goroutine catches up
 	wanted   bool       // it has to look once more
 	seen     time.Time  // the latest activation that cron has called Run for
@@ -39,8 +39,7 @@ type job struct {
 
 // Run implements cron.Job. cron calls it on a goroutine of its own for each tick.
 func (j *job) Run() {
-	// A panic of the schedule is caught too: nothing else would keep it from
-	// ending the process.
+	// A panic of the schedule would end the process too.
 	var tick time.Time
 	failed := caught(func() error { tick = j.scheduled(); return nil })
 	t := j.newTickRun(tick)
@@ -60,15 +59,13 @@ func (j *job) Run() {
 // scheduled returns the scheduled time of the tick for which cron called Run.
 //
 // cron sets an entry's Prev after it has started the job's goroutine, and answers
-// Entry between two rounds of its loop: by then Prev is set. And the job can
-// start before cron has told the entry's id; adding is held until the id is
-// known. It shares the answer with others that ask at about the same time; see
-// snapshots. (To take note of what the schedule's Next returned would not do: cron
-// asks again when it is restarted, and so may anybody who lists its entries.)
-// If this goroutine had no turn for so long that the next tick came due, it finds
-// that one: there are two runs for it then, of which one claims it, and the
-// earlier tick is lost, as cron itself loses what comes due while the process is
-// stopped.
+// Entry between two rounds of its loop: by then Prev is set. The job can start before
+// cron has returned the entry's id; adding is held until the id is set. What the
+// schedule's Next returned last cannot be used: cron calls it again when it is
+// restarted.
+//
+// If this goroutine is delayed until the next tick has come due, it finds that one:
+// it has two runs then, of which one claims it, and the earlier tick is lost.
 func (j *job) scheduled() time.Time {
 	prev := j.entry().Prev
 	if prev.IsZero() { // called by hand, or removed meanwhile
@@ -80,7 +77,7 @@ func (j *job) scheduled() time.Time {
 	return j.schedule.tick(prev)
 }
 
-// skipped says whether cron left out activations between the latest it has called
+// skipped reports whether cron left out activations between the latest it has called
 // Run for and this one: it was stopped and started again, or the machine slept.
 func (j *job) skipped(activation time.Time) bool {
 	j.mu.Lock()
@@ -105,9 +102,9 @@ func (j *job) attempt(t *tickRun) error {
 	return j.do(j.try, t)
 }
 
-// settle tells whoever is concerned how t ended.
+// conclude reports how t ended, and notes missed ticks.
 func (j *job) conclude(t *tickRun, err error) {
-	broken := t.failedEarlierTick(err) // then a tick of t's own did not run, and is told of too
+	broken := t.failedEarlierTick(err) // then t's own tick did not run, and is reported too
 	if broken && !t.lossReported {
 		j.report(t.latest, err)
 	}
@@ -127,20 +124,20 @@ func (j *job) report(tick time.Time, err error) {
 	callHandler(j.Runner.opts.onError, &Error{Name: j.name, Tick: tick, Err: err})
 }
 
-// moment is how long a tick asks again for a key that somebody has: a replica
-// that is about to claim, or has just finished. Until it is over, what looks like
-// the run of an earlier tick can be that of this one, before its claim.
+// A tick asks for busyRetry, every busyPause, for a key that is held: the holder may
+// be a replica that is about to claim this tick, or has just finished an earlier one.
+// After that the holder runs an earlier tick or other code.
 const (
 	busyRetry = 250 * time.Millisecond
 	busyPause = 10 * time.Millisecond
 )
 
-// oncePerTick runs t's tick unless it is dealt with.
+// oncePerTick runs t's tick unless it is done or claimed.
 //
-// What the store remembers is looked at before the key is asked for. So replicas
-// that come late do not take the key, from a tick that is due, only to find that
-// there is nothing to do; and it tells the run of an earlier tick, which Skip is
-// about, from a replica that is at this very tick.
+// The last tick is read before the key is asked for. So a replica that comes late
+// does not take the key from a tick that is due, only to find that its own is done.
+// The last tick also distinguishes the run of an earlier tick, which Skip is about,
+// from a replica that is at this tick.
 func (j *job) oncePerTick(t *tickRun) error {
 	for busy := (time.Time{}); ; time.Sleep(busyPause) {
 		last, err := j.last(t.ctx)
@@ -175,14 +172,14 @@ func (j *job) oncePerTick(t *tickRun) error {
 	}
 }
 
-// dealtWith says whether tick needs no run any more, if last is what the store
-// remembers.
+// dealtWith reports whether tick needs no run any more, if last is the tick that the
+// store remembers.
 func (j *job) dealtWith(tick time.Time, last lease.Tick) bool {
 	return last.At.After(tick) || last.At.Equal(tick) && (last.Done || !j.opts.retry)
 }
 
-// waitFor runs t's tick when its turn has come. last is what the store remembers,
-// if it was asked.
+// waitFor runs t's tick when the key is granted. last is the tick that the store
+// remembers, zero if it was not read.
 func (j *job) waitFor(t *tickRun, last lease.Tick) error {
 	if !t.joinQueue(last) {
 		return errOverlap
@@ -190,11 +187,10 @@ func (j *job) waitFor(t *tickRun, last lease.Tick) error {
 	return j.do(j.queue, t)
 }
 
-// do runs t's tick under the key. A store that does not grant it because it fails
-// is asked again for a while, whatever the guard's Wait: a failover at a tick should
-// not cost that tick on the whole fleet. Nothing has been claimed then, and each
-// attempt claims anew, so the tick does not run twice for that. Once the key was
-// granted there is no second attempt: the place was given up to the run.
+// do runs t's tick under the key. It repeats a request that fails because of the
+// store for attemptTimeout, whatever the guard's Wait: a failover at a tick should
+// not cost that tick on the whole fleet. Nothing has been claimed then, so the tick
+// does not run twice. Once the key was granted there is no second attempt.
 func (j *job) do(g *guard.Guard, t *tickRun) error {
 	began := time.Now()
 	for wait := busyPause; ; wait = min(2*wait, busyRetry) {
@@ -225,8 +221,8 @@ func (j *job) runUnderKey(ctx context.Context, t *tickRun) error {
 		if err == nil && !t.tick.IsZero() {
 			err = j.claimAndCall(ctx, t, t.tick, true)
 		}
-		// Somebody who does not know that we have the key has claimed a tick since
-		// makeUp looked. Nobody can any more once we have claimed one.
+		// A process that has lost the key has claimed a tick since backfill looked.
+		// It cannot any more once this one has claimed.
 		if t.ran || !errors.Is(err, errUnfinished) {
 			return err
 		}

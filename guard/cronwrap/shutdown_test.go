@@ -116,7 +116,7 @@ func TestShutdownCancelsTicksThatWait(t *testing.T) {
 		r.cron.Start()
 		time.Sleep(15 * time.Second)
 		if n := store.Waiting("report"); n != 1 {
-			t.Fatalf("%d stand in line, want 1", n)
+			t.Fatalf("%d wait, want 1", n)
 		}
 		began := time.Now()
 		if err := r.Shutdown(t.Context()); err != nil || time.Since(began) > time.Second {

@@ -10,40 +10,42 @@ import (
 	"github.com/jobguard/jobguard/guard/lease"
 )
 
-// Why ticks do not run. These are nothing that went wrong.
+// Why ticks do not run, without a failure.
 var (
 	errDealtWith  = errors.New("another replica has this tick, or a later one")
 	errOverlap    = errors.New("the run of an earlier tick is not over")
-	errSuperseded = errors.New("a later tick took its tickRun in line")
+	errSuperseded = errors.New("a later tick took its place in the queue")
 )
 
 // errUnfinished is why a tick is not claimed yet, with Retry.
 var errUnfinished = errors.New("an earlier tick was claimed and is not done")
 
-// errUnrun is why nobody else runs a tick that did not run here. With Retry somebody
-// does, so then it is nothing that went wrong.
+// errUnrun is a failure without Retry: no other replica runs the tick. With Retry one
+// does.
 var errUnrun = errors.New("the tick was claimed, or may have been, and did not run")
 
-// errNotFired is reported: whoever called the job expected a run.
+// errNotFired is reported, since the caller expected a run.
 var errNotFired = errors.New("cron knows no tick for this run: it was called by hand before the first tick, or its entry was removed")
 
-// place is a tick on its way to its run. Until that begins it can be called off,
-// by Shutdown, or by a later tick that takes its place in line.
+// tickRun is one tick, from the time it comes due to the end of its run. Until the
+// run begins Shutdown can cancel it, or a later tick that takes its place in the
+// queue.
 type tickRun struct {
 	job  *job
-	tick time.Time // zero: only to catch up
+	tick time.Time // zero: only a backfill
 
 	ctx    context.Context // of the wait and the run
 	cancel context.CancelCauseFunc
 
-	// Of the goroutine that runs the tick.
+	// Used by the goroutine that runs the tick alone.
 	asked        time.Time // when it last asked for the key
 	ran          bool      // fn was called for it
-	latest       time.Time // tick for which fn was called under its key: it, or one that was made up for
-	lossReported bool      // the handler knows how the lease of the latest was lost
+	latest       time.Time // latest tick for which fn was called: its own, or a backfilled one
+	lossReported bool      // the loss of the lease was reported with latest
 }
 
-// arrive returns a place for tick, or nil after Shutdown. Its owner calls leave.
+// newTickRun returns a tickRun for tick, or nil after Shutdown. The caller calls
+// remove.
 func (j *job) newTickRun(tick time.Time) *tickRun {
 	t := &tickRun{job: j, tick: tick}
 	t.ctx, t.cancel = context.WithCancelCause(j.ctx)
@@ -67,8 +69,8 @@ func (t *tickRun) remove() {
 	r.doneLocked()
 }
 
-// begin says whether the run may begin. Whoever would call it off comes too late
-// then, or came in time and has cancelled ctx: both happen under mu.
+// begin reports whether the run may begin. From then on t cannot be cancelled: both
+// happen under mu.
 func (t *tickRun) begin() bool {
 	r := t.job.Runner
 	r.mu.Lock()
@@ -87,13 +89,12 @@ func (t *tickRun) removeLocked() {
 	t.job.waiting = slices.DeleteFunc(t.job.waiting, func(other *tickRun) bool { return other == t })
 }
 
-// standInLine says whether t may wait for the key. One tick of the job waits in
-// each process. When another comes, Skip drops that, and Wait the one before.
+// joinQueue reports whether t may wait for the key. One tick of the job waits in each
+// process. When another comes, Skip drops that, and Wait the one before.
 //
-// With Retry the first of those that wait may be the one that has to take over
-// from a dead runner, so it stays, and with Wait there is a second place. But
-// those go whose tick is dealt with, now that the store remembers last: they wait
-// for nothing.
+// With Retry the first that waits may have to take over from a dead runner, so it
+// stays, and with Wait a second one may wait. Ticks that are done, now that the store
+// remembers last, are cancelled.
 func (t *tickRun) joinQueue(last lease.Tick) bool {
 	j := t.job
 	j.mu.Lock()
@@ -118,7 +119,7 @@ func (t *tickRun) joinQueue(last lease.Tick) bool {
 	return true
 }
 
-// quiet says whether err, of a tick that did not run, is nothing that went wrong.
+// expected reports whether err, of a tick that did not run, is no failure.
 func (t *tickRun) expected(err error) bool {
 	if errors.Is(err, errUnrun) && !t.job.opts.retry {
 		return false

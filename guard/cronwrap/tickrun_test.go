@@ -31,7 +31,7 @@ func TestEarlierTickThatComesLateDoesNotReplaceALaterOne(t *testing.T) {
 	defer later.remove()
 	defer earlier.remove()
 	if !later.joinQueue(lease.Tick{}) || earlier.joinQueue(lease.Tick{}) || later.ctx.Err() != nil {
-		t.Error("the later tick lost its tickRun")
+		t.Error("the later tick lost its place")
 	}
 }
 

@@ -10,23 +10,23 @@ import (
 )
 
 const (
-	// defaultWait is how long a request stands in line where the guard sets no Wait:
-	// long enough to outlast a short run, short enough for somebody who looks at a
-	// spinner, and for a client that went away unseen.
+	// defaultWait is how long a request waits where the guard sets no Wait: longer
+	// than a short run, short enough for interactive use, and for a client that went
+	// away unnoticed.
 	defaultWait = 2 * time.Second
 
-	// unrouted is what observers are told where the router left no pattern.
+	// unrouted is the name for observers where the router set no pattern.
 	unrouted = "http"
 )
 
-// New returns a middleware that runs its handler under g while the key of the
-// request is held, and answers by itself where that cannot be: see the package
-// documentation. Everything about the lease is set on g, with guard.With if need
-// be; where g sets no Wait it is 2 s, and where it sets no Name it is the
-// request's Pattern, or "http" if there is none.
+// New returns a middleware that runs its handler under g while the key of the request
+// is held, and answers by itself where that fails: see the package documentation.
+// Everything about the lease is set on g; where g sets no Wait it is 2 s, and where
+// it sets no Name it is the request's Pattern, or "http" if there is none.
 //
-// Wrap each route by itself, inside the router, so that path values and pattern
-// are known. A nil g, key, option or handler panics.
+// Wrap each route by itself, inside the router, so that path values and pattern are
+// known. New panics if g or key is nil or an option is out of bounds, and the
+// function that it returns if its handler is nil.
 func New(g *guard.Guard, key KeyFunc, opts ...Option) func(http.Handler) http.Handler {
 	switch {
 	case g == nil:
@@ -68,17 +68,17 @@ func (m *middleware) serve(w http.ResponseWriter, r *http.Request, next http.Han
 		return nil // so that every error of Do is guard's
 	})
 	switch res.conclude(err) {
-	case whole:
+	case complete:
 		res.finish()
 	case unsent:
 		m.refuse(w, r, res.loss)
-	case half:
+	case partial:
 		res.abort()
-	case taken: // by Hijack: whoever has the connection has the context too
+	case taken: // by Hijack: the handler sees the loss in its context
 	}
 }
 
-// guardFor returns the guard whose observers know requests by pattern.
+// guardFor returns the guard that has pattern as its name.
 func (m *middleware) guardFor(pattern string) *guard.Guard {
 	m.mu.RLock()
 	g := m.named[pattern]
@@ -93,6 +93,6 @@ func (m *middleware) guardFor(pattern string) *guard.Guard {
 	g = m.guard.With(guard.Fallback(guard.Wait(defaultWait), guard.Name(name)))
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.named[pattern] = g // patterns are as few as routes
+	m.named[pattern] = g // there are as many patterns as routes
 	return g
 }

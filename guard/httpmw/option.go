@@ -17,7 +17,7 @@ type options struct {
 	wrong  error // the last option that is out of bounds
 }
 
-// WithErrorHandler lets f answer in place of [Problem] when the handler did not run,
+// WithErrorHandler lets f answer instead of [Problem] when the handler did not run,
 // or lost its lease before it had sent anything. f is called at most once per
 // request, on its goroutine, with the request as the middleware got it and a
 // ResponseWriter with the same interfaces; what the handler had put into the header

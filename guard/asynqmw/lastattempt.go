@@ -8,13 +8,9 @@ import (
 )
 
 // lastAttempt handles a task that did not get its key because of cause and cannot be
-// deferred: it has no retry left, so that asynq archives it whatever error comes
-// back, or it would come back after its Deadline. A clone replaces it; without a
-// client, or while no clone can be enqueued, the task waits on its worker until its
-// Timeout.
-//
-// After a shutdown of the guard it waits until the server's own shutdown puts it back
-// into the queue.
+// deferred: asynq would archive it, or it would come back after its Deadline. A clone
+// replaces it; without a client, or while no clone can be enqueued, it waits on its
+// worker until its Timeout, or until the server's shutdown puts it back.
 func (m *middleware) lastAttempt(ctx context.Context, a *attempt, g guards, cause error) error {
 	var c *cloning
 	if m.client != nil && a.last && ctx.Err() == nil {
@@ -70,11 +66,10 @@ func replaced(cause error) error {
 	return &notRunError{how: "replaced by a clone", cause: cause, revoke: true}
 }
 
-// gaveUp is the outcome of a task that did not get its key in time. If the task is
-// archived it is no deferral, so that the ErrorHandler is called. A task with retries
-// left and a Deadline that is known is archived too: asynq would only fail its
-// retries, and lose the name of the holder. Where the Deadline is a guess the task is
-// deferred.
+// gaveUp is the outcome of a task that did not get its key in time. An archived task
+// is no deferral: the ErrorHandler is called. With retries left and a known Deadline
+// it is archived too, as asynq would only fail its retries and lose the name of the
+// holder. Where the Deadline is a guess it is deferred.
 func (a *attempt) gaveUp(cause error) error {
 	err := fmt.Errorf("asynqmw: the last attempt waited in vain for its key: %w", cause)
 	switch {

@@ -13,13 +13,8 @@ import (
 // tick: once a later one is claimed, an earlier one cannot be.
 
 // backfill runs the ticks that are to run before t's, or all if t has none: with
-// Retry one that was begun and not done, and those that were missed. The key is held.
-//
-// A tick that is not done while the key is held has a runner that died or lost the
-// key. With Retry all replicas look for one before each tick, since the store forgets
-// it once the next is claimed. Between this look and the claim only a process that
-// has lost the key can begin a tick, and the claim sees that. Under a guard that is
-// not exclusive the key shows nothing about other runs.
+// Retry one that was begun and not done, and those that were missed. The key is held;
+// why that is safe is in docs/design/cronwrap-ticks.md.
 func (j *job) backfill(ctx context.Context, t *tickRun) error {
 	seen, behind := j.behind()
 	if !behind && !j.opts.retry && j.opts.catchUp == None {

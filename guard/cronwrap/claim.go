@@ -60,12 +60,8 @@ func (j *job) claimAndCall(ctx context.Context, t *tickRun, tick time.Time, fina
 
 // claim claims tick, and repeats the request while the key is held if there is no
 // reply: a second claim by the same owner is granted again. It comes before fn, so a
-// tick runs at most once.
-//
-// A process may not have noticed yet that it lost the key. If the next holder has
-// claimed a tick, the store sees that from the fencing tokens and refuses; if not,
-// with Retry the next holder finds the tick of this claim, is refused any later tick,
-// and looks again.
+// tick runs at most once. docs/design/cronwrap-ticks.md has the case of a key that
+// was lost.
 func (j *job) claim(ctx context.Context, owner string, tick time.Time) error {
 	fence, exclusive := guard.Fence(ctx)
 	r := lease.TickRequest{

@@ -56,16 +56,9 @@ func (j *job) Run() {
 	err = caught(func() error { return j.attempt(t) })
 }
 
-// scheduled returns the scheduled time of the tick for which cron called Run.
-//
-// cron sets an entry's Prev after it has started the job's goroutine, and answers
-// Entry between two rounds of its loop: by then Prev is set. The job can start before
-// cron has returned the entry's id; adding is held until the id is set. What the
-// schedule's Next returned last cannot be used: cron calls it again when it is
-// restarted.
-//
-// If this goroutine is delayed until the next tick has come due, it finds that one:
-// it has two runs then, of which one claims it, and the earlier tick is lost.
+// scheduled returns the scheduled time of the tick for which cron called Run: that of
+// the entry's Prev, which cron sets before it answers. Why not what the schedule's
+// Next returned is in docs/design/cronwrap-ticks.md.
 func (j *job) scheduled() time.Time {
 	prev := j.entry().Prev
 	if prev.IsZero() { // called by hand, or removed meanwhile
@@ -132,12 +125,9 @@ const (
 	busyPause = 10 * time.Millisecond
 )
 
-// oncePerTick runs t's tick unless it is done or claimed.
-//
-// The last tick is read before the key is asked for. So a replica that comes late
-// does not take the key from a tick that is due, only to find that its own is done.
-// The last tick also distinguishes the run of an earlier tick, which Skip is about,
-// from a replica that is at this tick.
+// oncePerTick runs t's tick unless it is done or claimed. It reads the last tick
+// before it asks for the key: a replica that comes late must not take the key from a
+// tick that is due. See docs/design/cronwrap-ticks.md.
 func (j *job) oncePerTick(t *tickRun) error {
 	for busy := (time.Time{}); ; time.Sleep(busyPause) {
 		last, err := j.last(t.ctx)

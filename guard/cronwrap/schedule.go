@@ -67,11 +67,10 @@ func (s schedule) tick(activation time.Time) time.Time {
 	return activation.Truncate(time.Microsecond).In(s.location) // as stores keep it
 }
 
-// latest returns the latest limit ticks, in order, that are later than after and
-// earlier than before, unless that is zero, and whose activations are not after now.
-// A schedule can only be asked forwards, so it searches windows before now, each four
-// times as long as the one before, until one has enough ticks: a schedule of every
-// second costs little then, also for a month.
+// latest returns the latest limit ticks, in order, between after and before, unless
+// that is zero, whose activations are not after now. A schedule can only be asked
+// forwards, so it searches windows before now, each four times as long as the last:
+// little work then, also for a tick per second.
 func (s schedule) latest(after, before, now time.Time, limit int) []time.Time {
 	earliest := after
 	if _, ok := s.Schedule.(Shifted); ok {

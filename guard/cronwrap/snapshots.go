@@ -7,11 +7,9 @@ import (
 )
 
 // snapshots asks cron for its entries. cron copies all of them for each request, on
-// the goroutine that also starts the jobs, so n jobs of one tick would copy n²
-// entries: requests at about the same time share a reply.
-//
-// A reply is never older than its request. A request that comes while cron is being
-// asked takes part in the next one.
+// the goroutine that also starts the jobs, so requests at about the same time share a
+// reply. It is never older than the request: one that comes while cron is being asked
+// takes part in the next.
 type snapshots struct {
 	take func() []cron.Entry
 

@@ -90,11 +90,9 @@ func (t *tickRun) removeLocked() {
 }
 
 // joinQueue reports whether t may wait for the key. One tick of the job waits in each
-// process. When another comes, Skip drops that, and Wait the one before.
-//
-// With Retry the first that waits may have to take over from a dead runner, so it
-// stays, and with Wait a second one may wait. Ticks that are done, now that the store
-// remembers last, are cancelled.
+// process: when another comes, Skip drops that, and Wait the one before. With Retry
+// the first stays, to take over from a dead runner, and with Wait a second may wait.
+// Ticks that last shows to be done are cancelled.
 func (t *tickRun) joinQueue(last lease.Tick) bool {
 	j := t.job
 	j.mu.Lock()

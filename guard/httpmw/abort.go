@@ -7,16 +7,8 @@ import (
 )
 
 // abort ends the request such that the client cannot take what it has received for
-// the whole response. It panics with http.ErrAbortHandler, which makes net/http leave
-// out the end mark of a body and close the connection, or reset the stream in HTTP/2.
-// That is not enough:
-//
-//   - Closing flushes buffers, which may hold the rest of the response.
-//
-//   - A middleware further out may recover, and then the end mark is written.
-//
-//   - To a client of HTTP/1.0 the end of the connection is the end mark, so the
-//     connection must be reset.
+// the whole response. It panics with http.ErrAbortHandler. Why that alone is not
+// enough is in docs/design/httpmw-gate.md.
 func (r *response) abort() {
 	r.breakOff()
 	panic(http.ErrAbortHandler)

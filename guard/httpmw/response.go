@@ -16,16 +16,10 @@ import (
 	"github.com/jobguard/jobguard/guard"
 )
 
-// response is a gate in front of the ResponseWriter. While the lease lasts it passes
-// what the handler writes, except for the last byte of a body with Content-Length
-// (see tail). A loss closes it for good, unless the handler then panics before it has
-// sent anything. After a run that kept its lease, or such a panic, it stays open, for
-// frameworks that write a handler's error after the middleware.
-//
-// A loss can come at any time, from any goroutine. Each write checks the context and
-// records that something was sent in one step under mu; interrupt, after a loss,
-// looks under mu whether something was sent. So a write that saw the lease is either
-// interrupted by the loss or had passed before it.
+// response is a gate in front of the ResponseWriter: it passes what the handler
+// writes while the lease lasts, and a loss closes it. Asking for the lease and
+// recording that something was sent is one step under mu. See
+// docs/design/httpmw-gate.md.
 type response struct {
 	w   http.ResponseWriter
 	req *http.Request

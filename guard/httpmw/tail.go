@@ -12,12 +12,8 @@ import (
 const unknown = -1
 
 // tail keeps back the last byte of a body until the run has kept its lease to the
-// end.
-//
-// Without Content-Length the end of a body is a mark that net/http writes after the
-// handler has returned, so a response can be broken off until then. With
-// Content-Length it is complete for the client as soon as the last byte arrives, and
-// a handler may write that, and flush it, and lose the lease afterwards.
+// end: a body with Content-Length is complete for the client as soon as that byte
+// arrives. See docs/design/httpmw-gate.md.
 type tail struct {
 	left int64 // bytes until the end of the body, or unknown
 	last []byte

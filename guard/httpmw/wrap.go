@@ -48,12 +48,9 @@ type (
 	flushErrorer interface{ FlushError() error }
 )
 
-// through is for a wrapper without Flush or Hijack whose Unwrap leads to them. An
-// http.ResponseController finds them there, and must find them behind the gate, or it
-// could send a header or take the connection unseen. So of gated only Flush and
-// Hijack remain, and Unwrap leads to below. A wrapper that lacks only
-// SetWriteDeadline, as most do, is left alone: past the gate it can neither send nor
-// take anything.
+// through is for a wrapper without Flush or Hijack whose Unwrap leads to them, where
+// an http.ResponseController would find them past the gate. Of gated only Flush and
+// Hijack remain, and Unwrap leads to below. See docs/design/httpmw-gate.md.
 func through(gated, below http.ResponseWriter) http.ResponseWriter {
 	t := unwrapping{gated, below}
 	f, flushes := gated.(http.Flusher)

@@ -131,7 +131,7 @@ func TestSkipDropsATaskThatItsOwnAbandonedAttemptKeepsBusy(t *testing.T) {
 	stubborn := make(chan struct{})
 	defer close(stubborn)
 	r.work = func(context.Context, *asynq.Task) error {
-		<-stubborn // whatever ctx says
+		<-stubborn // also after the end of ctx
 		return errors.New("in vain after all")
 	}
 	f.serve(t, asynqmw.Configure(quick()), asynqmw.New(f.guard(t), asynqmw.TaskID(), asynqmw.OnBusy(asynqmw.Skip))(&r))
@@ -168,7 +168,7 @@ func TestGuardWithAWaitWaitsOnItsWorker(t *testing.T) {
 	f.serve(t, asynqmw.Configure(quick()), asynqmw.New(f.guard(t, guard.Wait(time.Minute)), tries.key)(&r))
 	f.enqueue(t, "x")
 	tries.await(t, 1)
-	time.Sleep(300 * time.Millisecond) // a deferred one would have come back
+	time.Sleep(300 * time.Millisecond) // a deferred task would have come back
 	release()
 	r.await(t, 1)
 	if tries.Load() != 1 {

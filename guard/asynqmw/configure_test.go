@@ -99,8 +99,7 @@ func TestHooksThatWereThereAreAskedOfAllButDeferrals(t *testing.T) {
 	}
 }
 
-// ErrBusy can also be of a key that the handler itself could not have: that is the
-// hook's to judge.
+// ErrBusy can also come from a Do inside the handler: the hook decides about that.
 func TestIsFailureThatTakesBusyForAFailureIsNotAskedOfDeferrals(t *testing.T) {
 	f := newFleet(t)
 	release := hold(t, f.guard(t), "k")
@@ -206,7 +205,8 @@ func TestUnknownTypeIsNotFoundEvenWithoutAKey(t *testing.T) {
 	eventually(t, "x is to be retried", func() bool { return f.task("x").State == asynq.TaskStateRetry })
 }
 
-// It hides that the mux has no handler. A KeyFunc that knows such tasks keeps them.
+// The other middleware hides that the mux has no handler. A KeyFunc that makes keys
+// for such tasks keeps them.
 func TestUnknownTypeBehindAnotherMiddlewareIsGuardedLikeTheOthers(t *testing.T) {
 	f := newFleet(t)
 	mux := asynq.NewServeMux()
@@ -306,7 +306,7 @@ func TestKeyFuncThatPanicsIsRetried(t *testing.T) {
 	r.await(t, 1)
 }
 
-// names keeps the names that acquisitions were made under.
+// names records the names that keys were asked for under.
 type names struct {
 	guard.Observer
 	seen chan guard.AcquireStart

@@ -17,15 +17,15 @@ import (
 	"github.com/jobguard/jobguard/internal/redistest"
 )
 
-// slowClient returns a client that reaches asynq's Redis through proxy and has
-// all the waitLimit of a test. It has enqueued before, so that what comes next is
-// the request itself.
+// slowClient returns a client that reaches asynq's Redis through proxy and waits for
+// replies as long as a test may take. It has enqueued before, so that the next
+// command is the request itself.
 func (f *fleet) slowClient(t *testing.T, proxy *redistest.Proxy) *asynq.Client {
 	t.Helper()
 	client := asynq.NewClient(asynq.RedisClientOpt{Addr: proxy.Addr(), ReadTimeout: waitLimit})
 	t.Cleanup(func() {
 		proxy.Heal()
-		_ = client.Close() // nothing is written any more
+		_ = client.Close() // nothing more is written
 	})
 	if _, err := client.Enqueue(asynq.NewTask("t", nil), asynq.ProcessIn(24*time.Hour)); err != nil {
 		t.Fatal(err)
@@ -33,7 +33,7 @@ func (f *fleet) slowClient(t *testing.T, proxy *redistest.Proxy) *asynq.Client {
 	return client
 }
 
-// settled waits until task x is gone or archived and reports whether it is gone.
+// finished waits until task x is gone or archived and reports whether it is gone.
 func (f *fleet) finished(t *testing.T, id string) (gone bool) {
 	t.Helper()
 	eventually(t, id+" is gone or archived", func() bool {
@@ -49,7 +49,7 @@ func TestLongWaitOfALastAttemptLeavesTimeForItsClone(t *testing.T) {
 	hold(t, f.guard(t), "k")
 	proxy := redistest.NewProxy(t, f.redis.Addr())
 	client := f.slowClient(t, proxy)
-	proxy.Delay(600 * time.Millisecond) // there and back takes longer than the headstart
+	proxy.Delay(600 * time.Millisecond) // a round trip takes longer than the time before the Timeout
 	var tries attempts
 	f.serve(t, asynqmw.Configure(quick()), asynqmw.New(f.guard(t, guard.Wait(time.Minute)), tries.key,
 		asynqmw.WithClient(client), asynqmw.DeferFor(time.Hour))(&runs{}))
@@ -61,7 +61,7 @@ func TestLongWaitOfALastAttemptLeavesTimeForItsClone(t *testing.T) {
 	}
 }
 
-// ends calls then at the end of the n-th acquisition, which must be a failure.
+// ends calls then at the end of the n-th acquisition, which must fail.
 type ends struct {
 	guard.Observer
 	left *atomic.Int64
@@ -80,7 +80,7 @@ func (e ends) AcquireEnd(_ context.Context, a guard.AcquireEnd) {
 	}
 }
 
-// A request for a clone that is still in flight when the task gives up.
+// A request for a clone is still in flight when the task gives up.
 func TestTaskThatGivesUpLeavesARequestInFlightTimeToArrive(t *testing.T) {
 	f := newFleet(t)
 	hold(t, f.guard(t), "k")
@@ -194,8 +194,8 @@ func TestHandlerThatWaitsForACloneDoesNotStartAfterARequeue(t *testing.T) {
 	eventually(t, "the first attempt is over", func() bool { return f.admin.Exists(t.Context(), "guard:k").Val() == 0 })
 }
 
-// A task with retries left is not archived for the end of one attempt, though
-// that looks like a Deadline.
+// A task with retries left is not archived at the end of one attempt, which looks
+// like a Deadline.
 func TestTimeoutWithADeadlineIsNotTheEndOfATaskWithRetries(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct {
@@ -224,7 +224,7 @@ func TestTimeoutWithADeadlineIsNotTheEndOfATaskWithRetries(t *testing.T) {
 			var tries attempts
 			var r runs
 			cfg := quick()
-			cfg.DelayedTaskCheckInterval = 2 * time.Second // so that there is no time to rest
+			cfg.DelayedTaskCheckInterval = 2 * time.Second // leaves no time to rest
 			f.serve(t, asynqmw.Configure(cfg), asynqmw.New(f.guard(t, c.waits), tries.key, append(c.opts(t, f), soon)...)(&r))
 			f.enqueue(t, "x", asynq.MaxRetry(1), asynq.Timeout(5*time.Second), asynq.Deadline(time.Now().Add(24*time.Hour)))
 			eventually(t, "x comes back or is archived", func() bool { return tries.Load() == 2 || f.queue(t).Archived == 1 })
@@ -236,8 +236,8 @@ func TestTimeoutWithADeadlineIsNotTheEndOfATaskWithRetries(t *testing.T) {
 	}
 }
 
-// A last attempt cannot be deferred, and only an Inspector could tell its Timeout
-// from its Deadline.
+// A last attempt cannot be deferred, and only an Inspector can distinguish its
+// Timeout from its Deadline.
 func TestTimeoutWithADeadlineEndsALastAttemptWithoutAnInspector(t *testing.T) {
 	f := newFleet(t)
 	hold(t, f.guard(t), "k")
@@ -279,7 +279,7 @@ func TestTaskThatWaitsForTheStoreDoesNotSpin(t *testing.T) {
 	}
 	var tries attempts
 	var r runs
-	// Skip: the task does not stand in line.
+	// Skip: the task is not in the queue of its key.
 	f.serve(t, asynqmw.Configure(quick()), asynqmw.New(g, tries.key, asynqmw.OnBusy(asynqmw.Skip))(&r))
 	f.enqueue(t, "x", asynq.MaxRetry(0))
 	eventually(t, "the task asks for its key", func() bool { return calls.Load() >= 2 })

@@ -15,7 +15,7 @@ import (
 	"github.com/jobguard/jobguard/guard/guardtest"
 )
 
-// inBubble calls f in a bubble, with a store and a guard over it that waits.
+// inBubble calls f in a synctest bubble, with a store and a guard over it that waits.
 func inBubble(t *testing.T, f func(t *testing.T, store *guardtest.Store, g *guard.Guard)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {

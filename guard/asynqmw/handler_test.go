@@ -31,7 +31,7 @@ func TestHandlerThatIgnoresItsTimeoutNeverRunsTwiceAtOnce(t *testing.T) {
 			r := &runs{work: func(context.Context, *asynq.Task) error {
 				select {
 				case <-first:
-					<-stubborn // whatever ctx says
+					<-stubborn // also after the end of ctx
 				default:
 				}
 				return nil
@@ -59,7 +59,7 @@ func TestHandlerThatIgnoresItsTimeoutNeverRunsTwiceAtOnce(t *testing.T) {
 	}
 }
 
-// What the handler wants done with the task does not count any more either.
+// SkipRetry and RevokeTask of the handler do not count after a loss either.
 func TestLostLeaseIsAFailureAndRetried(t *testing.T) {
 	f := newFleet(t)
 	own := errors.New("own error")
@@ -190,8 +190,8 @@ func TestErrorsOfTheHandlerPassThroughUnchanged(t *testing.T) {
 	}
 }
 
-// Between two of these middlewares the word of the inner one stands: the task
-// is discarded whatever became of the outer key.
+// Of two of these middlewares the inner one decides: the task is discarded whatever
+// became of the outer key.
 func TestOuterLossLeavesTheInnerVerdictAlone(t *testing.T) {
 	f := newFleet(t)
 	hold(t, f.guard(t), "inner")

@@ -142,7 +142,7 @@ func TestMisusePanicsWithWhatIsWrong(t *testing.T) {
 	}
 }
 
-// Tasks whose own ids only look like that of a clone have keys of their own.
+// A task whose own id only resembles that of a clone has a key of its own.
 func TestTaskIDTakesNoTaskForACloneThatIsNone(t *testing.T) {
 	f := newFleet(t)
 	original := map[string]string{ // by id

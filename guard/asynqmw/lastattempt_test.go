@@ -33,7 +33,7 @@ func TestBusyLastAttemptMakesWayForAClone(t *testing.T) {
 	cfg := quick()
 	cfg.Queues = map[string]int{"critical": 1}
 	cfg.ErrorHandler = errs
-	// An hour: a look at the clone before it is due.
+	// An hour, so that the clone can be inspected before it is due.
 	f.serve(t, asynqmw.Configure(cfg), asynqmw.New(f.guard(t), tries.key, asynqmw.WithClient(f.client), asynqmw.DeferFor(time.Hour))(r))
 
 	deadline := time.Now().Add(3 * time.Hour).Truncate(time.Second)
@@ -68,7 +68,7 @@ func TestBusyLastAttemptMakesWayForAClone(t *testing.T) {
 	}
 	release()
 	eventually(t, "the key is free", func() bool { return f.admin.Exists(t.Context(), "guard:k").Val() == 0 })
-	for id := range limits { // one by one: they are not to meet each other now
+	for id := range limits { // one after the other: they must not compete
 		done := r.done.Load()
 		if err := f.inspector.RunTask("critical", f.clones(t, "critical", id)[0].ID); err != nil {
 			t.Fatal(err)
@@ -81,7 +81,7 @@ func TestBusyLastAttemptMakesWayForAClone(t *testing.T) {
 	errs.wantNothing(t)
 }
 
-// The request for a clone can have got through though its reply was lost.
+// A request for a clone can have succeeded although its reply was lost.
 func TestCloneWhoseReplyWasLostIsEnqueuedOnce(t *testing.T) {
 	f := newFleet(t)
 	hold(t, f.guard(t), "k")
@@ -89,7 +89,7 @@ func TestCloneWhoseReplyWasLostIsEnqueuedOnce(t *testing.T) {
 	client := asynq.NewClient(asynq.RedisClientOpt{Addr: proxy.Addr()})
 	defer client.Close()
 	if _, err := client.Enqueue(asynq.NewTask("t", nil), asynq.Queue("other"), asynq.TaskID("y"), asynq.ProcessIn(time.Hour)); err != nil {
-		t.Fatal(err) // it loads the script, so that the replies lost are those that count
+		t.Fatal(err) // loads the script, so that the lost replies are those of the request
 	}
 	var lost [4]*redistest.Trap // as often as go-redis itself tries
 	for i := range lost {
@@ -110,7 +110,7 @@ func TestTaskThatIsClonedAtOnceDoesNotQueue(t *testing.T) {
 	f := newFleet(t)
 	hold(t, f.guard(t), "k")
 	proxy := redistest.NewProxy(t, f.redis.Addr())
-	proxy.Delay(20 * time.Millisecond) // time to stand in line, if the task did
+	proxy.Delay(20 * time.Millisecond) // time to be queued, if the task were
 	client := asynq.NewClient(asynq.RedisClientOpt{Addr: proxy.Addr()})
 	defer client.Close()
 	var tries attempts
@@ -227,7 +227,7 @@ func TestWhileNoCloneCanBeEnqueuedTheTaskKeepsItsQueuePlace(t *testing.T) {
 	}
 }
 
-// freed is told of acquisitions and frees the key after the first that failed.
+// freed frees the key after the first acquisition that failed.
 type freed struct {
 	guard.Observer
 	free func()
@@ -268,7 +268,7 @@ func TestWhileNoCloneCanBeEnqueuedTheLastAttemptWaitsOnItsWorker(t *testing.T) {
 	f.serve(t, asynqmw.Configure(quick()), asynqmw.New(f.guard(t), tries.key, asynqmw.WithClient(client), soon)(&r))
 	f.enqueue(t, "x", asynq.MaxRetry(0))
 	tries.await(t, 1)
-	time.Sleep(300 * time.Millisecond) // time to go wrong
+	time.Sleep(300 * time.Millisecond) // time for a wrong outcome
 	f.wantNoTrace(t)
 	release()
 	r.await(t, 1)
@@ -318,7 +318,7 @@ func TestWithoutAClientTheLastAttemptWaitsOnItsWorker(t *testing.T) {
 	f.serve(t, asynqmw.Configure(quick()), asynqmw.New(f.guard(t), tries.key, soon)(&r))
 	f.enqueue(t, "x", asynq.MaxRetry(0))
 	tries.await(t, 1)
-	time.Sleep(300 * time.Millisecond) // time to go wrong
+	time.Sleep(300 * time.Millisecond) // time for a wrong outcome
 	f.wantNoTrace(t)
 	release()
 	r.await(t, 1)

@@ -17,9 +17,9 @@ func TestStoreDownDefersAndHeals(t *testing.T) {
 	t.Parallel()
 	for name, opts := range map[string]func(*fleet) []asynqmw.Option{
 		"on its worker": func(*fleet) []asynqmw.Option { return nil },
-		"clone":    func(f *fleet) []asynqmw.Option { return []asynqmw.Option{asynqmw.WithClient(f.client)} },
-		"skip":     func(*fleet) []asynqmw.Option { return []asynqmw.Option{asynqmw.OnBusy(asynqmw.Skip)} },
-		"discard":  func(*fleet) []asynqmw.Option { return []asynqmw.Option{asynqmw.OnBusy(asynqmw.Discard)} },
+		"clone":         func(f *fleet) []asynqmw.Option { return []asynqmw.Option{asynqmw.WithClient(f.client)} },
+		"skip":          func(*fleet) []asynqmw.Option { return []asynqmw.Option{asynqmw.OnBusy(asynqmw.Skip)} },
+		"discard":       func(*fleet) []asynqmw.Option { return []asynqmw.Option{asynqmw.OnBusy(asynqmw.Discard)} },
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFleet(t)
@@ -32,7 +32,7 @@ func TestStoreDownDefersAndHeals(t *testing.T) {
 			var tries attempts
 			key := func(ctx context.Context, task *asynq.Task) (string, error) {
 				if retries, _ := asynq.GetMaxRetry(ctx); retries > 0 {
-					tries.Add(1) // those that can be deferred
+					tries.Add(1) // attempts that can be deferred
 				}
 				return asynqmw.TaskID()(ctx, task)
 			}
@@ -53,8 +53,7 @@ func TestStoreDownDefersAndHeals(t *testing.T) {
 	}
 }
 
-// A last attempt waits for the store, and then finds that somebody else does
-// the work.
+// A last attempt waits for the store, and then finds that the key is held.
 func TestPolicyCountsOnceTheStoreIsBack(t *testing.T) {
 	f := newFleet(t)
 	proxy := redistest.NewProxy(t, f.redis.Addr())

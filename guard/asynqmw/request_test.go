@@ -15,9 +15,9 @@ import (
 	"github.com/jobguard/jobguard/internal/redistest"
 )
 
-// requests keeps the moments at which a client asked for a clone.
+// requests records the times at which a client asked for a clone.
 type requests struct {
-	mu    sync.Mutex // guards moments
+	mu    sync.Mutex // guards times
 	times []time.Time
 }
 
@@ -44,7 +44,7 @@ func (r *requests) all() []time.Time {
 	return r.times[:len(r.times):len(r.times)]
 }
 
-// A Redis that refuses every clone is not asked for the next one at once.
+// A Redis that refuses every clone is not asked again at once.
 func TestRequestsForACloneAreASecondApart(t *testing.T) {
 	f := newFleet(t)
 	hold(t, f.guard(t), "k")
@@ -73,8 +73,8 @@ func TestRequestsForACloneAreASecondApart(t *testing.T) {
 	f.wantNoTrace(t)
 }
 
-// A client that heeds contexts is not stuck with the first request for as long as
-// its connection is.
+// A client that ends requests with their context is not delayed by the first request
+// for as long as its connection hangs.
 func TestRequestForACloneThatHangsIsGivenUpForAnother(t *testing.T) {
 	f := newFleet(t)
 	hold(t, f.guard(t), "k")
@@ -95,7 +95,7 @@ func TestRequestForACloneThatHangsIsGivenUpForAnother(t *testing.T) {
 	f.wantNoTrace(t)
 }
 
-// Not only the first: a clone that finds the key busy rests like any other task.
+// A clone that finds the key busy rests like any other task.
 func TestClonesOfABusyTaskRestBetweenTheirAttempts(t *testing.T) {
 	f := newFleet(t)
 	hold(t, f.guard(t), "k")

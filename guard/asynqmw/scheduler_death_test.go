@@ -15,14 +15,13 @@ import (
 	"github.com/jobguard/jobguard/guard/asynqmw"
 )
 
-// A leader that is killed says nothing and releases nothing: its lease expires.
-// The leader is a copy of this test binary.
+// A leader that is killed releases nothing: its lease expires.
 func TestSchedulerIsTakenOverWithinTheTTLWhenItsProcessDies(t *testing.T) {
 	const role = "JOBGUARD_TEST_LEADER" // the address of its Redis
 	const ttl = 3 * time.Second
 	if addr := os.Getenv(role); addr != "" {
 		err := asynqmw.RunScheduler(t.Context(), guardAt(t, addr, guard.TTL(ttl)), "scheduler", func() *asynq.Scheduler {
-			fmt.Println("\nleading") // the framework's words may stand before it
+			fmt.Println("\nleading") // output of the testing package may come before
 			return asynq.NewScheduler(asynq.RedisClientOpt{Addr: addr}, nil)
 		})
 		t.Fatal("it ended: ", err)

@@ -14,7 +14,7 @@ import (
 	"github.com/jobguard/jobguard/internal/redistest"
 )
 
-// A replica is one process of a fleet that would like to enqueue periodically.
+// replica is one process of a fleet that competes to enqueue periodically.
 type replica struct {
 	ticks  atomic.Int64
 	proxy  *redistest.Proxy // between its guard and the store
@@ -101,7 +101,7 @@ func TestOneSchedulerIsActiveAndAnotherTakesOverWhenItDies(t *testing.T) {
 	f := newFleet(t)
 	var replicas [2]*replica
 	for i := range replicas {
-		r := f.replica(t, 4*time.Second) // a leader that is only slow is not to be taken for dead
+		r := f.replica(t, 4*time.Second) // a slow leader must not be taken for dead
 		replicas[i] = r
 		r.run(t, func(ctx context.Context) error {
 			return asynqmw.RunScheduler(ctx, r.guard, "scheduler", func() *asynq.Scheduler { return r.scheduler(t, f) })
@@ -117,7 +117,7 @@ func TestOneSchedulerIsActiveAndAnotherTakesOverWhenItDies(t *testing.T) {
 		t.Errorf("the other ticked %d times alongside the leader", b.ticks.Load())
 	}
 
-	a.proxy.Cut() // as far as the fleet can tell, it is dead
+	a.proxy.Cut() // to the fleet it is dead
 	await(t, &b.ticks, 1)
 	last := a.ticks.Load()
 	await(t, &b.ticks, 2)
@@ -183,7 +183,7 @@ func TestAnotherPeriodicTaskManagerTakesOverWhenTheLeaderDies(t *testing.T) {
 	a.manage(t, f, everySecond)
 	await(t, &a.ticks, 1)
 	b.manage(t, f, everySecond)
-	a.proxy.Cut() // as far as the fleet can tell, it is dead
+	a.proxy.Cut() // to the fleet it is dead
 	await(t, &b.ticks, 1)
 	last := a.ticks.Load()
 	await(t, &b.ticks, 2)
@@ -216,7 +216,7 @@ func TestManagerOfAnEarlierTermIsAnError(t *testing.T) {
 	if err := f.unseat(t, r, "aba"); err == nil || errors.Is(err, context.Canceled) {
 		t.Errorf("RunPeriodicTaskManager() = %v, want a word on the manager that was used", err)
 	}
-	if made < 3 { // a third that loses its lease at once does not tell
+	if made < 3 { // a third that loses its lease at once proves nothing
 		t.Errorf("the factory was called %d times, want 3", made)
 	}
 }

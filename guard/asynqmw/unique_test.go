@@ -18,8 +18,8 @@ func (f *fleet) enqueueUnique(id, payload string, ttl time.Duration, retries int
 	return err
 }
 
-// takingTime is a handler that two tasks cannot get through without meeting, if
-// nothing keeps them apart.
+// takingTime is a handler that takes long enough for two runs to overlap, if nothing
+// prevents that.
 func takingTime() *runs {
 	return &runs{work: func(context.Context, *asynq.Task) error {
 		time.Sleep(200 * time.Millisecond)

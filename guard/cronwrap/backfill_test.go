@@ -18,8 +18,8 @@ import (
 	"github.com/jobguard/jobguard/guard/lease"
 )
 
-// missing returns a store in which the job's ticks were last run at the start, and
-// lets time pass until so many seconds later.
+// missing returns a store in which the job's last tick ran at the start, after so
+// many seconds.
 func missing(t *testing.T, seconds int) (start time.Time, store *guardtest.Store, l *log) {
 	t.Helper()
 	start, store, l = time.Now(), guardtest.NewStore(), new(log)
@@ -28,8 +28,8 @@ func missing(t *testing.T, seconds int) (start time.Time, store *guardtest.Store
 	return start, store, l
 }
 
-// reported compares the errors that are want with the ticks they were told for, in
-// seconds after start; -1 is no tick.
+// reported compares the errors that are want with the ticks they were reported for,
+// in seconds after start; -1 is no tick.
 func (l *log) reported(t *testing.T, start time.Time, want error, seconds ...int) {
 	t.Helper()
 	var got []int
@@ -92,7 +92,7 @@ func TestFailureOfABackfilledTickIsReportedOnceWithThatTick(t *testing.T) {
 	}
 }
 
-// A run that is over before anybody notices, like each of those after it.
+// Each run ends before the loss of its lease is noticed.
 func TestLossFoundAfterTheLastTickIsReportedWithThatTick(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start, store, l := missing(t, 21)
@@ -110,8 +110,8 @@ func TestLossFoundAfterTheLastTickIsReportedWithThatTick(t *testing.T) {
 	})
 }
 
-// Of a store that is down the handler is told once. A lease that is lost when it is
-// back is something else.
+// An outage of the store is reported once. A lease that is lost after it is reported
+// too.
 func TestLossAfterAnOutageIsReportedToo(t *testing.T) {
 	for name, notice := range map[string]func(ctx context.Context){
 		"during the run": func(ctx context.Context) { <-ctx.Done() },
@@ -141,7 +141,7 @@ func TestLossAfterAnOutageIsReportedToo(t *testing.T) {
 	}
 }
 
-// A tick that is run before the one that is due, and that one, which did not run.
+// An earlier tick is run before the one that is due, which then does not run.
 func TestLossBeforeTheTickThatIsDueIsReportedForBoth(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
@@ -201,7 +201,7 @@ func TestTickThatWasRefusedForItsSkewIsBackfilled(t *testing.T) {
 	})
 }
 
-// The goroutine that makes up for it does not give up: the next tick is an hour away.
+// The goroutine that backfills it does not give up: the next tick is an hour away.
 func TestTickWhoseRunIsLostAgainIsRunAgainSoon(t *testing.T) {
 	for name, c := range map[string]struct {
 		lose func(ctx context.Context, store *guardtest.Store)
@@ -265,7 +265,8 @@ func TestUnrunTickOfABackfillIsReportedOnce(t *testing.T) {
 				claims := &claimStore{Store: store, then: func(ctx context.Context) {
 					once.Do(func() { store.Expire("report"); <-ctx.Done() })
 				}}
-				// The claim outlasts the attempt, so it is repeated until the loss is noticed.
+				// The claim takes longer than its attempt, so it is repeated until
+				// the loss is noticed.
 				r := newReplica(t, claims, l, guard.TTL(time.Second))
 				r.add(t, "@every 10s", "report", nil, append(c.opts, cronwrap.CatchUp(cronwrap.All(10), time.Hour))...)
 				r.cron.Start()
@@ -295,8 +296,8 @@ func TestTicksThatSkipDropsDuringABackfillAreNotMissed(t *testing.T) {
 	})
 }
 
-// It is dropped 250 ms after it came due, and the run ends just then: too late to say
-// to the store that it was skipped. Who has caught up does not look for it.
+// It is dropped 250 ms after it came due, and the run ends just then: too late to
+// mark it as skipped in the store. A replica that has caught up does not look for it.
 func TestTickThatIsDroppedAtTheEndOfARunIsNotBackfilled(t *testing.T) {
 	for name, c := range map[string]struct {
 		behind bool

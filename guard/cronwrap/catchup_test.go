@@ -58,7 +58,7 @@ func TestMissedTicksAreBackfilledOnceByTheNextFleetOnRedis(t *testing.T) {
 	t.Parallel()
 	server, l := redistest.Start(t), new(log)
 	const step = 500 * time.Millisecond
-	// With Skip, a tick that comes due while others are made up for is dropped.
+	// With Skip, a tick that comes due during a backfill is dropped.
 	opts := []cronwrap.JobOption{cronwrap.CatchUp(cronwrap.All(1000), time.Minute), cronwrap.Overlap(cronwrap.Wait)}
 	for range 3 { // fleets, one after the other
 		var fleet []replica
@@ -90,7 +90,7 @@ func TestJobThatNeverRanHasMissedNothing(t *testing.T) {
 	})
 }
 
-// What Skip dropped was not missed, also if a replica starts just then.
+// A tick that Skip dropped was not missed, also if a replica starts just then.
 func TestSkippedTicksAreNotBackfilled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
@@ -185,7 +185,7 @@ func TestTickThatWasBegunAndNotDoneIsBackfilledWithRetry(t *testing.T) {
 	}
 }
 
-// A tick that comes due while others are made up for does not overtake them.
+// A tick that comes due during a backfill does not overtake it.
 func TestNoTickOvertakesABackfill(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
@@ -207,7 +207,7 @@ func TestNoTickOvertakesABackfill(t *testing.T) {
 	})
 }
 
-// The next tick of a rare job is too far away to make up for it.
+// The next tick of a rare job is too far away to backfill it.
 func TestRareTickMissedInAnOutageIsBackfilledSoon(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
@@ -217,7 +217,7 @@ func TestRareTickMissedInAnOutageIsBackfilledSoon(t *testing.T) {
 			r.add(t, "@every 24h", "report", nil, cronwrap.CatchUp(cronwrap.Once, time.Hour))
 			r.cron.Start()
 		}
-		// A job that never ran has missed nothing, so it runs once before.
+		// A job that never ran has missed no tick, so it runs once before.
 		time.Sleep(48*time.Hour - 15*time.Second)
 		store.Fail(errors.New("down"))
 		time.Sleep(30 * time.Second)
@@ -230,7 +230,7 @@ func TestRareTickMissedInAnOutageIsBackfilledSoon(t *testing.T) {
 	})
 }
 
-// late is a schedule whose ticks come so much later than they are scheduled.
+// late is a schedule whose activations come after their ticks by a fixed delay.
 func late(step, by time.Duration) cron.Schedule { return skewed{steps(step), -by} }
 
 func TestEarlierTickWithALateActivationIsBackfilled(t *testing.T) {
@@ -291,7 +291,7 @@ func TestNothingRunsInAProcessThatDoesNotStartCron(t *testing.T) {
 	})
 }
 
-// What the store remembers does not tell why nobody ran them.
+// The store does not remember why a tick did not run.
 func TestTicksDroppedForOtherCodeCountAsMissedAfterARestart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
@@ -383,8 +383,8 @@ func TestShutdownEndsABackfill(t *testing.T) {
 	})
 }
 
-// The lease is lost in the second of four: the others are not run without it, and
-// later they are. What was made up for and failed is reported like any other run.
+// The lease is lost in the second of four ticks: the others do not run without it,
+// but later. A backfilled tick that fails is reported like any other.
 func TestRestIsBackfilledAfterALoss(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
@@ -440,7 +440,7 @@ func TestCatchingUpGoesOnAfterAJobThatExitedItsGoroutine(t *testing.T) {
 		time.Sleep(6 * time.Second) // 41
 		l.mustBe(t, start, 10, 20, 30, 40)
 		time.Sleep(4 * time.Second)
-		store.Fail(errors.New("down")) // 45 to 55: a goroutine makes up for 50
+		store.Fail(errors.New("down")) // 45 to 55: a goroutine backfills 50
 		time.Sleep(10 * time.Second)
 		store.Fail(nil)
 		time.Sleep(4900 * time.Millisecond) // 59.9
@@ -448,7 +448,7 @@ func TestCatchingUpGoesOnAfterAJobThatExitedItsGoroutine(t *testing.T) {
 	})
 }
 
-// It asks a store that is down less and less often.
+// The intervals at which it asks a store that is down grow.
 func TestCatchingUpLeavesAStoreThatIsDownInPeace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store, l := guardtest.NewStore(), new(log)

@@ -50,8 +50,8 @@ func TestJobGetsItsNameItsTickAndALeasedContext(t *testing.T) {
 	})
 }
 
-// The job of cron's goroutine can start before cron has told the entry's id. One
-// thread, and a cron that is busy whenever a job is added, make that likely.
+// The job can start before cron has returned the entry's id. One thread, and a cron
+// that is busy whenever a job is added, make that likely.
 func TestJobThatStartsAtOnceKnowsItsTick(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	var began, added, early atomic.Int64
@@ -90,8 +90,7 @@ func TestJobThatStartsAtOnceKnowsItsTick(t *testing.T) {
 	}
 }
 
-// atOnce comes due at the very moment at which cron first asks, and then in
-// 2200.
+// atOnce comes due when cron first asks, and then in 2200.
 type atOnce struct{ asked bool }
 
 func (a *atOnce) Next(t time.Time) time.Time {
@@ -145,7 +144,7 @@ func TestTickIsDroppedAtOnceUnderMutualExclusion(t *testing.T) {
 }
 
 // Replicas whose clocks agree, or differ by whole ticks, take the key at the same
-// time, some of them only to find that they have nothing to do.
+// time, some of them only to find that their tick is done.
 func TestKeyThatIsHeldBrieflyCostsNoTick(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
@@ -213,7 +212,7 @@ func TestObserversSeeTheJobsNameUnlessTheGuardHasOne(t *testing.T) {
 	}
 }
 
-// names is an observer of the names under which keys are asked for.
+// names records the names under which keys are asked for.
 type names struct {
 	guard.Observer
 	mu    sync.Mutex
@@ -256,7 +255,7 @@ func TestOverlapWaitRunsTheLatestTickThatWaits(t *testing.T) {
 				r.cron.Start()
 				time.Sleep(89 * time.Second)
 				if name == "at most once" {
-					l.mustBe(t, start, 10, 30, 50, 80) // 20, 40, 60 and 70 lost their place
+					l.mustBe(t, start, 10, 30, 50, 80) // 20, 40, 60 and 70 were replaced
 				} else {
 					l.mustBe(t, start, 10, 20, 30, 50) // the first that waits keeps its place
 				}
@@ -427,7 +426,7 @@ func TestJobWhoseEntryWasRemovedCanBeAddedAgain(t *testing.T) {
 	}
 }
 
-// plain is a store without the capability.
+// plain is a store that is no TickStore.
 type plain struct{ lease.Store }
 
 func TestOncePerTickNeedsAStoreThatRemembersTicks(t *testing.T) {
@@ -473,8 +472,8 @@ func TestClaimWhoseReplyIsLostRunsTheTickOnce(t *testing.T) {
 	})
 }
 
-// One that was told to be at most once, and whose claim may or may not have been
-// made when the lease was lost, does not run.
+// A run that is to be at most once, and whose claim may or may not have been granted
+// when the lease was lost, does not run.
 func TestTickWhoseClaimIsNeverAnsweredDoesNotRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store, l := guardtest.NewStore(), new(log)
@@ -516,7 +515,7 @@ func TestHiccupOfTheStoreCostsNoTick(t *testing.T) {
 					if n := len(l.runs()); n != 1 {
 						t.Errorf("%d runs, want 1", n)
 					}
-					if name != "mutex" { // which knows no tick
+					if name != "mutex" { // which has no tick
 						l.mustBe(t, start, 10)
 					}
 					l.noErrors(t)
@@ -550,7 +549,7 @@ func TestFailoverAtATickCostsNoTickOnRedis(t *testing.T) {
 		if err := admin.Do(t.Context(), "replicaof", "no", "one").Err(); err != nil {
 			t.Fatal(err)
 		}
-		if began.Before(next) && time.Since(next) < time.Second { // else this machine stood still
+		if began.Before(next) && time.Since(next) < time.Second { // else this machine was stopped
 			want[next.UTC()] = 1
 		}
 	}
@@ -592,7 +591,7 @@ func TestRefusalOfTheStoreIsFinal(t *testing.T) {
 	}
 }
 
-// claiming is a store that does something between a claim and its reply.
+// claimStore is a store that calls a function between a claim and its reply.
 type claimStore struct {
 	*guardtest.Store
 	then func(ctx context.Context)

@@ -11,7 +11,7 @@ import (
 	"github.com/jobguard/jobguard/guard/guardtest"
 )
 
-// The goroutine that waits for the store outlives the entry.
+// The goroutine that waits for the store runs longer than the entry exists.
 func TestNothingIsBackfilledOnceTheEntryIsRemoved(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start, store, l := missing(t, 25)
@@ -51,7 +51,7 @@ func TestJobThatIsAddedAgainMakesUpForWhatWasMissed(t *testing.T) {
 	})
 }
 
-// As with cron itself: it has begun the run.
+// As with cron, a run that has begun goes on.
 func TestTickThatWaitsWhenItsEntryIsRemovedRuns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()

@@ -170,7 +170,7 @@ func TestRunThatShutdownBrokeOffIsTakenOverWithRetry(t *testing.T) {
 				time.Sleep(65 * time.Second)
 				gone, cancel := context.WithCancel(t.Context())
 				cancel()
-				_ = first.Shutdown(gone) // says that it had to cancel
+				_ = first.Shutdown(gone) // an error: it cancels a run
 				time.Sleep(5 * time.Second)
 				l.mustBe(t, start, c.want...)
 			})

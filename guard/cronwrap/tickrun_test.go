@@ -35,7 +35,7 @@ func TestEarlierTickThatComesLateDoesNotReplaceALaterOne(t *testing.T) {
 	}
 }
 
-// The key can be granted just when the place is called off.
+// The key can be granted just when the tick is cancelled.
 func TestTickThatWasCancelledDoesNotBegin(t *testing.T) {
 	for name, cancel := range map[string]func(p *tickRun){
 		"by a later tick": func(p *tickRun) {

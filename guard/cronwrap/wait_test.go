@@ -13,7 +13,7 @@ import (
 	"github.com/jobguard/jobguard/guard/guardtest"
 )
 
-// Other code has the key while four ticks come due.
+// Other code holds the key while four ticks come due.
 func TestTwoTicksWaitWithRetryAndWaitElseOne(t *testing.T) {
 	wait := cronwrap.Overlap(cronwrap.Wait)
 	for name, c := range map[string]struct {
@@ -94,7 +94,7 @@ func TestTickThatShutdownCancelsIsNotReported(t *testing.T) {
 	})
 }
 
-// A guard that was shut down too early is a mistake of the program.
+// A guard that is shut down before the Runner is a mistake in the program.
 func TestTickOfAGuardThatIsShutDownIsReported(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start, l := time.Now(), new(log)

@@ -144,7 +144,7 @@ func TestHandlerCancelledByShutdownStillAnswers(t *testing.T) {
 	<-running
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	_ = w.guard.Shutdown(ctx) // it had to cancel
+	_ = w.guard.Shutdown(ctx) // it cancels a run
 	if a := <-done; !a.whole() || a.StatusCode != http.StatusOK || a.body != "done" {
 		t.Errorf("got %+v", a)
 	}
@@ -223,7 +223,7 @@ func TestErrorHandlerReplacesTheAnswerAndIsCalledOnce(t *testing.T) {
 	}
 }
 
-// starts notes what observers are told first.
+// starts records the AcquireStart that observers get.
 type starts struct {
 	guard.Observer
 	ch chan guard.AcquireStart
@@ -268,7 +268,7 @@ func TestObserversSeeTheRoutePattern(t *testing.T) {
 	w.mux.Handle("GET /a/{sku}", mw(http.HandlerFunc(ok)))
 	w.mux.Handle("/named/{sku}", httpmw.New(w.guard.With(guard.Name("orders")), httpmw.PathValue("sku"))(http.HandlerFunc(ok)))
 	w.mux.Handle("/unrouted/{sku}", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		r.Pattern = "" // as a router that sets none leaves it
+		r.Pattern = "" // as with a router that sets none
 		mw(http.HandlerFunc(ok)).ServeHTTP(w, r)
 	}))
 	for _, c := range []struct{ method, path, want string }{

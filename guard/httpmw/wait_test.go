@@ -66,7 +66,7 @@ func TestUnreadBodyHidesThatTheClientIsGoneUntilTheWaitIsOver(t *testing.T) {
 	fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nall of it", path)
 	w.eventually("the request waits", func() bool { return w.store.Waiting(key) == 1 })
 	conn.Close()
-	time.Sleep(100 * time.Millisecond) // more than enough to be noticed, if it were
+	time.Sleep(100 * time.Millisecond) // enough to be noticed
 	if n := w.store.Waiting(key); n != 1 {
 		t.Errorf("%d wait", n)
 	}

@@ -26,7 +26,7 @@ func serveChi(g *guard.Guard, sell http.HandlerFunc, seen func(outcome)) http.Ha
 	return r
 }
 
-// chiLog has chi's logger call it.
+// chiLog makes chi's logger call it.
 type chiLog func(outcome)
 
 func (l chiLog) NewLogEntry(*http.Request) middleware.LogEntry { return l }
@@ -87,7 +87,7 @@ func TestChiDecodesPathValuesWithoutRawPath(t *testing.T) {
 	})
 }
 
-// TestChiMiddlewareByUseHasNoPathValues is why With it must be.
+// This is why With must be used.
 func TestChiMiddlewareByUseHasNoPathValues(t *testing.T) {
 	g, err := guard.New(guardtest.NewStore())
 	if err != nil {
@@ -122,7 +122,7 @@ func TestChiMiddlewareByUseInASubrouterGuardsAllBelow(t *testing.T) {
 		t.Errorf("got %+v", a)
 	}
 	for _, want := range []string{"/stock/{sku}", "/stock/{sku}/*"} {
-		select { // they are told before the client is
+		select { // observers are called before the client gets the response
 		case name := <-w.names:
 			if name != want {
 				t.Errorf("name %q, want %q", name, want)

@@ -7,8 +7,9 @@ import (
 	"github.com/jobguard/jobguard/guard"
 )
 
-// decodes proves what the documentation says of URL.RawPath. build makes a router
-// that calls before ahead of the routing, and told in the handler with the path value.
+// decodes checks what docs/behaviour/httpmw.md says about URL.RawPath. build makes a
+// router that calls before ahead of the routing, and seen in the handler with the
+// path value.
 func decodes(t *testing.T, build func(g *guard.Guard, before func(*http.Request), seen func(string)) http.Handler) {
 	t.Helper()
 	for name, c := range map[string]struct {

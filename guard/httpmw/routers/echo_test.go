@@ -81,8 +81,7 @@ func TestEchoIsTheSameBehindTheGuard(t *testing.T) {
 	}
 }
 
-// TestEchoErrorAfterALossIsNotAnsweredTwice: most handlers return what their
-// context made fail.
+// Most handlers return the error that their context caused.
 func TestEchoErrorAfterALossIsNotAnsweredTwice(t *testing.T) {
 	var w *world
 	w = newWorld(t, func(world *world, g *guard.Guard) http.Handler {

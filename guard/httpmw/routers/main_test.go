@@ -23,7 +23,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// waitLimit is more than anything here takes on a busy machine.
+// waitLimit bounds each wait; a busy machine stays below.
 const waitLimit = 30 * time.Second
 
 const (
@@ -31,9 +31,9 @@ const (
 	key  = "sku:a42"
 )
 
-// A router serves "/stock/{sku}", in its own spelling, by h: as the snippet has it
-// under g, or without a guard if g is nil. Its middlewares recover from panics, as
-// the framework does it, and further out tell told what they think was answered.
+// A router serves "/stock/{sku}", in its own notation, with h: as the documented code
+// does it under g, or without a guard if g is nil. Its middlewares recover from
+// panics, as usual in the framework, and further out call seen with the outcome.
 type router struct {
 	pattern string
 	serve   func(g *guard.Guard, h http.HandlerFunc, seen func(outcome)) http.Handler
@@ -58,8 +58,8 @@ type world struct {
 	*httptest.Server
 	t     testing.TB
 	store *guardtest.Store
-	log   *logged      // what net/http complained about
-	names chan string  // of the runs, as observers are told
+	log   *logged      // what net/http logged
+	names chan string  // of the runs, as observers see them
 	seen  chan outcome // one for each request that did not end in a panic
 }
 
@@ -70,7 +70,7 @@ func (w *world) report(o outcome) {
 	w.seen <- o
 }
 
-// outside returns what was told of the last request.
+// outside returns the outcome of the last request.
 func (w *world) outside() outcome {
 	w.t.Helper()
 	select {
@@ -118,7 +118,7 @@ func eachRouter(t *testing.T, test func(t *testing.T, pattern string, start func
 	}
 }
 
-// names notes how runs are called.
+// names records the names of runs.
 type names struct {
 	guard.Observer
 	ch chan string
@@ -129,7 +129,7 @@ func (n names) AcquireStart(ctx context.Context, a guard.AcquireStart) context.C
 	return ctx
 }
 
-// answer is what a client got.
+// answer is the response that a client got.
 type answer struct {
 	*http.Response
 	body string
@@ -153,21 +153,22 @@ func (w *world) post(path string) answer {
 	return answer{res, string(b), err}
 }
 
-// dial connects without a client, for what a client would not do or not show.
+// dial connects without an http.Client, for requests that it would not send or
+// responses that it would hide.
 func (w *world) dial() net.Conn {
 	w.t.Helper()
 	conn, err := net.Dial("tcp", w.Listener.Addr().String())
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	w.t.Cleanup(func() { _ = conn.Close() }) // the last thing the test does with it
+	w.t.Cleanup(func() { _ = conn.Close() }) // the test may have closed it
 	if err := conn.SetDeadline(time.Now().Add(waitLimit)); err != nil {
 		w.t.Fatal(err)
 	}
 	return conn
 }
 
-// says checks status and body.
+// is checks status and body.
 func (a answer) is(t testing.TB, status int, body string) {
 	t.Helper()
 	if a.err != nil || a.StatusCode != status || a.body != body {
@@ -184,11 +185,11 @@ func (a answer) isProblem(t testing.TB, status int, retryAfter string) {
 	}
 }
 
-// lose takes the lease away from the run that ctx comes from and returns when
-// the context says so.
+// lose takes the lease away from the run of ctx and returns when the context has
+// ended.
 func (w *world) lose(ctx context.Context) {
 	w.store.Hold(key, "thief")
-	_ = guard.Ensure(ctx, 9*time.Second) // more than is left: asks the store now
+	_ = guard.Ensure(ctx, 9*time.Second) // more than is left, so it asks the store now
 	select {
 	case <-ctx.Done():
 	case <-time.After(waitLimit):

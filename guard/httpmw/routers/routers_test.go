@@ -24,7 +24,7 @@ func TestHandlerRunsOnceUnderTheLeaseOfItsPathValue(t *testing.T) {
 			}
 			_, _ = io.WriteString(w, "sold "+r.PathValue("sku"))
 		})
-		w.store.Hold(key, "rival") // another thing
+		w.store.Hold(key, "rival") // another key
 		w.post("/stock/b7").is(t, http.StatusOK, "sold b7")
 		if n := runs.Load(); n != 1 {
 			t.Errorf("the handler ran %d times", n)
@@ -32,7 +32,7 @@ func TestHandlerRunsOnceUnderTheLeaseOfItsPathValue(t *testing.T) {
 		if got, want := w.outside(), (outcome{status: 200, size: 7, written: true}); got != want {
 			t.Errorf("outside: %+v, want %+v", got, want)
 		}
-		select { // they are told before the client is
+		select { // observers are called before the client gets the response
 		case name := <-w.names:
 			if name != pattern {
 				t.Errorf("observers saw %q, want %q", name, pattern)
@@ -152,7 +152,7 @@ func TestFrameworkAnswersAPanicAfterTheRelease(t *testing.T) {
 		if a := w.post(path); a.err != nil || a.StatusCode != http.StatusInternalServerError {
 			t.Errorf("got %+v", a)
 		}
-		if got := w.outside(); got.status != http.StatusInternalServerError { // tell looks for the key
+		if got := w.outside(); got.status != http.StatusInternalServerError { // report checks the key
 			t.Errorf("outside: %+v", got)
 		}
 	})

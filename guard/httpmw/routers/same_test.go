@@ -8,9 +8,9 @@ import (
 	"github.com/jobguard/jobguard/guard"
 )
 
-// sameAsBare proves that a client and the middlewares further out see the same of
-// a handler behind the guard as without one, where the lease lasts. build makes the
-// router, without a guard if g is nil.
+// sameAsBare checks that a client and the middlewares further out see the same of a
+// handler with a guard as without one, while the lease lasts. build makes the router,
+// without a guard if g is nil.
 func sameAsBare(t *testing.T, build func(g *guard.Guard, seen func(outcome)) http.Handler) {
 	t.Helper()
 	run := func(guarded bool) string {

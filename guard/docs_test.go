@@ -45,7 +45,7 @@ func TestDocsNameTestsThatExist(t *testing.T) {
 		for test := range defined {
 			everywhere[test] = true
 		}
-		names := append(named[pkg], namedTest.FindAllString(read(t, filepath.Join(dir, "doc.go")), -1)...)
+		names := slices.Concat(named[pkg], namedTest.FindAllString(read(t, filepath.Join(dir, "doc.go")), -1))
 		if slices.Contains(adapters, pkg) && len(names) < 8 {
 			t.Errorf("the docs of %s name %d tests, want at least 8", pkg, len(names))
 		}

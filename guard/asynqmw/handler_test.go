@@ -100,7 +100,7 @@ func TestLostLeaseIsAFailureAndRetried(t *testing.T) {
 		}
 	}
 	if owns != len(cases)-1 {
-		t.Errorf("%d errors told what the handler said, want %d", owns, len(cases)-1)
+		t.Errorf("%d errors have the text of the handler, want %d", owns, len(cases)-1)
 	}
 	r.await(t, int64(len(cases))+1) // "nothing" counts twice
 	if q := f.queue(t); q.Failed != len(cases) || q.Archived != 0 {

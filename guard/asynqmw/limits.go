@@ -68,8 +68,8 @@ func (m *middleware) delayWithin(l limits, slack time.Duration) (delay time.Dura
 	if l.deadline.IsZero() {
 		return delay, true
 	}
-	room := time.Until(l.deadline) - slack
-	return min(delay, room), room >= min(delay, defaultDelay)
+	spare := time.Until(l.deadline) - slack
+	return min(delay, spare), spare >= min(delay, defaultDelay)
 }
 
 // delayFor is delayWithin for a task as it is. It asks the Inspector only where that

@@ -97,17 +97,17 @@ func (t *tickRun) joinQueue(last lease.Tick) bool {
 	j := t.job
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	room := 1
+	places := 1
 	if j.opts.retry && j.opts.overlap == Wait {
-		room = 2
+		places = 2
 	}
 	for _, other := range slices.Clone(j.waiting) {
 		if j.dealtWith(other.tick, last) {
 			other.cancelLocked(errDealtWith)
 		}
 	}
-	if len(j.waiting) == room {
-		latest := j.waiting[room-1]
+	if len(j.waiting) == places {
+		latest := j.waiting[places-1]
 		if j.opts.overlap == Skip || !latest.tick.Before(t.tick) {
 			return false
 		}

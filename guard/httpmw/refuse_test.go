@@ -49,7 +49,7 @@ func isProblem(t testing.TB, a answer, status int, retryAfter string) {
 	}
 	for _, secret := range []string{"a42", "sku", "guardtest", "rival", "thief"} {
 		if strings.Contains(a.body, secret) {
-			t.Errorf("body %s tells %q", a.body, secret)
+			t.Errorf("body %s contains %q", a.body, secret)
 		}
 	}
 }

@@ -5,63 +5,105 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
 
-// TestDocsNameTestsThatExist holds what the packages' docs and CONTRIBUTING claim
-// to be shown by a test.
+// Packages whose docs may name tests, by the name of their file in docs/behaviour,
+// with the directory of each.
+var documented = map[string]string{
+	"guard":      ".",
+	"httpmw":     "httpmw",
+	"asynqmw":    "asynqmw",
+	"cronwrap":   "cronwrap",
+	"keep":       "internal/engine/keep",
+	"queue":      "internal/engine/queue",
+	"lease":      "lease",
+	"guardtest":  "guardtest",
+	"redisstore": "lease/redisstore",
+	"otelguard":  "../otelguard",
+}
+
+var adapters = []string{"httpmw", "asynqmw", "cronwrap"}
+
+// namedTest is a test as the docs name it, "TestX" or "TestX/subtest".
+var namedTest = regexp.MustCompile(`\bTest[A-Z]\w+`)
+
+// The docs of a package, in doc.go and docs/behaviour, name tests of that package, and
+// other files in docs/behaviour those of any. An adapter's docs name at least 8.
 func TestDocsNameTestsThatExist(t *testing.T) {
-	name := regexp.MustCompile(`\bTest[A-Z]\w+`)
-	defined := regexp.MustCompile(`(?m)^func (Test\w+)\(`)
-	tests := func(pattern string) map[string]bool {
-		files, err := filepath.Glob(pattern)
-		if err != nil {
-			t.Fatal(err)
-		}
-		there := make(map[string]bool)
-		for _, file := range files {
-			for _, f := range defined.FindAllStringSubmatch(read(t, file), -1) {
-				there[f[1]] = true
-			}
-		}
-		return there
+	files, err := filepath.Glob("../docs/behaviour/*.md")
+	if err != nil {
+		t.Fatal(err)
 	}
-	everywhere := tests("*_test.go")
-	for _, dir := range []string{"internal/engine/keep", "internal/engine/queue", "guardtest", "lease/redisstore", "httpmw", "asynqmw", "cronwrap"} {
-		here := tests(filepath.Join(dir, "*_test.go"))
-		for test := range here {
+	named := make(map[string][]string) // by package
+	for _, file := range files {
+		named[strings.TrimSuffix(filepath.Base(file), ".md")] = namedTest.FindAllString(read(t, file), -1)
+	}
+	everywhere := make(map[string]bool)
+	for pkg, dir := range documented {
+		defined := testsIn(t, dir)
+		for test := range defined {
 			everywhere[test] = true
 		}
-		names := name.FindAllString(read(t, filepath.Join(dir, "doc.go")), -1)
-		if adapter := filepath.Base(dir) == dir && dir != "guardtest"; adapter && len(names) < 8 {
-			t.Errorf("the doc of %s names %d tests", dir, len(names))
+		names := slices.Concat(named[pkg], namedTest.FindAllString(read(t, filepath.Join(dir, "doc.go")), -1))
+		if slices.Contains(adapters, pkg) && len(names) < 8 {
+			t.Errorf("the docs of %s name %d tests, want at least 8", pkg, len(names))
 		}
-		for _, named := range names {
-			if !here[named] {
-				t.Errorf("the doc of %s names %s, which does not exist", dir, named)
-			}
-		}
+		mustExist(t, "the docs of "+pkg, names, defined)
+		delete(named, pkg)
+	}
+	for file, names := range named {
+		mustExist(t, "docs/behaviour/"+file+".md", names, everywhere)
 	}
 	guarantees := regexp.MustCompile(`(?m)^\| G\d+ .*$`).FindAllString(read(t, "../CONTRIBUTING.md"), -1)
 	if len(guarantees) < 10 {
-		t.Errorf("CONTRIBUTING has %d guarantees", len(guarantees))
+		t.Errorf("CONTRIBUTING has %d guarantees, want at least 10", len(guarantees))
 	}
 	for _, g := range guarantees {
-		for _, named := range name.FindAllString(g, -1) {
-			if !everywhere[named] {
-				t.Errorf("CONTRIBUTING names %s, which does not exist", named)
-			}
+		mustExist(t, "CONTRIBUTING", namedTest.FindAllString(g, -1), everywhere)
+	}
+}
+
+func mustExist(t *testing.T, where string, names []string, defined map[string]bool) {
+	t.Helper()
+	for _, name := range names {
+		if !defined[name] {
+			t.Errorf("%s: %s does not exist", where, name)
 		}
 	}
 }
 
-// TestProgramsOfTheAdaptersDocsCompile holds that they can be copied as they are.
-func TestProgramsOfTheAdaptersDocsCompile(t *testing.T) {
+// testsIn returns the tests that the package in dir defines.
+func testsIn(t *testing.T, dir string) map[string]bool {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(dir, "*_test.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defined := make(map[string]bool)
+	for _, file := range files {
+		for _, f := range regexp.MustCompile(`(?m)^func (Test\w+)\(`).FindAllStringSubmatch(read(t, file), -1) {
+			defined[f[1]] = true
+		}
+	}
+	return defined
+}
+
+// The doc of an adapter is short, refers to its docs/behaviour, and has a program
+// that can be copied as it is.
+func TestDocsOfAdaptersHaveAProgramThatCompiles(t *testing.T) {
 	program := regexp.MustCompile(`(?m)^//\tpackage main\n(//(\t.*)?\n)+`)
-	for _, dir := range []string{"httpmw", "asynqmw", "cronwrap"} {
-		code := program.FindString(read(t, filepath.Join(dir, "doc.go")))
-		code = regexp.MustCompile(`(?m)^//\t?`).ReplaceAllString(code, "")
+	for _, dir := range adapters {
+		doc := read(t, filepath.Join(dir, "doc.go"))
+		if n := strings.Count(doc, "\n"); n > 61 {
+			t.Errorf("the doc of %s has %d lines, want at most 60", dir, n-1)
+		}
+		if !strings.Contains(doc, "docs/behaviour/"+dir+".md") {
+			t.Errorf("the doc of %s does not refer to docs/behaviour", dir)
+		}
+		code := regexp.MustCompile(`(?m)^//\t?`).ReplaceAllString(program.FindString(doc), "")
 		if !strings.Contains(code, "func main() {") {
 			t.Errorf("the doc of %s has no program", dir)
 		}

@@ -56,7 +56,7 @@ func TestBusyUsesUpNoRetryAndCountsNoFailure(t *testing.T) {
 	f := newFleet(t)
 	var tries attempts
 	var r runs
-	errs := newTold()
+	errs := newErrorLog()
 	release := hold(t, f.guard(t), "k")
 	cfg := quick()
 	cfg.ErrorHandler = errs
@@ -86,7 +86,7 @@ func TestDeferredTaskComesBackSoonByDefault(t *testing.T) {
 	}
 }
 
-func TestDeferredTasksComeBackAtDifferentMoments(t *testing.T) {
+func TestDeferredTasksComeBackAtDifferentTimes(t *testing.T) {
 	f := newFleet(t)
 	hold(t, f.guard(t), "k")
 	var tries attempts
@@ -95,16 +95,16 @@ func TestDeferredTasksComeBackAtDifferentMoments(t *testing.T) {
 		f.enqueue(t, fmt.Sprint(i), asynq.MaxRetry(1))
 	}
 	eventually(t, "all are deferred", func() bool { return f.queue(t).Retry == 10 })
-	moments := map[time.Time]bool{}
+	times := map[time.Time]bool{}
 	for i := range 10 {
 		next := f.task(fmt.Sprint(i)).NextProcessAt
-		moments[next] = true
+		times[next] = true
 		if d := time.Until(next); d < 59*time.Minute || d > 2*time.Hour {
 			t.Errorf("a task comes back in %v, want between 1h and 2h", d)
 		}
 	}
-	if len(moments) < 5 { // ten of 3600 seconds
-		t.Errorf("ten tasks come back at %d moments", len(moments))
+	if len(times) < 5 { // ten of 3600 seconds
+		t.Errorf("ten tasks come back at %d times", len(times))
 	}
 }
 
@@ -131,7 +131,7 @@ func TestSkipDropsATaskThatItsOwnAbandonedAttemptKeepsBusy(t *testing.T) {
 	stubborn := make(chan struct{})
 	defer close(stubborn)
 	r.work = func(context.Context, *asynq.Task) error {
-		<-stubborn // whatever ctx says
+		<-stubborn // also after the end of ctx
 		return errors.New("in vain after all")
 	}
 	f.serve(t, asynqmw.Configure(quick()), asynqmw.New(f.guard(t), asynqmw.TaskID(), asynqmw.OnBusy(asynqmw.Skip))(&r))
@@ -147,7 +147,7 @@ func TestDiscardDeletesABusyTask(t *testing.T) {
 	hold(t, f.guard(t), "k")
 	var tries attempts
 	var r runs
-	errs := newTold()
+	errs := newErrorLog()
 	cfg := quick()
 	cfg.ErrorHandler = errs
 	f.serve(t, asynqmw.Configure(cfg), asynqmw.New(f.guard(t), tries.key, asynqmw.OnBusy(asynqmw.Discard))(&r))
@@ -160,7 +160,7 @@ func TestDiscardDeletesABusyTask(t *testing.T) {
 	}
 }
 
-func TestGuardThatWaitsWaitsInPlace(t *testing.T) {
+func TestGuardWithAWaitWaitsOnItsWorker(t *testing.T) {
 	f := newFleet(t)
 	release := hold(t, f.guard(t), "k")
 	var tries attempts
@@ -168,7 +168,7 @@ func TestGuardThatWaitsWaitsInPlace(t *testing.T) {
 	f.serve(t, asynqmw.Configure(quick()), asynqmw.New(f.guard(t, guard.Wait(time.Minute)), tries.key)(&r))
 	f.enqueue(t, "x")
 	tries.await(t, 1)
-	time.Sleep(300 * time.Millisecond) // a deferred one would have come back
+	time.Sleep(300 * time.Millisecond) // a deferred task would have come back
 	release()
 	r.await(t, 1)
 	if tries.Load() != 1 {

@@ -15,35 +15,35 @@ import (
 )
 
 const (
-	// cloneTimeout is how long others wait for one request of a cloning. The
-	// request itself may hang for longer: go-redis does not end a read for a
-	// context.
+	// cloneTimeout is how long an attempt waits for one request for a clone. The
+	// request itself may hang for longer: go-redis does not end a read when its
+	// context ends.
 	cloneTimeout = time.Second
 	// cloneInterval is the pause between two requests.
 	cloneInterval = time.Second
 )
 
 // errCloned ends the wait of a task that has a clone.
-var errCloned = errors.New("a clone has taken the task's place")
+var errCloned = errors.New("a clone has replaced the task")
 
-// cloning tries to enqueue a clone of a task, on a goroutine of its own beside
-// the attempt that waits in place: a Redis that hangs must not keep the task from
-// its key, nor an enqueue cost it its place in line. A nil cloning never does.
+// cloning enqueues a clone of a task on a goroutine of its own while the attempt
+// waits on its worker: a Redis that hangs must not keep the task from its key, nor a
+// request cost it its place in the queue. A nil cloning makes no request.
 type cloning struct {
-	there  context.Context // ends when a clone is there
+	cloned context.Context // ends when the clone is enqueued
 	first  chan struct{}   // closed after the first request
-	over   chan struct{}   // closed when no request is in flight, nor will be
+	over   chan struct{}   // closed after the last request
 	cancel context.CancelFunc
 	err    atomic.Pointer[error] // of the latest request
 }
 
-// startCloning begins with the first request. There is none once the clone could
-// not be due in time.
+// startCloning makes the first request, and more until one succeeds, the attempt
+// ends, or the clone could not be due in time. Its goroutine ends with c.cancel.
 func (m *middleware) startCloning(ctx context.Context, a *attempt) *cloning {
-	there, arrived := context.WithCancel(context.WithoutCancel(ctx))
+	cloned, arrived := context.WithCancel(context.WithoutCancel(ctx))
 	ctx, cancel := context.WithCancel(ctx)
-	c := &cloning{there: there, first: make(chan struct{}), over: make(chan struct{}), cancel: cancel}
-	// A copy: a handler that runs in the end may write to its own.
+	c := &cloning{cloned: cloned, first: make(chan struct{}), over: make(chan struct{}), cancel: cancel}
+	// A copy: the handler may write to the original.
 	clone := asynq.NewTaskWithHeaders(a.task.Type(), bytes.Clone(a.task.Payload()), a.task.Headers())
 	go func() {
 		defer close(c.over)
@@ -68,7 +68,7 @@ func (m *middleware) startCloning(ctx context.Context, a *attempt) *cloning {
 	return c
 }
 
-// await waits for the first request, though not beyond d.
+// await waits for the first request, for at most d.
 func (c *cloning) await(ctx context.Context, d time.Duration) {
 	select {
 	case <-c.first:
@@ -77,22 +77,22 @@ func (c *cloning) await(ctx context.Context, d time.Duration) {
 	}
 }
 
-// succeeded reports whether a clone is known to be there.
-func (c *cloning) succeeded() bool { return c != nil && c.there.Err() != nil }
+// succeeded reports whether the clone is known to be enqueued.
+func (c *cloning) succeeded() bool { return c != nil && c.cloned.Err() != nil }
 
-// stop makes an end of it and reports whether a clone is known to be there. go-redis
-// brings a request that was sent to its end all the same: see settle.
+// stop makes no further request and reports whether the clone is known to be
+// enqueued. go-redis completes a request that was sent: see wait.
 func (c *cloning) stop(ctx context.Context, d time.Duration) bool {
 	if c != nil {
 		c.cancel()
 	}
-	return c.settle(ctx, d)
+	return c.wait(ctx, d)
 }
 
-// settle waits until no request is in flight nor will be, though not beyond d, and
-// reports whether a clone is known to be there. The clone of a request that hangs
-// can still arrive, and the task then runs twice, though not at once.
-func (c *cloning) settle(ctx context.Context, d time.Duration) bool {
+// wait waits until the last request is over, for at most d, and reports whether the
+// clone is known to be enqueued. The clone of a request that hangs can still arrive,
+// and the task then runs twice, though not at once.
+func (c *cloning) wait(ctx context.Context, d time.Duration) bool {
 	if c == nil {
 		return false
 	}
@@ -104,7 +104,7 @@ func (c *cloning) settle(ctx context.Context, d time.Duration) bool {
 	return c.succeeded()
 }
 
-// because adds to cause why there is no clone.
+// because adds to cause why no clone was enqueued.
 func (c *cloning) because(cause error) error {
 	if c == nil {
 		return cause
@@ -118,9 +118,9 @@ func (c *cloning) because(cause error) error {
 // errTooLate is why no clone is enqueued shortly before a Deadline.
 var errTooLate = errors.New("it would be due too near to the task's Deadline")
 
-// putBack enqueues a clone of the task, to be tried soon. If an earlier request
-// of this attempt got through although its reply was lost, the id is taken: the
-// clone is there, and all is well. Nobody else's task can have that id.
+// putBack enqueues a clone of the task, to be tried soon. If its id is taken, an
+// earlier request of this attempt got through and its reply was lost: no other task
+// can have that id.
 func (m *middleware) putBack(ctx context.Context, a *attempt, clone *asynq.Task) error {
 	ctx, cancel := context.WithTimeout(ctx, cloneTimeout)
 	defer cancel()
@@ -158,8 +158,8 @@ func (m *middleware) putBack(ctx context.Context, a *attempt, clone *asynq.Task)
 // cloneMark stands between the id of a task and the number of its clone.
 const cloneMark = "~busy"
 
-// newNonce returns what makes the ids of one attempt's clone its own: a TaskID
-// that is used again must not meet a clone of the task before.
+// newNonce returns the random part of the id of an attempt's clone: a TaskID that is
+// used again must not meet a clone of the earlier task.
 func newNonce() string { return strconv.FormatUint(rand.Uint64(), 36) }
 
 // cloneID returns the id of the clone of task id, which may be a clone itself.
@@ -168,8 +168,8 @@ func cloneID(id, nonce string) string {
 	return fmt.Sprintf("%s%s%d-%s", original, cloneMark, n+1, nonce)
 }
 
-// origin returns the id of the task that id was cloned from, and how many clones
-// came between.
+// origin returns the id of the task that id was cloned from, and the number of clones
+// up to it.
 func origin(id string) (original string, n int) {
 	i := strings.LastIndex(id, cloneMark)
 	if i <= 0 {

@@ -8,30 +8,32 @@ import (
 	"github.com/hibiken/asynq"
 )
 
-// ErrNotConfigured is the error of every task that a server without [Configure]
-// gives to the middleware. It wraps asynq.SkipRetry: the first task already is
-// archived, its handler not run and none of its retries used up, and says in its
-// last error what to do. When it is done, run the archived tasks again (asynq
-// task runall --queue=default --state=archived). asynq keeps 10 000 archived tasks
-// per queue.
+// ErrNotConfigured is the error of every task that a server without [Configure] gives
+// to the middleware. It wraps asynq.SkipRetry: the task is archived, its handler did
+// not run and no retry was used up. After Configure was added, run the archived tasks
+// again (asynq task runall --queue=default --state=archived). asynq keeps 10 000
+// archived tasks per queue.
 var ErrNotConfigured = errors.New("asynqmw: the server's asynq.Config did not go through asynqmw.Configure: a busy task could not be deferred")
 
-// dueInterval is how often a configured server looks for tasks that are due,
-// unless told otherwise: "soon" must not mean asynq's 5 seconds.
+// dueInterval is how often a configured server looks for due tasks by default.
+// asynq's own 5 seconds are too long for deferred tasks.
 const dueInterval = time.Second
 
-// Configure returns cfg with what deferral needs. Everything cfg says goes on
-// to count:
+// Configure returns cfg with what deferral needs. What cfg sets stays in effect:
 //
-//   - IsFailure is false for tasks that are deferred; of all others cfg.IsFailure
-//     is asked, or asynq's default.
-//   - RetryDelayFunc is soon for tasks that are deferred; of all others
-//     cfg.RetryDelayFunc is asked, or asynq's default.
-//   - ErrorHandler is not told of tasks that are deferred, discarded or replaced
-//     by a clone, but of all else. Watch those with guard.Observe.
+//   - IsFailure is false for tasks that are deferred; for all others cfg.IsFailure is
+//     called, or asynq's default.
+//
+//   - RetryDelayFunc is short for tasks that are deferred; for all others
+//     cfg.RetryDelayFunc is called, or asynq's default.
+//
+//   - ErrorHandler is not called for tasks that are deferred, discarded or replaced
+//     by a clone. Watch those with guard.Observe.
+//
 //   - BaseContext is cfg.BaseContext with a marker that the middleware looks for.
-//   - DelayedTaskCheckInterval becomes 1s if it is unset; that costs each queue
-//     one Redis script a second per server.
+//
+//   - DelayedTaskCheckInterval becomes 1s if it is unset; that costs each queue one
+//     Redis script a second per server.
 //
 // Set hooks before Configure: those set on its result undo it.
 //
@@ -50,7 +52,7 @@ func Configure(cfg asynq.Config) asynq.Config {
 func isFailure(others func(error) bool) func(error) bool {
 	return func(err error) bool {
 		switch {
-		case asSettled(err) != nil:
+		case asNotRun(err) != nil:
 			return false
 		case others != nil:
 			return others(err)
@@ -64,7 +66,7 @@ func retryDelay(others asynq.RetryDelayFunc) asynq.RetryDelayFunc {
 		others = asynq.DefaultRetryDelayFunc
 	}
 	return func(n int, err error, task *asynq.Task) time.Duration {
-		if s := asSettled(err); s != nil {
+		if s := asNotRun(err); s != nil {
 			return s.delay
 		}
 		return others(n, err, task)
@@ -76,14 +78,14 @@ func errorHandler(others asynq.ErrorHandler) asynq.ErrorHandler {
 		return nil
 	}
 	return asynq.ErrorHandlerFunc(func(ctx context.Context, task *asynq.Task, err error) {
-		if asSettled(err) == nil {
+		if asNotRun(err) == nil {
 			others.HandleError(ctx, task, err)
 		}
 	})
 }
 
-// markerKey leads to the DelayedTaskCheckInterval in the contexts of a server
-// that is configured.
+// markerKey is the key of the DelayedTaskCheckInterval in the contexts of a
+// configured server.
 type markerKey struct{}
 
 func baseContext(base func() context.Context, interval time.Duration) func() context.Context {

@@ -21,14 +21,14 @@ func TestForgottenConfigureIsAClearErrorAndBurnsNoRetry(t *testing.T) {
 	f := newFleet(t)
 	var tries attempts
 	var r runs
-	errs := newTold()
+	errs := newErrorLog()
 	cfg := quick()
 	cfg.ErrorHandler = errs
 	handler := asynqmw.New(f.guard(t), tries.key)(&r)
 	server := f.serve(t, cfg, handler)
 	f.enqueue(t, "x", asynq.MaxRetry(1))
 	if err := errs.next(t); !errors.Is(err, asynqmw.ErrNotConfigured) {
-		t.Errorf("the ErrorHandler was told %v, want ErrNotConfigured", err)
+		t.Errorf("the ErrorHandler got %v, want ErrNotConfigured", err)
 	}
 	eventually(t, "x is archived", func() bool { return f.task("x").State == asynq.TaskStateArchived })
 	if task := f.task("x"); task.Retried != 0 || !strings.Contains(task.LastErr, "asynqmw.Configure") {
@@ -57,7 +57,7 @@ func TestHooksThatWereThereAreAskedOfAllButDeferrals(t *testing.T) {
 			t.Errorf("a hook was given %v, want exactly %v", err, own)
 		}
 	}
-	errs := newTold()
+	errs := newErrorLog()
 	cfg := quick()
 	cfg.IsFailure = func(err error) bool {
 		judged.Add(1)
@@ -99,8 +99,7 @@ func TestHooksThatWereThereAreAskedOfAllButDeferrals(t *testing.T) {
 	}
 }
 
-// ErrBusy can also be of a key that the handler itself could not have: that is the
-// hook's to judge.
+// ErrBusy can also come from a Do inside the handler: the hook decides about that.
 func TestIsFailureThatTakesBusyForAFailureIsNotAskedOfDeferrals(t *testing.T) {
 	f := newFleet(t)
 	release := hold(t, f.guard(t), "k")
@@ -150,7 +149,7 @@ func TestConfigureKeepsWhatIsSetAndAsynqsDefaults(t *testing.T) {
 func TestDeferralThatOtherMiddlewareWrapsIsADeferral(t *testing.T) {
 	f := newFleet(t)
 	release := hold(t, f.guard(t), "k")
-	errs := newTold()
+	errs := newErrorLog()
 	cfg := quick()
 	cfg.ErrorHandler = errs
 	var tries attempts
@@ -174,7 +173,7 @@ func TestDeferralThatOtherMiddlewareWrapsIsADeferral(t *testing.T) {
 func TestConfigureTwiceIsAsGoodAsOnce(t *testing.T) {
 	f := newFleet(t)
 	release := hold(t, f.guard(t), "k")
-	errs := newTold()
+	errs := newErrorLog()
 	cfg := quick()
 	cfg.ErrorHandler = errs
 	var tries attempts
@@ -194,19 +193,20 @@ func TestUnknownTypeIsNotFoundEvenWithoutAKey(t *testing.T) {
 	mux := asynq.NewServeMux()
 	mux.Use(asynqmw.New(f.guard(t), asynqmw.PayloadField("id")))
 	mux.HandleFunc("known", func(context.Context, *asynq.Task) error { return nil })
-	errs := newTold()
+	errs := newErrorLog()
 	cfg := asynqmw.Configure(quick())
 	cfg.ErrorHandler = errs
 	cfg.RetryDelayFunc = func(int, error, *asynq.Task) time.Duration { return time.Hour }
 	f.serve(t, cfg, mux)
 	f.enqueue(t, "x", asynq.MaxRetry(1)) // of type "t"; another server of the fleet may know it
 	if err := errs.next(t); !errors.Is(err, asynq.ErrHandlerNotFound) {
-		t.Errorf("the ErrorHandler was told %v, want ErrHandlerNotFound", err)
+		t.Errorf("the ErrorHandler got %v, want ErrHandlerNotFound", err)
 	}
 	eventually(t, "x is to be retried", func() bool { return f.task("x").State == asynq.TaskStateRetry })
 }
 
-// It hides that the mux has no handler. A KeyFunc that knows such tasks keeps them.
+// The other middleware hides that the mux has no handler. A KeyFunc that makes keys
+// for such tasks keeps them.
 func TestUnknownTypeBehindAnotherMiddlewareIsGuardedLikeTheOthers(t *testing.T) {
 	f := newFleet(t)
 	mux := asynq.NewServeMux()
@@ -214,7 +214,7 @@ func TestUnknownTypeBehindAnotherMiddlewareIsGuardedLikeTheOthers(t *testing.T) 
 		return string(task.Payload()), nil
 	}))
 	mux.Use(func(next asynq.Handler) asynq.Handler { return asynq.HandlerFunc(next.ProcessTask) })
-	errs := newTold()
+	errs := newErrorLog()
 	cfg := asynqmw.Configure(quick())
 	cfg.ErrorHandler = errs
 	cfg.RetryDelayFunc = func(int, error, *asynq.Task) time.Duration { return time.Hour }
@@ -231,9 +231,9 @@ func TestUnknownTypeBehindAnotherMiddlewareIsGuardedLikeTheOthers(t *testing.T) 
 			t.Fatal(err)
 		}
 		if err := errs.next(t); !errors.Is(err, c.err) {
-			t.Errorf("%s: the ErrorHandler was told %v, want %v", c.id, err, c.err)
+			t.Errorf("%s: the ErrorHandler got %v, want %v", c.id, err, c.err)
 		}
-		eventually(t, c.id+" is in its place", func() bool { return f.task(c.id).State == c.state })
+		eventually(t, c.id+" is in the right state", func() bool { return f.task(c.id).State == c.state })
 	}
 }
 
@@ -249,7 +249,7 @@ func TestInvalidKeyIsArchivedAtOnce(t *testing.T) {
 	for name, key := range keys {
 		mux.Handle(name, asynqmw.New(f.guard(t), key)(&r))
 	}
-	errs := newTold()
+	errs := newErrorLog()
 	cfg := quick()
 	cfg.ErrorHandler = errs
 	f.serve(t, asynqmw.Configure(cfg), mux)
@@ -258,7 +258,7 @@ func TestInvalidKeyIsArchivedAtOnce(t *testing.T) {
 			t.Fatal(err)
 		}
 		if err := errs.next(t); !errors.Is(err, guard.ErrInvalidKey) {
-			t.Errorf("%s: the ErrorHandler was told %v, want ErrInvalidKey", name, err)
+			t.Errorf("%s: the ErrorHandler got %v, want ErrInvalidKey", name, err)
 		}
 		eventually(t, name+" is archived", func() bool { return f.task(name).State == asynq.TaskStateArchived })
 	}
@@ -271,7 +271,7 @@ func TestKeyFuncThatFailsIsRetried(t *testing.T) {
 	f := newFleet(t)
 	down := errors.New("the database is down")
 	var r runs
-	errs := newTold()
+	errs := newErrorLog()
 	cfg := quick()
 	cfg.ErrorHandler = errs
 	f.serve(t, asynqmw.Configure(cfg), asynqmw.New(f.guard(t), func(ctx context.Context, _ *asynq.Task) (string, error) {
@@ -282,7 +282,7 @@ func TestKeyFuncThatFailsIsRetried(t *testing.T) {
 	})(&r))
 	f.enqueue(t, "x", asynq.MaxRetry(1))
 	if err := errs.next(t); !errors.Is(err, down) {
-		t.Errorf("the ErrorHandler was told %v, want %v", err, down)
+		t.Errorf("the ErrorHandler got %v, want %v", err, down)
 	}
 	r.await(t, 1)
 }
@@ -290,7 +290,7 @@ func TestKeyFuncThatFailsIsRetried(t *testing.T) {
 func TestKeyFuncThatPanicsIsRetried(t *testing.T) {
 	f := newFleet(t)
 	var r runs
-	errs := newTold()
+	errs := newErrorLog()
 	cfg := quick()
 	cfg.ErrorHandler = errs
 	f.serve(t, asynqmw.Configure(cfg), asynqmw.New(f.guard(t), func(ctx context.Context, _ *asynq.Task) (string, error) {
@@ -301,12 +301,12 @@ func TestKeyFuncThatPanicsIsRetried(t *testing.T) {
 	})(&r))
 	f.enqueue(t, "x", asynq.MaxRetry(1))
 	if err := errs.next(t); !asynq.IsPanicError(err) {
-		t.Errorf("the ErrorHandler was told %v, want the panic", err)
+		t.Errorf("the ErrorHandler got %v, want the panic", err)
 	}
 	r.await(t, 1)
 }
 
-// names keeps the names that acquisitions were made under.
+// names records the names that keys were asked for under.
 type names struct {
 	guard.Observer
 	seen chan guard.AcquireStart
@@ -321,7 +321,7 @@ func (n names) next(t *testing.T) guard.AcquireStart {
 	select {
 	case a := <-n.seen:
 		return a
-	case <-time.After(patience):
+	case <-time.After(waitLimit):
 		t.Fatal("the key was not asked for")
 		return guard.AcquireStart{}
 	}
@@ -348,7 +348,7 @@ func TestSchedulersAreKnownByWhatTheyAreUnlessTheGuardHasAName(t *testing.T) {
 	}
 	for _, want := range []string{"asynq Scheduler", "mine", "asynq PeriodicTaskManager"} {
 		if a := n.next(t); a.Name != want {
-			t.Errorf("observers were told %q, want %q", a.Name, want)
+			t.Errorf("observers got %q, want %q", a.Name, want)
 		}
 	}
 }

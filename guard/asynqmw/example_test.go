@@ -52,7 +52,7 @@ func Example() {
 	task := asynq.NewTask("order:ship", []byte(`{"order_id": 42}`))
 	fmt.Println(mux.ProcessTask(cfg.BaseContext(), task))
 
-	store.Hold(guard.Key("order_id", "42"), "somebody else")
+	store.Hold(guard.Key("order_id", "42"), "rival")
 	err = mux.ProcessTask(cfg.BaseContext(), task)
 	fmt.Println("busy:", errors.Is(err, guard.ErrBusy), "failure:", cfg.IsFailure(err))
 	// Output:

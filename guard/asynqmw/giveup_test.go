@@ -17,15 +17,15 @@ import (
 	"github.com/jobguard/jobguard/internal/redistest"
 )
 
-// slowClient returns a client that reaches asynq's Redis through proxy and has
-// all the patience of a test. It has enqueued before, so that what comes next is
-// the request itself.
+// slowClient returns a client that reaches asynq's Redis through proxy and waits for
+// replies as long as a test may take. It has enqueued before, so that the next
+// command is the request itself.
 func (f *fleet) slowClient(t *testing.T, proxy *redistest.Proxy) *asynq.Client {
 	t.Helper()
-	client := asynq.NewClient(asynq.RedisClientOpt{Addr: proxy.Addr(), ReadTimeout: patience})
+	client := asynq.NewClient(asynq.RedisClientOpt{Addr: proxy.Addr(), ReadTimeout: waitLimit})
 	t.Cleanup(func() {
 		proxy.Heal()
-		_ = client.Close() // nothing is written any more
+		_ = client.Close() // nothing more is written
 	})
 	if _, err := client.Enqueue(asynq.NewTask("t", nil), asynq.ProcessIn(24*time.Hour)); err != nil {
 		t.Fatal(err)
@@ -33,8 +33,8 @@ func (f *fleet) slowClient(t *testing.T, proxy *redistest.Proxy) *asynq.Client {
 	return client
 }
 
-// settled waits until task x is gone or archived and reports whether it is gone.
-func (f *fleet) settled(t *testing.T, id string) (gone bool) {
+// finished waits until task x is gone or archived and reports whether it is gone.
+func (f *fleet) finished(t *testing.T, id string) (gone bool) {
 	t.Helper()
 	eventually(t, id+" is gone or archived", func() bool {
 		task := f.task(id)
@@ -44,24 +44,24 @@ func (f *fleet) settled(t *testing.T, id string) (gone bool) {
 	return gone
 }
 
-func TestGuardThatWaitsBeyondTheTimeoutLeavesALastAttemptTimeForItsClone(t *testing.T) {
+func TestLongWaitOfALastAttemptLeavesTimeForItsClone(t *testing.T) {
 	f := newFleet(t)
 	hold(t, f.guard(t), "k")
 	proxy := redistest.NewProxy(t, f.redis.Addr())
 	client := f.slowClient(t, proxy)
-	proxy.Delay(600 * time.Millisecond) // there and back takes longer than the headstart
+	proxy.Delay(600 * time.Millisecond) // a round trip takes longer than the time before the Timeout
 	var tries attempts
 	f.serve(t, asynqmw.Configure(quick()), asynqmw.New(f.guard(t, guard.Wait(time.Minute)), tries.key,
 		asynqmw.WithClient(client), asynqmw.DeferFor(time.Hour))(&runs{}))
 	f.enqueue(t, "x", asynq.MaxRetry(0), asynq.Timeout(6*time.Second))
-	f.settled(t, "x")
+	f.finished(t, "x")
 	f.wantNoTrace(t)
 	if n := len(f.clones(t, "default", "x")); n != 1 || tries.Load() != 1 {
 		t.Errorf("%d clones after %d attempts, want one of each", n, tries.Load())
 	}
 }
 
-// ends calls then at the end of the n-th acquisition, which must be a failure.
+// ends calls then at the end of the n-th acquisition, which must fail.
 type ends struct {
 	guard.Observer
 	left *atomic.Int64
@@ -80,7 +80,7 @@ func (e ends) AcquireEnd(_ context.Context, a guard.AcquireEnd) {
 	}
 }
 
-// A request for a clone that is still in flight when the task gives up.
+// A request for a clone is still in flight when the task gives up.
 func TestTaskThatGivesUpLeavesARequestInFlightTimeToArrive(t *testing.T) {
 	f := newFleet(t)
 	hold(t, f.guard(t), "k")
@@ -88,13 +88,13 @@ func TestTaskThatGivesUpLeavesARequestInFlightTimeToArrive(t *testing.T) {
 	client := f.slowClient(t, proxy)
 	for _, id := range []string{"x", "y", "z"} { // a slow machine may be too late for one
 		trap := proxy.HoldNextRequest(id + "~busy1")
-		lastTry := atEnd(3, func() { time.AfterFunc(100*time.Millisecond, trap.Release) }) // after the first try and the wait in place
+		lastTry := atEnd(3, func() { time.AfterFunc(100*time.Millisecond, trap.Release) }) // after the first try and the wait on its worker
 		var tries attempts
 		server := f.serve(t, asynqmw.Configure(quick()), asynqmw.New(f.guard(t, guard.Observe(lastTry)), tries.key,
 			asynqmw.WithClient(client), asynqmw.DeferFor(time.Hour))(&runs{}))
 		f.enqueue(t, id, asynq.MaxRetry(0), asynq.Timeout(4*time.Second))
 		trap.Wait(t)
-		gone := f.settled(t, id)
+		gone := f.finished(t, id)
 		trap.Release()
 		server.Shutdown()
 		if gone && len(f.clones(t, "default", id)) == 1 {
@@ -119,7 +119,7 @@ func atRunStart(then func(context.Context)) guard.Option {
 	return guard.Observe(runStart{guard.LogObserver(slog.New(slog.DiscardHandler)), then})
 }
 
-func TestHandlerDoesNotStartBesideACloneThatIsOnItsWay(t *testing.T) {
+func TestHandlerDoesNotStartWhileACloneIsBeingEnqueued(t *testing.T) {
 	f := newFleet(t)
 	release := hold(t, f.guard(t), "k")
 	proxy := redistest.NewProxy(t, f.redis.Addr())
@@ -131,9 +131,9 @@ func TestHandlerDoesNotStartBesideACloneThatIsOnItsWay(t *testing.T) {
 	f.serve(t, asynqmw.Configure(quick()), asynqmw.New(g, tries.key, asynqmw.WithClient(client), asynqmw.DeferFor(time.Hour))(&r))
 	f.enqueue(t, "x", asynq.MaxRetry(0))
 	trap.Wait(t)
-	eventually(t, "x stands in line", func() bool { return len(f.admin.Keys(t.Context(), "guard:q:*").Val()) == 1 })
+	eventually(t, "x is queued", func() bool { return len(f.admin.Keys(t.Context(), "guard:q:*").Val()) == 1 })
 	release()
-	f.settled(t, "x")
+	f.finished(t, "x")
 	f.wantNoTrace(t)
 	if n := len(f.clones(t, "default", "x")); n != 1 || r.done.Load() != 0 {
 		t.Errorf("%d clones, %d runs; want the clone alone", n, r.done.Load())
@@ -153,7 +153,7 @@ func TestHandlerDoesNotStartOnceAsynqHasTakenTheTaskBack(t *testing.T) {
 	f.enqueue(t, "x", asynq.MaxRetry(1))
 	select {
 	case <-acquired:
-	case <-time.After(patience):
+	case <-time.After(waitLimit):
 		t.Fatal("the key was not acquired")
 	}
 	server.Shutdown() // the task goes back into its queue, and then its context ends
@@ -166,7 +166,7 @@ func TestHandlerDoesNotStartOnceAsynqHasTakenTheTaskBack(t *testing.T) {
 }
 
 // The same while the handler waits for a request for a clone that hangs.
-func TestHandlerDoesNotStartOnceAsynqHasTakenTheTaskBackFromBesideItsClone(t *testing.T) {
+func TestHandlerThatWaitsForACloneDoesNotStartAfterARequeue(t *testing.T) {
 	f := newFleet(t)
 	release := hold(t, f.guard(t), "k")
 	proxy := redistest.NewProxy(t, f.redis.Addr())
@@ -187,16 +187,16 @@ func TestHandlerDoesNotStartOnceAsynqHasTakenTheTaskBackFromBesideItsClone(t *te
 	release()
 	select {
 	case <-acquired:
-	case <-time.After(patience):
+	case <-time.After(waitLimit):
 		t.Fatal("the key was not acquired")
 	}
 	server.Shutdown() // within the second that the handler waits for the request
 	eventually(t, "the first attempt is over", func() bool { return f.admin.Exists(t.Context(), "guard:k").Val() == 0 })
 }
 
-// A task with retries left is not archived for the end of one attempt, though
-// that looks like a Deadline.
-func TestTimeoutBesideADeadlineIsNotTheEndOfATaskWithRetries(t *testing.T) {
+// A task with retries left is not archived at the end of one attempt, which looks
+// like a Deadline.
+func TestTimeoutWithADeadlineIsNotTheEndOfATaskWithRetries(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct {
 		waits guard.Option
@@ -209,7 +209,7 @@ func TestTimeoutBesideADeadlineIsNotTheEndOfATaskWithRetries(t *testing.T) {
 		"inspector hangs": {guard.Wait(0), func(t *testing.T, f *fleet) []asynqmw.Option {
 			proxy := redistest.NewProxy(t, f.redis.Addr())
 			proxy.Blackhole(redistest.Both)
-			inspector := asynq.NewInspector(asynq.RedisClientOpt{Addr: proxy.Addr(), ReadTimeout: patience})
+			inspector := asynq.NewInspector(asynq.RedisClientOpt{Addr: proxy.Addr(), ReadTimeout: waitLimit})
 			t.Cleanup(func() {
 				proxy.Heal()
 				_ = inspector.Close() // it only reads
@@ -224,7 +224,7 @@ func TestTimeoutBesideADeadlineIsNotTheEndOfATaskWithRetries(t *testing.T) {
 			var tries attempts
 			var r runs
 			cfg := quick()
-			cfg.DelayedTaskCheckInterval = 2 * time.Second // so that there is no time to rest
+			cfg.DelayedTaskCheckInterval = 2 * time.Second // leaves no time to rest
 			f.serve(t, asynqmw.Configure(cfg), asynqmw.New(f.guard(t, c.waits), tries.key, append(c.opts(t, f), soon)...)(&r))
 			f.enqueue(t, "x", asynq.MaxRetry(1), asynq.Timeout(5*time.Second), asynq.Deadline(time.Now().Add(24*time.Hour)))
 			eventually(t, "x comes back or is archived", func() bool { return tries.Load() == 2 || f.queue(t).Archived == 1 })
@@ -236,9 +236,9 @@ func TestTimeoutBesideADeadlineIsNotTheEndOfATaskWithRetries(t *testing.T) {
 	}
 }
 
-// A last attempt cannot be deferred, and only an Inspector could tell its Timeout
-// from its Deadline.
-func TestTimeoutBesideADeadlineEndsALastAttemptWithoutAnInspector(t *testing.T) {
+// A last attempt cannot be deferred, and only an Inspector can distinguish its
+// Timeout from its Deadline.
+func TestTimeoutWithADeadlineEndsALastAttemptWithoutAnInspector(t *testing.T) {
 	f := newFleet(t)
 	hold(t, f.guard(t), "k")
 	var tries attempts
@@ -261,7 +261,7 @@ func TestArchivedTaskSaysWhyItHasNoClone(t *testing.T) {
 	var tries attempts
 	f.serve(t, asynqmw.Configure(quick()), asynqmw.New(f.guard(t), tries.key, asynqmw.WithClient(client))(&runs{}))
 	f.enqueue(t, "x", asynq.MaxRetry(0), asynq.Timeout(4*time.Second))
-	f.settled(t, "x")
+	f.finished(t, "x")
 	task := f.task("x")
 	if task == nil || !strings.Contains(task.LastErr, "held by") || !strings.Contains(task.LastErr, "a clone could not be enqueued") {
 		t.Errorf("the task is %+v, want the holder and the client's failure in its last error", task)
@@ -279,7 +279,7 @@ func TestTaskThatWaitsForTheStoreDoesNotSpin(t *testing.T) {
 	}
 	var tries attempts
 	var r runs
-	// Skip: the task does not stand in line.
+	// Skip: the task is not in the queue of its key.
 	f.serve(t, asynqmw.Configure(quick()), asynqmw.New(g, tries.key, asynqmw.OnBusy(asynqmw.Skip))(&r))
 	f.enqueue(t, "x", asynq.MaxRetry(0))
 	eventually(t, "the task asks for its key", func() bool { return calls.Load() >= 2 })
@@ -318,7 +318,7 @@ func TestCloneHasOnlyTheRetriesThatWereLeft(t *testing.T) {
 	r := &runs{work: func(context.Context, *asynq.Task) error { return errors.New("fails") }}
 	f.serve(t, asynqmw.Configure(quick()), asynqmw.New(f.guard(t), key, asynqmw.WithClient(f.client), asynqmw.DeferFor(time.Hour))(r))
 	f.enqueue(t, "x", asynq.MaxRetry(1))
-	f.settled(t, "x")
+	f.finished(t, "x")
 	if clones := f.clones(t, "default", "x"); len(clones) != 1 || clones[0].MaxRetry != 0 {
 		t.Errorf("the clones are %+v, want one that has no retry", clones)
 	}

@@ -31,18 +31,18 @@ func TestHandlerThatIgnoresItsTimeoutNeverRunsTwiceAtOnce(t *testing.T) {
 			r := &runs{work: func(context.Context, *asynq.Task) error {
 				select {
 				case <-first:
-					<-stubborn // whatever ctx says
+					<-stubborn // also after the end of ctx
 				default:
 				}
 				return nil
 			}}
-			errs := newTold()
+			errs := newErrorLog()
 			cfg := quick()
 			cfg.ErrorHandler = errs
 			f.serve(t, asynqmw.Configure(cfg), asynqmw.New(f.guard(t, guard.TTL(3*time.Second)), tries.key, opts...)(r))
 			f.enqueue(t, "x", asynq.MaxRetry(maxRetry), asynq.Timeout(5*time.Second))
 			if err := errs.next(t); !errors.Is(err, context.DeadlineExceeded) {
-				t.Errorf("the ErrorHandler was told %v, want the Timeout", err)
+				t.Errorf("the ErrorHandler got %v, want the Timeout", err)
 			}
 			tries.await(t, 2)                   // the retry, which finds the key busy
 			time.Sleep(3500 * time.Millisecond) // longer than the lease lives without renewal
@@ -59,7 +59,7 @@ func TestHandlerThatIgnoresItsTimeoutNeverRunsTwiceAtOnce(t *testing.T) {
 	}
 }
 
-// What the handler wants done with the task does not count any more either.
+// SkipRetry and RevokeTask of the handler do not count after a loss either.
 func TestLostLeaseIsAFailureAndRetried(t *testing.T) {
 	f := newFleet(t)
 	own := errors.New("own error")
@@ -81,7 +81,7 @@ func TestLostLeaseIsAFailureAndRetried(t *testing.T) {
 		}
 		return cases[id]
 	}}
-	errs := newTold()
+	errs := newErrorLog()
 	cfg := quick()
 	cfg.ErrorHandler = errs
 	f.serve(t, asynqmw.Configure(cfg), asynqmw.New(f.guard(t, guard.TTL(2*time.Second)), asynqmw.TaskID())(r))
@@ -93,14 +93,14 @@ func TestLostLeaseIsAFailureAndRetried(t *testing.T) {
 		err := errs.next(t)
 		var e *guard.Error
 		if !errors.Is(err, guard.ErrLost) || !errors.As(err, &e) {
-			t.Errorf("the ErrorHandler was told %v, want ErrLost", err)
+			t.Errorf("the ErrorHandler got %v, want ErrLost", err)
 		}
 		if errors.Is(err, own) {
 			owns++
 		}
 	}
 	if owns != len(cases)-1 {
-		t.Errorf("%d errors told what the handler said, want %d", owns, len(cases)-1)
+		t.Errorf("%d errors have the text of the handler, want %d", owns, len(cases)-1)
 	}
 	r.await(t, int64(len(cases))+1) // "nothing" counts twice
 	if q := f.queue(t); q.Failed != len(cases) || q.Archived != 0 {
@@ -117,14 +117,14 @@ func TestHeldTooLongIsAFailureAndRetried(t *testing.T) {
 		}
 		return nil
 	}}
-	errs := newTold()
+	errs := newErrorLog()
 	cfg := quick()
 	cfg.ErrorHandler = errs
 	g := f.guard(t, guard.MaxHold(time.Second), guard.TTL(3*time.Second))
 	f.serve(t, asynqmw.Configure(cfg), asynqmw.New(g, asynqmw.TaskID(), soon)(r))
 	f.enqueue(t, "x", asynq.MaxRetry(1))
 	if err := errs.next(t); !errors.Is(err, guard.ErrMaxHold) {
-		t.Errorf("the ErrorHandler was told %v, want ErrMaxHold", err)
+		t.Errorf("the ErrorHandler got %v, want ErrMaxHold", err)
 	}
 	r.await(t, 1)
 }
@@ -137,14 +137,14 @@ func TestPanicReleasesTheKeyAndIsAFailure(t *testing.T) {
 		}
 		return nil
 	}}
-	errs := newTold()
+	errs := newErrorLog()
 	cfg := quick()
 	cfg.ErrorHandler = errs
 	g := f.guard(t, guard.TTL(time.Hour)) // no expiry frees the key
 	f.serve(t, asynqmw.Configure(cfg), asynqmw.New(g, asynqmw.TaskID(), soon)(r))
 	f.enqueue(t, "x", asynq.MaxRetry(1))
 	if err := errs.next(t); !asynq.IsPanicError(err) {
-		t.Errorf("the ErrorHandler was told %v, want the panic", err)
+		t.Errorf("the ErrorHandler got %v, want the panic", err)
 	}
 	r.await(t, 1)
 	eventually(t, "the key is free", func() bool {
@@ -161,7 +161,7 @@ func TestErrorsOfTheHandlerPassThroughUnchanged(t *testing.T) {
 		"own": own, "skip": fmt.Errorf("no: %w", asynq.SkipRetry), "revoke": fmt.Errorf("no: %w", asynq.RevokeTask),
 		"busy": busyInside, "skip, lost": lostInside, "skip, lost within": fmt.Errorf("no: %w", lostInside),
 	}
-	errs := newTold()
+	errs := newErrorLog()
 	cfg := quick()
 	cfg.ErrorHandler = errs
 	f.serve(t, asynqmw.Configure(cfg), asynqmw.New(f.guard(t), asynqmw.TaskID())(
@@ -175,7 +175,7 @@ func TestErrorsOfTheHandlerPassThroughUnchanged(t *testing.T) {
 	for id, answer := range answers {
 		f.enqueue(t, id, asynq.MaxRetry(1), asynq.Retention(time.Hour))
 		if err := errs.next(t); err != answer {
-			t.Errorf("the ErrorHandler was told %v, want exactly %v", err, answer)
+			t.Errorf("the ErrorHandler got %v, want exactly %v", err, answer)
 		}
 		eventually(t, id+" has its way", func() bool {
 			task := f.task(id)
@@ -190,8 +190,8 @@ func TestErrorsOfTheHandlerPassThroughUnchanged(t *testing.T) {
 	}
 }
 
-// Between two of these middlewares the word of the inner one stands: the task
-// is discarded whatever became of the outer key.
+// Of two of these middlewares the inner one decides: the task is discarded whatever
+// became of the outer key.
 func TestOuterLossLeavesTheInnerVerdictAlone(t *testing.T) {
 	f := newFleet(t)
 	hold(t, f.guard(t), "inner")

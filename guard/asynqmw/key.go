@@ -12,21 +12,21 @@ import (
 	"github.com/jobguard/jobguard/guard"
 )
 
-// KeyFunc makes the key that a task runs under; guard.Key builds one without
-// collisions. ctx is the handler's, so asynq.GetQueueName and its kind work.
+// KeyFunc makes the key that a task runs under, with guard.Key for example. ctx is
+// the handler's, so asynq.GetQueueName and similar functions work.
 //
 // A key that is empty or otherwise invalid, and an error that wraps
-// guard.ErrInvalidKey, mean that the task can never have one: it is archived at
-// once. Any other error is a failure of the task, and retried.
+// guard.ErrInvalidKey, archive the task at once. Any other error is a failure of the
+// task, and retried.
 type KeyFunc func(ctx context.Context, task *asynq.Task) (string, error)
 
-// PayloadField takes the key from a top-level field of a JSON payload, a string
-// or an integer: PayloadField("sku") yields guard.Key("sku", value). If the
-// field is missing, empty, or anything else, the task has no valid key. 42 and
-// "42" make the same key. An empty name panics.
+// PayloadField takes the key from a top-level field of a JSON payload, a string or an
+// integer: PayloadField("sku") yields guard.Key("sku", value). If the field is
+// missing, empty, or of another type, the task has no valid key. 42 and "42" make the
+// same key. An empty name panics.
 func PayloadField(name string) KeyFunc {
 	if name == "" {
-		panic("guard: asynqmw.PayloadField: no name")
+		panic("asynqmw: PayloadField: the name is empty")
 	}
 	return func(_ context.Context, task *asynq.Task) (string, error) {
 		var fields map[string]json.RawMessage
@@ -45,9 +45,9 @@ func PayloadField(name string) KeyFunc {
 	}
 }
 
-// scalar returns the text of a non-empty string or an integer. There is one way
-// to write an integer without exponent in JSON, but for -0; other numbers have
-// many, and each would be a key of its own.
+// scalar returns the text of a non-empty string or an integer. An integer without
+// exponent has one form in JSON, except for -0; other numbers have several, each of
+// which would be a key of its own.
 func scalar(value json.RawMessage) (text string, ok bool) {
 	switch c := value[0]; {
 	case c == '"':
@@ -60,9 +60,9 @@ func scalar(value json.RawMessage) (text string, ok bool) {
 	return "", false
 }
 
-// TaskID makes a key of the task's queue and id, which is unique in its queue
-// only: one run at a time per task, even if a handler outlives its Timeout. A clone has the key of the task it stands for;
-// a KeyFunc of your own that calls asynq.GetTaskID would give it another.
+// TaskID makes a key of the task's queue and id, which is unique in its queue only:
+// one run at a time per task, even if a handler outlives its Timeout. A clone has the
+// key of its original; a KeyFunc that calls asynq.GetTaskID would give it another.
 func TaskID() KeyFunc {
 	return func(ctx context.Context, _ *asynq.Task) (string, error) {
 		id, ok := asynq.GetTaskID(ctx)
@@ -97,12 +97,15 @@ func noServer(what string) error {
 	return fmt.Errorf("%w: no %s: the context comes from no asynq server", guard.ErrInvalidKey, what)
 }
 
-// Join makes one key of several parts, by guard.Key: different parts never make
-// the same key. If one of them has no valid key, neither has the task. No part, or
-// a nil one, panics.
+// Join makes one key of several parts, by guard.Key: different parts never make the
+// same key. If a part has no valid key, the task has none. No part, or a nil one,
+// panics.
 func Join(parts ...KeyFunc) KeyFunc {
-	if len(parts) == 0 || slices.ContainsFunc(parts, func(f KeyFunc) bool { return f == nil }) {
-		panic("guard: asynqmw.Join: no parts, or a nil one")
+	if len(parts) == 0 {
+		panic("asynqmw: Join: no KeyFunc")
+	}
+	if slices.ContainsFunc(parts, func(f KeyFunc) bool { return f == nil }) {
+		panic("asynqmw: Join: a KeyFunc is nil")
 	}
 	parts = slices.Clone(parts)
 	return func(ctx context.Context, task *asynq.Task) (string, error) {

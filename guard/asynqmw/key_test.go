@@ -3,7 +3,6 @@ package asynqmw_test
 import (
 	"context"
 	"errors"
-	"strings"
 	"testing"
 
 	"github.com/hibiken/asynq"
@@ -111,27 +110,31 @@ func TestJoinMakesDifferentKeysOfDifferentParts(t *testing.T) {
 	}
 }
 
-func TestMisusePanics(t *testing.T) {
+func TestMisusePanicsWithWhatIsWrong(t *testing.T) {
 	t.Parallel()
-	for name, misuse := range map[string]func(){
-		"nil guard":    func() { asynqmw.New(nil, asynqmw.TaskID()) },
-		"nil key":      func() { asynqmw.New(&guard.Guard{}, nil) },
-		"nil option":   func() { asynqmw.New(&guard.Guard{}, asynqmw.TaskID(), nil) },
-		"no field":     func() { asynqmw.PayloadField("") },
-		"nil client":   func() { asynqmw.WithClient(nil) },
-		"nil insp":     func() { asynqmw.WithInspector(nil) },
-		"no delay":     func() { asynqmw.DeferFor(0) },
-		"no policy":    func() { asynqmw.OnBusy(7) },
-		"join nothing": func() { asynqmw.Join() },
-		"join nil":     func() { asynqmw.Join(nil) },
-		"no scheduler": func() { _ = asynqmw.RunScheduler(t.Context(), &guard.Guard{}, "k", nil) },
-		"no manager":   func() { _ = asynqmw.RunPeriodicTaskManager(t.Context(), &guard.Guard{}, "k", nil) },
-		"none to lead": func() { _ = asynqmw.RunScheduler(t.Context(), nil, "k", func() *asynq.Scheduler { return nil }) },
+	g := &guard.Guard{}
+	with := func(o asynqmw.Option) func() { return func() { asynqmw.New(g, asynqmw.TaskID(), o) } }
+	for want, misuse := range map[string]func(){
+		"asynqmw: nil Guard":                                   func() { asynqmw.New(nil, asynqmw.TaskID()) },
+		"asynqmw: nil KeyFunc":                                 func() { asynqmw.New(g, nil) },
+		"asynqmw: an Option is nil":                            with(nil),
+		"asynqmw: WithClient: the Client is nil":               with(asynqmw.WithClient(nil)),
+		"asynqmw: WithInspector: the Inspector is nil":         with(asynqmw.WithInspector(nil)),
+		"asynqmw: DeferFor 0s is not more than 0s":             with(asynqmw.DeferFor(0)),
+		"asynqmw: OnBusy 7 is none of Defer, Skip and Discard": with(asynqmw.OnBusy(7)),
+		"asynqmw: PayloadField: the name is empty":             func() { asynqmw.PayloadField("") },
+		"asynqmw: Join: no KeyFunc":                            func() { asynqmw.Join() },
+		"asynqmw: Join: a KeyFunc is nil":                      func() { asynqmw.Join(nil) },
+		"asynqmw: RunScheduler: nil function":                  func() { _ = asynqmw.RunScheduler(t.Context(), g, "k", nil) },
+		"asynqmw: RunPeriodicTaskManager: nil function":        func() { _ = asynqmw.RunPeriodicTaskManager(t.Context(), g, "k", nil) },
+		"asynqmw: RunScheduler: nil Guard": func() {
+			_ = asynqmw.RunScheduler(t.Context(), nil, "k", func() *asynq.Scheduler { return nil })
+		},
 	} {
 		func() {
 			defer func() {
-				if p, ok := recover().(string); !ok || !strings.HasPrefix(p, "guard: asynqmw.") {
-					t.Errorf("%s: it panicked with %q, want one that says what is wrong", name, p)
+				if got := recover(); got != want {
+					t.Errorf("panicked with %v, want %q", got, want)
 				}
 			}()
 			misuse()
@@ -139,7 +142,7 @@ func TestMisusePanics(t *testing.T) {
 	}
 }
 
-// Tasks whose own ids only look like that of a clone have keys of their own.
+// A task whose own id only resembles that of a clone has a key of its own.
 func TestTaskIDTakesNoTaskForACloneThatIsNone(t *testing.T) {
 	f := newFleet(t)
 	original := map[string]string{ // by id

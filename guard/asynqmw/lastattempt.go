@@ -7,39 +7,34 @@ import (
 	"time"
 )
 
-// lastAttempt deals with a task that could not have its key for the reason
-// cause, and that is not to be deferred: it has no retry left, so that asynq
-// archives it whatever error comes back, unless the error revokes it; or it would
-// come back after its Deadline. A clone takes its place; and where there can be
-// none, or while none can be enqueued, the task waits here, as long as its
-// Timeout lets it.
-//
-// After a shutdown of the guard it waits in vain, and that is as well: the
-// server's own shutdown puts tasks that are still running back into the queue.
+// lastAttempt handles a task that did not get its key because of cause and cannot be
+// deferred: asynq would archive it, or it would come back after its Deadline. A clone
+// replaces it; without a client, or while no clone can be enqueued, it waits on its
+// worker until its Timeout, or until the server's shutdown puts it back.
 func (m *middleware) lastAttempt(ctx context.Context, a *attempt, g guards, cause error) error {
 	var c *cloning
 	if m.client != nil && a.last && ctx.Err() == nil {
-		if _, ok := m.delayOf(ctx, a); ok {
+		if _, ok := m.delayFor(ctx, a); ok {
 			c = m.startCloning(ctx, a)
 			defer c.cancel()
 			c.await(ctx, shareOf(ctx, cloneTimeout))
 		}
 	}
-	wait := g.patient
+	wait := g.waits
 	if m.policy != Defer {
-		wait = g.once // to find it busy is what ends the wait
+		wait = g.asSet // the wait ends when it finds the key busy
 	}
 	for {
-		// Once ctx has ended asynq has decided about the task, and may have put it
-		// back itself. A clone that is enqueued just then can come on top: the task
-		// then runs twice, though not at once.
+		// After ctx has ended asynq has handled the task, and may have put it back
+		// itself. A clone that is enqueued just then comes in addition: the task then
+		// runs twice, though not at once.
 		if ctx.Err() != nil {
-			return a.stuck(c.because(cause))
+			return a.gaveUp(c.because(cause))
 		}
 		until := a.giveUp
 		over := !until.IsZero() && !time.Now().Before(until)
 		if over { // one more try, since the key may be free by now
-			wait, until = g.single, time.Time{}
+			wait, until = g.tryOnce, time.Time{}
 		}
 		if c.succeeded() {
 			return replaced(cause)
@@ -56,27 +51,26 @@ func (m *middleware) lastAttempt(ctx context.Context, a *attempt, g guards, caus
 		}
 		cause = err
 		if over {
-			// Not stopped yet: the headstart is there for a clone to arrive.
-			if c.settle(ctx, shareOf(ctx, cloneTimeout)) {
+			// Without stop: giveUp leaves time for a clone to arrive.
+			if c.wait(ctx, shareOf(ctx, cloneTimeout)) {
 				return replaced(cause)
 			}
-			return a.stuck(c.because(cause))
+			return a.gaveUp(c.because(cause))
 		}
 		rest(ctx, a.giveUp) // the store may be down, or the guard shut down
 	}
 }
 
-// replaced is the end of a task in whose place a clone is.
+// replaced is the outcome of a task that was replaced by a clone.
 func replaced(cause error) error {
-	return &settled{how: "replaced by a clone", cause: cause, revoke: true}
+	return &notRunError{how: "replaced by a clone", cause: cause, revoke: true}
 }
 
-// stuck is the end of a task that could not have its key in time. It is no
-// deferral if the task is archived: the ErrorHandler shall know. A task that has
-// retries left and is known to have no time is archived too: asynq would only fail
-// each of them, and forget who held the key. Where the Deadline is a guess the task
-// is deferred: what ends may be its Timeout, and if not, asynq will see to it.
-func (a *attempt) stuck(cause error) error {
+// gaveUp is the outcome of a task that did not get its key in time. An archived task
+// is no deferral: the ErrorHandler is called. With retries left and a known Deadline
+// it is archived too, as asynq would only fail its retries and lose the name of the
+// holder. Where the Deadline is a guess it is deferred.
+func (a *attempt) gaveUp(cause error) error {
 	err := fmt.Errorf("asynqmw: the last attempt waited in vain for its key: %w", cause)
 	switch {
 	case a.last:
@@ -84,10 +78,10 @@ func (a *attempt) stuck(cause error) error {
 	case a.limits.exact:
 		return archive(err)
 	}
-	return &settled{how: "deferred", cause: cause}
+	return &notRunError{how: "deferred", cause: cause}
 }
 
-// shareOf returns d, or half the time that ctx has left if that is less.
+// shareOf returns d, or half the time until ctx's deadline if that is less.
 func shareOf(ctx context.Context, d time.Duration) time.Duration {
 	if deadline, ok := ctx.Deadline(); ok {
 		return min(d, time.Until(deadline)/2)
@@ -95,7 +89,7 @@ func shareOf(ctx context.Context, d time.Duration) time.Duration {
 	return d
 }
 
-// rest keeps lastAttempt from spinning.
+// rest pauses between two attempts.
 func rest(ctx context.Context, giveUp time.Time) {
 	d := 50*time.Millisecond + rand.N(200*time.Millisecond)
 	if !giveUp.IsZero() {

@@ -29,11 +29,11 @@ func TestBusyLastAttemptMakesWayForAClone(t *testing.T) {
 		}
 		return nil
 	}}
-	errs := newTold()
+	errs := newErrorLog()
 	cfg := quick()
 	cfg.Queues = map[string]int{"critical": 1}
 	cfg.ErrorHandler = errs
-	// An hour: a look at the clone before it is due.
+	// An hour, so that the clone can be inspected before it is due.
 	f.serve(t, asynqmw.Configure(cfg), asynqmw.New(f.guard(t), tries.key, asynqmw.WithClient(f.client), asynqmw.DeferFor(time.Hour))(r))
 
 	deadline := time.Now().Add(3 * time.Hour).Truncate(time.Second)
@@ -68,7 +68,7 @@ func TestBusyLastAttemptMakesWayForAClone(t *testing.T) {
 	}
 	release()
 	eventually(t, "the key is free", func() bool { return f.admin.Exists(t.Context(), "guard:k").Val() == 0 })
-	for id := range limits { // one by one: they are not to meet each other now
+	for id := range limits { // one after the other: they must not compete
 		done := r.done.Load()
 		if err := f.inspector.RunTask("critical", f.clones(t, "critical", id)[0].ID); err != nil {
 			t.Fatal(err)
@@ -81,15 +81,15 @@ func TestBusyLastAttemptMakesWayForAClone(t *testing.T) {
 	errs.wantNothing(t)
 }
 
-// The request for a clone can have got through though its reply was lost.
-func TestCloneWhoseReplyWasLostTakesTheTasksPlaceAlone(t *testing.T) {
+// A request for a clone can have succeeded although its reply was lost.
+func TestCloneWhoseReplyWasLostIsEnqueuedOnce(t *testing.T) {
 	f := newFleet(t)
 	hold(t, f.guard(t), "k")
 	proxy := redistest.NewProxy(t, f.redis.Addr())
 	client := asynq.NewClient(asynq.RedisClientOpt{Addr: proxy.Addr()})
 	defer client.Close()
 	if _, err := client.Enqueue(asynq.NewTask("t", nil), asynq.Queue("other"), asynq.TaskID("y"), asynq.ProcessIn(time.Hour)); err != nil {
-		t.Fatal(err) // it loads the script, so that the replies lost are those that count
+		t.Fatal(err) // loads the script, so that the lost replies are those of the request
 	}
 	var lost [4]*redistest.Trap // as often as go-redis itself tries
 	for i := range lost {
@@ -106,11 +106,11 @@ func TestCloneWhoseReplyWasLostTakesTheTasksPlaceAlone(t *testing.T) {
 	}
 }
 
-func TestTaskThatIsClonedAtOnceDoesNotStandInLine(t *testing.T) {
+func TestTaskThatIsClonedAtOnceDoesNotQueue(t *testing.T) {
 	f := newFleet(t)
 	hold(t, f.guard(t), "k")
 	proxy := redistest.NewProxy(t, f.redis.Addr())
-	proxy.Delay(20 * time.Millisecond) // time to stand in line, if the task did
+	proxy.Delay(20 * time.Millisecond) // time to be queued, if the task were
 	client := asynq.NewClient(asynq.RedisClientOpt{Addr: proxy.Addr()})
 	defer client.Close()
 	var tries attempts
@@ -128,7 +128,7 @@ func TestTaskThatIsClonedAtOnceDoesNotStandInLine(t *testing.T) {
 	t.Error("every task asked for its key a second time")
 }
 
-func TestTaskIDThatIsUsedAgainIsNotDroppedForACloneOfTheTaskBefore(t *testing.T) {
+func TestReusedTaskIDIsNotDroppedForACloneOfTheEarlierTask(t *testing.T) {
 	f := newFleet(t)
 	hold(t, f.guard(t), "k")
 	var tries attempts
@@ -149,7 +149,7 @@ func TestTaskIDThatIsUsedAgainIsNotDroppedForACloneOfTheTaskBefore(t *testing.T)
 	f.wantNoTrace(t)
 }
 
-func TestCloneIsEnqueuedBesideTheWaitingOnceItCanBe(t *testing.T) {
+func TestCloneIsEnqueuedDuringTheWaitOnceItCanBe(t *testing.T) {
 	f := newFleet(t)
 	hold(t, f.guard(t), "k")
 	proxy := redistest.NewProxy(t, f.redis.Addr())
@@ -174,7 +174,7 @@ func TestClientThatHangsKeepsNoTaskFromItsKey(t *testing.T) {
 	release := hold(t, f.guard(t), "k")
 	proxy := redistest.NewProxy(t, f.redis.Addr())
 	proxy.Blackhole(redistest.Both)
-	client := asynq.NewClient(asynq.RedisClientOpt{Addr: proxy.Addr(), ReadTimeout: patience})
+	client := asynq.NewClient(asynq.RedisClientOpt{Addr: proxy.Addr(), ReadTimeout: waitLimit})
 	defer client.Close()
 	var tries attempts
 	var r runs
@@ -187,7 +187,7 @@ func TestClientThatHangsKeepsNoTaskFromItsKey(t *testing.T) {
 	f.wantNoTrace(t)
 }
 
-func TestWhileNoCloneCanBeEnqueuedTheTaskKeepsItsPlaceInLine(t *testing.T) {
+func TestWhileNoCloneCanBeEnqueuedTheTaskKeepsItsQueuePlace(t *testing.T) {
 	f := newFleet(t)
 	release := hold(t, f.guard(t), guard.Key("type", "t"))
 	proxy := redistest.NewProxy(t, f.redis.Addr())
@@ -201,14 +201,14 @@ func TestWhileNoCloneCanBeEnqueuedTheTaskKeepsItsPlaceInLine(t *testing.T) {
 	}}
 	f.serve(t, asynqmw.Configure(quick()), asynqmw.New(f.guard(t), asynqmw.TaskType(), asynqmw.WithClient(client))(r))
 	f.enqueue(t, "x", asynq.MaxRetry(0))
-	inLine := func(n int64) func() bool {
+	queued := func(n int64) func() bool {
 		return func() bool {
 			lines := f.admin.Keys(t.Context(), "guard:q:*").Val()
 			return len(lines) == 1 && f.admin.ZCard(t.Context(), lines[0]).Val() == n
 		}
 	}
-	eventually(t, "x is in line", inLine(1))
-	second := f.guard(t, guard.Wait(patience))
+	eventually(t, "x is queued", queued(1))
+	second := f.guard(t, guard.Wait(waitLimit))
 	over := make(chan error, 1)
 	go func() { // ended by release
 		over <- second.Do(context.Background(), guard.Key("type", "t"), func(context.Context) error {
@@ -216,7 +216,7 @@ func TestWhileNoCloneCanBeEnqueuedTheTaskKeepsItsPlaceInLine(t *testing.T) {
 			return nil
 		})
 	}()
-	eventually(t, "the second is in line", inLine(2))
+	eventually(t, "the second is queued", queued(2))
 	time.Sleep(1500 * time.Millisecond) // more requests for a clone than one
 	release()
 	if a, b := <-order, <-order; a != "first" {
@@ -227,7 +227,7 @@ func TestWhileNoCloneCanBeEnqueuedTheTaskKeepsItsPlaceInLine(t *testing.T) {
 	}
 }
 
-// freed is told of acquisitions and frees the key after the first that failed.
+// freed frees the key after the first acquisition that failed.
 type freed struct {
 	guard.Observer
 	free func()
@@ -256,7 +256,7 @@ func TestLastAttemptTriesItsKeyOnceMoreBeforeItGivesUp(t *testing.T) {
 	f.wantNoTrace(t)
 }
 
-func TestWhileNoCloneCanBeEnqueuedTheLastAttemptWaitsInPlace(t *testing.T) {
+func TestWhileNoCloneCanBeEnqueuedTheLastAttemptWaitsOnItsWorker(t *testing.T) {
 	f := newFleet(t)
 	release := hold(t, f.guard(t), "k")
 	proxy := redistest.NewProxy(t, f.redis.Addr())
@@ -268,7 +268,7 @@ func TestWhileNoCloneCanBeEnqueuedTheLastAttemptWaitsInPlace(t *testing.T) {
 	f.serve(t, asynqmw.Configure(quick()), asynqmw.New(f.guard(t), tries.key, asynqmw.WithClient(client), soon)(&r))
 	f.enqueue(t, "x", asynq.MaxRetry(0))
 	tries.await(t, 1)
-	time.Sleep(300 * time.Millisecond) // time to go wrong
+	time.Sleep(300 * time.Millisecond) // time for a wrong outcome
 	f.wantNoTrace(t)
 	release()
 	r.await(t, 1)
@@ -310,7 +310,7 @@ func TestTaskIDMakesTheSameKeyForAClone(t *testing.T) {
 	}
 }
 
-func TestWithoutAClientTheLastAttemptWaitsInPlace(t *testing.T) {
+func TestWithoutAClientTheLastAttemptWaitsOnItsWorker(t *testing.T) {
 	f := newFleet(t)
 	release := hold(t, f.guard(t), "k")
 	var tries attempts
@@ -318,7 +318,7 @@ func TestWithoutAClientTheLastAttemptWaitsInPlace(t *testing.T) {
 	f.serve(t, asynqmw.Configure(quick()), asynqmw.New(f.guard(t), tries.key, soon)(&r))
 	f.enqueue(t, "x", asynq.MaxRetry(0))
 	tries.await(t, 1)
-	time.Sleep(300 * time.Millisecond) // time to go wrong
+	time.Sleep(300 * time.Millisecond) // time for a wrong outcome
 	f.wantNoTrace(t)
 	release()
 	r.await(t, 1)
@@ -333,20 +333,20 @@ func TestLastAttemptThatWaitsInVainIsArchivedAsBusy(t *testing.T) {
 	release := hold(t, f.guard(t), "k")
 	var tries attempts
 	var r runs
-	errs := newTold()
+	errs := newErrorLog()
 	cfg := quick()
 	cfg.ErrorHandler = errs
 	f.serve(t, asynqmw.Configure(cfg), asynqmw.New(f.guard(t), tries.key, soon)(&r))
 	f.enqueue(t, "x", asynq.MaxRetry(0), asynq.Timeout(4*time.Second))
 	if err := errs.next(t); !errors.Is(err, guard.ErrBusy) {
-		t.Errorf("the ErrorHandler was told %v, want ErrBusy", err)
+		t.Errorf("the ErrorHandler got %v, want ErrBusy", err)
 	}
 	eventually(t, "x is archived", func() bool { return f.task("x").State == asynq.TaskStateArchived })
 	if task := f.task("x"); !strings.Contains(task.LastErr, "held by") {
 		t.Errorf("last error %q, want the holder in it", task.LastErr)
 	}
 	if r.done.Load() != 0 {
-		t.Error("the handler ran beside the holder")
+		t.Error("the handler ran alongside the holder")
 	}
 	errs.wantNothing(t)
 

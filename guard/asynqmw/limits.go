@@ -8,19 +8,18 @@ import (
 	"github.com/hibiken/asynq"
 )
 
-// limits are the task's own, as far as they are known.
+// limits are those of the task, as far as they are known.
 type limits struct {
 	timeout   time.Duration // 0: none
 	deadline  time.Time     // zero: none
 	retention time.Duration
-	exact     bool // an Inspector said so
+	exact     bool // from an Inspector
 }
 
-// guessLimits recovers a Timeout or Deadline from the end of an attempt's
-// context. Timeouts are whole seconds from the start of the attempt, which was
-// just before began, or at the same time to a coarse clock; Deadlines are whole
-// seconds of the clock. So is the end of an attempt with both, which is taken for a
-// Deadline.
+// guessLimits recovers a Timeout or Deadline from the end of an attempt's context.
+// Timeouts are whole seconds from the start of the attempt, which was just before
+// began, or at the same time on a coarse clock; Deadlines are whole seconds of the
+// clock. So is the end of an attempt with both, which is taken for a Deadline.
 func guessLimits(ctx context.Context, began time.Time) limits {
 	end, ok := ctx.Deadline()
 	switch {
@@ -32,8 +31,8 @@ func guessLimits(ctx context.Context, began time.Time) limits {
 	return limits{timeout: (end.Sub(began) - 1).Truncate(time.Second) + time.Second}
 }
 
-// inspect asks asynq. It may hang for as long as the Inspector's Redis client
-// lets it.
+// inspect asks asynq for the limits. It may hang for as long as the Inspector's Redis
+// client allows.
 func (m *middleware) inspect(queue, id string) (limits, error) {
 	info, err := m.inspector.GetTaskInfo(queue, id)
 	if err != nil {
@@ -57,26 +56,25 @@ func (l *limits) options() []asynq.Option {
 	return opts
 }
 
-// pickUp is how long asynq may take to start a task that was found to be due,
-// and what the task then needs to have a try at its key.
+// pickUp is the time for asynq to start a task that is due, and for the task to try
+// its key.
 const pickUp = 3 * time.Second
 
 // delayWithin draws the time that a task rests. It is shortened if the task would
-// come back too late for a last try before its Deadline: once that has passed,
-// asynq fails the task without asking anybody. If ok is false there is no time
-// to rest at all.
+// come back too late for a last try before its Deadline, after which asynq fails the
+// task without calling the middleware. ok is false if there is no time to rest.
 func (m *middleware) delayWithin(l limits, slack time.Duration) (delay time.Duration, ok bool) {
 	delay = m.jittered()
 	if l.deadline.IsZero() {
 		return delay, true
 	}
-	room := time.Until(l.deadline) - slack
-	return min(delay, room), room >= min(delay, defaultDelay)
+	spare := time.Until(l.deadline) - slack
+	return min(delay, spare), spare >= min(delay, defaultDelay)
 }
 
-// delayOf is delayWithin for a task as it is, which asks the Inspector only where
-// that can make a difference.
-func (m *middleware) delayOf(ctx context.Context, a *attempt) (delay time.Duration, ok bool) {
+// delayFor is delayWithin for a task as it is. It asks the Inspector only where that
+// can make a difference.
+func (m *middleware) delayFor(ctx context.Context, a *attempt) (delay time.Duration, ok bool) {
 	delay, ok = m.delayWithin(a.limits, a.slack)
 	if ok || m.inspector == nil || a.limits.exact {
 		return delay, ok
@@ -103,5 +101,5 @@ func (m *middleware) delayOf(ctx context.Context, a *attempt) (delay time.Durati
 	return delay, false
 }
 
-// inspectTimeout is how long a busy task waits for the Inspector's word.
+// inspectTimeout is how long a busy task waits for the Inspector's reply.
 const inspectTimeout = 500 * time.Millisecond

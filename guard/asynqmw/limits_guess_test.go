@@ -6,8 +6,9 @@ import (
 	"time"
 )
 
-// To a clock that moves in steps, the attempt can have begun when it was taken from
-// the queue. A clone of a clone of a clone must not have a longer Timeout each time.
+// On a clock that moves in steps, the attempt can have begun at the time at which it
+// was taken from the queue. The Timeout of a clone of a clone must not grow each
+// time.
 func TestTimeoutIsGuessedToTheSecondHoweverSoonTheAttemptBegan(t *testing.T) {
 	t.Parallel()
 	start := time.Unix(1_000_000, 500)
@@ -15,7 +16,7 @@ func TestTimeoutIsGuessedToTheSecondHoweverSoonTheAttemptBegan(t *testing.T) {
 		0:                      7 * time.Second,
 		time.Nanosecond:        7 * time.Second,
 		999 * time.Millisecond: 7 * time.Second,
-		time.Second:            6 * time.Second, // too late to tell
+		time.Second:            6 * time.Second, // too late to distinguish
 	} {
 		ctx := endsAt{t.Context(), start.Add(7 * time.Second)}
 		if got := guessLimits(ctx, start.Add(late)); got.timeout != want || !got.deadline.IsZero() || got.exact {
@@ -24,7 +25,7 @@ func TestTimeoutIsGuessedToTheSecondHoweverSoonTheAttemptBegan(t *testing.T) {
 	}
 }
 
-// endsAt is a context that ends then, as far as it says.
+// endsAt is a context with that deadline.
 type endsAt struct {
 	context.Context
 	end time.Time

@@ -29,7 +29,7 @@ func TestSlowKeyFuncCostsACloneNothingOfItsTimeout(t *testing.T) {
 	}
 }
 
-func TestTaskWaitsInPlaceNearItsDeadlineAndNamesTheHolder(t *testing.T) {
+func TestTaskWaitsOnItsWorkerNearItsDeadlineAndNamesTheHolder(t *testing.T) {
 	t.Parallel()
 	for _, retries := range []int{0, 3} {
 		for _, freed := range []bool{true, false} {
@@ -38,7 +38,7 @@ func TestTaskWaitsInPlaceNearItsDeadlineAndNamesTheHolder(t *testing.T) {
 				release := hold(t, f.guard(t), "k")
 				var tries attempts
 				var r runs
-				errs := newTold()
+				errs := newErrorLog()
 				cfg := quick()
 				cfg.ErrorHandler = errs
 				cfg.DelayedTaskCheckInterval = 5 * time.Second // it would come back too late
@@ -58,7 +58,7 @@ func TestTaskWaitsInPlaceNearItsDeadlineAndNamesTheHolder(t *testing.T) {
 					return
 				}
 				if err := errs.next(t); !errors.Is(err, guard.ErrBusy) {
-					t.Errorf("the ErrorHandler was told %v, want ErrBusy", err)
+					t.Errorf("the ErrorHandler got %v, want ErrBusy", err)
 				}
 				eventually(t, "x is archived", func() bool { return f.task("x").State == asynq.TaskStateArchived })
 				if task := f.task("x"); !strings.Contains(task.LastErr, "held by") || task.Retried != 0 || f.queue(t).Size != 1 {
@@ -114,7 +114,7 @@ func TestInspectorGivesACloneAllLimitsOfItsTask(t *testing.T) {
 	}
 }
 
-func TestWithAnInspectorAShortTimeoutBesideADeadlineEndsInDeferral(t *testing.T) {
+func TestInspectorDefersAShortTimeoutWithADeadline(t *testing.T) {
 	f := newFleet(t)
 	release := hold(t, f.guard(t), "k")
 	var tries attempts

@@ -20,9 +20,9 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	redis.SetLogger(silence{}) // it reports every dial that a test makes fail
-	// The tests spend their time waiting: more of them at once than there are
-	// processors. The command line, read later, can say otherwise.
+	redis.SetLogger(silence{}) // it logs every dial that a test makes fail
+	// The tests mostly wait: run more of them at once than there are processors. The
+	// command line, parsed later, can override this.
 	if err := flag.Set("test.parallel", "6"); err != nil {
 		panic(err)
 	}
@@ -33,8 +33,8 @@ type silence struct{}
 
 func (silence) Printf(context.Context, string, ...any) {}
 
-// patience is longer than a busy machine takes.
-const patience = 30 * time.Second
+// waitLimit bounds each wait; a busy machine stays below.
+const waitLimit = 30 * time.Second
 
 // A fleet is asynq and a guard's store on one real Redis.
 type fleet struct {
@@ -60,7 +60,8 @@ func newFleet(t *testing.T) *fleet {
 
 func (f *fleet) conn() asynq.RedisConnOpt { return asynq.RedisClientOpt{Addr: f.redis.Addr()} }
 
-// guard returns a guard of a process of its own. It is shut down with the test.
+// guard returns a guard of its own, as in another process. The test's end shuts it
+// down.
 func (f *fleet) guard(t *testing.T, opts ...guard.Option) *guard.Guard {
 	t.Helper()
 	return guardAt(t, f.redis.Addr(), opts...)
@@ -74,7 +75,7 @@ func guardAt(t *testing.T, addr string, opts ...guard.Option) *guard.Guard {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		ctx, cancel := context.WithTimeout(context.Background(), waitLimit)
 		defer cancel()
 		if err := g.Shutdown(ctx); err != nil {
 			t.Error(err)
@@ -84,7 +85,7 @@ func guardAt(t *testing.T, addr string, opts ...guard.Option) *guard.Guard {
 	return g
 }
 
-// quick is a configuration of a server that does not keep a test waiting.
+// quick is the configuration of a server that looks for due tasks often.
 func quick() asynq.Config {
 	return asynq.Config{
 		Concurrency:              8,
@@ -96,10 +97,11 @@ func quick() asynq.Config {
 	}
 }
 
-// soon is DeferFor with less than asynq can tell from at once.
+// soon is DeferFor with a delay that asynq cannot distinguish from none.
 var soon = asynqmw.DeferFor(10 * time.Millisecond)
 
-// serve starts a server that is shut down with the test, if it is not before.
+// serve starts a server. The test's end shuts it down, if that has not happened
+// before.
 func (f *fleet) serve(t *testing.T, cfg asynq.Config, handler asynq.Handler) *asynq.Server {
 	t.Helper()
 	server := asynq.NewServer(f.conn(), cfg)
@@ -160,8 +162,7 @@ func (f *fleet) wantNoTrace(t *testing.T) {
 	}
 }
 
-// hold keeps others out of key from now to release, which the test's end calls
-// too.
+// hold holds key until release, which the test's end calls too.
 func hold(t *testing.T, g *guard.Guard, key string) (release func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -177,7 +178,7 @@ func hold(t *testing.T, g *guard.Guard, key string) (release func()) {
 	case <-held:
 	case err := <-done:
 		t.Fatalf("holding %q: %v", key, err)
-	case <-time.After(patience):
+	case <-time.After(waitLimit):
 		t.Fatalf("holding %q took too long", key)
 	}
 	t.Cleanup(cancel)
@@ -187,9 +188,9 @@ func hold(t *testing.T, g *guard.Guard, key string) (release func()) {
 // eventually waits until ok.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(patience); !ok(); time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(waitLimit); !ok(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("not within %v: %s", patience, what)
+			t.Fatalf("not within %v: %s", waitLimit, what)
 		}
 	}
 }
@@ -203,13 +204,13 @@ func (a *attempts) key(context.Context, *asynq.Task) (string, error) {
 	return "k", nil
 }
 
-// await waits until n have come. Those of the same task before the last are over.
+// await waits until n attempts have come. Earlier ones of the same task are over.
 func (a *attempts) await(t *testing.T, n int64) {
 	t.Helper()
 	eventually(t, "attempts", func() bool { return a.Load() >= n })
 }
 
-// runs is a handler that takes note of what runs.
+// runs is a handler that counts its runs.
 type runs struct {
 	now, most, done atomic.Int64
 	work            func(context.Context, *asynq.Task) error // nil: nothing
@@ -234,29 +235,29 @@ func (r *runs) await(t *testing.T, n int64) {
 	eventually(t, "runs", func() bool { return r.done.Load() >= n })
 }
 
-// told is an ErrorHandler that keeps what it is told.
-type told struct{ errs chan error }
+// errorLog is an ErrorHandler that keeps the errors it gets.
+type errorLog struct{ errs chan error }
 
-func newTold() told { return told{make(chan error, 1000)} }
+func newErrorLog() errorLog { return errorLog{make(chan error, 1000)} }
 
-func (e told) HandleError(_ context.Context, _ *asynq.Task, err error) { e.errs <- err }
+func (e errorLog) HandleError(_ context.Context, _ *asynq.Task, err error) { e.errs <- err }
 
-func (e told) next(t *testing.T) error {
+func (e errorLog) next(t *testing.T) error {
 	t.Helper()
 	select {
 	case err := <-e.errs:
 		return err
-	case <-time.After(patience):
-		t.Fatal("the ErrorHandler was told nothing")
+	case <-time.After(waitLimit):
+		t.Fatal("the ErrorHandler got nothing")
 		return nil
 	}
 }
 
-func (e told) wantNothing(t *testing.T) {
+func (e errorLog) wantNothing(t *testing.T) {
 	t.Helper()
 	select {
 	case err := <-e.errs:
-		t.Errorf("the ErrorHandler was told %v", err)
+		t.Errorf("the ErrorHandler got %v", err)
 	default:
 	}
 }

@@ -14,27 +14,27 @@ import (
 	"github.com/jobguard/jobguard/guard"
 )
 
-// New returns a middleware that runs each task under the key that key makes for
-// it: mux.Use(asynqmw.New(g, key)). The server's configuration must have gone
-// through [Configure].
+// New returns a middleware that runs each task under the key that key makes for it:
+// mux.Use(asynqmw.New(g, key)). The server's configuration must have gone through
+// [Configure].
 //
-// Where g says nothing else, the key is tried once (guard.Wait(0)), and observers
-// are told the task's type as guard.Name; give g a Name of its own if types
-// contain ids. The handler runs on asynq's goroutine, with a context that ends
-// with asynq's and with the lease. A nil g or key panics.
+// Where g sets no Wait, the key is tried once (guard.Wait(0)); where it sets no Name,
+// observers see the task's type: set a Name if types contain ids. The handler runs on
+// asynq's goroutine, with a context that ends with asynq's and with the lease. New
+// panics if g or key is nil or an option is out of bounds.
 func New(g *guard.Guard, key KeyFunc, opts ...Option) asynq.MiddlewareFunc {
-	if g == nil || key == nil {
-		panic("guard: asynqmw.New: nil Guard or KeyFunc")
+	switch {
+	case g == nil:
+		panic("asynqmw: nil Guard")
+	case key == nil:
+		panic("asynqmw: nil KeyFunc")
 	}
-	m := &middleware{guard: g, key: key, settings: settings{delay: defaultDelay}}
-	for _, opt := range opts {
-		if opt == nil {
-			panic("guard: asynqmw.New: an Option is nil")
-		}
-		opt(&m.settings)
+	o, err := newOptions(opts)
+	if err != nil {
+		panic("asynqmw: " + err.Error())
 	}
-	// A mux calls this function anew for every task: what is kept between tasks
-	// is in m.
+	m := &middleware{options: o, guard: g, key: key}
+	// A mux calls this function for every task: what is kept between tasks is in m.
 	return func(next asynq.Handler) asynq.Handler {
 		return asynq.HandlerFunc(func(ctx context.Context, task *asynq.Task) error {
 			return m.process(ctx, task, next)
@@ -43,7 +43,7 @@ func New(g *guard.Guard, key KeyFunc, opts ...Option) asynq.MiddlewareFunc {
 }
 
 type middleware struct {
-	settings
+	options
 	guard *guard.Guard
 	key   KeyFunc
 
@@ -66,7 +66,7 @@ func (m *middleware) process(ctx context.Context, task *asynq.Task, next asynq.H
 	}
 	a := newAttempt(ctx, task, next, key, began)
 	g := m.guardsOf(task.Type())
-	ran, err := a.do(ctx, g.once, m.firstWaitEnd(a), nil)
+	ran, err := a.do(ctx, g.asSet, m.firstWaitEnd(a), nil)
 	if ran {
 		return ended(err, a.err)
 	}
@@ -74,16 +74,15 @@ func (m *middleware) process(ctx context.Context, task *asynq.Task, next asynq.H
 		return outcome
 	}
 	if !a.last {
-		if delay, ok := m.delayOf(ctx, a); ok {
-			return &settled{how: "deferred", cause: err, delay: delay}
+		if delay, ok := m.delayFor(ctx, a); ok {
+			return &notRunError{how: "deferred", cause: err, delay: delay}
 		}
 	}
 	return m.lastAttempt(ctx, a, g, err)
 }
 
-// firstWaitEnd is when a task stops waiting for its key as g says. One that is to
-// make way for a clone stops early enough for that to arrive; so near to a Deadline
-// there is none.
+// firstWaitEnd is when the wait that g sets ends. A task that can be replaced by a
+// clone stops earlier, so that the clone can arrive; near a Deadline there is none.
 func (m *middleware) firstWaitEnd(a *attempt) time.Time {
 	if m.client == nil || !a.last || a.limits.timeout == 0 {
 		return a.giveUp
@@ -91,8 +90,8 @@ func (m *middleware) firstWaitEnd(a *attempt) time.Time {
 	return a.giveUp.Add(-min(2*cloneTimeout, time.Until(a.giveUp)/2))
 }
 
-// judge says whether a task that did not get its key because of err is not to
-// come back, and then what becomes of it.
+// judge reports whether a task that did not get its key because of err is not to come
+// back, and then its outcome.
 func (m *middleware) judge(err error) (final bool, outcome error) {
 	switch {
 	case errors.Is(err, guard.ErrInvalidKey):
@@ -100,19 +99,19 @@ func (m *middleware) judge(err error) (final bool, outcome error) {
 	case errors.Is(err, guard.ErrBusy) && m.policy == Skip:
 		return true, nil
 	case errors.Is(err, guard.ErrBusy) && m.policy == Discard:
-		return true, &settled{how: "discarded", cause: err, revoke: true}
+		return true, &notRunError{how: "discarded", cause: err, revoke: true}
 	}
 	return false, nil
 }
 
 // guards are the variants that tasks of one type run under.
 type guards struct {
-	once    *guard.Guard // as g says, else tries once
-	patient *guard.Guard // stands in line until told to stop
-	single  *guard.Guard // tries once, whatever g says
+	asSet   *guard.Guard // g's Wait, else tries once
+	waits   *guard.Guard // waits without limit
+	tryOnce *guard.Guard // tries once
 }
 
-// maxTypes bounds byType: types that contain ids must not fill the memory.
+// maxTypes bounds byType, since types may contain ids.
 const maxTypes = 1000
 
 func (m *middleware) guardsOf(taskType string) guards {
@@ -120,8 +119,8 @@ func (m *middleware) guardsOf(taskType string) guards {
 		return g.(guards) //nolint:forcetypeassert // byType holds nothing else
 	}
 	once := m.guard.With(guard.Fallback(guard.Wait(0), guard.Name(taskType)))
-	g := guards{once: once, patient: once.With(guard.Forever()), single: once.With(guard.Wait(0))}
-	if m.types.Load() < maxTypes { // a few more may slip in beside each other: no harm
+	g := guards{asSet: once, waits: once.With(guard.Forever()), tryOnce: once.With(guard.Wait(0))}
+	if m.types.Load() < maxTypes { // concurrent tasks may add a few more
 		if _, there := m.byType.LoadOrStore(taskType, g); !there {
 			m.types.Add(1)
 		}
@@ -129,8 +128,8 @@ func (m *middleware) guardsOf(taskType string) guards {
 	return g
 }
 
-// isNotFound reports whether next is what a mux puts in the place of a handler
-// that it does not have. Another middleware in between hides it.
+// isNotFound reports whether next is the handler of a mux for types that it has no
+// handler for. Another middleware in between hides it.
 func isNotFound(next asynq.Handler) bool {
 	f, ok := next.(asynq.HandlerFunc)
 	return ok && reflect.ValueOf(f).Pointer() == reflect.ValueOf(asynq.NotFound).Pointer()
@@ -142,8 +141,8 @@ type attempt struct {
 	next   asynq.Handler
 	key    string
 	nonce  string        // of its clone
-	limits limits        // a guess, until an Inspector is asked
-	slack  time.Duration // how long before a Deadline it must be due to have a try
+	limits limits        // guessed, until an Inspector is asked
+	slack  time.Duration // how long before a Deadline it must be due to be tried
 	giveUp time.Time     // when to stop waiting for the key; zero: never
 	last   bool          // asynq archives whatever error it ends with
 	err    error         // what the handler returned
@@ -155,7 +154,7 @@ func newAttempt(ctx context.Context, task *asynq.Task, next asynq.Handler, key s
 		limits: guessLimits(ctx, began), slack: checkInterval(ctx) + pickUp,
 	}
 	if deadline, ok := ctx.Deadline(); ok {
-		a.giveUp = deadline.Add(-min(maxHeadstart, time.Until(deadline)/4))
+		a.giveUp = deadline.Add(-min(maxGiveUpMargin, time.Until(deadline)/4))
 	}
 	retried, ok := asynq.GetRetryCount(ctx)
 	maxRetry, _ := asynq.GetMaxRetry(ctx)
@@ -163,21 +162,21 @@ func newAttempt(ctx context.Context, task *asynq.Task, next asynq.Handler, key s
 	return a
 }
 
-// maxHeadstart is how long before its Timeout a task that still waits gives up:
-// when the Timeout fires, asynq counts a failure itself and does not look at
-// what comes back. A quarter of what the task still has, if that is less.
-const maxHeadstart = time.Second
+// maxGiveUpMargin is how long before its Timeout a task stops waiting, or a quarter
+// of its time left, if that is less: when the Timeout passes, asynq counts a failure
+// itself and ignores the returned error.
+const maxGiveUpMargin = time.Second
 
 // errWaitOver ends the wait at giveUp.
 var errWaitOver = errors.New("the task's Timeout or Deadline is near")
 
-// do runs the handler under the key and reports whether it did. It stops
-// waiting for the key at until, unless that is zero, and when c has a clone.
+// do runs the handler under the key and reports whether it did. It stops waiting for
+// the key at until, unless that is zero, and when c has enqueued a clone.
 func (a *attempt) do(ctx context.Context, g *guard.Guard, until time.Time, c *cloning) (ran bool, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	// The handler and the end of the wait race for begun, and whoever comes
-	// second does nothing: a handler that runs is not cancelled by the timer.
+	// The handler and the end of the wait compete for begun, and the second has no
+	// effect: the timer does not cancel a handler that runs.
 	var begun atomic.Bool
 	end := func(cause error) {
 		if begun.CompareAndSwap(false, true) {
@@ -189,7 +188,7 @@ func (a *attempt) do(ctx context.Context, g *guard.Guard, until time.Time, c *cl
 		defer wait.Stop()
 	}
 	if c != nil {
-		stop := context.AfterFunc(c.there, func() { end(errCloned) })
+		stop := context.AfterFunc(c.cloned, func() { end(errCloned) })
 		defer stop()
 	}
 	err = g.Do(ctx, a.key, func(ctx context.Context) error {

@@ -16,23 +16,23 @@ import (
 func TestStoreDownDefersAndHeals(t *testing.T) {
 	t.Parallel()
 	for name, opts := range map[string]func(*fleet) []asynqmw.Option{
-		"in place": func(*fleet) []asynqmw.Option { return nil },
-		"clone":    func(f *fleet) []asynqmw.Option { return []asynqmw.Option{asynqmw.WithClient(f.client)} },
-		"skip":     func(*fleet) []asynqmw.Option { return []asynqmw.Option{asynqmw.OnBusy(asynqmw.Skip)} },
-		"discard":  func(*fleet) []asynqmw.Option { return []asynqmw.Option{asynqmw.OnBusy(asynqmw.Discard)} },
+		"on its worker": func(*fleet) []asynqmw.Option { return nil },
+		"clone":         func(f *fleet) []asynqmw.Option { return []asynqmw.Option{asynqmw.WithClient(f.client)} },
+		"skip":          func(*fleet) []asynqmw.Option { return []asynqmw.Option{asynqmw.OnBusy(asynqmw.Skip)} },
+		"discard":       func(*fleet) []asynqmw.Option { return []asynqmw.Option{asynqmw.OnBusy(asynqmw.Discard)} },
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFleet(t)
 			proxy := redistest.NewProxy(t, f.redis.Addr())
 			g := guardAt(t, proxy.Addr(), guard.TTL(2*time.Second))
 			var r runs
-			errs := newTold()
+			errs := newErrorLog()
 			cfg := quick()
 			cfg.ErrorHandler = errs
 			var tries attempts
 			key := func(ctx context.Context, task *asynq.Task) (string, error) {
 				if retries, _ := asynq.GetMaxRetry(ctx); retries > 0 {
-					tries.Add(1) // those that can be deferred
+					tries.Add(1) // attempts that can be deferred
 				}
 				return asynqmw.TaskID()(ctx, task)
 			}
@@ -53,8 +53,7 @@ func TestStoreDownDefersAndHeals(t *testing.T) {
 	}
 }
 
-// A last attempt waits for the store, and then finds that somebody else does
-// the work.
+// A last attempt waits for the store, and then finds that the key is held.
 func TestPolicyCountsOnceTheStoreIsBack(t *testing.T) {
 	f := newFleet(t)
 	proxy := redistest.NewProxy(t, f.redis.Addr())
@@ -67,7 +66,7 @@ func TestPolicyCountsOnceTheStoreIsBack(t *testing.T) {
 	f.serve(t, asynqmw.Configure(quick()), asynqmw.New(g, tries.key, asynqmw.OnBusy(asynqmw.Skip))(&r))
 	f.enqueue(t, "x", asynq.MaxRetry(0), asynq.Retention(time.Hour))
 	asked.next(t)
-	asked.next(t) // again, in place
+	asked.next(t) // again, on its worker
 	if task := f.task("x"); task == nil || task.State != asynq.TaskStateActive {
 		t.Errorf("the task is %+v, want it active", task)
 	}
@@ -138,7 +137,7 @@ func TestServerShutdownPutsAWaitingLastAttemptBack(t *testing.T) {
 	f.wantNoTrace(t)
 }
 
-func TestHandlerThatTheGuardsShutdownCancelsHasTheLastWord(t *testing.T) {
+func TestHandlerCancelledByTheGuardsShutdownDecidesTheOutcome(t *testing.T) {
 	f := newFleet(t)
 	own := errors.New("own error")
 	answers := map[string]error{"fails": own, "is done": nil}
@@ -152,7 +151,7 @@ func TestHandlerThatTheGuardsShutdownCancelsHasTheLastWord(t *testing.T) {
 		id, _ := asynq.GetTaskID(ctx)
 		return answers[id]
 	})
-	errs := newTold()
+	errs := newErrorLog()
 	cfg := quick()
 	cfg.ErrorHandler = errs
 	g := f.guard(t)
@@ -167,7 +166,7 @@ func TestHandlerThatTheGuardsShutdownCancelsHasTheLastWord(t *testing.T) {
 		t.Error("Shutdown() = nil, want a word on the handlers that were cancelled")
 	}
 	if err := errs.next(t); err != own {
-		t.Errorf("the ErrorHandler was told %v, want exactly %v", err, own)
+		t.Errorf("the ErrorHandler got %v, want exactly %v", err, own)
 	}
 	eventually(t, "one is done and one failed", func() bool { return f.task("is done") == nil && f.queue(t).Failed == 1 })
 	server.Shutdown()

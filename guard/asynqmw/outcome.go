@@ -10,29 +10,28 @@ import (
 	"github.com/jobguard/jobguard/guard"
 )
 
-// settled is the error with which an attempt ends whose handler did not run and
-// that is no failure: it tells Configure's hooks what to do. It may come back
-// wrapped by other middleware.
-type settled struct {
+// notRunError is the outcome of an attempt whose handler did not run, and that is no
+// failure: Configure's hooks recognise it, also wrapped by other middleware.
+type notRunError struct {
 	how    string
 	cause  error
 	delay  time.Duration // until the task is tried again
-	revoke bool          // the task is to be deleted: discarded, or a clone is in its place
+	revoke bool          // the task is to be deleted: discarded, or replaced by a clone
 }
 
-func (s *settled) Error() string { return "asynqmw: " + s.how + ": " + s.cause.Error() }
+func (s *notRunError) Error() string { return "asynqmw: " + s.how + ": " + s.cause.Error() }
 
 // Unwrap gives the cause, such as guard.ErrBusy, to middleware further out.
-func (s *settled) Unwrap() []error {
+func (s *notRunError) Unwrap() []error {
 	if s.revoke {
 		return []error{s.cause, asynq.RevokeTask}
 	}
 	return []error{s.cause}
 }
 
-// asSettled finds a settled in err, nil if there is none.
-func asSettled(err error) *settled {
-	var s *settled
+// asNotRun finds a notRunError in err, nil if there is none.
+func asNotRun(err error) *notRunError {
+	var s *notRunError
 	if errors.As(err, &s) {
 		return s
 	}
@@ -43,8 +42,8 @@ func asSettled(err error) *settled {
 // again, and no retry is used up.
 func archive(err error) error { return fmt.Errorf("%w (%w)", err, asynq.SkipRetry) }
 
-// keyError archives a task whose key can never be made. Any other error of a
-// KeyFunc, which may have asked a database, is a failure like the handler's.
+// keyError archives a task whose key can never be made. Any other error of a KeyFunc,
+// of its database for example, is a failure like the handler's.
 func keyError(err error) error {
 	if errors.Is(err, guard.ErrInvalidKey) {
 		return archive(err)
@@ -52,29 +51,28 @@ func keyError(err error) error {
 	return err
 }
 
-// ended returns the error of an attempt whose handler ran and returned own. The
-// loss of another lease, of which own may tell, is the handler's to judge.
+// ended returns the error of an attempt whose handler ran and returned own. A lost
+// lease of another key, in own, is left to the handler.
 func ended(err, own error) error {
 	e, ok := err.(*guard.Error)   //nolint:errorlint // one that is wrapped comes from the handler
 	same := ok && error(e) == own //nolint:errorlint // it is the same or not
 	lost := ok && !same && (errors.Is(e.Kind, guard.ErrLost) || errors.Is(e.Kind, guard.ErrMaxHold))
-	if lost && asSettled(err) == nil && (errors.Is(err, asynq.SkipRetry) || errors.Is(err, asynq.RevokeTask)) {
+	if lost && asNotRun(err) == nil && (errors.Is(err, asynq.SkipRetry) || errors.Is(err, asynq.RevokeTask)) {
 		return failure{err}
 	}
 	return err
 }
 
-// failure is a lost lease beside which the handler asked for the archive or for
-// deletion. It had lost the right to decide that: asynq shall not find its wish,
-// and retry.
+// failure is a lost lease whose handler returned SkipRetry or RevokeTask as well.
+// After a loss that does not count: asynq must retry.
 type failure struct{ err error }
 
 func (f failure) Error() string { return f.err.Error() }
 
-// Is finds all but that wish. There is no Unwrap, which would lead there too.
+// Is finds all errors but those two. There is no Unwrap, which would find them.
 func (f failure) Is(target error) bool {
 	return target != asynq.SkipRetry && target != asynq.RevokeTask && errors.Is(f.err, target)
 }
 
-// As finds what errors.As finds in the error.
+// As is errors.As on the error.
 func (f failure) As(target any) bool { return errors.As(f.err, target) }

@@ -15,10 +15,10 @@ import (
 	"github.com/jobguard/jobguard/internal/redistest"
 )
 
-// requests keeps the moments at which a client asked for a clone.
+// requests records the times at which a client asked for a clone.
 type requests struct {
-	mu      sync.Mutex // guards moments
-	moments []time.Time
+	mu    sync.Mutex // guards times
+	times []time.Time
 }
 
 func (r *requests) DialHook(next redis.DialHook) redis.DialHook { return next }
@@ -27,7 +27,7 @@ func (r *requests) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
 		if strings.Contains(fmt.Sprint(cmd.Args()...), "~busy") {
 			r.mu.Lock()
-			r.moments = append(r.moments, time.Now())
+			r.times = append(r.times, time.Now())
 			r.mu.Unlock()
 		}
 		return next(ctx, cmd)
@@ -41,10 +41,10 @@ func (r *requests) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Pro
 func (r *requests) all() []time.Time {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.moments[:len(r.moments):len(r.moments)]
+	return r.times[:len(r.times):len(r.times)]
 }
 
-// A Redis that refuses every clone is not asked for the next one at once.
+// A Redis that refuses every clone is not asked again at once.
 func TestRequestsForACloneAreASecondApart(t *testing.T) {
 	f := newFleet(t)
 	hold(t, f.guard(t), "k")
@@ -59,9 +59,9 @@ func TestRequestsForACloneAreASecondApart(t *testing.T) {
 		asynqmw.WithClient(asynq.NewClientFromRedisClient(client)), asynqmw.DeferFor(time.Hour))(&runs{}))
 	f.enqueue(t, "x", asynq.MaxRetry(0))
 	eventually(t, "a third request", func() bool { return len(made.all()) >= 3 })
-	moments := made.all()
-	for i, moment := range moments[1:] {
-		if d := moment.Sub(moments[i]); d < time.Second {
+	times := made.all()
+	for i, at := range times[1:] {
+		if d := at.Sub(times[i]); d < time.Second {
 			t.Errorf("%v between the requests %d and %d, want a second", d, i+1, i+2)
 		}
 	}
@@ -73,13 +73,13 @@ func TestRequestsForACloneAreASecondApart(t *testing.T) {
 	f.wantNoTrace(t)
 }
 
-// A client that heeds contexts is not stuck with the first request for as long as
-// its connection is.
+// A client that ends requests with their context is not delayed by the first request
+// for as long as its connection hangs.
 func TestRequestForACloneThatHangsIsGivenUpForAnother(t *testing.T) {
 	f := newFleet(t)
 	hold(t, f.guard(t), "k")
 	proxy := redistest.NewProxy(t, f.redis.Addr())
-	client := redis.NewClient(&redis.Options{Addr: proxy.Addr(), ReadTimeout: 10 * patience, ContextTimeoutEnabled: true})
+	client := redis.NewClient(&redis.Options{Addr: proxy.Addr(), ReadTimeout: 10 * waitLimit, ContextTimeoutEnabled: true})
 	defer client.Close()
 	trap := proxy.HoldNextRequest("x~busy1")
 	defer trap.Release()
@@ -95,7 +95,7 @@ func TestRequestForACloneThatHangsIsGivenUpForAnother(t *testing.T) {
 	f.wantNoTrace(t)
 }
 
-// Not only the first: a clone that finds the key busy rests like any other task.
+// A clone that finds the key busy rests like any other task.
 func TestClonesOfABusyTaskRestBetweenTheirAttempts(t *testing.T) {
 	f := newFleet(t)
 	hold(t, f.guard(t), "k")
@@ -115,7 +115,7 @@ func TestClonesOfABusyTaskRestBetweenTheirAttempts(t *testing.T) {
 				t.Errorf("clone %d came %v after the attempt before", i, d)
 			}
 			last = now
-		case <-time.After(patience):
+		case <-time.After(waitLimit):
 			t.Fatal("no clone came")
 		}
 	}

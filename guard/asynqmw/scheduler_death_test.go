@@ -15,14 +15,13 @@ import (
 	"github.com/jobguard/jobguard/guard/asynqmw"
 )
 
-// A leader that is killed says nothing and releases nothing: its lease expires.
-// The leader is a copy of this test binary.
+// A leader that is killed releases nothing: its lease expires.
 func TestSchedulerIsTakenOverWithinTheTTLWhenItsProcessDies(t *testing.T) {
 	const role = "JOBGUARD_TEST_LEADER" // the address of its Redis
 	const ttl = 3 * time.Second
 	if addr := os.Getenv(role); addr != "" {
 		err := asynqmw.RunScheduler(t.Context(), guardAt(t, addr, guard.TTL(ttl)), "scheduler", func() *asynq.Scheduler {
-			fmt.Println("\nleading") // the framework's words may stand before it
+			fmt.Println("\nleading") // output of the testing package may come before
 			return asynq.NewScheduler(asynq.RedisClientOpt{Addr: addr}, nil)
 		})
 		t.Fatal("it ended: ", err)
@@ -55,7 +54,7 @@ func TestSchedulerIsTakenOverWithinTheTTLWhenItsProcessDies(t *testing.T) {
 			return r.scheduler(t, f)
 		})
 	})
-	eventually(t, "it stands in line", func() bool { return len(f.admin.Keys(t.Context(), "guard:q:*").Val()) == 1 })
+	eventually(t, "it is queued", func() bool { return len(f.admin.Keys(t.Context(), "guard:q:*").Val()) == 1 })
 	if len(took) != 0 {
 		t.Fatal("two lead")
 	}
@@ -69,8 +68,8 @@ func TestSchedulerIsTakenOverWithinTheTTLWhenItsProcessDies(t *testing.T) {
 		if d := at.Sub(killed); d > ttl+5*time.Second { // a slow machine, and asking once a second
 			t.Errorf("taken over after %v, TTL %v", d, ttl)
 		}
-	case <-time.After(patience):
-		t.Fatal("nobody took over")
+	case <-time.After(waitLimit):
+		t.Fatal("no replica took over")
 	}
 	await(t, &r.ticks, 1)
 }

@@ -17,17 +17,17 @@ import (
 	"github.com/jobguard/jobguard/guard/guardtest"
 )
 
-// nowhere returns a client of a Redis that nobody reaches: what the managers
-// enqueue is of no interest here.
+// nowhere returns a client of a Redis that cannot be reached: what the managers
+// enqueue does not matter here.
 func nowhere(t *testing.T) *redis.Client {
 	noWay := func(context.Context, string, string) (net.Conn, error) { return nil, errors.New("there is no way") }
-	// A number: the name of a host would be looked up, which a bubble does not bear.
+	// A number: a host name would be looked up, which a bubble does not allow.
 	client := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1", Dialer: noWay})
 	t.Cleanup(func() { _ = client.Close() }) // it never had a connection
 	return client
 }
 
-// A starting is a fleet of one, in a bubble, whose manager starts when it can.
+// starting is a fleet of one, in a bubble, whose manager starts when fails allows it.
 type starting struct {
 	store *guardtest.Store
 	fails func(try int) bool // whether a try to start does, counted from 1
@@ -62,7 +62,7 @@ func (s *starting) run(t *testing.T, ctx context.Context) error {
 
 func (s *starting) configs() ([]*asynq.PeriodicTaskConfig, error) {
 	s.tries = append(s.tries, time.Now())
-	if len(s.tries) == 100 { // without a pause time would stand still
+	if len(s.tries) == 100 { // without a pause the bubble's time would not advance
 		s.stop()
 	}
 	if s.fails(len(s.tries)) {
@@ -85,7 +85,7 @@ func (s *starting) wantPauses(t *testing.T, want ...time.Duration) {
 	}
 }
 
-func TestManagerThatCannotStartPausesLongerEachTimeUpToHalfAMinute(t *testing.T) {
+func TestPausesOfAManagerThatCannotStartGrowToHalfAMinute(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := starting{fails: func(int) bool { return true }}
@@ -134,7 +134,7 @@ func TestPauseAfterAManagerThatCannotStartEndsWithItsContext(t *testing.T) {
 	})
 }
 
-// It is known by the text of asynq's error.
+// It is recognised by the text of asynq's error.
 func TestManagerThatOthersStartedIsAnError(t *testing.T) {
 	t.Parallel()
 	for name, runs := range map[string]bool{"still running": true, "shut down": false} {
@@ -173,8 +173,7 @@ func TestManagerThatOthersStartedIsAnError(t *testing.T) {
 	}
 }
 
-// Two Schedulers that may lead at once would enqueue everything twice, and tell
-// nobody.
+// Two Schedulers that lead at once would enqueue every task twice, unnoticed.
 func TestGuardThatLetsSeveralLeadIsAnError(t *testing.T) {
 	t.Parallel()
 	for name, opt := range map[string]guard.Option{"limit": guard.Limit(2), "shared": guard.Shared()} {
@@ -201,8 +200,8 @@ func TestGuardThatLetsSeveralLeadIsAnError(t *testing.T) {
 	}
 }
 
-// The key is free at once: no other has to wait for the TTL, and nobody takes
-// the panic for the end of a term.
+// The key is free at once: no other process waits for the TTL. The panic is not taken
+// for the end of a term.
 func TestPanicOfAFactoryPassesThroughAndFreesTheKey(t *testing.T) {
 	t.Parallel()
 	type run func(context.Context, *guard.Guard, *redis.Client) error

@@ -14,7 +14,7 @@ import (
 	"github.com/jobguard/jobguard/internal/redistest"
 )
 
-// A replica is one process of a fleet that would like to enqueue periodically.
+// replica is one process of a fleet that competes to enqueue periodically.
 type replica struct {
 	ticks  atomic.Int64
 	proxy  *redistest.Proxy // between its guard and the store
@@ -69,7 +69,7 @@ func (r *replica) end(t *testing.T) error {
 	select {
 	case err := <-r.result:
 		return err
-	case <-time.After(patience):
+	case <-time.After(waitLimit):
 		t.Fatal("it did not end")
 		return nil
 	}
@@ -101,28 +101,28 @@ func TestOneSchedulerIsActiveAndAnotherTakesOverWhenItDies(t *testing.T) {
 	f := newFleet(t)
 	var replicas [2]*replica
 	for i := range replicas {
-		r := f.replica(t, 4*time.Second) // a leader that is only slow is not to be taken for dead
+		r := f.replica(t, 4*time.Second) // a slow leader must not be taken for dead
 		replicas[i] = r
 		r.run(t, func(ctx context.Context) error {
 			return asynqmw.RunScheduler(ctx, r.guard, "scheduler", func() *asynq.Scheduler { return r.scheduler(t, f) })
 		})
 	}
 	a, b := replicas[0], replicas[1]
-	eventually(t, "somebody ticks", func() bool { return a.ticks.Load()+b.ticks.Load() > 0 })
+	eventually(t, "a replica ticks", func() bool { return a.ticks.Load()+b.ticks.Load() > 0 })
 	if b.ticks.Load() > 0 {
 		a, b = b, a
 	}
 	await(t, &a.ticks, 2)
 	if b.ticks.Load() != 0 {
-		t.Errorf("the other ticked %d times beside the leader", b.ticks.Load())
+		t.Errorf("the other ticked %d times alongside the leader", b.ticks.Load())
 	}
 
-	a.proxy.Cut() // as far as the fleet can tell, it is dead
+	a.proxy.Cut() // to the fleet it is dead
 	await(t, &b.ticks, 1)
 	last := a.ticks.Load()
 	await(t, &b.ticks, 2)
 	if a.ticks.Load() != last {
-		t.Error("the former leader went on beside the new one")
+		t.Error("the former leader went on alongside the new one")
 	}
 
 	a.proxy.Heal()
@@ -164,7 +164,7 @@ func TestOnePeriodicTaskManagerIsActiveAndHandsOverWhenItEnds(t *testing.T) {
 	b.manage(t, f, everySecond)
 	await(t, &a.ticks, 2)
 	if b.ticks.Load() != 0 {
-		t.Error("the second ticks beside the first")
+		t.Error("the second ticks alongside the first")
 	}
 	a.cancel()
 	if err := a.end(t); !errors.Is(err, context.Canceled) {
@@ -183,12 +183,12 @@ func TestAnotherPeriodicTaskManagerTakesOverWhenTheLeaderDies(t *testing.T) {
 	a.manage(t, f, everySecond)
 	await(t, &a.ticks, 1)
 	b.manage(t, f, everySecond)
-	a.proxy.Cut() // as far as the fleet can tell, it is dead
+	a.proxy.Cut() // to the fleet it is dead
 	await(t, &b.ticks, 1)
 	last := a.ticks.Load()
 	await(t, &b.ticks, 2)
 	if a.ticks.Load() != last {
-		t.Error("the former leader went on beside the new one")
+		t.Error("the former leader went on alongside the new one")
 	}
 }
 
@@ -216,7 +216,7 @@ func TestManagerOfAnEarlierTermIsAnError(t *testing.T) {
 	if err := f.unseat(t, r, "aba"); err == nil || errors.Is(err, context.Canceled) {
 		t.Errorf("RunPeriodicTaskManager() = %v, want a word on the manager that was used", err)
 	}
-	if made < 3 { // a third that loses its lease at once does not tell
+	if made < 3 { // a third that loses its lease at once proves nothing
 		t.Errorf("the factory was called %d times, want 3", made)
 	}
 }
@@ -240,7 +240,7 @@ func TestManagerThatCannotStartStepsDownForAnotherAndTriesAgain(t *testing.T) {
 	await(t, &a.ticks, 1)
 }
 
-func TestFactoriesThatCannotWorkAreToldSo(t *testing.T) {
+func TestFactoriesThatCannotWorkReturnErrors(t *testing.T) {
 	f := newFleet(t)
 	r := f.replica(t, 500*time.Millisecond)
 	err := asynqmw.RunScheduler(t.Context(), r.guard, "nil", func() *asynq.Scheduler { return nil })

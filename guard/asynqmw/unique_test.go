@@ -18,8 +18,8 @@ func (f *fleet) enqueueUnique(id, payload string, ttl time.Duration, retries int
 	return err
 }
 
-// takingTime is a handler that two tasks cannot get through without meeting, if
-// nothing keeps them apart.
+// takingTime is a handler that takes long enough for two runs to overlap, if nothing
+// prevents that.
 func takingTime() *runs {
 	return &runs{work: func(context.Context, *asynq.Task) error {
 		time.Sleep(200 * time.Millisecond)
@@ -27,7 +27,7 @@ func takingTime() *runs {
 	}}
 }
 
-func TestUniqueTaskCanBeEnqueuedAgainBesideItsClone(t *testing.T) {
+func TestUniqueTaskCanBeEnqueuedAgainAlongsideItsClone(t *testing.T) {
 	f := newFleet(t)
 	release := hold(t, f.guard(t), "k")
 	enqueue := func(id string) error { return f.enqueueUnique(id, "same", time.Hour, 0) }
@@ -40,13 +40,13 @@ func TestUniqueTaskCanBeEnqueuedAgainBesideItsClone(t *testing.T) {
 	var tries attempts
 	r := takingTime()
 	f.serve(t, asynqmw.Configure(quick()), asynqmw.New(f.guard(t), tries.key, asynqmw.WithClient(f.client), soon)(r))
-	eventually(t, "a clone is in the place of x", func() bool { return f.task("x") == nil })
+	eventually(t, "a clone has replaced x", func() bool { return f.task("x") == nil })
 	if err := enqueue("y"); err != nil {
-		t.Errorf("beside the clone: %v, want it accepted", err)
+		t.Errorf("alongside the clone: %v, want it accepted", err)
 	}
-	eventually(t, "a clone is in the place of y", func() bool { return f.task("y") == nil })
+	eventually(t, "a clone has replaced y", func() bool { return f.task("y") == nil })
 	if r.done.Load() != 0 {
-		t.Errorf("%d runs beside the holder", r.done.Load())
+		t.Errorf("%d runs alongside the holder", r.done.Load())
 	}
 	release()
 	r.await(t, 2)
@@ -81,7 +81,7 @@ func TestDeferredTaskStaysUniqueUntilItsTTL(t *testing.T) {
 		return err == nil
 	})
 	if err := long("long again"); !errors.Is(err, asynq.ErrDuplicateTask) {
-		t.Errorf("beside a deferred task: %v, want ErrDuplicateTask", err)
+		t.Errorf("alongside a deferred task: %v, want ErrDuplicateTask", err)
 	}
 	release()
 	r.await(t, 3)

@@ -15,7 +15,7 @@ import (
 	"github.com/jobguard/jobguard/guard/lease"
 )
 
-// asked is a store that remembers when it was asked for the last tick.
+// asked is a store that records when it was asked for the last tick.
 type asked struct {
 	*guardtest.Store
 	mu sync.Mutex
@@ -29,7 +29,7 @@ func (a *asked) LastTick(ctx context.Context, key string) (lease.Tick, error) {
 	return a.Store.LastTick(ctx, key)
 }
 
-// pauses returns the times of at least a second in which nothing was asked.
+// pauses returns the intervals of at least a second between two requests.
 func (a *asked) pauses() (long []time.Duration) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -41,7 +41,7 @@ func (a *asked) pauses() (long []time.Duration) {
 	return long
 }
 
-func TestStoreThatIsDownIsAskedAgainAfter2SecondsAndThenDownToOnceAMinuteUntilShutdown(t *testing.T) {
+func TestCatchUpPausesGrowFrom2SecondsToAMinuteUntilShutdown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &asked{Store: guardtest.NewStore()}
 		store.Fail(errors.New("down"))
@@ -65,9 +65,9 @@ func TestStoreThatIsDownIsAskedAgainAfter2SecondsAndThenDownToOnceAMinuteUntilSh
 	})
 }
 
-// The goroutine is in the run of a tick when the store fails at the next one. It does
-// not end before it has looked once more.
-func TestTickThatIsLostWhileAnotherIsMadeUpForIsMadeUpForToo(t *testing.T) {
+// The goroutine runs a tick when the store fails at the next one. It must not end
+// before it has looked once more.
+func TestTickThatIsLostDuringABackfillIsBackfilledToo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start, store, l := missing(t, 3700)
 		r := newReplica(t, store, l, guard.TTL(5*time.Minute))
@@ -88,7 +88,7 @@ func TestTickThatIsLostWhileAnotherIsMadeUpForIsMadeUpForToo(t *testing.T) {
 	})
 }
 
-// The request is swallowed: nothing comes back from a server that cannot be reached.
+// The request gets no reply, as from a server that cannot be reached.
 func TestStoreThatDoesNotAnswerHoldsUpATickFor2Seconds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
@@ -104,7 +104,7 @@ func TestStoreThatDoesNotAnswerHoldsUpATickFor2Seconds(t *testing.T) {
 	})
 }
 
-func TestRunWhoseEndCannotBeToldHoldsTheKeyForNoMoreThan3Seconds(t *testing.T) {
+func TestRunWhoseEndCannotBeMarkedHoldsTheKeyForAtMost3Seconds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
 		store, l := guardtest.NewStore(), new(log)

@@ -17,7 +17,7 @@ import (
 	"github.com/jobguard/jobguard/internal/redistest"
 )
 
-func TestMissedTicksAreMadeUpForWhenTheFleetIsBack(t *testing.T) {
+func TestMissedTicksAreBackfilledWhenTheFleetIsBack(t *testing.T) {
 	for name, c := range map[string]struct {
 		opts []cronwrap.JobOption
 		want []int
@@ -54,11 +54,11 @@ func TestMissedTicksAreMadeUpForWhenTheFleetIsBack(t *testing.T) {
 	}
 }
 
-func TestMissedTicksAreMadeUpForOnceByTheNextFleetOnRedis(t *testing.T) {
+func TestMissedTicksAreBackfilledOnceByTheNextFleetOnRedis(t *testing.T) {
 	t.Parallel()
 	server, l := redistest.Start(t), new(log)
 	const step = 500 * time.Millisecond
-	// With Skip, a tick that comes due while others are made up for is dropped.
+	// With Skip, a tick that comes due during a backfill is dropped.
 	opts := []cronwrap.JobOption{cronwrap.CatchUp(cronwrap.All(1000), time.Minute), cronwrap.Overlap(cronwrap.Wait)}
 	for range 3 { // fleets, one after the other
 		var fleet []replica
@@ -90,8 +90,8 @@ func TestJobThatNeverRanHasMissedNothing(t *testing.T) {
 	})
 }
 
-// What Skip dropped was not missed, also if a replica starts just then.
-func TestSkippedTicksAreNotMadeUpFor(t *testing.T) {
+// A tick that Skip dropped was not missed, also if a replica starts just then.
+func TestSkippedTicksAreNotBackfilled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
 		store, l := guardtest.NewStore(), new(log)
@@ -108,7 +108,7 @@ func TestSkippedTicksAreNotMadeUpFor(t *testing.T) {
 	})
 }
 
-func TestTicksThatTheStoresOutageCostAreMadeUpFor(t *testing.T) {
+func TestTicksMissedInAnOutageAreBackfilled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
 		store, l := guardtest.NewStore(), new(log)
@@ -152,7 +152,7 @@ func TestCatchingUpAwaitsAStoreThatIsDown(t *testing.T) {
 	})
 }
 
-func TestTickThatWasBegunAndNotDoneIsMadeUpForWithRetry(t *testing.T) {
+func TestTickThatWasBegunAndNotDoneIsBackfilledWithRetry(t *testing.T) {
 	for name, c := range map[string]struct {
 		opts []cronwrap.JobOption
 		want []int
@@ -185,8 +185,8 @@ func TestTickThatWasBegunAndNotDoneIsMadeUpForWithRetry(t *testing.T) {
 	}
 }
 
-// A tick that comes due while others are made up for does not overtake them.
-func TestNoTickOvertakesThoseThatAreMadeUpFor(t *testing.T) {
+// A tick that comes due during a backfill does not overtake it.
+func TestNoTickOvertakesABackfill(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
 		store, l := guardtest.NewStore(), new(log)
@@ -207,8 +207,8 @@ func TestNoTickOvertakesThoseThatAreMadeUpFor(t *testing.T) {
 	})
 }
 
-// The next tick of a rare job is too far away to make up for it.
-func TestRareTickThatTheStoresOutageCostIsMadeUpForSoon(t *testing.T) {
+// The next tick of a rare job is too far away to backfill it.
+func TestRareTickMissedInAnOutageIsBackfilledSoon(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
 		store, l := guardtest.NewStore(), new(log)
@@ -217,7 +217,7 @@ func TestRareTickThatTheStoresOutageCostIsMadeUpForSoon(t *testing.T) {
 			r.add(t, "@every 24h", "report", nil, cronwrap.CatchUp(cronwrap.Once, time.Hour))
 			r.cron.Start()
 		}
-		// A job that never ran has missed nothing, so it runs once before.
+		// A job that never ran has missed no tick, so it runs once before.
 		time.Sleep(48*time.Hour - 15*time.Second)
 		store.Fail(errors.New("down"))
 		time.Sleep(30 * time.Second)
@@ -230,10 +230,10 @@ func TestRareTickThatTheStoresOutageCostIsMadeUpForSoon(t *testing.T) {
 	})
 }
 
-// late is a schedule whose ticks come so much later than they are scheduled.
+// late is a schedule whose activations come after their ticks by a fixed delay.
 func late(step, by time.Duration) cron.Schedule { return skewed{steps(step), -by} }
 
-func TestTickBeforeTheOneThatIsDueIsMadeUpForAlsoIfItsActivationIsLate(t *testing.T) {
+func TestEarlierTickWithALateActivationIsBackfilled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
 		store, l := guardtest.NewStore(), new(log)
@@ -250,7 +250,7 @@ func TestTickBeforeTheOneThatIsDueIsMadeUpForAlsoIfItsActivationIsLate(t *testin
 	})
 }
 
-func TestTicksWhileCronWasStoppedAreMadeUpFor(t *testing.T) {
+func TestTicksWhileCronWasStoppedAreBackfilled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
 		store, l := guardtest.NewStore(), new(log)
@@ -291,8 +291,8 @@ func TestNothingRunsInAProcessThatDoesNotStartCron(t *testing.T) {
 	})
 }
 
-// What the store remembers does not tell why nobody ran them.
-func TestTicksThatWereDroppedForOtherCodeCountAsMissedAfterARestart(t *testing.T) {
+// The store does not remember why a tick did not run.
+func TestTicksDroppedForOtherCodeCountAsMissedAfterARestart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
 		store, l := guardtest.NewStore(), new(log)
@@ -301,7 +301,7 @@ func TestTicksThatWereDroppedForOtherCodeCountAsMissedAfterARestart(t *testing.T
 		before.add(t, "@every 10s", "report", nil, opt)
 		before.cron.Start()
 		time.Sleep(15 * time.Second)
-		store.Hold("report", "somebody")
+		store.Hold("report", "rival")
 		time.Sleep(20 * time.Second)
 		store.Expire("report")
 		time.Sleep(time.Second)
@@ -316,7 +316,7 @@ func TestTicksThatWereDroppedForOtherCodeCountAsMissedAfterARestart(t *testing.T
 	})
 }
 
-func TestTicksThatAreMadeUpForAreThoseOfTheNewSpec(t *testing.T) {
+func TestBackfilledTicksAreThoseOfTheNewSpec(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
 		store, l := guardtest.NewStore(), new(log)
@@ -335,7 +335,7 @@ func TestTicksThatAreMadeUpForAreThoseOfTheNewSpec(t *testing.T) {
 	})
 }
 
-func TestTickThatWasDroppedForOtherCodeIsMadeUpForWithTheNext(t *testing.T) {
+func TestTickThatWasDroppedForOtherCodeIsBackfilledWithTheNext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
 		store, l := guardtest.NewStore(), new(log)
@@ -345,7 +345,7 @@ func TestTickThatWasDroppedForOtherCodeIsMadeUpForWithTheNext(t *testing.T) {
 			r.cron.Start()
 		}
 		time.Sleep(15 * time.Second)
-		store.Hold("report", "somebody")
+		store.Hold("report", "rival")
 		time.Sleep(10 * time.Second)
 		store.Expire("report")
 		time.Sleep(20 * time.Second)
@@ -354,7 +354,7 @@ func TestTickThatWasDroppedForOtherCodeIsMadeUpForWithTheNext(t *testing.T) {
 	})
 }
 
-func TestShutdownEndsWhatIsMadeUpFor(t *testing.T) {
+func TestShutdownEndsABackfill(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
 		store, l := guardtest.NewStore(), new(log)
@@ -383,9 +383,9 @@ func TestShutdownEndsWhatIsMadeUpFor(t *testing.T) {
 	})
 }
 
-// The lease is lost in the second of four: the others are not run without it, and
-// later they are. What was made up for and failed is reported like any other run.
-func TestRestIsMadeUpForAfterALoss(t *testing.T) {
+// The lease is lost in the second of four ticks: the others do not run without it,
+// but later. A backfilled tick that fails is reported like any other.
+func TestRestIsBackfilledAfterALoss(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
 		store, l := guardtest.NewStore(), new(log)
@@ -440,7 +440,7 @@ func TestCatchingUpGoesOnAfterAJobThatExitedItsGoroutine(t *testing.T) {
 		time.Sleep(6 * time.Second) // 41
 		l.mustBe(t, start, 10, 20, 30, 40)
 		time.Sleep(4 * time.Second)
-		store.Fail(errors.New("down")) // 45 to 55: a goroutine makes up for 50
+		store.Fail(errors.New("down")) // 45 to 55: a goroutine backfills 50
 		time.Sleep(10 * time.Second)
 		store.Fail(nil)
 		time.Sleep(4900 * time.Millisecond) // 59.9
@@ -448,7 +448,7 @@ func TestCatchingUpGoesOnAfterAJobThatExitedItsGoroutine(t *testing.T) {
 	})
 }
 
-// It asks a store that is down less and less often.
+// The intervals at which it asks a store that is down grow.
 func TestCatchingUpLeavesAStoreThatIsDownInPeace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store, l := guardtest.NewStore(), new(log)

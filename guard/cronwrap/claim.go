@@ -10,14 +10,15 @@ import (
 	"github.com/jobguard/jobguard/guard/lease"
 )
 
-// attemptTimeout bounds one call about ticks, and how long a read is repeated.
+// attemptTimeout bounds one call of the store about ticks, and how long a read is
+// repeated.
 const attemptTimeout = 2 * time.Second
 
-// last returns the tick that the store remembers. It asks again for a while: one
-// lost connection should cost no tick.
+// last returns the tick that the store remembers. It repeats the read for
+// attemptTimeout: one lost connection must not cost a tick.
 func (j *job) last(ctx context.Context) (lease.Tick, error) {
 	began := time.Now()
-	for wait := pause; ; wait = min(2*wait, moment) {
+	for wait := busyPause; ; wait = min(2*wait, busyRetry) {
 		last, err := j.lastOnce(ctx)
 		if err == nil {
 			return last, nil
@@ -43,29 +44,24 @@ func (j *job) lastOnce(ctx context.Context) (lease.Tick, error) {
 	return j.ticks.LastTick(ctx, j.name)
 }
 
-// claimAndCall claims tick and calls fn, under the key of p. Ticks that came due
-// during the run of the final one were skipped, if that is the policy.
-func (j *job) claimAndCall(ctx context.Context, p *place, tick time.Time, final bool) error {
+// claimAndCall claims tick and calls fn, under the key of t. final is the last tick
+// of a run, during which later ticks may have been skipped.
+func (j *job) claimAndCall(ctx context.Context, t *tickRun, tick time.Time, final bool) error {
 	owner := j.guard.Store().NewOwner("")
 	if err := j.claim(ctx, owner, tick); err != nil {
 		return err
 	}
-	p.ran, p.latest = tick.Equal(p.tick), tick
+	t.ran, t.latest = tick.Equal(t.tick), tick
 	var err error // nil if fn exits its goroutine
 	defer func() { j.end(ctx, owner, tick, final, err) }()
 	err = j.call(ctx, tick)
 	return err
 }
 
-// claim claims tick, asking again while the key is held if there is no answer: a
-// claim of the same owner is granted again, so the lost reply to the first does no
-// harm. It comes before fn, so a tick runs at most once, whoever dies when.
-//
-// A process that was stopped since it was granted the key, or whose lease the store
-// has dropped, may not know yet that it holds it no more. If somebody else has it and
-// has claimed anything, the store sees that from the fencing tokens, and refuses.
-// Until then there is nothing to see: with Retry the next holder finds what such a
-// process has claimed, is refused any later tick, and looks again.
+// claim claims tick, and repeats the request while the key is held if there is no
+// reply: a second claim by the same owner is granted again. It comes before fn, so a
+// tick runs at most once. docs/design/cronwrap-ticks.md has the case of a key that
+// was lost.
 func (j *job) claim(ctx context.Context, owner string, tick time.Time) error {
 	fence, exclusive := guard.Fence(ctx)
 	r := lease.TickRequest{
@@ -75,11 +71,11 @@ func (j *job) claim(ctx context.Context, owner string, tick time.Time) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	for wait := pause; ; wait = min(2*wait, moment) {
+	for wait := busyPause; ; wait = min(2*wait, busyRetry) {
 		reply, err := j.askFor(ctx, r)
 		switch {
 		case (err != nil || reply.Claimed) && ctx.Err() != nil:
-			// Also if it was claimed: nobody proves that the key is still ours.
+			// Also if it was claimed: the key may be lost by now.
 			return unrun(ctx)
 		case err == nil && reply.Claimed:
 			return nil
@@ -114,23 +110,23 @@ func (j *job) askFor(ctx context.Context, r lease.TickRequest) (lease.TickReply,
 	return j.ticks.ClaimTick(ctx, r)
 }
 
-// settled is how long ago a tick must have come due to have been dropped for a run
-// that ends now: until moment is over, replicas still ask for its key.
-const settled = moment + 5*pause
+// droppedAge is how long ago a tick must have come due to have been dropped for a run
+// that ends now: for busyRetry replicas still ask for its key.
+const droppedAge = busyRetry + 5*busyPause
 
-// endTries is how often the end of a tick is told. The key is held meanwhile.
+// endTries is how often the end of a tick is sent. The key is held meanwhile.
 const endTries = 3
 
-// end marks tick done, if it is. That it is not marked does not matter without
-// Retry: no other replica runs it again.
+// end marks tick done, if its run counts. Without Retry a failure does no harm: no
+// other replica runs the tick again.
 func (j *job) end(ctx context.Context, owner string, tick time.Time, final bool, failed error) {
 	if !j.over(ctx, failed) {
 		return
 	}
-	r := lease.TickEnd{Key: j.name, Owner: owner, At: tick, Settled: settled}
+	r := lease.TickEnd{Key: j.name, Owner: owner, At: tick, Settled: droppedAge}
 	if final && j.opts.overlap == Skip && j.opts.catchUp > 0 {
-		// Those that were skipped were not missed. Without CatchUp nobody asks. A
-		// panic of the schedule must not keep the tick from being marked.
+		// Skipped ticks were not missed. A panic of the schedule must not keep the
+		// tick from being marked.
 		if err := caught(func() error { r.Through = j.latestSince(tick); return nil }); err != nil {
 			j.report(tick, err)
 		}
@@ -162,9 +158,9 @@ func (j *job) endOnce(ctx context.Context, r lease.TickEnd) error {
 	return err
 }
 
-// over says whether tick's run counts, now that fn is over. A lost lease can mean
-// that another replica runs it again already. A run that Shutdown broke off is
-// another replica's with Retry, and nobody's without.
+// over reports whether tick's run counts, now that fn has returned. After a lost
+// lease another replica may run the tick again already. A run that Shutdown cancelled
+// is left to another replica with Retry, and to none without.
 func (j *job) over(ctx context.Context, failed error) bool {
 	if guardLost(ctx) {
 		return false
@@ -173,7 +169,8 @@ func (j *job) over(ctx context.Context, failed error) bool {
 	return !brokenOff || !j.opts.retry
 }
 
-// guardLost looks at the clocks first: Err does.
+// guardLost reports a lost lease. ctx.Err compares the clocks first, so it is called
+// before Cause.
 func guardLost(ctx context.Context) bool {
 	return ctx.Err() != nil && errors.Is(context.Cause(ctx), guard.ErrLost)
 }

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// run is what a job's context knows of its run.
+// run is what the context of a job carries.
 type run struct {
 	name string
 	tick time.Time
@@ -17,11 +17,11 @@ func withRun(ctx context.Context, name string, tick time.Time) context.Context {
 	return context.WithValue(ctx, runKey{}, run{name, tick})
 }
 
-// Tick returns the scheduled time of the run that ctx comes from, in the
-// location of its cron, to the microsecond; the zero time if it comes from none.
-// It is the same in all replicas and whenever the run begins: a tick that is
-// made up for has the time at which it should have run. With guard.Key it names
-// what the run makes: a tick that is run again finds what is there already.
+// Tick returns the scheduled time of the run that ctx comes from, in the location of
+// its cron, to the microsecond; the zero time if it comes from none. It is the same
+// in all replicas and whenever the run begins: a backfilled tick has the time at
+// which it should have run. With guard.Key it names what the run makes, so that a
+// repeated run finds what the first one made.
 func Tick(ctx context.Context) time.Time {
 	r, _ := ctx.Value(runKey{}).(run)
 	return r.tick

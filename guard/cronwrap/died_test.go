@@ -22,8 +22,8 @@ import (
 	"github.com/jobguard/jobguard/internal/redistest"
 )
 
-// These hold the Redis address for a child process of the tests: one that is killed,
-// and one that is stopped for a while.
+// The names of environment variables with the Redis address for a child process of
+// the tests: one that is killed, and one that is stopped for a while.
 const (
 	childEnv   = "JOBGUARD_CRONWRAP_TEST_CHILD"
 	stoppedEnv = "JOBGUARD_CRONWRAP_TEST_CHILD_STOPPED"
@@ -34,7 +34,7 @@ const (
 	childStep = 3 * time.Second
 )
 
-// child is a replica that tells the tick of its first run and never ends it. Its
+// child is a replica that prints the tick of its first run and never ends it. Its
 // clock is ahead of the others'.
 func child(addr string) {
 	g, err := guard.New(redisstore.New(redis.NewClient(&redis.Options{Addr: addr})), guard.TTL(childTTL))
@@ -58,7 +58,8 @@ func child(addr string) {
 	c.Run()
 }
 
-// startChild starts a child process, which ends with the test, and returns what it says.
+// startChild starts a child process, which ends with the test, and returns its
+// output.
 func startChild(t *testing.T, env, addr string) (*exec.Cmd, *bufio.Scanner) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), os.Args[0])
@@ -75,7 +76,7 @@ func startChild(t *testing.T, env, addr string) (*exec.Cmd, *bufio.Scanner) {
 	return cmd, bufio.NewScanner(out)
 }
 
-// The runner is a process of its own, and is killed.
+// The runner is a process of its own, which is killed.
 func TestTickWhoseRunnerWasKilledIsTakenOverWithRetryOnly(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
@@ -123,8 +124,8 @@ func TestTickWhoseRunnerWasKilledIsTakenOverWithRetryOnly(t *testing.T) {
 	}
 }
 
-// A lease that is lost is all that the others see of a death.
-func TestWithRetryTheFirstInLineTakesOverAndTheOthersDoNot(t *testing.T) {
+// To the other replicas a runner that died is a lease that is lost.
+func TestWithRetryTheHeadOfTheQueueTakesOverAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
 		store, l := guardtest.NewStore(), new(log)
@@ -159,7 +160,7 @@ func TestWithoutRetryATickIsNeverRunAgain(t *testing.T) {
 				if name == "at least once" {
 					opts = append(opts, cronwrap.Retry())
 				}
-				store.Hold("report", "somebody")
+				store.Hold("report", "rival")
 				for range 2 {
 					r := newReplica(t, store, l)
 					r.add(t, "@every 1m", "report", func(ctx context.Context) error {
@@ -170,7 +171,7 @@ func TestWithoutRetryATickIsNeverRunAgain(t *testing.T) {
 					}, opts...)
 					r.cron.Start()
 				}
-				time.Sleep(65 * time.Second) // both stand in line for the tick
+				time.Sleep(65 * time.Second) // both wait for the tick
 				store.Expire("report")
 				time.Sleep(5 * time.Second)
 				l.mustBe(t, start, 60)
@@ -223,7 +224,7 @@ func TestTicksAreSkippedWithRetryTooWhileAnEarlierOneRuns(t *testing.T) {
 	})
 }
 
-// A replica that starts during the run stands in line too: there may be no other.
+// A replica that starts during the run waits too: there may be no other.
 func TestTickWhoseRunnerDiedIsTakenOverByAReplicaThatStartsLater(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
@@ -243,7 +244,7 @@ func TestTickWhoseRunnerDiedIsTakenOverByAReplicaThatStartsLater(t *testing.T) {
 	})
 }
 
-// Under a Limit the key does not tell whether the runner is alive.
+// Under a Limit the key does not show whether the runner is alive.
 func TestRetryTakesNothingOverUnlessTheGuardIsExclusive(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
@@ -258,8 +259,8 @@ func TestRetryTakesNothingOverUnlessTheGuardIsExclusive(t *testing.T) {
 	})
 }
 
-// A fleet is stopped in a run. The next one runs that tick again, and then, when
-// both replicas want the next tick, the loser must be in line when the winner dies.
+// A fleet is stopped during a run. The next one runs that tick again; then, when both
+// replicas want the next tick, the loser must be in the queue when the winner dies.
 func TestRetryTakesOverAlsoAfterATickThatWasNotDone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
@@ -270,14 +271,14 @@ func TestRetryTakesOverAlsoAfterATickThatWasNotDone(t *testing.T) {
 		time.Sleep(70 * time.Second)
 		gone, cancel := context.WithCancel(t.Context())
 		cancel()
-		_ = before.Shutdown(gone) // says that it had to cancel
+		_ = before.Shutdown(gone) // an error: it cancels a run
 		time.Sleep(60 * time.Second)
 		store.Delay(4 * time.Millisecond)
 		for range 2 {
 			r := newReplica(t, store, l)
 			r.add(t, "@every 1m", "report", func(context.Context) error {
 				if len(l.runs()) == 3 {
-					time.Sleep(2 * time.Minute) // as good as dead
+					time.Sleep(2 * time.Minute) // like a dead process
 				}
 				return nil
 			}, cronwrap.Retry())
@@ -290,7 +291,7 @@ func TestRetryTakesOverAlsoAfterATickThatWasNotDone(t *testing.T) {
 	})
 }
 
-// Those in line fail like the run itself, and come back.
+// The replicas that wait fail like the run itself, and wait again.
 func TestRetryOutlastsAnOutageOfTheStore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
@@ -343,11 +344,11 @@ func TestTickThatWaitsForNothingGivesWayWithRetry(t *testing.T) {
 		store, l := guardtest.NewStore(), new(log)
 		r := newReplica(t, store, l)
 		r.add(t, "@every 1m", "report", nil, cronwrap.Retry())
-		store.Hold("report", "somebody")
+		store.Hold("report", "rival")
 		r.cron.Start()
 		time.Sleep(65 * time.Second)
 		if n := store.Waiting("report"); n != 1 {
-			t.Fatalf("%d stand in line, want 1", n)
+			t.Fatalf("%d wait, want 1", n)
 		}
 		// Another replica's.
 		remember(t, store, lease.TickRequest{Key: "report", At: start.Add(time.Minute)}, true)
@@ -359,7 +360,7 @@ func TestTickThatWaitsForNothingGivesWayWithRetry(t *testing.T) {
 	})
 }
 
-func TestEndOfATickIsToldAgain(t *testing.T) {
+func TestEndOfATickIsSentToTheStoreAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
 		store, l := guardtest.NewStore(), new(log)

@@ -24,7 +24,7 @@ var ErrSchedule = errors.New("the schedule's Next has to be later than its argum
 // than MaxSkew: this machine's clock is wrong, or the store's.
 var ErrSkew = errors.New("the tick lies too far ahead of the store's clock")
 
-// Error is what a handler is told.
+// Error is what the handler of [OnError] gets.
 type Error struct {
 	Name string    // the job's
 	Tick time.Time // its scheduled time; zero if it has none
@@ -51,7 +51,7 @@ type PanicError struct {
 	Stack []byte // of the goroutine, at the panic
 }
 
-// Error returns the value in words, without the stack.
+// Error returns the value as text, without the stack.
 func (p *PanicError) Error() string { return fmt.Sprintf("panic: %v", p.Value) }
 
 // Unwrap returns Value if it is an error, else nil.
@@ -60,10 +60,10 @@ func (p *PanicError) Unwrap() error {
 	return err
 }
 
-// errGoexit is reported when fn did not return, and did not panic either.
+// errGoexit is reported when fn neither returned nor panicked.
 var errGoexit = errors.New("the job called runtime.Goexit")
 
-// caught calls fn and turns a panic into an error, so that it ends neither the
+// caught calls fn and returns its panic as an error, so that it ends neither the
 // process nor what is still to be done under the key.
 func caught(fn func() error) (err error) {
 	defer func() {
@@ -74,8 +74,8 @@ func caught(fn func() error) (err error) {
 	return fn()
 }
 
-// tell calls the handler, and survives it.
-func tell(h func(*Error), e *Error) {
+// callHandler calls the handler and logs its panic.
+func callHandler(h func(*Error), e *Error) {
 	if err := caught(func() error { h(e); return nil }); err != nil {
 		slog.Error("cronwrap: the OnError handler panicked", "job", e.Name, "error", err)
 	}

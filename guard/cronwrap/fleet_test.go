@@ -18,11 +18,11 @@ import (
 	"github.com/jobguard/jobguard/guard/guardtest"
 )
 
-// A fleet of three lives through ten minutes of whatever can happen to it: leases that
-// the store drops, replicas that shut down and come back, calls that fail and replies
-// that are lost, clocks that differ, runs shorter and longer than the time between
-// ticks. What happens, and when, is drawn by the seed.
-func TestFleetInTroubleRunsNoTickTwiceAndWithRetryEachThatWasBegun(t *testing.T) {
+// A fleet of three runs for ten minutes under faults: leases that the store drops,
+// replicas that shut down and come back, calls that fail and replies that are lost,
+// clocks that differ, runs shorter and longer than the time between ticks. The seed
+// determines which faults occur, and when.
+func TestFleetUnderFaultsRunsTicksAtMostOnceWithRetryAtLeastOnce(t *testing.T) {
 	const seeds = 50
 	for seed := range uint64(seeds) {
 		for _, retry := range []bool{false, true} {
@@ -33,17 +33,17 @@ func TestFleetInTroubleRunsNoTickTwiceAndWithRetryEachThatWasBegun(t *testing.T)
 
 const fleetStep = 10 * time.Second
 
-// fleet is three replicas of one job, and what is known of its ticks.
+// fleet is three replicas of one job, with a record of its ticks.
 type fleet struct {
 	*testing.T
 
-	what    string // is simulated
+	what    string // name of the case
 	retry   bool
-	longest time.Duration // run
+	longest time.Duration // longest run
 	opts    []cronwrap.JobOption
 	start   time.Time
 	store   *guardtest.Store
-	chance  *rand.Rand // of the fleet's goroutine
+	chance  *rand.Rand // used by the fleet's goroutine alone
 
 	replicas [3]replica
 
@@ -118,7 +118,7 @@ func (f *fleet) live() {
 	f.judge()
 }
 
-// joins starts a replica, the clock of which may be wrong.
+// joins starts a replica whose clock may be wrong.
 func (f *fleet) joins() replica {
 	g, err := guard.New(f.store)
 	if err != nil {

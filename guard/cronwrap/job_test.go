@@ -50,8 +50,8 @@ func TestJobGetsItsNameItsTickAndALeasedContext(t *testing.T) {
 	})
 }
 
-// The job of cron's goroutine can start before cron has told the entry's id. One
-// thread, and a cron that is busy whenever a job is added, make that likely.
+// The job can start before cron has returned the entry's id. One thread, and a cron
+// that is busy whenever a job is added, make that likely.
 func TestJobThatStartsAtOnceKnowsItsTick(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	var began, added, early atomic.Int64
@@ -90,8 +90,7 @@ func TestJobThatStartsAtOnceKnowsItsTick(t *testing.T) {
 	}
 }
 
-// atOnce comes due at the very moment at which cron first asks, and then in
-// 2200.
+// atOnce comes due when cron first asks, and then in 2200.
 type atOnce struct{ asked bool }
 
 func (a *atOnce) Next(t time.Time) time.Time {
@@ -119,7 +118,7 @@ func TestTickIsSkippedWhileTheKeyIsHeld(t *testing.T) {
 		store, l := guardtest.NewStore(), new(log)
 		r := newReplica(t, store, l)
 		r.add(t, "@every 10s", "report", nil)
-		store.Hold("report", "somebody")
+		store.Hold("report", "rival")
 		r.cron.Start()
 		time.Sleep(15 * time.Second)
 		store.Expire("report")
@@ -134,7 +133,7 @@ func TestTickIsDroppedAtOnceUnderMutualExclusion(t *testing.T) {
 		store, l := guardtest.NewStore(), new(log)
 		r := newReplica(t, store, l)
 		r.add(t, "@every 10s", "report", nil, cronwrap.MutualExclusion())
-		store.HoldFor("report", "somebody", 10*time.Second+100*time.Millisecond)
+		store.HoldFor("report", "rival", 10*time.Second+100*time.Millisecond)
 		r.cron.Start()
 		time.Sleep(15 * time.Second)
 		if n := len(l.runs()); n != 0 || store.Calls(guardtest.OpAcquire) != 1 {
@@ -145,14 +144,14 @@ func TestTickIsDroppedAtOnceUnderMutualExclusion(t *testing.T) {
 }
 
 // Replicas whose clocks agree, or differ by whole ticks, take the key at the same
-// time, some of them only to find that they have nothing to do.
-func TestKeyThatIsHeldForAMomentCostsNoTick(t *testing.T) {
+// time, some of them only to find that their tick is done.
+func TestKeyThatIsHeldBrieflyCostsNoTick(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
 		store, l := guardtest.NewStore(), new(log)
 		r := newReplica(t, store, l)
 		r.add(t, "@every 10s", "report", nil)
-		store.HoldFor("report", "somebody", 10*time.Second+100*time.Millisecond)
+		store.HoldFor("report", "rival", 10*time.Second+100*time.Millisecond)
 		r.cron.Start()
 		time.Sleep(11 * time.Second)
 		l.mustBe(t, start, 10)
@@ -165,11 +164,11 @@ func TestWaitOfTheGuardGoesBeforeTryOnce(t *testing.T) {
 		store, l := guardtest.NewStore(), new(log)
 		r := newReplica(t, store, l, guard.Wait(3*time.Second))
 		r.add(t, "@every 10s", "report", nil)
-		store.HoldFor("report", "somebody", 12*time.Second)
+		store.HoldFor("report", "rival", 12*time.Second)
 		r.cron.Start()
 		time.Sleep(15 * time.Second)
 		l.mustBe(t, start, 10)
-		store.HoldFor("report", "somebody", 9*time.Second) // until 24
+		store.HoldFor("report", "rival", 9*time.Second) // until 24
 		time.Sleep(20 * time.Second)
 		l.mustBe(t, start, 10, 30) // 20 gave up at 23
 	})
@@ -188,7 +187,7 @@ func TestOverlapSkipWaitsForNoRunWhateverTheGuardsWait(t *testing.T) {
 	})
 }
 
-func TestObserversAreToldTheJobsNameUnlessTheGuardHasOne(t *testing.T) {
+func TestObserversSeeTheJobsNameUnlessTheGuardHasOne(t *testing.T) {
 	for want, opts := range map[string][]guard.Option{"report": nil, "mine": {guard.Name("mine")}} {
 		synctest.Test(t, func(t *testing.T) {
 			seen := &names{Observer: guard.LogObserver(slog.New(slog.DiscardHandler)), asked: make(map[string]bool)}
@@ -206,14 +205,14 @@ func TestObserversAreToldTheJobsNameUnlessTheGuardHasOne(t *testing.T) {
 					name = want
 				}
 				if !seen.asked[name] {
-					t.Errorf("observers were told %v, want %q among them", seen.asked, name)
+					t.Errorf("observers were lossReported %v, want %q among them", seen.asked, name)
 				}
 			}
 		})
 	}
 }
 
-// names is an observer of the names under which keys are asked for.
+// names records the names under which keys are asked for.
 type names struct {
 	guard.Observer
 	mu    sync.Mutex
@@ -256,12 +255,12 @@ func TestOverlapWaitRunsTheLatestTickThatWaits(t *testing.T) {
 				r.cron.Start()
 				time.Sleep(89 * time.Second)
 				if name == "at most once" {
-					l.mustBe(t, start, 10, 30, 50, 80) // 20, 40, 60 and 70 lost their place
+					l.mustBe(t, start, 10, 30, 50, 80) // 20, 40, 60 and 70 were replaced
 				} else {
 					l.mustBe(t, start, 10, 20, 30, 50) // the first that waits keeps its place
 				}
 				if waiting := store.Waiting("report"); waiting > 1 {
-					t.Errorf("%d stand in line", waiting)
+					t.Errorf("%d wait", waiting)
 				}
 				l.noErrors(t)
 			})
@@ -427,7 +426,7 @@ func TestJobWhoseEntryWasRemovedCanBeAddedAgain(t *testing.T) {
 	}
 }
 
-// plain is a store without the capability.
+// plain is a store that is no TickStore.
 type plain struct{ lease.Store }
 
 func TestOncePerTickNeedsAStoreThatRemembersTicks(t *testing.T) {
@@ -473,8 +472,8 @@ func TestClaimWhoseReplyIsLostRunsTheTickOnce(t *testing.T) {
 	})
 }
 
-// One that was told to be at most once, and whose claim may or may not have been
-// made when the lease was lost, does not run.
+// A run that is to be at most once, and whose claim may or may not have been granted
+// when the lease was lost, does not run.
 func TestTickWhoseClaimIsNeverAnsweredDoesNotRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store, l := guardtest.NewStore(), new(log)
@@ -516,7 +515,7 @@ func TestHiccupOfTheStoreCostsNoTick(t *testing.T) {
 					if n := len(l.runs()); n != 1 {
 						t.Errorf("%d runs, want 1", n)
 					}
-					if name != "mutex" { // which knows no tick
+					if name != "mutex" { // which has no tick
 						l.mustBe(t, start, 10)
 					}
 					l.noErrors(t)
@@ -550,7 +549,7 @@ func TestFailoverAtATickCostsNoTickOnRedis(t *testing.T) {
 		if err := admin.Do(t.Context(), "replicaof", "no", "one").Err(); err != nil {
 			t.Fatal(err)
 		}
-		if began.Before(next) && time.Since(next) < time.Second { // else this machine stood still
+		if began.Before(next) && time.Since(next) < time.Second { // else this machine was stopped
 			want[next.UTC()] = 1
 		}
 	}
@@ -592,13 +591,13 @@ func TestRefusalOfTheStoreIsFinal(t *testing.T) {
 	}
 }
 
-// claiming is a store that does something between a claim and its reply.
-type claiming struct {
+// claimStore is a store that calls a function between a claim and its reply.
+type claimStore struct {
 	*guardtest.Store
 	then func(ctx context.Context)
 }
 
-func (c *claiming) ClaimTick(ctx context.Context, r lease.TickRequest) (lease.TickReply, error) {
+func (c *claimStore) ClaimTick(ctx context.Context, r lease.TickRequest) (lease.TickReply, error) {
 	reply, err := c.Store.ClaimTick(ctx, r)
 	c.then(ctx)
 	return reply, err
@@ -609,7 +608,7 @@ func TestTickThatWasClaimedAndNotRunIsReported(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				start, l := time.Now(), new(log)
-				store := &claiming{Store: guardtest.NewStore()}
+				store := &claimStore{Store: guardtest.NewStore()}
 				r := newReplica(t, store, l)
 				gone, cancel := context.WithCancel(t.Context())
 				cancel()
@@ -638,7 +637,7 @@ func TestTickThatWasClaimedAndNotRunIsReported(t *testing.T) {
 	}
 }
 
-func TestJobThatIsCalledByHandBeforeItsFirstTickSaysThatItDidNotRun(t *testing.T) {
+func TestJobCalledByHandBeforeItsFirstTickDoesNotRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start, l := time.Now(), new(log)
 		r := newReplica(t, guardtest.NewStore(), l)

@@ -16,7 +16,7 @@ import (
 	"github.com/jobguard/jobguard/guard/guardtest"
 )
 
-// A job that vanishes because something else has its key would not be missed.
+// A job that is dropped because other code holds its key must be noticed.
 func TestTickThatIsDroppedForOtherCodeIsLoggedAsAWarning(t *testing.T) {
 	for name, c := range map[string]struct {
 		inTheWay func(*guardtest.Store)

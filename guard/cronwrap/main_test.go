@@ -40,8 +40,8 @@ type replica struct {
 	log   *log
 }
 
-// newReplica returns a replica over store whose errors go to l. It is shut down
-// with the test.
+// newReplica returns a replica over store that reports errors to l. The test's end
+// shuts it down.
 func newReplica(t testing.TB, store lease.Store, l *log, opts ...guard.Option) replica {
 	t.Helper()
 	return newReplicaIn(t, time.UTC, store, l, opts...)
@@ -71,15 +71,16 @@ func (r replica) shutdown(t testing.TB) {
 	}
 }
 
-// onRedis returns a store of its own over the server at addr, as each process has.
+// onRedis returns a store of its own over the server at addr, as in a process of its
+// own.
 func onRedis(t testing.TB, addr string) lease.Store {
 	client := redis.NewClient(&redis.Options{Addr: addr})
 	t.Cleanup(func() { _ = client.Close() })
 	return redisstore.New(client)
 }
 
-// add adds a job that writes each of its runs to the log, and then does what then
-// says, if that is not nil.
+// add adds a job that records each of its runs in the log, and then calls then, if
+// that is not nil.
 func (r replica) add(t testing.TB, spec, name string, then func(context.Context) error, opts ...cronwrap.JobOption) cron.EntryID {
 	t.Helper()
 	id, err := r.Add(spec, name, r.log.job(then), opts...)
@@ -96,7 +97,7 @@ func (r replica) addSchedule(t testing.TB, s cron.Schedule, name string, then fu
 	}
 }
 
-// log is what a fleet did.
+// log records what a fleet did.
 type log struct {
 	mu     sync.Mutex
 	ticks  []time.Time // of runs, in the order in which they began
@@ -154,8 +155,8 @@ func (l *log) noErrors(t testing.TB) {
 }
 
 // everyTickOnce checks that no tick ran twice, and that of those between the first
-// and the last, at least so many, no more than gaps did not run: in real time all
-// replicas can stand still at once, and then cron itself leaves ticks out.
+// and the last, at least atLeast, at most gaps did not run: in real time all replicas
+// can be delayed at once, and then cron itself leaves ticks out.
 func (l *log) everyTickOnce(t testing.TB, step time.Duration, atLeast, gaps int) {
 	t.Helper()
 	ticks := l.runs()

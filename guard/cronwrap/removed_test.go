@@ -11,8 +11,8 @@ import (
 	"github.com/jobguard/jobguard/guard/guardtest"
 )
 
-// The goroutine that waits for the store outlives the entry.
-func TestNothingIsMadeUpForOnceTheEntryIsRemoved(t *testing.T) {
+// The goroutine that waits for the store runs longer than the entry exists.
+func TestNothingIsBackfilledOnceTheEntryIsRemoved(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start, store, l := missing(t, 25)
 		store.Fail(errors.New("down"))
@@ -51,14 +51,14 @@ func TestJobThatIsAddedAgainMakesUpForWhatWasMissed(t *testing.T) {
 	})
 }
 
-// As with cron itself: it has begun the run.
-func TestTickThatStandsInLineWhenItsEntryIsRemovedRuns(t *testing.T) {
+// As with cron, a run that has begun goes on.
+func TestTickThatWaitsWhenItsEntryIsRemovedRuns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
 		store, l := guardtest.NewStore(), new(log)
 		r := newReplica(t, store, l)
 		id := r.add(t, "@every 10s", "report", nil, cronwrap.Overlap(cronwrap.Wait))
-		store.Hold("report", "somebody")
+		store.Hold("report", "rival")
 		r.cron.Start()
 		time.Sleep(15 * time.Second)
 		r.cron.Remove(id)

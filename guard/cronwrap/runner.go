@@ -21,42 +21,42 @@ type Runner struct {
 	guard *guard.Guard
 	opts  options
 
-	ctx    context.Context // what the jobs' contexts come from; ends in the second half of Shutdown
+	ctx    context.Context // parent of the jobs' contexts; ends when Shutdown cancels runs
 	cancel context.CancelCauseFunc
 
 	// adding guards jobs and job.id. It is held while calling cron, whose own
 	// goroutine never takes it.
 	adding sync.Mutex
 	jobs   map[string]*job
-	swept  int // jobs there were when those that cron has no more were last removed
+	swept  int // number of jobs after the last sweep
 
 	entries *snapshots
 
 	// mu is never held while calling cron, the store or the user's code.
 	mu      sync.Mutex
-	closing chan struct{}       // closed by the first Shutdown
-	places  map[*place]struct{} // ticks whose run has not begun
-	active  int                 // ticks under way, and goroutines that catch up
-	idle    chan struct{}       // closed and cleared when active falls to 0; nil if nobody waits
+	closing chan struct{}         // closed by the first Shutdown
+	pending map[*tickRun]struct{} // ticks whose run has not begun
+	active  int                   // tickRuns, including those of goroutines that catch up
+	idle    chan struct{}         // closed and cleared when active falls to 0; nil if none waits
 }
 
-// New returns a Runner of c's jobs under g. It does not start c. A nil c or g
-// panics.
+// New returns a Runner of c's jobs under g. It does not start c. It panics if c or g
+// is nil or an option is out of bounds.
 //
-// If g sets Wait, each tick stands in line for so long where it would else only try,
-// for 250 ms, and no longer where it would else wait; but with Skip not behind the
-// run of an earlier tick. Better leave it unset. A MinHold
-// only makes sense with MutualExclusion.
+// If g sets Wait, each tick waits for that time where it would else try for 250 ms,
+// and no longer where it would else wait without limit; with Skip never for the run
+// of an earlier tick. It is better left unset. A MinHold only makes sense with
+// MutualExclusion.
 func New(c *cron.Cron, g *guard.Guard, opts ...Option) *Runner {
-	if c == nil || g == nil {
-		panic("cronwrap: New: nil Cron or Guard")
+	switch {
+	case c == nil:
+		panic("cronwrap: nil Cron")
+	case g == nil:
+		panic("cronwrap: nil Guard")
 	}
-	o := options{onError: logError, maxSkew: defaultSkew}
-	for _, opt := range opts {
-		if opt == nil {
-			panic("cronwrap: New: an Option is nil")
-		}
-		opt(&o)
+	o, err := newOptions(opts)
+	if err != nil {
+		panic("cronwrap: " + err.Error())
 	}
 	ctx, cancel := context.WithCancelCause(context.Background())
 	return &Runner{
@@ -64,25 +64,26 @@ func New(c *cron.Cron, g *guard.Guard, opts ...Option) *Runner {
 		entries: newSnapshots(c.Entries),
 		jobs:    make(map[string]*job),
 		closing: make(chan struct{}),
-		places:  make(map[*place]struct{}),
+		pending: make(map[*tickRun]struct{}),
 	}
 }
 
-// Add adds a job that comes due as spec says, in the format and the location of
-// cron. An @every is counted from 1 January 1970 UTC, so that all replicas agree
-// on it: "@every 24h" is midnight UTC. Its interval has to be whole seconds.
+// Add adds a job that comes due as spec says, in the format and the location of cron.
+// An @every is counted from 1 January 1970 UTC, so that all replicas agree on it:
+// "@every 24h" is midnight UTC. Its interval must be whole seconds.
 //
 // name is the key of the guard under which the job runs: all replicas give it the
 // same name, and other code that takes the key is excluded too. It is also the
 // guard's Name for observers, unless that is set.
 //
-// fn's context is cancelled when the lease is lost, with cause guard.ErrLost, and
-// by the second half of [Runner.Shutdown], with cause guard.ErrClosed. [Tick] and
-// [Name] read it. A nil fn panics.
+// fn's context is cancelled with cause guard.ErrLost when the lease is lost, and with
+// cause guard.ErrClosed when [Runner.Shutdown] cancels runs. [Tick] and [Name] read
+// it. A nil fn panics.
 //
 // Errors: of the parser, ErrDuplicate, guard.ErrInvalidKey, [ErrNoTicks],
-// [ErrSchedule], guard.ErrClosed after Shutdown, and what is wrong with the options.
-// Nothing was added then. A job whose entry was removed from cron can be added again.
+// [ErrSchedule], guard.ErrClosed after Shutdown, and of options that are out of
+// bounds. Nothing was added then. A job whose entry was removed from cron can be
+// added again.
 func (r *Runner) Add(spec, name string, fn func(context.Context) error, opts ...JobOption) (cron.EntryID, error) {
 	s, err := r.parse(spec)
 	if err == nil {
@@ -94,14 +95,17 @@ func (r *Runner) Add(spec, name string, fn func(context.Context) error, opts ...
 	return r.AddSchedule(s, name, fn, opts...)
 }
 
-// AddSchedule is Add for a schedule of one's own. Its Next must depend on nothing
-// but its argument, return a later time, and be the same in all replicas; see
-// [Shifted] for one that is not. What is seen not to be like that is refused with
-// [ErrSchedule]: an @every inside a wrapper of one's own is, as cron counts it from
-// its argument. A panic in it is an error too. A nil s panics.
+// AddSchedule is Add for a schedule of your own. Its Next must depend on nothing but
+// its argument, return a later time, and be the same in all replicas; see [Shifted]
+// for one that is not. What Add sees to be different is refused with [ErrSchedule]:
+// an @every inside a wrapper, for example, as cron counts it from its argument. A
+// panic in it is an error too. A nil s panics.
 func (r *Runner) AddSchedule(s cron.Schedule, name string, fn func(context.Context) error, opts ...JobOption) (cron.EntryID, error) {
-	if s == nil || fn == nil {
-		panic("cronwrap: nil Schedule or fn")
+	switch {
+	case s == nil:
+		panic("cronwrap: nil Schedule")
+	case fn == nil:
+		panic("cronwrap: nil fn")
 	}
 	j, err := r.newJob(s, name, fn, opts)
 	if err != nil {
@@ -118,8 +122,8 @@ func (r *Runner) AddSchedule(s cron.Schedule, name string, fn func(context.Conte
 	return j.id, nil
 }
 
-// sweep forgets jobs whose entries were removed from cron. It looks only when there
-// are twice as many as it left: adding many costs no more for that.
+// sweep removes jobs whose entries were removed from cron. It looks only when there
+// are twice as many as it left, so that adding stays cheap.
 func (r *Runner) sweep() {
 	if len(r.jobs) < 2*r.swept+16 {
 		return
@@ -138,7 +142,7 @@ func (r *Runner) newJob(s cron.Schedule, name string, fn func(context.Context) e
 		if opt == nil {
 			return nil, errors.New("a JobOption is nil")
 		}
-		opt(&j.opts)
+		opt.apply(&j.opts)
 	}
 	if err := j.opts.check(); err != nil {
 		return nil, err
@@ -164,14 +168,14 @@ func (r *Runner) newJob(s cron.Schedule, name string, fn func(context.Context) e
 		j.lag.fallen = 1
 	}
 	j.try = r.guard.With(guard.Fallback(guard.Wait(0), guard.Name(name)))
-	j.line = r.guard.With(guard.Fallback(guard.Forever(), guard.Name(name)))
-	j.once = j.try.With(guard.Wait(0))
+	j.queue = r.guard.With(guard.Fallback(guard.Forever(), guard.Name(name)))
+	j.noWait = j.try.With(guard.Wait(0))
 	return j, nil
 }
 
-// parse has spec parsed by cron's own parser, which cannot be had otherwise: for
-// a moment cron has an entry that does nothing. A parser that panics, as the
-// usual one does at a zone without fields, found something wrong with spec too.
+// parse uses cron's own parser, which is reachable only by adding an entry: one that
+// does nothing, and is removed at once. A panic of the parser, as the usual one has
+// at a zone without fields, is an error of spec.
 func (r *Runner) parse(spec string) (s cron.Schedule, err error) {
 	err = caught(func() error {
 		id, err := r.cron.AddFunc(spec, func() {})
@@ -185,8 +189,8 @@ func (r *Runner) parse(spec string) (s cron.Schedule, err error) {
 	return s, err
 }
 
-// checkName returns why name cannot be a key. It asks the guard, with a context
-// in which nothing can start.
+// checkName returns why name cannot be a key. It asks the guard, with a context in
+// which no run can start.
 func checkName(g *guard.Guard, name string) error {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
@@ -196,8 +200,8 @@ func checkName(g *guard.Guard, name string) error {
 	return nil
 }
 
-// starting is the schedule as cron has it. cron asks it first when it starts, or
-// at once if it runs: then is the time to catch up.
+// starting is the schedule that cron gets. cron calls its Next first when it starts,
+// or at once if it runs: the time to catch up.
 type starting struct {
 	schedule
 	job *job

@@ -9,10 +9,9 @@ import (
 	"github.com/robfig/cron/v3"
 )
 
-// Shifted is a schedule whose activations are not its ticks: it spreads the load
-// by a delay of its own in each process, say, or stands for a clock that is
-// wrong. Replicas agree on a tick by its scheduled time, so such a schedule has
-// to tell it.
+// Shifted is a schedule whose activations are not its ticks: it spreads the load by a
+// delay of its own in each process, for example, or stands for a clock that is wrong.
+// Replicas agree on a tick by its scheduled time, which such a schedule must return.
 type Shifted interface {
 	cron.Schedule
 
@@ -22,14 +21,14 @@ type Shifted interface {
 	Tick(activation time.Time) time.Time
 }
 
-// schedule is when a job comes due. It has no state, so all replicas, and all
-// processes one after the other, compute the same ticks.
+// schedule is when a job comes due. It has no state, so all processes compute the
+// same ticks.
 type schedule struct {
 	cron.Schedule
-	location *time.Location // of cron: specs without a zone of their own are meant in it
+	location *time.Location // of cron: the zone of specs without one
 }
 
-// newSchedule returns s as jobs follow it.
+// newSchedule returns s as a Runner uses it, or why it cannot.
 func newSchedule(s cron.Schedule, location *time.Location, dst DSTPolicy) (schedule, error) {
 	every, isEvery := s.(cron.ConstantDelaySchedule)
 	switch {
@@ -68,11 +67,10 @@ func (s schedule) tick(activation time.Time) time.Time {
 	return activation.Truncate(time.Microsecond).In(s.location) // as stores keep it
 }
 
-// latest returns the latest limit ticks that are later than after and earlier than
-// before, unless that is zero, and whose activations lie not after now, in order. A
-// schedule can only be asked forwards, so windows before now are searched, each four
-// times as long as the one before, until one has enough of them: ticks of a second,
-// and a month to look back on, are no burden then.
+// latest returns the latest limit ticks, in order, between after and before, unless
+// that is zero, whose activations are not after now. A schedule can only be asked
+// forwards, so it searches windows before now, each four times as long as the last:
+// little work then, also for a tick per second.
 func (s schedule) latest(after, before, now time.Time, limit int) []time.Time {
 	earliest := after
 	if _, ok := s.Schedule.(Shifted); ok {
@@ -99,7 +97,7 @@ func (s schedule) between(from, after, before, now time.Time, limit int) (ticks 
 		if !tick.After(after) || !before.IsZero() && !tick.Before(before) {
 			continue
 		}
-		if len(ticks)-limit == limit { // seldom enough for any limit
+		if len(ticks)-limit == limit { // not at each tick: that is cheap for any limit
 			ticks = append(ticks[:0], ticks[limit:]...)
 		}
 		ticks = append(ticks, tick)
@@ -107,8 +105,8 @@ func (s schedule) between(from, after, before, now time.Time, limit int) (ticks 
 	return ticks[max(0, len(ticks)-limit):]
 }
 
-// aligned is an interval counted from 1 January 1970 UTC. cron's own counts from
-// when each process started, so that no two processes have a tick in common.
+// aligned is an interval counted from 1 January 1970 UTC. cron's own counts from the
+// start of the process, so that no two processes have a tick in common.
 type aligned time.Duration
 
 func (a aligned) Next(t time.Time) time.Time {
@@ -119,8 +117,7 @@ func (a aligned) Next(t time.Time) time.Time {
 	return t.Add(time.Duration(int64(a) - rest))
 }
 
-// exact refuses an interval that cron would round, without a word, to whole
-// seconds.
+// exact returns an error for an interval that cron would round to whole seconds.
 func exact(spec string, s cron.Schedule) error {
 	_, interval, found := strings.Cut(spec, "@every ")
 	every, isEvery := s.(cron.ConstantDelaySchedule)
@@ -150,7 +147,7 @@ func (o oncePerLocalTime) Next(t time.Time) time.Time {
 	}
 }
 
-// Tick makes a Shifted schedule within stay one.
+// Tick keeps a Shifted schedule inside one.
 func (o oncePerLocalTime) Tick(activation time.Time) time.Time {
 	if shifted, ok := o.Schedule.(Shifted); ok {
 		return shifted.Tick(activation)
@@ -158,7 +155,7 @@ func (o oncePerLocalTime) Tick(activation time.Time) time.Time {
 	return activation
 }
 
-// zoneOf is the location that a schedule is meant in. A spec can have its own.
+// zoneOf is the zone of a schedule. A spec can have its own.
 func zoneOf(s cron.Schedule, t time.Time) *time.Location {
 	if spec, ok := s.(*cron.SpecSchedule); ok && spec.Location != time.Local {
 		return spec.Location
@@ -166,9 +163,9 @@ func zoneOf(s cron.Schedule, t time.Time) *time.Location {
 	return t.Location()
 }
 
-// repeatedUntil returns when the local times that clocks show for the second
-// time are over, if t is after clocks were last changed; t itself or earlier if
-// there is nothing repeated at t.
+// repeatedUntil returns when the local times that clocks show for the second time
+// end, if t is after the last change of clocks; t itself or earlier if no time is
+// repeated at t.
 func repeatedUntil(t time.Time, zone *time.Location) time.Time {
 	changed, _ := t.In(zone).ZoneBounds()
 	if changed.IsZero() {

@@ -105,7 +105,7 @@ func TestDST(t *testing.T) {
 	}
 }
 
-// A parser of one's own is cron's business, and keeps being so.
+// cron keeps using a parser of its own.
 func TestSpecIsParsedByCronsOwnParser(t *testing.T) {
 	for _, c := range []*cron.Cron{cron.New(), cron.New(cron.WithSeconds())} {
 		_, five := c.AddFunc("1 2 3 4 5", func() {})
@@ -165,7 +165,7 @@ func TestScheduleThatReplicasCannotAgreeOnIsRefused(t *testing.T) {
 	}
 }
 
-// It looks right when it is added.
+// The schedule is right when it is added and wrong later.
 func TestScheduleThatStopsGoingForwardsIsNotFollowedForever(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
@@ -193,8 +193,8 @@ func TestScheduleThatStopsGoingForwardsIsNotFollowedForever(t *testing.T) {
 	})
 }
 
-// breaking is a schedule whose Tick and Next panic once broken, except on cron's
-// own goroutine.
+// breaking is a schedule whose Tick and Next panic once broken is set, except on
+// cron's own goroutine.
 type breaking struct {
 	steps
 	tick, next *atomic.Bool
@@ -258,7 +258,7 @@ func TestPanicOfTheScheduleReachesTheHandler(t *testing.T) {
 	}
 }
 
-// In the goroutine that does it, and under the key.
+// It panics in the goroutine that catches up, and under the key.
 func TestPanicOfTheScheduleWhileCatchingUpReachesTheHandler(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store, l := guardtest.NewStore(), new(log)
@@ -278,7 +278,7 @@ func TestPanicOfTheScheduleWhileCatchingUpReachesTheHandler(t *testing.T) {
 		if errs := l.failures(); len(errs) != 1 || !errors.Is(errs[0], errJob) {
 			t.Errorf("reported: %v, want the panic", errs)
 		}
-		time.Sleep(5 * time.Second) // the tick at 30 is to catch up too
+		time.Sleep(5 * time.Second) // the tick at 30 catches up too
 		if errs := l.failures(); len(errs) != 2 || !errors.Is(errs[1], errJob) {
 			t.Errorf("reported: %v, want the panic twice", errs)
 		}

@@ -14,14 +14,14 @@ const lastWait = 10 * time.Second
 
 var errOthers = errors.New("jobs that cron has from elsewhere have not returned")
 
-// Shutdown stops cron, and with it also jobs that others have added to it: no
-// tick begins any more, and those that stand in line give up. It waits for the
-// runs under way. When ctx ends first it cancels their contexts with cause
-// guard.ErrClosed and waits for at most 10 s more; then it returns an error that
-// wraps ctx's cause. Keys of runs that still go on stay held.
+// Shutdown stops cron, and so also jobs that other code has added to it: no tick
+// begins any more, and those that wait for the key give up. It waits for the runs
+// under way. When ctx ends first it cancels their contexts with cause guard.ErrClosed
+// and waits for at most 10 s more; then it returns an error that wraps ctx's cause.
+// Keys of runs that still go on stay held.
 //
-// It does not shut down the guard: do that after it. Calling Shutdown again is
-// fine; calling it from a job is not, as it would wait for itself.
+// It does not shut down the guard: do that after it. It may be called again, but not
+// from a job, since it would wait for itself.
 func (r *Runner) Shutdown(ctx context.Context) error {
 	r.close()
 	stopped := r.cron.Stop() // ends when all jobs of cron have returned
@@ -43,14 +43,14 @@ func (r *Runner) Shutdown(ctx context.Context) error {
 	return nil
 }
 
-// close lets no tick begin any more.
+// close keeps ticks from beginning.
 func (r *Runner) close() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if !r.closedLocked() {
 		close(r.closing)
 	}
-	for p := range r.places {
+	for p := range r.pending {
 		p.cancel(guard.ErrClosed)
 	}
 }

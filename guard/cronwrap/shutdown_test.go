@@ -107,16 +107,16 @@ func TestShutdownLeavesARunThatIgnoresItsContext(t *testing.T) {
 	})
 }
 
-func TestShutdownCallsOffTicksThatStandInLine(t *testing.T) {
+func TestShutdownCancelsTicksThatWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store, l := guardtest.NewStore(), new(log)
 		r := newReplica(t, store, l)
 		r.add(t, "@every 10s", "report", nil, cronwrap.Overlap(cronwrap.Wait))
-		store.Hold("report", "somebody")
+		store.Hold("report", "rival")
 		r.cron.Start()
 		time.Sleep(15 * time.Second)
 		if n := store.Waiting("report"); n != 1 {
-			t.Fatalf("%d stand in line, want 1", n)
+			t.Fatalf("%d wait, want 1", n)
 		}
 		began := time.Now()
 		if err := r.Shutdown(t.Context()); err != nil || time.Since(began) > time.Second {
@@ -170,7 +170,7 @@ func TestRunThatShutdownBrokeOffIsTakenOverWithRetry(t *testing.T) {
 				time.Sleep(65 * time.Second)
 				gone, cancel := context.WithCancel(t.Context())
 				cancel()
-				_ = first.Shutdown(gone) // says that it had to cancel
+				_ = first.Shutdown(gone) // an error: it cancels a run
 				time.Sleep(5 * time.Second)
 				l.mustBe(t, start, c.want...)
 			})

@@ -21,8 +21,8 @@ func (s steps) Next(t time.Time) time.Time {
 	return t.Add(time.Duration(s) - time.Duration(t.UnixNano()%int64(s)))
 }
 
-// skewed is the schedule of a replica whose clock is ahead of the true time: it
-// sees every tick so much too early.
+// skewed is the schedule of a replica whose clock is ahead of the true time: every
+// tick comes so much too early.
 type skewed struct {
 	cron.Schedule
 	ahead time.Duration
@@ -51,7 +51,7 @@ func TestEachTickRunsOnceAcrossSkewedReplicas(t *testing.T) {
 	})
 }
 
-// What a mutex alone does: the job is over before the next clock ticks.
+// A mutex alone does not prevent it: the job is over before the next clock ticks.
 func TestMutualExclusionAloneRunsATickOnEachSkewedReplica(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store, l := guardtest.NewStore(), new(log)
@@ -169,6 +169,6 @@ func TestLateReplicaNeverRunsATickThatIsOlderThanTheLastClaimed(t *testing.T) {
 			r.cron.Start()
 		}
 		time.Sleep(5500 * time.Millisecond)
-		l.mustBe(t, start, -2, 1, 2, 3, 4, 5) // nobody had run -2
+		l.mustBe(t, start, -2, 1, 2, 3, 4, 5) // -2 had not run
 	})
 }

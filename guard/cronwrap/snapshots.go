@@ -6,19 +6,17 @@ import (
 	"github.com/robfig/cron/v3"
 )
 
-// snapshots asks cron for its entries. cron copies all of them for each that asks for
-// one, on the goroutine that also starts the jobs, so n jobs of one tick would have
-// it copy n² entries: those that ask at about the same time share an answer.
-//
-// What is answered is never older than the question. Who comes while cron is being
-// asked may have come too late for that, and takes part in the next request.
+// snapshots asks cron for its entries. cron copies all of them for each request, on
+// the goroutine that also starts the jobs, so requests at about the same time share a
+// reply. It is never older than the request: one that comes while cron is being asked
+// takes part in the next.
 type snapshots struct {
 	take func() []cron.Entry
 
-	turn chan struct{} // has a place for the one who asks cron
+	turn chan struct{} // held by the goroutine that asks cron
 
 	mu   sync.Mutex
-	next *snapshot // not asked for yet; nil if nobody wants one
+	next *snapshot // not requested from cron yet; nil if none is wanted
 }
 
 type snapshot struct {

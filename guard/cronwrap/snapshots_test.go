@@ -33,7 +33,7 @@ func TestManyThatAskForTheirEntriesShareTwoAnswers(t *testing.T) {
 			})
 		}
 		ask()
-		time.Sleep(time.Millisecond) // it is being answered: too late to take part
+		time.Sleep(time.Millisecond) // the request is under way: too late to share it
 		for range 1000 {
 			ask()
 		}
@@ -70,7 +70,7 @@ func TestJobsWhoseEntriesWereRemovedAreForgotten(t *testing.T) {
 	}
 }
 
-// It takes hours if each tick moves all the others.
+// Without sharing, which copies all entries for each tick, this takes hours.
 func TestLatestOfManyTicksIsFast(t *testing.T) {
 	now := time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
 	s := schedule{aligned(time.Millisecond), time.UTC}

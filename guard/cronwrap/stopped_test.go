@@ -18,8 +18,8 @@ import (
 	"github.com/jobguard/jobguard/internal/redistest"
 )
 
-// stoppedChild is a replica whose first run ends when its context does. It tells how
-// runs begin and end. Its clock is ahead, so it comes first.
+// stoppedChild is a replica whose first run ends when its context does. It prints the
+// beginnings and ends of runs. Its clock is ahead, so it comes first.
 func stoppedChild(addr string) {
 	g, err := guard.New(redisstore.New(redis.NewClient(&redis.Options{Addr: addr})), guard.TTL(childTTL))
 	if err != nil {
@@ -47,9 +47,9 @@ func stoppedChild(addr string) {
 	c.Run()
 }
 
-// The process is stopped in mid-run, for longer than its lease lasts, and goes on
+// The process is stopped during a run, for longer than its lease lasts, and goes on
 // when another has run the tick again.
-func TestRunnerThatWasStoppedInMidRunIsTakenOverWithRetryAndLearnsOfItOnRedis(t *testing.T) {
+func TestRunOfAStoppedProcessIsTakenOverWithRetryOnRedis(t *testing.T) {
 	t.Parallel()
 	server, l := redistest.Start(t), new(log)
 	r := newReplica(t, onRedis(t, server.Addr()), l, guard.TTL(childTTL))
@@ -86,7 +86,7 @@ func TestRunnerThatWasStoppedInMidRunIsTakenOverWithRetryAndLearnsOfItOnRedis(t 
 	signal(syscall.SIGSTOP)
 	for until := time.Now().Add(time.Minute); byUs(stopped) == 0; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(until) {
-			t.Fatal("nobody has taken the tick over")
+			t.Fatal("no replica has taken the tick over")
 		}
 	}
 	signal(syscall.SIGCONT)

@@ -57,7 +57,7 @@ func TestTickThatComesDueAsCatchingUpEndsIsNotTakenForSkipped(t *testing.T) {
 	})
 }
 
-// movable is a schedule of a clock that is set while the job runs.
+// movable is a schedule of a clock that is set during a run.
 type movable struct {
 	cron.Schedule
 	ahead *atomic.Int64

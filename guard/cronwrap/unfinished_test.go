@@ -15,8 +15,8 @@ import (
 	"github.com/jobguard/jobguard/guard/lease"
 )
 
-// broken is a job whose first run ends only when its lease is lost. The ticks of the
-// others go to done.
+// broken is a job whose first run ends only when its lease is lost. The ticks of its
+// other runs are sent to done.
 func broken(done *log) func(context.Context) error {
 	var begun atomic.Bool
 	to := done.job(nil)
@@ -29,8 +29,8 @@ func broken(done *log) func(context.Context) error {
 	}
 }
 
-// The run of a tick is lost so shortly before the next one that nobody has taken it
-// over by then.
+// The lease of a run is lost so shortly before the next tick that no replica has
+// taken it over by then.
 func TestLaterTickRunsAfterOneThatIsNotDone(t *testing.T) {
 	for name, opts := range map[string][]cronwrap.JobOption{
 		"skip":     {cronwrap.Retry()},
@@ -53,9 +53,9 @@ func TestLaterTickRunsAfterOneThatIsNotDone(t *testing.T) {
 	}
 }
 
-// b starts when a tick is past by its clock, and not yet by that of a. So it does not
-// stand in line for it when a dies.
-func TestTickIsTakenOverByAReplicaThatDidNotStandInLineForIt(t *testing.T) {
+// b starts when a tick is past by its clock, but not yet by that of a. So it does not
+// wait for it when a dies.
+func TestTickIsTakenOverByAReplicaThatDidNotWaitForIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
 		store, l := guardtest.NewStore(), new(log)
@@ -81,8 +81,8 @@ func TestTickIsTakenOverByAReplicaThatDidNotStandInLineForIt(t *testing.T) {
 	})
 }
 
-// However many ticks have come due since, whatever CatchUp says, and also if it is
-// none of the schedule any more.
+// A tick that is not done is run again however many have come due since, whatever
+// CatchUp says, and also if it is no tick of the schedule any more.
 func TestTickThatIsNotDoneIsRunAgainHoweverLate(t *testing.T) {
 	for name, c := range map[string]struct {
 		opts []cronwrap.JobOption
@@ -115,7 +115,7 @@ func TestTickThatIsNotDoneIsRunAgainHoweverLate(t *testing.T) {
 	}
 }
 
-// A run that is taken over, and lost again: by a successor, or by one that only
+// A run that is taken over is lost again: by a successor, or by a replica that only
 // catches up.
 func TestTickIsRunAgainAsOftenAsItsRunnersDie(t *testing.T) {
 	for _, replicas := range []int{1, 3} {
@@ -144,9 +144,9 @@ func TestTickIsRunAgainAsOftenAsItsRunnersDie(t *testing.T) {
 	}
 }
 
-// What Skip dropped for a run whose runner died was missed, unless the run is taken
-// over: then it was dropped for that.
-func TestTickThatWasDroppedForADeadRunIsMadeUpForWithTheNext(t *testing.T) {
+// Ticks that Skip dropped for a run whose runner died were missed, unless the run is
+// taken over.
+func TestTickThatWasDroppedForADeadRunIsBackfilledWithTheNext(t *testing.T) {
 	for name, c := range map[string]struct {
 		opts []cronwrap.JobOption
 		want []int
@@ -163,7 +163,7 @@ func TestTickThatWasDroppedForADeadRunIsMadeUpForWithTheNext(t *testing.T) {
 				r.cron.Start()
 				time.Sleep(5 * time.Second)
 				dead := newReplica(t, store, new(log))
-				// Its clock is ahead: 10 is its tick. The fault is its death.
+				// Its clock is ahead: 10 is its tick. Its death is the fault.
 				dead.addSchedule(t, skewed{steps(10 * time.Second), 2 * time.Second}, "report", func(ctx context.Context) error {
 					_ = l.job(nil)(ctx)
 					<-ctx.Done()
@@ -181,7 +181,7 @@ func TestTickThatWasDroppedForADeadRunIsMadeUpForWithTheNext(t *testing.T) {
 }
 
 // The lease of a run is dropped, another replica takes the key, and the runner, which
-// does not know yet, goes on to the next of the ticks that it makes up for.
+// has not noticed, goes on to the next tick of its backfill.
 func TestTicksAreNotClaimedOverTheRunOfTheNextHolder(t *testing.T) {
 	for name, c := range map[string]struct {
 		opts []cronwrap.JobOption
@@ -224,7 +224,7 @@ func TestTicksAreNotClaimedOverTheRunOfTheNextHolder(t *testing.T) {
 	}
 }
 
-// meddled is a store in which something happens just before the first claim.
+// meddled is a store that calls a function just before the first claim.
 type meddled struct {
 	*guardtest.Store
 	once  sync.Once
@@ -236,9 +236,9 @@ func (m *meddled) ClaimTick(ctx context.Context, r lease.TickRequest) (lease.Tic
 	return m.Store.ClaimTick(ctx, r)
 }
 
-// A runner that has lost the key, and does not know yet, claims a tick after the next
-// holder has looked what is not done, and dies.
-func TestTickThatIsClaimedAfterTheNextHolderHasLookedIsNotPassedOver(t *testing.T) {
+// A runner that has lost the key, and has not noticed, claims a tick after the next
+// holder has looked for one that is not done, and dies.
+func TestTickClaimedAfterTheNextHolderLookedIsNotPassedOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
 		store, l := guardtest.NewStore(), new(log)
@@ -255,9 +255,9 @@ func TestTickThatIsClaimedAfterTheNextHolderHasLookedIsNotPassedOver(t *testing.
 	})
 }
 
-// One that the next holder has claimed a tick over is told so, and not that the tick
-// is dealt with: it is not.
-func TestTickThatIsRefusedToWhoeverHasLostTheKeyIsReported(t *testing.T) {
+// A runner whose tick the next holder has passed gets that as its error, and not that
+// the tick is done: it is not.
+func TestTickThatIsRefusedAfterALossIsReported(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
 		store, l := guardtest.NewStore(), new(log)
@@ -273,7 +273,7 @@ func TestTickThatIsRefusedToWhoeverHasLostTheKeyIsReported(t *testing.T) {
 	})
 }
 
-// remember has somebody claim a tick.
+// remember claims a tick for another owner.
 func remember(t *testing.T, store *guardtest.Store, r lease.TickRequest, done bool) {
 	t.Helper()
 	r.Owner = store.NewOwner("")
@@ -288,7 +288,7 @@ func remember(t *testing.T, store *guardtest.Store, r lease.TickRequest, done bo
 	}
 }
 
-// The handler is told that the tick may run again. Those after it run nevertheless: a
+// The handler gets an error: the tick may run again. Later ticks run nevertheless: a
 // run that knows its own ticks does not wait for them.
 func TestTickThatCouldNotBeMarkedDoneIsReportedAndHoldsUpNoOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

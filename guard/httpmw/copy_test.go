@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// readerFunc is a source, of a backend say.
+// readerFunc is a source, such as a backend.
 type readerFunc func([]byte) (int, error)
 
 func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
@@ -134,7 +134,7 @@ func TestCopyLeavesALimitedReaderWithWhatItDidNotRead(t *testing.T) {
 	}
 }
 
-// sources notes what is read from.
+// sources records what is read from.
 type sources struct {
 	http.ResponseWriter
 	seen chan<- io.Reader

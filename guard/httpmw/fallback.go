@@ -2,11 +2,11 @@ package httpmw
 
 import "net/http"
 
-// orProblem has Problem answer what f has left without an answer.
+// orProblem calls f, and Problem if f has answered nothing.
 func orProblem(f func(http.ResponseWriter, *http.Request, error)) func(http.ResponseWriter, *http.Request, error) {
 	return func(w http.ResponseWriter, r *http.Request, err error) {
 		res := newResponse(w, r, "")
-		res.over = true // the gate is open and only notes what passes
+		res.over = true // the gate is open and only records what passes
 		f(res.wrap(w), r, err)
 		res.mu.Lock()
 		answered := res.sent || res.hijacked

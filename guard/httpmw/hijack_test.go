@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// TestLossLeavesAHijackedConnectionAlone has it written to when the middleware is
-// done with it, as by a goroutine that the handler has started.
+// The connection is written to after the middleware, as by a goroutine of the
+// handler.
 func TestLossLeavesAHijackedConnectionAlone(t *testing.T) {
 	for name, c := range map[string]struct {
 		switched bool // with a header sent before
@@ -117,7 +117,7 @@ func TestHijackLetsTheLastByteOut(t *testing.T) {
 	}
 }
 
-// slowly calls during in Hijack, when the connection is taken already.
+// slowly calls during in Hijack, after the connection was taken.
 type slowly struct {
 	unwrapper
 	http.Flusher
@@ -127,6 +127,6 @@ type slowly struct {
 func (s slowly) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	conn, rw, err := http.NewResponseController(s.w).Hijack()
 	s.during()
-	time.Sleep(50 * time.Millisecond) // for what the loss sets off
+	time.Sleep(50 * time.Millisecond) // for the effects of the loss
 	return conn, rw, err
 }

@@ -12,43 +12,40 @@ import (
 	"github.com/jobguard/jobguard/guard"
 )
 
-// KeyFunc says what a request works on. Requests with the same key exclude each
-// other, and every other run under that key. Build it with guard.Key, so that a
-// worker can build the same one and parts cannot run into each other.
+// KeyFunc makes the key of a request. Requests with the same key exclude each other,
+// and every other run under that key. Build it with guard.Key, so that a worker can
+// build the same one and different parts never make the same key.
 //
-// It is called before anything else, on the request's goroutine, and should look
-// only at the head of the request: it must not read the body. An error is answered
-// with 400.
+// It is called before anything else, on the request's goroutine, and must not read
+// the request's body. An error is answered with 400.
 type KeyFunc func(*http.Request) (string, error)
 
 // ErrEmptyComponent is wrapped by the errors of [PathValue], [Header] and [Join] when
-// a part of the key is missing: without it everybody would share one lock. It
+// a part of the key is missing: without it all requests would share one key. It
 // matches guard.ErrInvalidKey.
 var ErrEmptyComponent = fmt.Errorf("httpmw: a component of the key is empty: %w", guard.ErrInvalidKey)
 
 // PathValue makes the key from wildcards of the route's pattern. PathValue("sku")
-// yields guard.Key("sku", value), PathValue("a", "b") yields
-// guard.Key("a", valueOfA, "b", valueOfB). Values are as r.PathValue gives them:
-// by ServeMux decoded, so that %2F is a slash; other routers may not decode (see
-// "Routers" above).
+// yields guard.Key("sku", value), PathValue("a", "b") yields guard.Key("a", valueOfA,
+// "b", valueOfB). Values are as r.PathValue returns them: decoded by ServeMux, so
+// that %2F is a slash; other routers may not decode.
 //
-// A name that the pattern does not have is as empty as a value that is missing, and
-// so is every name where the middleware stands outside the router: all requests
-// are answered with 400, and log/slog is told once, at level Error. No name, or an
-// empty one, panics.
+// A name that the pattern does not have is empty, and so is every name where the
+// middleware is outside the router: all requests are answered with 400, and the first
+// is logged with log/slog at level Error. No name, or an empty one, panics.
 func PathValue(names ...string) KeyFunc {
 	if len(names) == 0 || slices.Contains(names, "") {
-		panic("httpmw: PathValue needs the names of wildcards")
+		panic("httpmw: PathValue: no name of a wildcard, or an empty one")
 	}
 	names = slices.Clone(names)
-	var told sync.Once
+	var logged sync.Once
 	return func(r *http.Request) (string, error) {
 		parts := make([]string, 0, 2*len(names))
 		for _, name := range names {
 			value := r.PathValue(name)
 			if value == "" {
-				if !hasWildcard(r.Pattern, name) { // no fault of the client's
-					told.Do(func() {
+				if !hasWildcard(r.Pattern, name) { // a mistake in the program
+					logged.Do(func() {
 						slog.Error("httpmw: the route has no such wildcard: no request has a key", "wildcard", name, "pattern", r.Pattern)
 					})
 				}
@@ -60,7 +57,7 @@ func PathValue(names ...string) KeyFunc {
 	}
 }
 
-// hasWildcard knows the patterns of ServeMux and chi, "{sku}", "{sku...}" and
+// hasWildcard recognises the patterns of ServeMux and chi, "{sku}", "{sku...}" and
 // "{sku:[a-z]+}", and those of gin and echo, ":sku" and "*sku".
 func hasWildcard(pattern, name string) bool {
 	for _, wildcard := range []string{"{" + name + "}", "{" + name + "...}", "{" + name + ":", ":" + name, "*" + name} {
@@ -76,10 +73,10 @@ func hasWildcard(pattern, name string) bool {
 // r.Header.Get. An empty name panics.
 //
 // The client chooses the value: a header that it can leave out or forge does not
-// keep others from what it works on.
+// exclude other clients.
 func Header(name string) KeyFunc {
 	if name == "" {
-		panic("httpmw: Header needs a name")
+		panic("httpmw: Header: the name is empty")
 	}
 	lower := strings.ToLower(name)
 	return func(r *http.Request) (string, error) {
@@ -94,14 +91,14 @@ func Header(name string) KeyFunc {
 	}
 }
 
-// Join makes one key of what parts yield, such that different results never make
-// the same key. No part, or a nil one, panics.
+// Join makes one key of the keys of parts: different parts never make the same key.
+// No part, or a nil one, panics.
 func Join(parts ...KeyFunc) KeyFunc {
 	if len(parts) == 0 {
-		panic("httpmw: Join needs parts")
+		panic("httpmw: Join: no KeyFunc")
 	}
 	if slices.ContainsFunc(parts, func(f KeyFunc) bool { return f == nil }) {
-		panic("httpmw: Join was given a nil KeyFunc")
+		panic("httpmw: Join: a KeyFunc is nil")
 	}
 	parts = slices.Clone(parts)
 	return func(r *http.Request) (string, error) {
@@ -120,7 +117,7 @@ func Join(parts ...KeyFunc) KeyFunc {
 	}
 }
 
-// noKey makes err, of a KeyFunc, match guard.ErrInvalidKey.
+// noKey wraps err, of a KeyFunc, to match guard.ErrInvalidKey.
 func noKey(err error) error {
 	if errors.Is(err, guard.ErrInvalidKey) {
 		return err

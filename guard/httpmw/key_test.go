@@ -121,9 +121,8 @@ func TestListGivenToAKeyFuncIsTheCallersAgain(t *testing.T) {
 	}
 }
 
-// TestLongValuesThatDifferInTheLastByteDoNotExcludeOneAnother is about values that
-// are too long for a key, or cannot stand in one as they are. guard.Key makes of
-// them what can be read and a SHA-256 of all.
+// The values are too long for a key, or cannot be in one as they are. guard.Key makes
+// a readable part and a SHA-256 of them.
 func TestLongValuesThatDifferInTheLastByteDoNotExcludeOneAnother(t *testing.T) {
 	long := strings.Repeat("a", 4095)
 	for name, c := range map[string]struct{ path, header, other string }{
@@ -182,8 +181,8 @@ func TestLongValuesThatDifferInTheLastByteDoNotExcludeOneAnother(t *testing.T) {
 	}
 }
 
-// That a path has no value may be the client's fault; that the route has no such
-// wildcard is not, and nobody else would notice.
+// A path without a value may be the client's fault; a route without the wildcard is
+// not, and would go unnoticed.
 func TestWildcardThatTheRouteDoesNotHaveIsLoggedOnce(t *testing.T) {
 	var logged bytes.Buffer
 	before := slog.Default()

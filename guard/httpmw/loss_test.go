@@ -41,7 +41,7 @@ func TestRequestsForOneThingRunOneAtATime(t *testing.T) {
 		time.Sleep(time.Millisecond)
 		<-inside
 		ok(w, r)
-	}, withGuard(guard.Wait(patience)))
+	}, withGuard(guard.Wait(waitLimit)))
 	const n = 20
 	done := make(chan answer)
 	for range n {
@@ -132,7 +132,7 @@ func TestInformationalHeadersLeaveTheStatusOpen(t *testing.T) {
 	isProblem(t, w.get("GET"), http.StatusServiceUnavailable, "")
 }
 
-// sends are the ways in which a response is half sent when the lease is lost.
+// sends are the ways in which a response is partly sent when the lease is lost.
 var sends = map[string]func(t *testing.T, w http.ResponseWriter){
 	"only the status, in buffers": func(_ *testing.T, w http.ResponseWriter) { w.WriteHeader(http.StatusCreated) },
 	"a little, in buffers":        func(_ *testing.T, w http.ResponseWriter) { _, _ = w.Write([]byte("half")) },
@@ -160,7 +160,7 @@ var sends = map[string]func(t *testing.T, w http.ResponseWriter){
 // onlyReader hides WriteTo of a source, so that io.Copy calls ReadFrom of the writer.
 type onlyReader struct{ io.Reader }
 
-// unread is a source that nobody may read from.
+// unread is a source that must not be read.
 type unread struct{ t *testing.T }
 
 func (u unread) Read([]byte) (int, error) {
@@ -172,7 +172,7 @@ type neverending struct{}
 
 func (neverending) Read(p []byte) (int, error) { return len(p), nil }
 
-// recovering swallows every panic.
+// recovering recovers from every panic.
 func recovering(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer func() { _ = recover() }()
@@ -180,7 +180,7 @@ func recovering(next http.Handler) http.Handler {
 	})
 }
 
-// unwrapper has nothing but what it must have, and Unwrap.
+// unwrapper has only the methods of a ResponseWriter, and Unwrap.
 type unwrapper struct{ w http.ResponseWriter }
 
 func (u unwrapper) Header() http.Header         { return u.w.Header() }
@@ -305,7 +305,7 @@ func TestLossAfterTheContextHasEndedClosesTheGateToo(t *testing.T) {
 	<-cancelled
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	_ = w.guard.Shutdown(ctx) // it had to cancel
+	_ = w.guard.Shutdown(ctx) // it cancels a run
 	isProblem(t, <-done, http.StatusServiceUnavailable, "")
 }
 
@@ -346,7 +346,7 @@ func TestLossInterruptsAWriteUnderWay(t *testing.T) {
 				if !errors.Is(err, guard.ErrLost) {
 					t.Errorf("a write without end ended with %v, want ErrLost", err)
 				}
-			case <-time.After(patience):
+			case <-time.After(waitLimit):
 				t.Error("the write goes on")
 			}
 		})
@@ -364,7 +364,7 @@ func TestMaxHoldIsAnsweredLikeALoss(t *testing.T) {
 	isProblem(t, newWorld(t, wait, short).get("GET"), http.StatusServiceUnavailable, "")
 
 	var inTime atomic.Bool // the header was sent before MaxHold had passed
-	for hold := 50 * time.Millisecond; !inTime.Load() && hold < patience; hold *= 2 {
+	for hold := 50 * time.Millisecond; !inTime.Load() && hold < waitLimit; hold *= 2 {
 		a := newWorld(t, func(w http.ResponseWriter, r *http.Request) {
 			w.WriteHeader(http.StatusOK)
 			inTime.Store(r.Context().Err() == nil)
@@ -382,7 +382,7 @@ func TestMaxHoldIsAnsweredLikeALoss(t *testing.T) {
 func TestMaxHoldOfARunAroundTheRequestIsAnsweredLikeALoss(t *testing.T) {
 	for _, around := range []string{key, "another"} {
 		var began atomic.Bool // before MaxHold had passed
-		for hold := 50 * time.Millisecond; !began.Load() && hold < patience; hold *= 2 {
+		for hold := 50 * time.Millisecond; !began.Load() && hold < waitLimit; hold *= 2 {
 			var w *world
 			w = newWorld(t, func(rw http.ResponseWriter, r *http.Request) {
 				began.Store(true)

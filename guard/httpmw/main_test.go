@@ -22,10 +22,10 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// patience is more than anything here takes on a busy machine.
-const patience = 30 * time.Second
+// waitLimit bounds each wait; a busy machine stays below.
+const waitLimit = 30 * time.Second
 
-// All requests of these tests are for one thing.
+// All requests of these tests have one key.
 const (
 	path = "/stock/a42"
 	key  = "sku:a42"
@@ -37,7 +37,7 @@ type world struct {
 	t     testing.TB
 	store *guardtest.Store
 	guard *guard.Guard
-	log   *logged // what net/http complained about
+	log   *logged // what net/http logged
 
 	mux   *http.ServeMux
 	outer func(http.Handler) http.Handler // around the middleware
@@ -82,10 +82,10 @@ func prepare(t testing.TB, h http.HandlerFunc, opts ...with) *world {
 		if s := w.log.String(); s != "" {
 			t.Errorf("net/http complained: %s", s)
 		}
-		// A request can be answered before its lease is given back.
+		// A request can be answered before its lease is released.
 		w.eventually("no key is left behind", func() bool {
 			for _, k := range store.Keys() {
-				if owner, _ := store.Holder(k); owner != "thief" && owner != "somebody" {
+				if owner, _ := store.Holder(k); owner != "thief" && owner != "rival" {
 					return false
 				}
 			}
@@ -105,14 +105,14 @@ func (w *world) start(http2 bool) {
 	w.Start()
 }
 
-// answer is what a client got.
+// answer is the response that a client got.
 type answer struct {
 	*http.Response
 	body string
 	err  error // of the request, or of reading the body to its end
 }
 
-// whole says whether the client takes what it got for everything.
+// whole reports whether the client takes the response for complete.
 func (a answer) whole() bool { return a.err == nil }
 
 func (w *world) get(method string) answer { return w.request(w.t.Context(), method, path, nil) }
@@ -136,7 +136,8 @@ func (w *world) do(r *http.Request) answer {
 	return answer{res, string(b), err}
 }
 
-// dial connects without a client, for what a client would not do or not show.
+// dial connects without an http.Client, for requests that it would not send or
+// responses that it would hide.
 func dial(t testing.TB, w *world) net.Conn {
 	t.Helper()
 	conn, err := net.Dial("tcp", w.Listener.Addr().String())
@@ -144,7 +145,7 @@ func dial(t testing.TB, w *world) net.Conn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close() }) // the test may have closed it itself
-	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(waitLimit)); err != nil {
 		t.Fatal(err)
 	}
 	return conn
@@ -152,7 +153,7 @@ func dial(t testing.TB, w *world) net.Conn {
 
 func (w *world) eventually(what string, ok func() bool) {
 	w.t.Helper()
-	for end := time.Now().Add(patience); !ok(); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(waitLimit); !ok(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			w.t.Errorf("in vain waited until %s", what)
 			return
@@ -160,11 +161,11 @@ func (w *world) eventually(what string, ok func() bool) {
 	}
 }
 
-// lose takes the lease away from the run that ctx comes from and returns when
-// the context says so.
+// lose takes the lease away from the run of ctx and returns when the context has
+// ended.
 func (w *world) lose(ctx context.Context) {
 	w.store.Hold(key, "thief")
-	_ = guard.Ensure(ctx, 9*time.Second) // more than is left: asks the store now
+	_ = guard.Ensure(ctx, 9*time.Second) // more than is left, so it asks the store now
 	<-ctx.Done()
 	if !errors.Is(context.Cause(ctx), guard.ErrLost) {
 		w.t.Errorf("cause %v, want ErrLost", context.Cause(ctx))

@@ -10,8 +10,8 @@ import (
 	"github.com/jobguard/jobguard/guard/httpmw"
 )
 
-// nested puts a second middleware between the one of the world and h, which gets
-// the context of the outer run too.
+// nested puts a second middleware between the one of the world and h, which gets the
+// context of the outer run too.
 func nested(t testing.TB, key httpmw.KeyFunc, h func(http.ResponseWriter, *http.Request, context.Context)) *world {
 	var w *world
 	w = prepare(t, func(rw http.ResponseWriter, outer *http.Request) {
@@ -27,8 +27,8 @@ var nestedKeys = map[string]httpmw.KeyFunc{
 	"another key": func(*http.Request) (string, error) { return "another", nil },
 }
 
-// TestLossBreaksTheResponseOfNestedMiddlewares has the outer middleware's lease
-// lost, seen before the handler returns or only at the release.
+// The outer middleware's lease is lost, which is seen before the handler returns or
+// only at the release.
 func TestLossBreaksTheResponseOfNestedMiddlewares(t *testing.T) {
 	for name, inner := range nestedKeys {
 		for _, proto := range []string{"1.0", "1.1"} {

@@ -81,7 +81,7 @@ func TestRedisLossBreaksTheResponse(t *testing.T) {
 		_, _ = w.Write([]byte("half"))
 		w.(http.Flusher).Flush()
 		admin.Del(r.Context(), "guard:"+key)
-		_ = guard.Ensure(r.Context(), 9*time.Second) // more than is left: asks Redis now
+		_ = guard.Ensure(r.Context(), 9*time.Second) // more than is left, so it asks Redis now
 		<-r.Context().Done()
 	})
 	if a := fetch(t, url); a.whole() || a.Response == nil || a.body != "half" {

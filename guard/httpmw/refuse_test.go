@@ -47,19 +47,19 @@ func isProblem(t testing.TB, a answer, status int, retryAfter string) {
 	if p.Type != "about:blank" || p.Title != http.StatusText(status) || p.Status != status || p.Detail == "" {
 		t.Errorf("body %s", a.body)
 	}
-	for _, secret := range []string{"a42", "sku", "guardtest", "somebody", "thief"} {
+	for _, secret := range []string{"a42", "sku", "guardtest", "rival", "thief"} {
 		if strings.Contains(a.body, secret) {
-			t.Errorf("body %s tells %q", a.body, secret)
+			t.Errorf("body %s contains %q", a.body, secret)
 		}
 	}
 }
 
 func TestBusyIs409WithRetryAfter(t *testing.T) {
 	w := newWorld(t, never(t), withGuard(guard.Wait(0)))
-	w.store.Hold(key, "somebody") // no end known
+	w.store.Hold(key, "rival") // no end known
 	isProblem(t, w.get("GET"), http.StatusConflict, "1")
 
-	w.store.HoldFor(key, "somebody", 2*time.Hour)
+	w.store.HoldFor(key, "rival", 2*time.Hour)
 	a := w.get("GET")
 	if a.err != nil {
 		t.Fatal(a.err)
@@ -87,7 +87,7 @@ func TestRetryAfterIsInWholeSecondsRoundedUp(t *testing.T) {
 
 func TestBusyHeadRequestIsAnsweredWithoutABody(t *testing.T) {
 	w := newWorld(t, never(t), withGuard(guard.Wait(0)))
-	w.store.Hold(key, "somebody")
+	w.store.Hold(key, "rival")
 	a := w.get("HEAD")
 	isProblem(t, a, http.StatusConflict, "1")
 	if a.body != "" {
@@ -98,7 +98,7 @@ func TestBusyHeadRequestIsAnsweredWithoutABody(t *testing.T) {
 func TestMethodThatIsNotWrappedIsNotGuarded(t *testing.T) {
 	w := newWorld(t, never(t), withGuard(guard.Wait(0)))
 	w.mux.HandleFunc("GET /stock/{sku}", ok)
-	w.store.Hold(key, "somebody")
+	w.store.Hold(key, "rival")
 	if a := w.get("GET"); !a.whole() || a.StatusCode != http.StatusOK || a.body != "done" {
 		t.Errorf("got %+v", a)
 	}
@@ -114,7 +114,7 @@ func TestStoreDownIs503WithRetryAfter(t *testing.T) {
 
 func TestShutdownIs503OnAConnectionThatCloses(t *testing.T) {
 	w := newWorld(t, never(t))
-	w.store.Hold(key, "somebody")
+	w.store.Hold(key, "rival")
 	done := make(chan answer)
 	go func() { done <- w.get("GET") }()
 	w.eventually("the request waits", func() bool { return w.store.Waiting(key) == 1 })
@@ -144,7 +144,7 @@ func TestHandlerCancelledByShutdownStillAnswers(t *testing.T) {
 	<-running
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	_ = w.guard.Shutdown(ctx) // it had to cancel
+	_ = w.guard.Shutdown(ctx) // it cancels a run
 	if a := <-done; !a.whole() || a.StatusCode != http.StatusOK || a.body != "done" {
 		t.Errorf("got %+v", a)
 	}
@@ -180,9 +180,9 @@ func TestKeyThatCannotBeUsedIs400(t *testing.T) {
 		isProblem(t, w.request(t.Context(), "GET", path, nil), http.StatusBadRequest, "")
 	}
 	got := make(chan error, 1)
-	w.mux.Handle("/told", httpmw.New(w.guard, func(*http.Request) (string, error) { return "", failed },
+	w.mux.Handle("/custom", httpmw.New(w.guard, func(*http.Request) (string, error) { return "", failed },
 		httpmw.WithErrorHandler(func(_ http.ResponseWriter, _ *http.Request, err error) { got <- err }))(never(t)))
-	w.request(t.Context(), "GET", "/told", nil)
+	w.request(t.Context(), "GET", "/custom", nil)
 	if err := <-got; !errors.Is(err, failed) || !errors.Is(err, guard.ErrInvalidKey) {
 		t.Errorf("error %v", err)
 	}
@@ -204,7 +204,7 @@ func TestErrorHandlerReplacesTheAnswerAndIsCalledOnce(t *testing.T) {
 		h    http.HandlerFunc
 		prep func()
 	}{
-		"busy": {guard.ErrBusy, never(t), func() { w.store.Hold(key, "somebody") }},
+		"busy": {guard.ErrBusy, never(t), func() { w.store.Hold(key, "rival") }},
 		"down": {guard.ErrUnavailable, never(t), func() { w.store.Inject(guardtest.Fault{Op: guardtest.OpAcquire, Err: errors.New("down")}) }},
 		"lost": {guard.ErrLost, func(_ http.ResponseWriter, r *http.Request) { w.lose(r.Context()) }, func() {}},
 	} {
@@ -223,7 +223,7 @@ func TestErrorHandlerReplacesTheAnswerAndIsCalledOnce(t *testing.T) {
 	}
 }
 
-// starts notes what observers are told first.
+// starts records the AcquireStart that observers get.
 type starts struct {
 	guard.Observer
 	ch chan guard.AcquireStart
@@ -260,7 +260,7 @@ func TestDefaultWaitIsTwoSeconds(t *testing.T) {
 	}
 }
 
-func TestObserversAreToldTheRoutePattern(t *testing.T) {
+func TestObserversSeeTheRoutePattern(t *testing.T) {
 	obs := newStarts()
 	w := newWorld(t, ok, withGuard(guard.Observe(obs)))
 	mw := httpmw.New(w.guard, httpmw.PathValue("sku"))
@@ -268,7 +268,7 @@ func TestObserversAreToldTheRoutePattern(t *testing.T) {
 	w.mux.Handle("GET /a/{sku}", mw(http.HandlerFunc(ok)))
 	w.mux.Handle("/named/{sku}", httpmw.New(w.guard.With(guard.Name("orders")), httpmw.PathValue("sku"))(http.HandlerFunc(ok)))
 	w.mux.Handle("/unrouted/{sku}", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		r.Pattern = "" // as a router that sets none leaves it
+		r.Pattern = "" // as with a router that sets none
 		mw(http.HandlerFunc(ok)).ServeHTTP(w, r)
 	}))
 	for _, c := range []struct{ method, path, want string }{
@@ -292,15 +292,15 @@ func TestMisusePanicsWithWhatIsWrong(t *testing.T) {
 	}
 	sku := httpmw.PathValue("sku")
 	for want, f := range map[string]func(){
-		"httpmw: nil Guard":                              func() { httpmw.New(nil, sku) },
-		"httpmw: nil KeyFunc":                            func() { httpmw.New(g, nil) },
-		"httpmw: an Option is nil":                       func() { httpmw.New(g, sku, nil) },
-		"httpmw: nil Handler":                            func() { httpmw.New(g, sku)(nil) },
-		"httpmw: nil error handler":                      func() { httpmw.WithErrorHandler(nil) },
-		"httpmw: PathValue needs the names of wildcards": func() { httpmw.PathValue("a", "") },
-		"httpmw: Header needs a name":                    func() { httpmw.Header("") },
-		"httpmw: Join needs parts":                       func() { httpmw.Join() },
-		"httpmw: Join was given a nil KeyFunc":           func() { httpmw.Join(sku, nil) },
+		"httpmw: nil Guard":                                         func() { httpmw.New(nil, sku) },
+		"httpmw: nil KeyFunc":                                       func() { httpmw.New(g, nil) },
+		"httpmw: an Option is nil":                                  func() { httpmw.New(g, sku, nil) },
+		"httpmw: nil Handler":                                       func() { httpmw.New(g, sku)(nil) },
+		"httpmw: WithErrorHandler: the handler is nil":              func() { httpmw.New(g, sku, httpmw.WithErrorHandler(nil)) },
+		"httpmw: PathValue: no name of a wildcard, or an empty one": func() { httpmw.PathValue("a", "") },
+		"httpmw: Header: the name is empty":                         func() { httpmw.Header("") },
+		"httpmw: Join: no KeyFunc":                                  func() { httpmw.Join() },
+		"httpmw: Join: a KeyFunc is nil":                            func() { httpmw.Join(sku, nil) },
 	} {
 		func() {
 			defer func() {

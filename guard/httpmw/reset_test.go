@@ -13,9 +13,8 @@ import (
 	"testing"
 )
 
-// TestEndOfTheConnectionIsNotTheEndOfALostResponse is about clients for which a
-// response ends with its connection, such as a reverse proxy that speaks
-// HTTP/1.0.
+// For some clients a response ends with its connection, such as a reverse proxy that
+// speaks HTTP/1.0.
 func TestEndOfTheConnectionIsNotTheEndOfALostResponse(t *testing.T) {
 	identity := func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -79,8 +78,8 @@ func TestEndOfTheConnectionIsNotTheEndOfALostResponse(t *testing.T) {
 	}
 }
 
-// TestWhatWasFlushedBeforeTheLossArrives is about clients for which a response has an
-// end mark: a reset could take from them what is still on its way.
+// For other clients a response has an end mark: a reset could drop what is still in
+// transit.
 func TestWhatWasFlushedBeforeTheLossArrives(t *testing.T) {
 	var w *world
 	w = newWorld(t, func(rw http.ResponseWriter, r *http.Request) {
@@ -95,7 +94,7 @@ func TestWhatWasFlushedBeforeTheLossArrives(t *testing.T) {
 	}
 }
 
-// embedding has connections that are no *net.TCPConn, but can what it can.
+// embedding has connections that are no *net.TCPConn, but have its methods.
 type embedding struct{ net.Listener }
 
 type embedded struct{ *net.TCPConn }

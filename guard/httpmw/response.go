@@ -16,26 +16,18 @@ import (
 	"github.com/jobguard/jobguard/guard"
 )
 
-// response is a gate in front of the ResponseWriter. It is open while the lease
-// lasts: what the handler writes passes, except for the last byte of a body whose
-// length was announced (see tail). With the loss it closes for good, unless the
-// handler then panics before it has sent anything. After a run that kept its lease,
-// or such a panic, it stays open, for frameworks that write a handler's error when the
-// middleware is done.
-//
-// The loss comes at any moment, from any goroutine. What counts is the context, and
-// it is asked at each write. Asking and noting that something was sent is one step
-// under mu, and so is noticing the loss and looking whether something was sent. So a
-// write that saw the lease alive either is interrupted by the loss, or had passed
-// before it.
+// response is a gate in front of the ResponseWriter: it passes what the handler
+// writes while the lease lasts, and a loss closes it. Asking for the lease and
+// recording that something was sent is one step under mu. See
+// docs/design/httpmw-gate.md.
 type response struct {
 	w   http.ResponseWriter
 	req *http.Request
 	key string
 
 	ctx    context.Context // of the run; set before the handler runs
-	before http.Header     // what the handler found in the header
-	tail   tail            // of the goroutine that writes, as w is
+	before http.Header     // the header before the handler
+	tail   tail            // used by the goroutine that writes alone, as w is
 
 	mu       sync.Mutex // never held during a write
 	sent     bool       // a header that is not 1xx was passed on, at least into buffers
@@ -44,14 +36,14 @@ type response struct {
 	loss     error // why the gate is closed, or the run did not begin
 }
 
-// fate is what became of a response.
-type fate int
+// result is the state of a response after the run.
+type result int
 
 const (
-	whole  fate = iota // all that the handler wrote may go out
-	unsent             // nothing has: there is still time for an answer
-	half               // something has that must not pass for everything
-	taken              // the connection was hijacked
+	complete result = iota // all that the handler wrote may be sent
+	unsent                 // nothing was sent: the middleware answers
+	partial                // a part was sent that must not be taken for the whole
+	taken                  // the connection was hijacked
 )
 
 func newResponse(w http.ResponseWriter, r *http.Request, key string) *response {
@@ -61,20 +53,20 @@ func newResponse(w http.ResponseWriter, r *http.Request, key string) *response {
 // serve runs next under ctx.
 func (r *response) serve(ctx context.Context, next http.Handler) {
 	r.ctx, r.before = ctx, r.w.Header().Clone()
-	settled := make(chan struct{})
+	interrupted := make(chan struct{})
 	// The goroutine is that of AfterFunc. It is stopped or waited for before the
-	// handler's panic or return goes on: later the connection may belong to
-	// another request.
+	// handler's return or panic goes on: later the connection may belong to another
+	// request.
 	stop := context.AfterFunc(ctx, func() {
-		defer close(settled)
+		defer close(interrupted)
 		r.interrupt()
 	})
 	req, returned := r.req.WithContext(ctx), false
 	defer func() {
 		if !stop() {
-			<-settled
+			<-interrupted
 		}
-		r.req.MultipartForm = req.MultipartForm // its files are net/http's to remove
+		r.req.MultipartForm = req.MultipartForm // net/http removes its files
 		if !returned {
 			r.panicked()
 		}
@@ -83,8 +75,8 @@ func (r *response) serve(ctx context.Context, next http.Handler) {
 	returned = true
 }
 
-// lostLocked returns why the lease does not count any more, nil while it does. A context that
-// ended because the client went away, or at Shutdown, is no loss.
+// lostLocked returns why the lease is lost, nil while it is not. A context that ended
+// because the client went away, or at Shutdown, is no loss.
 func (r *response) lostLocked() error {
 	switch {
 	case r.loss != nil || r.over:
@@ -102,7 +94,7 @@ func (r *response) lostLocked() error {
 	return r.loss
 }
 
-// pass is asked before anything goes on to w that sends the header.
+// pass is called before anything that sends the header.
 func (r *response) pass() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -111,34 +103,34 @@ func (r *response) pass() error {
 	}
 	if !r.sent {
 		r.sent = true
-		if !r.over { // else nobody would let out what is kept back
+		if !r.over { // else the tail would not be sent
 			r.tail.expect(r.w.Header())
 		}
 	}
 	return nil
 }
 
-// state says whether a header was passed on, and why the gate is closed.
+// state returns whether a header was passed on, and why the gate is closed.
 func (r *response) state() (sent bool, lost error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.sent, r.lostLocked()
 }
 
-// interrupt ends a write that is under way when the lease is lost: to a client
-// that reads slowly it could go on for long.
+// interrupt ends a write that is under way when the lease is lost: to a slow client
+// it could take long.
 func (r *response) interrupt() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.lostLocked() != nil && r.sent && !r.hijacked {
-		silence(r.w)
+		stopWriting(r.w)
 	}
 }
 
-// panicked takes the place of settle, as the panic passes by it. Somebody further
-// out may recover: then the gate has to be open for a 500, also after a loss if
-// nothing was sent, and what was half sent at a loss must not become whole. What the
-// tail keeps back stays there.
+// panicked replaces conclude after a panic. A middleware further out may recover:
+// then the gate must be open for a 500, also after a loss if nothing was sent, and a
+// part that was sent before a loss must not become the whole. What the tail keeps
+// back is not sent.
 func (r *response) panicked() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -146,7 +138,7 @@ func (r *response) panicked() {
 	switch {
 	case lost && r.hijacked:
 	case lost && r.sent:
-		r.cut()
+		r.breakOff()
 	case lost:
 		r.restoreHeader()
 		fallthrough
@@ -162,24 +154,24 @@ func (r *response) restoreHeader() {
 	maps.Copy(h, r.before)
 }
 
-// settle closes the gate after err, opens it for good after nil, and says what is
-// to be done.
-func (r *response) settle(err error) fate {
+// conclude closes the gate after err, opens it for good after nil, and returns what
+// is to be done.
+func (r *response) conclude(err error) result {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if err != nil {
-		// Without an error there can be a loss too, of which a write was told: the run
-		// was nested in one that was cancelled with ErrMaxHold.
+		// Without an error a write may have seen a loss too: the run was nested in
+		// one that was cancelled with ErrMaxHold.
 		r.loss = err
 	}
 	switch {
 	case r.loss == nil:
 		r.over = true
-		return whole
+		return complete
 	case r.hijacked:
 		return taken
 	case r.sent:
-		return half
+		return partial
 	}
 	if r.ctx != nil {
 		r.restoreHeader()
@@ -187,7 +179,7 @@ func (r *response) settle(err error) fate {
 	return unsent
 }
 
-// finish lets out what was kept back.
+// finish sends what the tail kept back.
 func (r *response) finish() {
 	if last := r.tail.take(); last != nil {
 		_, _ = r.w.Write(last) // the client may be gone
@@ -218,9 +210,9 @@ func (r *response) write(next httpsnoop.WriteFunc, p []byte) (int, error) {
 	return n, r.because(err)
 }
 
-// readFrom leaves to next, which may be sendfile, what follows the beginning. That
-// comes in by w, which ends in write: a source can fail, or be slow, before it has
-// yielded anything, and then nothing is sent yet. A loss after that interrupts next.
+// readFrom leaves to next, which may be sendfile, all but the beginning. That is
+// written to w, which ends in write: while a source that fails or is slow has yielded
+// nothing, nothing is sent. A later loss interrupts next.
 func (r *response) readFrom(w io.Writer, next httpsnoop.ReadFromFunc, src io.Reader) (n int64, err error) {
 	sent, lost := r.state()
 	switch {
@@ -239,11 +231,10 @@ func (r *response) readFrom(w io.Writer, next httpsnoop.ReadFromFunc, src io.Rea
 	return n + m, r.because(err)
 }
 
-// beginning is how much of a source net/http wants to see before it uses sendfile, too.
+// beginning is how much of a source net/http, too, reads before it uses sendfile.
 const beginning = 512
 
-// because adds the loss to err, of a write that was under way: interrupt made it
-// fail with a timeout.
+// because adds the loss to err, of a write that interrupt made fail with a timeout.
 func (r *response) because(err error) error {
 	if err == nil {
 		return nil
@@ -267,9 +258,9 @@ func (r *response) flushError(next httpsnoop.FlushErrorFunc) error {
 	return r.because(next())
 }
 
-// hijack holds mu throughout, so that interrupt never meets a connection that is
-// somebody else's already. What was kept back of a body goes out: with the connection
-// the handler has taken over when the response is whole.
+// hijack holds mu throughout, so that interrupt never meets a connection that belongs
+// to the handler. What was kept back of a body is sent: the handler decides when the
+// response is complete.
 func (r *response) hijack(next httpsnoop.HijackFunc) (net.Conn, *bufio.ReadWriter, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -277,7 +268,7 @@ func (r *response) hijack(next httpsnoop.HijackFunc) (net.Conn, *bufio.ReadWrite
 		return nil, nil, err
 	}
 	conn, rw, err := next()
-	if err != nil { // also a second time, which takes nothing back
+	if err != nil { // also of a second call, after one that succeeded
 		return conn, rw, err
 	}
 	r.hijacked = true
@@ -287,8 +278,7 @@ func (r *response) hijack(next httpsnoop.HijackFunc) (net.Conn, *bufio.ReadWrite
 	return conn, rw, nil
 }
 
-// setWriteDeadline keeps the handler from lifting the deadline that ended its
-// writes.
+// setWriteDeadline keeps the handler from moving the deadline that ended its writes.
 func (r *response) setWriteDeadline(next httpsnoop.SetWriteDeadlineFunc, t time.Time) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()

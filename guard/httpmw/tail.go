@@ -8,23 +8,19 @@ import (
 	"github.com/felixge/httpsnoop"
 )
 
-// unknown is how much is left of a body without Content-Length.
+// unknown is the rest of a body without Content-Length.
 const unknown = -1
 
-// tail keeps back the last byte of a body until the run has ended well.
-//
-// Without Content-Length the end of a body is a mark that net/http writes after
-// the handler has returned, so a response can be broken off until then. With
-// Content-Length it is whole for the client as soon as the last byte is there,
-// and a handler may write that, even flush it, and lose the lease afterwards.
+// tail keeps back the last byte of a body until the run has kept its lease to the
+// end: a body with Content-Length is complete for the client as soon as that byte
+// arrives. See docs/design/httpmw-gate.md.
 type tail struct {
-	left int64 // until the body is whole; unknown: it has no announced end
+	left int64 // bytes until the end of the body, or unknown
 	last []byte
 }
 
-// expect notes how long the body will be, from the header that is about to be sent.
-// If there is to be no body after all, to HEAD say, nothing is kept back that
-// matters.
+// expect records the length of the body from the header that is about to be sent. If
+// there is no body after all, to HEAD for example, nothing that matters is kept back.
 func (t *tail) expect(h http.Header) {
 	n, err := strconv.ParseInt(h.Get("Content-Length"), 10, 64)
 	if err == nil && n > 0 {
@@ -32,10 +28,10 @@ func (t *tail) expect(h http.Header) {
 	}
 }
 
-// announced says whether the client knows how long the body is.
+// announced reports whether the client knows the length of the body.
 func (t *tail) announced() bool { return t.left != unknown }
 
-// take returns what was kept back, if anything. What comes later is not the run's.
+// take returns what was kept back, if anything. Later writes are not kept back.
 func (t *tail) take() []byte {
 	last := t.last
 	*t = tail{left: unknown}
@@ -52,7 +48,7 @@ func (t *tail) write(next httpsnoop.WriteFunc, p []byte) (n int, err error) {
 		return n, err
 	}
 	all := len(p) - 1
-	n, err = next(p[:all]) // also of nothing: it settles the header
+	n, err = next(p[:all]) // also of no byte: it sends the header
 	t.sent(int64(n))
 	if err != nil {
 		return n, err
@@ -67,8 +63,8 @@ func (t *tail) sent(n int64) {
 	}
 }
 
-// readFrom leaves to next, which may be sendfile, all but the last byte. That comes
-// in by w, which is to end in write.
+// readFrom leaves to next, which may be sendfile, all but the last byte. That is
+// written to w, which ends in write.
 func (t *tail) readFrom(w io.Writer, next httpsnoop.ReadFromFunc, src io.Reader) (n int64, err error) {
 	if !t.announced() {
 		return next(src)
@@ -84,8 +80,8 @@ func (t *tail) readFrom(w io.Writer, next httpsnoop.ReadFromFunc, src io.Reader)
 	return n + m, err
 }
 
-// upTo has next read no more than most bytes from src. sendfile sees a file through one
-// LimitedReader, not through two.
+// upTo lets next read no more than most bytes from src. sendfile sees a file through
+// one LimitedReader, not through two.
 func upTo(most int64, next httpsnoop.ReadFromFunc, src io.Reader) (int64, error) {
 	limited, ok := src.(*io.LimitedReader)
 	if !ok {

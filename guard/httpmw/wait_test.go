@@ -14,14 +14,14 @@ import (
 	"github.com/jobguard/jobguard/guard/httpmw"
 )
 
-func TestClientGoneWhileWaitingLeavesTheLineAtOnce(t *testing.T) {
-	told := make(chan error, 1)
+func TestClientGoneWhileWaitingLeavesTheQueueAtOnce(t *testing.T) {
+	seen := make(chan error, 1)
 	w := newWorld(t, never(t), withGuard(guard.Forever()),
 		withOptions(httpmw.WithErrorHandler(func(w http.ResponseWriter, r *http.Request, err error) {
-			told <- err
+			seen <- err
 			httpmw.Problem(w, r, err)
 		})))
-	w.store.Hold(key, "somebody")
+	w.store.Hold(key, "rival")
 	for name, body := range map[string]string{"without a body": "", "with a body that was read": "all of it"} {
 		t.Run(name, func(t *testing.T) {
 			w.mux.Handle("/"+strings.ReplaceAll(name, " ", "-")+"/{sku}", http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
@@ -33,18 +33,18 @@ func TestClientGoneWhileWaitingLeavesTheLineAtOnce(t *testing.T) {
 			fmt.Fprintf(conn, "POST /%s/a42 HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", strings.ReplaceAll(name, " ", "-"), len(body), body)
 			w.eventually("the request waits", func() bool { return w.store.Waiting(key) == 1 })
 			conn.Close()
-			w.eventually("the line is empty", func() bool { return w.store.Waiting(key) == 0 })
-			if err := <-told; !errors.Is(err, context.Canceled) {
+			w.eventually("the queue is empty", func() bool { return w.store.Waiting(key) == 0 })
+			if err := <-seen; !errors.Is(err, context.Canceled) {
 				t.Errorf("error %v, want that of the context", err)
 			}
 		})
 	}
 }
 
-func TestClientOfHTTP2GoneWhileWaitingLeavesTheLineAtOnce(t *testing.T) {
+func TestClientOfHTTP2GoneWhileWaitingLeavesTheQueueAtOnce(t *testing.T) {
 	w := prepare(t, never(t), withGuard(guard.Forever()))
 	w.start(true)
-	w.store.Hold(key, "somebody")
+	w.store.Hold(key, "rival")
 	for name, body := range map[string]io.Reader{"without a body": http.NoBody, "with a body": strings.NewReader("all of it")} {
 		t.Run(name, func(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
@@ -52,7 +52,7 @@ func TestClientOfHTTP2GoneWhileWaitingLeavesTheLineAtOnce(t *testing.T) {
 			go func() { done <- w.request(ctx, "POST", path, body) }()
 			w.eventually("the request waits", func() bool { return w.store.Waiting(key) == 1 })
 			cancel()
-			w.eventually("the line is empty", func() bool { return w.store.Waiting(key) == 0 })
+			w.eventually("the queue is empty", func() bool { return w.store.Waiting(key) == 0 })
 			<-done
 		})
 	}
@@ -61,12 +61,12 @@ func TestClientOfHTTP2GoneWhileWaitingLeavesTheLineAtOnce(t *testing.T) {
 func TestUnreadBodyHidesThatTheClientIsGoneUntilTheWaitIsOver(t *testing.T) {
 	ran := make(chan error, 1)
 	w := newWorld(t, func(_ http.ResponseWriter, r *http.Request) { ran <- r.Context().Err() }, withGuard(guard.Forever()))
-	w.store.Hold(key, "somebody")
+	w.store.Hold(key, "rival")
 	conn := dial(t, w)
 	fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nall of it", path)
 	w.eventually("the request waits", func() bool { return w.store.Waiting(key) == 1 })
 	conn.Close()
-	time.Sleep(100 * time.Millisecond) // more than enough to be noticed, if it were
+	time.Sleep(100 * time.Millisecond) // enough to be noticed
 	if n := w.store.Waiting(key); n != 1 {
 		t.Errorf("%d wait", n)
 	}
@@ -76,14 +76,14 @@ func TestUnreadBodyHidesThatTheClientIsGoneUntilTheWaitIsOver(t *testing.T) {
 		if err != nil {
 			t.Errorf("the context has ended: %v", err)
 		}
-	case <-time.After(patience):
+	case <-time.After(waitLimit):
 		t.Error("the handler did not run")
 	}
 }
 
 func TestBodyIsNotReadBeforeTheHandler(t *testing.T) {
 	w := newWorld(t, func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(w, r.Body) }, withGuard(guard.Forever()))
-	w.store.HoldFor(key, "somebody", 50*time.Millisecond)
+	w.store.HoldFor(key, "rival", 50*time.Millisecond)
 	a := w.request(t.Context(), "POST", path, strings.NewReader("all of it"))
 	if !a.whole() || a.body != "all of it" {
 		t.Errorf("got %+v", a)
@@ -101,7 +101,7 @@ func TestContextEndedWhileWaitingIsAnswered(t *testing.T) {
 		})
 	}
 	w := newWorld(t, never(t), withGuard(guard.Forever()), withOuter(timeout))
-	w.store.Hold(key, "somebody")
+	w.store.Hold(key, "rival")
 	done := make(chan answer)
 	go func() { done <- w.get("GET") }()
 	w.eventually("the request waits", func() bool { return w.store.Waiting(key) == 1 })

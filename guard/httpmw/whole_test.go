@@ -111,7 +111,7 @@ func TestUnannouncedBodyIsUnchanged(t *testing.T) {
 	}
 }
 
-// TestBufferOfAWriteIsTheHandlersAgain is about a handler that fills it anew.
+// The handler reuses the buffer of a Write.
 func TestBufferOfAWriteIsTheHandlersAgain(t *testing.T) {
 	w := newWorld(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Length", "4")
@@ -209,7 +209,7 @@ func TestLostHeadResponseInBuffersIsBroken(t *testing.T) {
 	}
 }
 
-func TestFirstByteSettlesTheHeaderAlsoIfItIsTheLast(t *testing.T) {
+func TestFirstByteFixesTheHeaderAlsoIfItIsTheLast(t *testing.T) {
 	w := newWorld(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Length", "1")
 		_, _ = w.Write([]byte("1"))
@@ -239,7 +239,7 @@ func TestWhatAFrameworkWritesAfterTheMiddlewareReachesTheClient(t *testing.T) {
 		t.Errorf("got %+v", a)
 	}
 
-	// But not what comes after a loss that has been answered.
+	// But not what is written after a loss that has been answered.
 	var w *world
 	w = newWorld(t, func(rw http.ResponseWriter, r *http.Request) {
 		keep(rw, r)

@@ -10,8 +10,8 @@ import (
 	"github.com/felixge/httpsnoop"
 )
 
-// wrap returns w behind the gate, with exactly the interfaces that w has, see
-// through for the exception. WriteString comes in by way of write.
+// wrap returns w behind the gate, with exactly the interfaces that w has; see through
+// for the exception. WriteString calls write.
 func (r *response) wrap(w http.ResponseWriter) http.ResponseWriter {
 	var gated http.ResponseWriter
 	gated = httpsnoop.Wrap(w, httpsnoop.Hooks{
@@ -48,18 +48,15 @@ type (
 	flushErrorer interface{ FlushError() error }
 )
 
-// through is for a wrapper without Flush or Hijack whose Unwrap leads to them: an
-// http.ResponseController goes there by itself. It must find that behind the gate as
-// well, or a header could be sent, or the connection taken, without our knowing. So
-// of gated only Flush and Hijack remain, and Unwrap leads to below. A wrapper that
-// lacks nothing but SetWriteDeadline, as most do, is not worth that: past the gate it
-// can neither send nor take anything.
+// through is for a wrapper without Flush or Hijack whose Unwrap leads to them, where
+// an http.ResponseController would find them past the gate. Of gated only Flush and
+// Hijack remain, and Unwrap leads to below. See docs/design/httpmw-gate.md.
 func through(gated, below http.ResponseWriter) http.ResponseWriter {
 	t := unwrapping{gated, below}
 	f, flushes := gated.(http.Flusher)
 	e, flushErrs := gated.(flushErrorer)
 	h, hijacks := gated.(http.Hijacker)
-	switch { // never Flush and Hijack both
+	switch { // never both Flush and Hijack
 	case hijacks:
 		return struct {
 			unwrapping
@@ -92,7 +89,7 @@ type unwrapping struct {
 
 func (u unwrapping) Unwrap() http.ResponseWriter { return u.below }
 
-// hides says whether has is true not of w, but of something below it.
+// hides reports whether has is false for w and true for a writer below it.
 func hides(w http.ResponseWriter, has func(http.ResponseWriter) bool) bool {
 	if has(w) {
 		return false

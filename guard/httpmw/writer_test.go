@@ -105,8 +105,8 @@ func TestResponseControllerWorks(t *testing.T) {
 				rc := http.NewResponseController(w)
 				for what, err := range map[string]error{
 					"EnableFullDuplex": rc.EnableFullDuplex(),
-					"SetReadDeadline":  rc.SetReadDeadline(time.Now().Add(patience)),
-					"SetWriteDeadline": rc.SetWriteDeadline(time.Now().Add(patience)),
+					"SetReadDeadline":  rc.SetReadDeadline(time.Now().Add(waitLimit)),
+					"SetWriteDeadline": rc.SetWriteDeadline(time.Now().Add(waitLimit)),
 				} {
 					if err != nil {
 						t.Errorf("%s: %v", what, err)
@@ -149,7 +149,7 @@ func TestResponseControllerWorks(t *testing.T) {
 	}
 }
 
-// partial are wrappers that unwrap to what they themselves lack.
+// partial are wrappers that unwrap to what they lack themselves.
 var partial = map[string]func(w http.ResponseWriter) http.ResponseWriter{
 	"nothing": func(w http.ResponseWriter) http.ResponseWriter { return unwrapper{w} },
 	"strings": func(w http.ResponseWriter) http.ResponseWriter {
@@ -257,8 +257,8 @@ type hijacker struct{ err error }
 
 func (h hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) { return nil, nil, h.err }
 
-// TestDeadlineThatPassesByTheGateSavesNoResponse is about wrappers as most are: with
-// Flush, Hijack and Unwrap, and without SetWriteDeadline.
+// The wrappers are as most are: with Flush, Hijack and Unwrap, and without
+// SetWriteDeadline.
 func TestDeadlineThatPassesByTheGateSavesNoResponse(t *testing.T) {
 	for _, outer := range []func(http.Handler) http.Handler{recovering, func(h http.Handler) http.Handler { return h }} {
 		for name, send := range sends {
@@ -268,7 +268,7 @@ func TestDeadlineThatPassesByTheGateSavesNoResponse(t *testing.T) {
 					send(t, rw)
 					w.lose(r.Context())
 					if err := http.NewResponseController(rw).SetWriteDeadline(time.Time{}); err != nil {
-						t.Errorf("SetWriteDeadline: %v", err) // it does not pass by: say so in the documentation
+						t.Errorf("SetWriteDeadline: %v", err) // it does not pass by the gate: change docs/behaviour/httpmw.md
 					}
 					if _, err := rw.Write([]byte("more")); !errors.Is(err, guard.ErrLost) {
 						t.Errorf("Write: %v, want ErrLost", err)

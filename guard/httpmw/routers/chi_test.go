@@ -15,9 +15,9 @@ import (
 	"github.com/jobguard/jobguard/guard/httpmw"
 )
 
-func serveChi(g *guard.Guard, sell http.HandlerFunc, told func(outcome)) http.Handler {
+func serveChi(g *guard.Guard, sell http.HandlerFunc, seen func(outcome)) http.Handler {
 	r := chi.NewRouter()
-	r.Use(middleware.RequestLogger(chiLog(told)), middleware.Recoverer)
+	r.Use(middleware.RequestLogger(chiLog(seen)), middleware.Recoverer)
 	if g == nil {
 		r.Post("/stock/{sku}", sell)
 		return r
@@ -26,7 +26,7 @@ func serveChi(g *guard.Guard, sell http.HandlerFunc, told func(outcome)) http.Ha
 	return r
 }
 
-// chiLog has chi's logger call it.
+// chiLog makes chi's logger call it.
 type chiLog func(outcome)
 
 func (l chiLog) NewLogEntry(*http.Request) middleware.LogEntry { return l }
@@ -46,7 +46,7 @@ func TestChiIsTheSameBehindTheGuard(t *testing.T) {
 		"panic":       func(http.ResponseWriter, *http.Request) { panic("boom") },
 	} {
 		t.Run(name, func(t *testing.T) {
-			sameAsBare(t, func(g *guard.Guard, told func(outcome)) http.Handler { return serveChi(g, h, told) })
+			sameAsBare(t, func(g *guard.Guard, seen func(outcome)) http.Handler { return serveChi(g, h, seen) })
 		})
 	}
 }
@@ -63,8 +63,8 @@ func TestChiMiddlewareBehindTheGuardRunsWithTheHandler(t *testing.T) {
 		}).Post("/stock/{sku}", func(http.ResponseWriter, *http.Request) { runs += 10 })
 		return r
 	})
-	w.post(path).says(t, http.StatusOK, "")
-	w.store.Hold(key, "somebody")
+	w.post(path).is(t, http.StatusOK, "")
+	w.store.Hold(key, "rival")
 	w.post(path).isProblem(t, http.StatusConflict, "1")
 	if runs != 11 {
 		t.Errorf("runs %d", runs)
@@ -72,7 +72,7 @@ func TestChiMiddlewareBehindTheGuardRunsWithTheHandler(t *testing.T) {
 }
 
 func TestChiDecodesPathValuesWithoutRawPath(t *testing.T) {
-	decodes(t, func(g *guard.Guard, before func(*http.Request), told func(string)) http.Handler {
+	decodes(t, func(g *guard.Guard, before func(*http.Request), seen func(string)) http.Handler {
 		r := chi.NewRouter()
 		r.Use(func(next http.Handler) http.Handler {
 			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -81,13 +81,13 @@ func TestChiDecodesPathValuesWithoutRawPath(t *testing.T) {
 			})
 		})
 		r.With(httpmw.New(g, httpmw.PathValue("sku"))).Post("/stock/{sku}", func(_ http.ResponseWriter, r *http.Request) {
-			told(chi.URLParam(r, "sku"))
+			seen(chi.URLParam(r, "sku"))
 		})
 		return r
 	})
 }
 
-// TestChiMiddlewareByUseHasNoPathValues is why With it must be.
+// This is why With must be used.
 func TestChiMiddlewareByUseHasNoPathValues(t *testing.T) {
 	g, err := guard.New(guardtest.NewStore())
 	if err != nil {
@@ -117,12 +117,12 @@ func TestChiMiddlewareByUseInASubrouterGuardsAllBelow(t *testing.T) {
 		})
 		return r
 	})
-	w.post(path).says(t, http.StatusOK, "sold")
+	w.post(path).is(t, http.StatusOK, "sold")
 	if a := w.post(path + "/nothing"); a.StatusCode != http.StatusNotFound {
 		t.Errorf("got %+v", a)
 	}
 	for _, want := range []string{"/stock/{sku}", "/stock/{sku}/*"} {
-		select { // they are told before the client is
+		select { // observers are called before the client gets the response
 		case name := <-w.names:
 			if name != want {
 				t.Errorf("name %q, want %q", name, want)

@@ -7,9 +7,10 @@ import (
 	"github.com/jobguard/jobguard/guard"
 )
 
-// decodes proves what the documentation says of URL.RawPath. build makes a router
-// that calls before ahead of the routing, and told in the handler with the path value.
-func decodes(t *testing.T, build func(g *guard.Guard, before func(*http.Request), told func(string)) http.Handler) {
+// decodes checks what docs/behaviour/httpmw.md says about URL.RawPath. build makes a
+// router that calls before ahead of the routing, and seen in the handler with the
+// path value.
+func decodes(t *testing.T, build func(g *guard.Guard, before func(*http.Request), seen func(string)) http.Handler) {
 	t.Helper()
 	for name, c := range map[string]struct {
 		before func(*http.Request)
@@ -28,7 +29,7 @@ func decodes(t *testing.T, build func(g *guard.Guard, before func(*http.Request)
 					values <- value
 				})
 			})
-			w.post("/stock/a%3Ab").says(t, http.StatusOK, "")
+			w.post("/stock/a%3Ab").is(t, http.StatusOK, "")
 			if got := <-values; got != c.value {
 				t.Errorf("the handler has %q, want %q", got, c.value)
 			}

@@ -1,4 +1,4 @@
-// Package routers runs the snippets that the documentation of package httpmw has
-// for chi, gin and echo, and holds it to them. It is nothing to import: it is a
-// module of its own, so that the routers stay out of what the library depends on.
+// Package routers runs the code that docs/behaviour/httpmw.md has for chi, gin and
+// echo. It has nothing to import. It is a module of its own, so that the routers are
+// no dependencies of the library.
 package routers

@@ -1,34 +1,28 @@
 package routers
 
 import (
-	"go/doc/comment"
-	"go/parser"
-	"go/token"
 	"maps"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
 )
 
-// TestSnippetsOfTheDocumentationAreTheTestedOnes holds that every piece of code in
-// the section "Routers" stands word for word in one of the files here.
+// The Go blocks of the section "Routers" of the documentation are, word for word,
+// code of this module.
 func TestSnippetsOfTheDocumentationAreTheTestedOnes(t *testing.T) {
 	const want = 5 // chi has one line, gin and echo a function and a line
 	files := make(map[string]string)
 	for _, name := range []string{"chi_test.go", "gin_test.go", "echo_test.go"} {
-		b, err := os.ReadFile(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		files[name] = string(b)
+		files[name] = read(t, name)
 	}
 	found := make(map[string]bool)
 	all := snippets(t)
 	for _, snippet := range all {
 		in := ""
 		for name, text := range files {
-			if stands(snippet, text) {
+			if contains(text, snippet) {
 				in = name
 			}
 		}
@@ -45,9 +39,9 @@ func TestSnippetsOfTheDocumentationAreTheTestedOnes(t *testing.T) {
 	}
 }
 
-// stands reports whether snippet is a run of whole lines of text, each as deep as
-// the other.
-func stands(snippet, text string) bool {
+// contains reports whether text has the lines of snippet in succession, all indented
+// by the same number of tabs, up to three.
+func contains(text, snippet string) bool {
 	for range 4 {
 		if strings.Contains(text, "\n"+snippet+"\n") {
 			return true
@@ -57,24 +51,25 @@ func stands(snippet, text string) bool {
 	return false
 }
 
-// snippets returns the code of the section "Routers", cut at blank lines.
+// snippets returns the Go blocks of the section "Routers", split at blank lines.
 func snippets(t *testing.T) (all []string) {
 	t.Helper()
-	file, err := parser.ParseFile(token.NewFileSet(), "../doc.go", nil, parser.ParseComments)
+	_, section, found := strings.Cut(read(t, "../../../docs/behaviour/httpmw.md"), "\n## Routers\n")
+	if !found {
+		t.Fatal("there is no section \"Routers\"")
+	}
+	section, _, _ = strings.Cut(section, "\n## ")
+	for _, block := range regexp.MustCompile("(?s)\n```go\n(.*?)\n```\n").FindAllStringSubmatch(section, -1) {
+		all = append(all, strings.Split(block[1], "\n\n")...)
+	}
+	return all
+}
+
+func read(t *testing.T, file string) string {
+	t.Helper()
+	b, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var p comment.Parser
-	inside := false
-	for _, block := range p.Parse(file.Doc.Text()).Content {
-		switch block := block.(type) {
-		case *comment.Heading:
-			inside = slices.Equal(block.Text, []comment.Text{comment.Plain("Routers")})
-		case *comment.Code:
-			if inside {
-				all = append(all, strings.Split(strings.TrimSuffix(block.Text, "\n"), "\n\n")...)
-			}
-		}
-	}
-	return all
+	return string(b)
 }

@@ -26,14 +26,14 @@ func route(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
-func serveEcho(g *guard.Guard, h http.HandlerFunc, told func(outcome)) http.Handler {
+func serveEcho(g *guard.Guard, h http.HandlerFunc, seen func(outcome)) http.Handler {
 	return echoes(g, func(c echo.Context) error {
 		h(c.Response(), c.Request())
 		return nil
-	}, told)
+	}, seen)
 }
 
-func echoes(g *guard.Guard, sell echo.HandlerFunc, told func(outcome)) http.Handler {
+func echoes(g *guard.Guard, sell echo.HandlerFunc, seen func(outcome)) http.Handler {
 	e := echo.New()
 	e.Logger.SetOutput(io.Discard)
 	e.Use(func(next echo.HandlerFunc) echo.HandlerFunc {
@@ -42,7 +42,7 @@ func echoes(g *guard.Guard, sell echo.HandlerFunc, told func(outcome)) http.Hand
 				c.Error(err) // as echo's logger does
 			}
 			w := c.Response()
-			told(outcome{status: w.Status, size: int(w.Size), written: w.Committed, left: c.Request().Context().Err()})
+			seen(outcome{status: w.Status, size: int(w.Size), written: w.Committed, left: c.Request().Context().Err()})
 			return nil
 		}
 	}, middleware.Recover())
@@ -76,20 +76,19 @@ func TestEchoIsTheSameBehindTheGuard(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			sameAsBare(t, func(g *guard.Guard, told func(outcome)) http.Handler { return echoes(g, h, told) })
+			sameAsBare(t, func(g *guard.Guard, seen func(outcome)) http.Handler { return echoes(g, h, seen) })
 		})
 	}
 }
 
-// TestEchoErrorAfterALossIsNotAnsweredTwice: most handlers return what their
-// context made fail.
+// Most handlers return the error that their context caused.
 func TestEchoErrorAfterALossIsNotAnsweredTwice(t *testing.T) {
 	var w *world
 	w = newWorld(t, func(world *world, g *guard.Guard) http.Handler {
 		return echoes(g, func(c echo.Context) error {
 			w.lose(c.Request().Context())
 			return c.Request().Context().Err()
-		}, world.tell)
+		}, world.report)
 	})
 	w.post(path).isProblem(t, http.StatusServiceUnavailable, "")
 	if got := w.outside(); got.status != http.StatusServiceUnavailable {
@@ -114,8 +113,8 @@ func TestEchoMiddlewareBehindTheGuardRunsWithTheHandler(t *testing.T) {
 		e.POST("/stock/:sku", sell, route, echo.WrapMiddleware(httpmw.New(g, httpmw.PathValue("sku"))), behind)
 		return e
 	})
-	w.post(path).says(t, http.StatusOK, "")
-	w.store.Hold(key, "somebody")
+	w.post(path).is(t, http.StatusOK, "")
+	w.store.Hold(key, "rival")
 	w.post(path).isProblem(t, http.StatusConflict, "1")
 	if runs != 11 {
 		t.Errorf("runs %d", runs)
@@ -123,7 +122,7 @@ func TestEchoMiddlewareBehindTheGuardRunsWithTheHandler(t *testing.T) {
 }
 
 func TestEchoDecodesPathValuesWithoutRawPath(t *testing.T) {
-	decodes(t, func(g *guard.Guard, before func(*http.Request), told func(string)) http.Handler {
+	decodes(t, func(g *guard.Guard, before func(*http.Request), seen func(string)) http.Handler {
 		e := echo.New()
 		e.Pre(func(next echo.HandlerFunc) echo.HandlerFunc {
 			return func(c echo.Context) error {
@@ -132,7 +131,7 @@ func TestEchoDecodesPathValuesWithoutRawPath(t *testing.T) {
 			}
 		})
 		e.POST("/stock/:sku", func(c echo.Context) error {
-			told(c.Param("sku"))
+			seen(c.Param("sku"))
 			return nil
 		}, route, echo.WrapMiddleware(httpmw.New(g, httpmw.PathValue("sku"))))
 		return e

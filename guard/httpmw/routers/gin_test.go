@@ -33,11 +33,11 @@ func once(e *gin.Engine, mw func(http.Handler) http.Handler, h gin.HandlerFunc) 
 	}
 }
 
-func serveGin(g *guard.Guard, h http.HandlerFunc, told func(outcome)) http.Handler {
-	return engine(g, func(c *gin.Context) { h(c.Writer, c.Request) }, told)
+func serveGin(g *guard.Guard, h http.HandlerFunc, seen func(outcome)) http.Handler {
+	return engine(g, func(c *gin.Context) { h(c.Writer, c.Request) }, seen)
 }
 
-func engine(g *guard.Guard, sell gin.HandlerFunc, told func(outcome)) http.Handler {
+func engine(g *guard.Guard, sell gin.HandlerFunc, seen func(outcome)) http.Handler {
 	gin.SetMode(gin.ReleaseMode)
 	e := gin.New()
 	e.Use(func(c *gin.Context) {
@@ -46,7 +46,7 @@ func engine(g *guard.Guard, sell gin.HandlerFunc, told func(outcome)) http.Handl
 		if c.Request != r {
 			panic("gin keeps the request of the run")
 		}
-		told(outcome{c.Writer.Status(), c.Writer.Size(), c.Writer.Written(), c.IsAborted(), c.Request.Context().Err()})
+		seen(outcome{c.Writer.Status(), c.Writer.Size(), c.Writer.Written(), c.IsAborted(), c.Request.Context().Err()})
 	}, gin.RecoveryWithWriter(io.Discard), func(c *gin.Context) {
 		c.Next() // and answers for handlers that leave their errors to it
 		if len(c.Errors) > 0 && !c.Writer.Written() {
@@ -87,7 +87,7 @@ func TestGinIsTheSameBehindTheGuard(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			sameAsBare(t, func(g *guard.Guard, told func(outcome)) http.Handler { return engine(g, h, told) })
+			sameAsBare(t, func(g *guard.Guard, seen func(outcome)) http.Handler { return engine(g, h, seen) })
 		})
 	}
 }
@@ -100,7 +100,7 @@ func TestGinStatusOfAMiddlewareFurtherOutStays(t *testing.T) {
 		e.POST("/stock/:sku", accept, once(e, httpmw.New(g, httpmw.PathValue("sku")), sell))
 		return e
 	})
-	w.post(path).says(t, http.StatusAccepted, "done")
+	w.post(path).is(t, http.StatusAccepted, "done")
 }
 
 // TestGinStatusIsNoHeaderSent: gin keeps it until there is a body.
@@ -110,7 +110,7 @@ func TestGinStatusIsNoHeaderSent(t *testing.T) {
 		return engine(g, func(c *gin.Context) {
 			c.Status(http.StatusCreated)
 			w.lose(c.Request.Context())
-		}, world.tell)
+		}, world.report)
 	})
 	w.post(path).isProblem(t, http.StatusServiceUnavailable, "")
 }

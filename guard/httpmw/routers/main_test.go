@@ -23,20 +23,20 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// patience is more than anything here takes on a busy machine.
-const patience = 30 * time.Second
+// waitLimit bounds each wait; a busy machine stays below.
+const waitLimit = 30 * time.Second
 
 const (
 	path = "/stock/a42"
 	key  = "sku:a42"
 )
 
-// A router serves "/stock/{sku}", in its own spelling, by h: as the snippet has it
-// under g, or without a guard if g is nil. Its middlewares recover from panics, as
-// the framework does it, and further out tell told what they think was answered.
+// A router serves "/stock/{sku}", in its own notation, with h: as the documented code
+// does it under g, or without a guard if g is nil. Its middlewares recover from
+// panics, as usual in the framework, and further out call seen with the outcome.
 type router struct {
 	pattern string
-	serve   func(g *guard.Guard, h http.HandlerFunc, told func(outcome)) http.Handler
+	serve   func(g *guard.Guard, h http.HandlerFunc, seen func(outcome)) http.Handler
 }
 
 var routers = map[string]router{
@@ -58,25 +58,25 @@ type world struct {
 	*httptest.Server
 	t     testing.TB
 	store *guardtest.Store
-	log   *logged      // what net/http complained about
-	names chan string  // of the runs, as observers are told
-	told  chan outcome // one for each request that did not end in a panic
+	log   *logged      // what net/http logged
+	names chan string  // of the runs, as observers see them
+	seen  chan outcome // one for each request that did not end in a panic
 }
 
-func (w *world) tell(o outcome) {
-	if owner, held := w.store.Holder(key); held && owner != "thief" && owner != "somebody" {
+func (w *world) report(o outcome) {
+	if owner, held := w.store.Holder(key); held && owner != "thief" && owner != "rival" {
 		w.t.Error("the guard is left before the key is given back")
 	}
-	w.told <- o
+	w.seen <- o
 }
 
-// outside returns what was told of the last request.
+// outside returns the outcome of the last request.
 func (w *world) outside() outcome {
 	w.t.Helper()
 	select {
-	case o := <-w.told:
+	case o := <-w.seen:
 		return o
-	case <-time.After(patience):
+	case <-time.After(waitLimit):
 		w.t.Fatal("the middlewares further out did not get to an end")
 		return outcome{}
 	}
@@ -85,7 +85,7 @@ func (w *world) outside() outcome {
 // newWorld serves what build returns, with a guard that does not wait.
 func newWorld(t testing.TB, build func(w *world, g *guard.Guard) http.Handler) *world {
 	t.Helper()
-	w := &world{t: t, store: guardtest.NewStore(), log: &logged{}, names: make(chan string, 100), told: make(chan outcome, 100)}
+	w := &world{t: t, store: guardtest.NewStore(), log: &logged{}, names: make(chan string, 100), seen: make(chan outcome, 100)}
 	g, err := guard.New(w.store, guard.Wait(0), guard.Observe(names{guard.LogObserver(slog.New(slog.DiscardHandler)), w.names}))
 	if err != nil {
 		t.Fatal(err)
@@ -99,7 +99,7 @@ func newWorld(t testing.TB, build func(w *world, g *guard.Guard) http.Handler) *
 			t.Errorf("net/http complained: %s", s)
 		}
 		for _, k := range w.store.Keys() {
-			if owner, _ := w.store.Holder(k); owner != "thief" && owner != "somebody" {
+			if owner, _ := w.store.Holder(k); owner != "thief" && owner != "rival" {
 				t.Errorf("key %q is left behind", k)
 			}
 		}
@@ -112,13 +112,13 @@ func eachRouter(t *testing.T, test func(t *testing.T, pattern string, start func
 	for name, r := range routers {
 		t.Run(name, func(t *testing.T) {
 			test(t, r.pattern, func(h http.HandlerFunc) *world {
-				return newWorld(t, func(w *world, g *guard.Guard) http.Handler { return r.serve(g, h, w.tell) })
+				return newWorld(t, func(w *world, g *guard.Guard) http.Handler { return r.serve(g, h, w.report) })
 			})
 		})
 	}
 }
 
-// names notes how runs are called.
+// names records the names of runs.
 type names struct {
 	guard.Observer
 	ch chan string
@@ -129,7 +129,7 @@ func (n names) AcquireStart(ctx context.Context, a guard.AcquireStart) context.C
 	return ctx
 }
 
-// answer is what a client got.
+// answer is the response that a client got.
 type answer struct {
 	*http.Response
 	body string
@@ -153,22 +153,23 @@ func (w *world) post(path string) answer {
 	return answer{res, string(b), err}
 }
 
-// dial connects without a client, for what a client would not do or not show.
+// dial connects without an http.Client, for requests that it would not send or
+// responses that it would hide.
 func (w *world) dial() net.Conn {
 	w.t.Helper()
 	conn, err := net.Dial("tcp", w.Listener.Addr().String())
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	w.t.Cleanup(func() { _ = conn.Close() }) // the last thing the test does with it
-	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+	w.t.Cleanup(func() { _ = conn.Close() }) // the test may have closed it
+	if err := conn.SetDeadline(time.Now().Add(waitLimit)); err != nil {
 		w.t.Fatal(err)
 	}
 	return conn
 }
 
-// says checks status and body.
-func (a answer) says(t testing.TB, status int, body string) {
+// is checks status and body.
+func (a answer) is(t testing.TB, status int, body string) {
 	t.Helper()
 	if a.err != nil || a.StatusCode != status || a.body != body {
 		t.Errorf("got %+v, want %d %q", a, status, body)
@@ -184,14 +185,14 @@ func (a answer) isProblem(t testing.TB, status int, retryAfter string) {
 	}
 }
 
-// lose takes the lease away from the run that ctx comes from and returns when
-// the context says so.
+// lose takes the lease away from the run of ctx and returns when the context has
+// ended.
 func (w *world) lose(ctx context.Context) {
 	w.store.Hold(key, "thief")
-	_ = guard.Ensure(ctx, 9*time.Second) // more than is left: asks the store now
+	_ = guard.Ensure(ctx, 9*time.Second) // more than is left, so it asks the store now
 	select {
 	case <-ctx.Done():
-	case <-time.After(patience):
+	case <-time.After(waitLimit):
 	}
 	if !errors.Is(context.Cause(ctx), guard.ErrLost) {
 		w.t.Errorf("cause %v, want ErrLost", context.Cause(ctx))

@@ -19,12 +19,10 @@ import (
 	"github.com/jobguard/jobguard/guard/httpmw"
 )
 
-// TestEndOfTheConnectionIsNotTheEndOfALostResponse is about clients of HTTP/1.0.
-// gin's writer and those that compress do not give the connection away when
-// there is a body.
+// gin's writer and those that compress refuse Hijack when there is a body.
 func TestEndOfTheConnectionIsNotTheEndOfALostResponse(t *testing.T) {
-	serve := map[string]func(g *guard.Guard, h http.HandlerFunc, told func(outcome)) http.Handler{
-		"gin, nobody recovers": func(g *guard.Guard, h http.HandlerFunc, _ func(outcome)) http.Handler {
+	serve := map[string]func(g *guard.Guard, h http.HandlerFunc, seen func(outcome)) http.Handler{
+		"gin, without recovery": func(g *guard.Guard, h http.HandlerFunc, _ func(outcome)) http.Handler {
 			gin.SetMode(gin.ReleaseMode)
 			e := gin.New()
 			sell := func(c *gin.Context) { h(c.Writer, c.Request) }
@@ -66,7 +64,7 @@ func TestEndOfTheConnectionIsNotTheEndOfALostResponse(t *testing.T) {
 						} else {
 							w.store.Hold(key, "thief")
 						}
-					}, world.tell)
+					}, world.report)
 					return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 						defer close(over)
 						h.ServeHTTP(rw, r)
@@ -78,7 +76,7 @@ func TestEndOfTheConnectionIsNotTheEndOfALostResponse(t *testing.T) {
 					t.Errorf("no reset after %q, but %v", b, err)
 				}
 				<-over
-				if s := w.log.take(); s != "" && !strings.Contains(s, "Write on hijacked connection") { // a compressor's end
+				if s := w.log.take(); s != "" && !strings.Contains(s, "Write on hijacked connection") { // the end of a compressor
 					t.Errorf("net/http complained: %s", s)
 				}
 			})

@@ -24,21 +24,21 @@ func TestHandlerRunsOnceUnderTheLeaseOfItsPathValue(t *testing.T) {
 			}
 			_, _ = io.WriteString(w, "sold "+r.PathValue("sku"))
 		})
-		w.store.Hold(key, "somebody") // another thing
-		w.post("/stock/b7").says(t, http.StatusOK, "sold b7")
+		w.store.Hold(key, "rival") // another key
+		w.post("/stock/b7").is(t, http.StatusOK, "sold b7")
 		if n := runs.Load(); n != 1 {
 			t.Errorf("the handler ran %d times", n)
 		}
 		if got, want := w.outside(), (outcome{status: 200, size: 7, written: true}); got != want {
 			t.Errorf("outside: %+v, want %+v", got, want)
 		}
-		select { // they are told before the client is
+		select { // observers are called before the client gets the response
 		case name := <-w.names:
 			if name != pattern {
-				t.Errorf("observers are told %q, want %q", name, pattern)
+				t.Errorf("observers saw %q, want %q", name, pattern)
 			}
 		default:
-			t.Error("observers are told nothing")
+			t.Error("observers saw nothing")
 		}
 	})
 }
@@ -46,7 +46,7 @@ func TestHandlerRunsOnceUnderTheLeaseOfItsPathValue(t *testing.T) {
 func TestBusyIs409AndTheHandlerDoesNotRun(t *testing.T) {
 	eachRouter(t, func(t *testing.T, _ string, start func(http.HandlerFunc) *world) {
 		w := start(func(http.ResponseWriter, *http.Request) { t.Error("the handler ran") })
-		w.store.HoldFor(key, "somebody", 2*time.Hour)
+		w.store.HoldFor(key, "rival", 2*time.Hour)
 		a := w.post(path)
 		if a.err != nil {
 			t.Fatal(a.err)
@@ -152,7 +152,7 @@ func TestFrameworkAnswersAPanicAfterTheRelease(t *testing.T) {
 		if a := w.post(path); a.err != nil || a.StatusCode != http.StatusInternalServerError {
 			t.Errorf("got %+v", a)
 		}
-		if got := w.outside(); got.status != http.StatusInternalServerError { // tell looks for the key
+		if got := w.outside(); got.status != http.StatusInternalServerError { // report checks the key
 			t.Errorf("outside: %+v", got)
 		}
 	})
@@ -161,7 +161,7 @@ func TestFrameworkAnswersAPanicAfterTheRelease(t *testing.T) {
 func TestAnswerWithoutBodyArrives(t *testing.T) {
 	eachRouter(t, func(t *testing.T, _ string, start func(http.HandlerFunc) *world) {
 		w := start(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
-		w.post(path).says(t, http.StatusNoContent, "")
+		w.post(path).is(t, http.StatusNoContent, "")
 		if got := w.outside(); got.status != http.StatusNoContent {
 			t.Errorf("outside: %+v", got)
 		}
@@ -176,7 +176,7 @@ func TestFlushStreams(t *testing.T) {
 			w.(http.Flusher).Flush()
 			select {
 			case <-arrived:
-			case <-time.After(patience):
+			case <-time.After(waitLimit):
 				t.Error("Flush sends nothing")
 			}
 			_, _ = io.WriteString(w, "two\n")

@@ -8,17 +8,17 @@ import (
 	"github.com/jobguard/jobguard/guard"
 )
 
-// sameAsBare proves that a client and the middlewares further out see the same of
-// a handler behind the guard as without one, where the lease lasts. build makes the
-// router, without a guard if g is nil.
-func sameAsBare(t *testing.T, build func(g *guard.Guard, told func(outcome)) http.Handler) {
+// sameAsBare checks that a client and the middlewares further out see the same of a
+// handler with a guard as without one, while the lease lasts. build makes the router,
+// without a guard if g is nil.
+func sameAsBare(t *testing.T, build func(g *guard.Guard, seen func(outcome)) http.Handler) {
 	t.Helper()
 	run := func(guarded bool) string {
 		w := newWorld(t, func(w *world, g *guard.Guard) http.Handler {
 			if !guarded {
 				g = nil
 			}
-			return build(g, w.tell)
+			return build(g, w.report)
 		})
 		a := w.post(path)
 		if a.err != nil {

@@ -164,7 +164,9 @@ func TestFullMemoryLosesNoLeaseWithALimit(t *testing.T) {
 	p := newProcess(t, server.Client(t))
 	owners := map[lease.Limit]string{lease.Exclusive: p.NewOwner(""), lease.Shared: p.NewOwner(""), 2: p.NewOwner("")}
 	next := map[lease.Limit]string{}
-	key := func(limit lease.Limit) string { return map[lease.Limit]string{lease.Exclusive: "x", lease.Shared: "s", 2: "l"}[limit] }
+	key := func(limit lease.Limit) string {
+		return map[lease.Limit]string{lease.Exclusive: "x", lease.Shared: "s", 2: "l"}[limit]
+	}
 	for limit, owner := range owners {
 		reply, err := p.Acquire(within(t, time.Second), lease.AcquireRequest{Key: key(limit), Owner: owner, TTL: time.Minute, Limit: limit, TokenCount: 100})
 		if err != nil || !reply.Granted {

@@ -18,8 +18,8 @@ import (
 	"github.com/jobguard/jobguard/guard/lease"
 )
 
-// missing returns a store in which the job's ticks were last run at the start, and
-// lets time pass until so many seconds later.
+// missing returns a store in which the job's last tick ran at the start, after so
+// many seconds.
 func missing(t *testing.T, seconds int) (start time.Time, store *guardtest.Store, l *log) {
 	t.Helper()
 	start, store, l = time.Now(), guardtest.NewStore(), new(log)
@@ -28,8 +28,8 @@ func missing(t *testing.T, seconds int) (start time.Time, store *guardtest.Store
 	return start, store, l
 }
 
-// reported compares the errors that are want with the ticks they were told for, in
-// seconds after start; -1 is no tick.
+// reported compares the errors that are want with the ticks they were reported for,
+// in seconds after start; -1 is no tick.
 func (l *log) reported(t *testing.T, start time.Time, want error, seconds ...int) {
 	t.Helper()
 	var got []int
@@ -48,7 +48,7 @@ func (l *log) reported(t *testing.T, start time.Time, want error, seconds ...int
 	}
 }
 
-func TestTroubleOfATickThatIsMadeUpForIsReportedOnceWithThatTick(t *testing.T) {
+func TestFailureOfABackfilledTickIsReportedOnceWithThatTick(t *testing.T) {
 	for name, c := range map[string]struct {
 		second func(ctx context.Context, lose func()) error // the run of 20
 		opts   []guard.Option
@@ -92,8 +92,8 @@ func TestTroubleOfATickThatIsMadeUpForIsReportedOnceWithThatTick(t *testing.T) {
 	}
 }
 
-// A run that is over before anybody notices, like each of those after it.
-func TestLossThatIsFoundAfterTheLastOfTheTicksIsReportedWithThatTick(t *testing.T) {
+// Each run ends before the loss of its lease is noticed.
+func TestLossFoundAfterTheLastTickIsReportedWithThatTick(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start, store, l := missing(t, 21)
 		r := newReplica(t, store, l)
@@ -110,8 +110,8 @@ func TestLossThatIsFoundAfterTheLastOfTheTicksIsReportedWithThatTick(t *testing.
 	})
 }
 
-// Of a store that is down the handler is told once. A lease that is lost when it is
-// back is something else.
+// An outage of the store is reported once. A lease that is lost after it is reported
+// too.
 func TestLossAfterAnOutageIsReportedToo(t *testing.T) {
 	for name, notice := range map[string]func(ctx context.Context){
 		"during the run": func(ctx context.Context) { <-ctx.Done() },
@@ -141,7 +141,7 @@ func TestLossAfterAnOutageIsReportedToo(t *testing.T) {
 	}
 }
 
-// A tick that is run before the one that is due, and that one, which did not run.
+// An earlier tick is run before the one that is due, which then does not run.
 func TestLossBeforeTheTickThatIsDueIsReportedForBoth(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
@@ -163,7 +163,7 @@ func TestLossBeforeTheTickThatIsDueIsReportedForBoth(t *testing.T) {
 	})
 }
 
-func TestGoexitOfATickThatIsMadeUpForIsReportedWithThatTick(t *testing.T) {
+func TestGoexitOfABackfilledTickIsReportedWithThatTick(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start, store, l := missing(t, 21)
 		r := newReplica(t, store, l)
@@ -183,7 +183,7 @@ func TestGoexitOfATickThatIsMadeUpForIsReportedWithThatTick(t *testing.T) {
 }
 
 // The clock is wrong for two ticks.
-func TestTickThatWasRefusedForItsSkewIsMadeUpFor(t *testing.T) {
+func TestTickThatWasRefusedForItsSkewIsBackfilled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
 		store, l := guardtest.NewStore(), new(log)
@@ -201,7 +201,7 @@ func TestTickThatWasRefusedForItsSkewIsMadeUpFor(t *testing.T) {
 	})
 }
 
-// The goroutine that makes up for it does not give up: the next tick is an hour away.
+// The goroutine that backfills it does not give up: the next tick is an hour away.
 func TestTickWhoseRunIsLostAgainIsRunAgainSoon(t *testing.T) {
 	for name, c := range map[string]struct {
 		lose func(ctx context.Context, store *guardtest.Store)
@@ -250,7 +250,7 @@ func TestTickWhoseRunIsLostAgainIsRunAgainSoon(t *testing.T) {
 }
 
 // The lease is lost before the claim is answered.
-func TestTickThatWasClaimedAndNotRunWhileOthersAreMadeUpForIsReportedOnce(t *testing.T) {
+func TestUnrunTickOfABackfillIsReportedOnce(t *testing.T) {
 	for name, c := range map[string]struct {
 		opts []cronwrap.JobOption
 		want []int
@@ -262,10 +262,11 @@ func TestTickThatWasClaimedAndNotRunWhileOthersAreMadeUpForIsReportedOnce(t *tes
 			synctest.Test(t, func(t *testing.T) {
 				start, store, l := missing(t, 21)
 				var once sync.Once
-				claims := &claiming{Store: store, then: func(ctx context.Context) {
+				claims := &claimStore{Store: store, then: func(ctx context.Context) {
 					once.Do(func() { store.Expire("report"); <-ctx.Done() })
 				}}
-				// The claim outlasts the attempt, so it is repeated until the loss is noticed.
+				// The claim takes longer than its attempt, so it is repeated until
+				// the loss is noticed.
 				r := newReplica(t, claims, l, guard.TTL(time.Second))
 				r.add(t, "@every 10s", "report", nil, append(c.opts, cronwrap.CatchUp(cronwrap.All(10), time.Hour))...)
 				r.cron.Start()
@@ -277,7 +278,7 @@ func TestTickThatWasClaimedAndNotRunWhileOthersAreMadeUpForIsReportedOnce(t *tes
 	}
 }
 
-func TestTicksThatSkipDropsWhileOthersAreMadeUpForAreNotMissed(t *testing.T) {
+func TestTicksThatSkipDropsDuringABackfillAreNotMissed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start, store, l := missing(t, 25)
 		opt := cronwrap.CatchUp(cronwrap.All(10), time.Hour)
@@ -295,9 +296,9 @@ func TestTicksThatSkipDropsWhileOthersAreMadeUpForAreNotMissed(t *testing.T) {
 	})
 }
 
-// It is dropped 250 ms after it came due, and the run ends just then: too late to say
-// to the store that it was skipped. Who has caught up does not look for it.
-func TestTickThatIsDroppedAtTheVeryEndOfARunIsNotMadeUpFor(t *testing.T) {
+// It is dropped 250 ms after it came due, and the run ends just then: too late to
+// mark it as skipped in the store. A replica that has caught up does not look for it.
+func TestTickThatIsDroppedAtTheEndOfARunIsNotBackfilled(t *testing.T) {
 	for name, c := range map[string]struct {
 		behind bool
 		want   []int

@@ -15,7 +15,7 @@ import (
 	"github.com/jobguard/jobguard/guard/guardtest"
 )
 
-// inBubble calls f in a bubble, with a store and a guard over it that waits.
+// inBubble calls f in a synctest bubble, with a store and a guard over it that waits.
 func inBubble(t *testing.T, f func(t *testing.T, store *guardtest.Store, g *guard.Guard)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -52,14 +52,14 @@ func TestWaitEndsASecondBeforeTheTimeoutOrWithAQuarterOfItLeft(t *testing.T) {
 	} {
 		t.Run(fmt.Sprint(timeout), func(t *testing.T) {
 			inBubble(t, func(t *testing.T, store *guardtest.Store, g *guard.Guard) {
-				store.Hold("k", "somebody else")
+				store.Hold("k", "rival")
 				var r runs
 				took, err := attempt(g, timeout, &r)
 				if took != want || !errors.Is(err, guard.ErrBusy) || asynqmw.Configure(asynq.Config{}).IsFailure(err) {
 					t.Errorf("it waited %v and ended with %v, want %v and a deferral", took, err, want)
 				}
 				if r.done.Load() != 0 {
-					t.Error("the handler ran beside the holder")
+					t.Error("the handler ran alongside the holder")
 				}
 			})
 		})

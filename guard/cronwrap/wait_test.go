@@ -13,8 +13,8 @@ import (
 	"github.com/jobguard/jobguard/guard/guardtest"
 )
 
-// Other code has the key while four ticks come due.
-func TestPlacesInLineAreTwoWithRetryAndWaitElseOne(t *testing.T) {
+// Other code holds the key while four ticks come due.
+func TestTwoTicksWaitWithRetryAndWaitElseOne(t *testing.T) {
 	wait := cronwrap.Overlap(cronwrap.Wait)
 	for name, c := range map[string]struct {
 		opts []cronwrap.JobOption
@@ -33,7 +33,7 @@ func TestPlacesInLineAreTwoWithRetryAndWaitElseOne(t *testing.T) {
 				store, l := guardtest.NewStore(), new(log)
 				r := newReplica(t, store, l)
 				r.add(t, "@every 10s", "report", nil, c.opts...)
-				store.Hold("report", "somebody")
+				store.Hold("report", "rival")
 				r.cron.Start()
 				time.Sleep(45 * time.Second)
 				store.Expire("report")
@@ -79,7 +79,7 @@ func TestRunsUnderMutualExclusionDoNotOverlap(t *testing.T) {
 }
 
 // It was asking a store that is down.
-func TestTickThatShutdownCallsOffIsNotReported(t *testing.T) {
+func TestTickThatShutdownCancelsIsNotReported(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
 		store, l := guardtest.NewStore(), new(log)
@@ -94,7 +94,7 @@ func TestTickThatShutdownCallsOffIsNotReported(t *testing.T) {
 	})
 }
 
-// A guard that was shut down too early is a mistake of the program.
+// A guard that is shut down before the Runner is a mistake in the program.
 func TestTickOfAGuardThatIsShutDownIsReported(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start, l := time.Now(), new(log)

@@ -25,30 +25,30 @@ func newTestJob(t *testing.T, opts ...JobOption) *job {
 	return r.jobs["report"]
 }
 
-func TestEarlierTickThatComesLateDoesNotTakeThePlaceOfALaterOne(t *testing.T) {
+func TestEarlierTickThatComesLateDoesNotReplaceALaterOne(t *testing.T) {
 	j := newTestJob(t, Overlap(Wait))
-	later, earlier := j.arrive(time.Unix(20, 0)), j.arrive(time.Unix(10, 0))
-	defer later.leave()
-	defer earlier.leave()
-	if !later.standInLine(lease.Tick{}) || earlier.standInLine(lease.Tick{}) || later.ctx.Err() != nil {
+	later, earlier := j.newTickRun(time.Unix(20, 0)), j.newTickRun(time.Unix(10, 0))
+	defer later.remove()
+	defer earlier.remove()
+	if !later.joinQueue(lease.Tick{}) || earlier.joinQueue(lease.Tick{}) || later.ctx.Err() != nil {
 		t.Error("the later tick lost its place")
 	}
 }
 
-// The key can be granted just when the place is called off.
-func TestPlaceThatWasCalledOffDoesNotBegin(t *testing.T) {
-	for name, callOff := range map[string]func(p *place){
-		"by a later tick": func(p *place) {
+// The key can be granted just when the tick is cancelled.
+func TestTickThatWasCancelledDoesNotBegin(t *testing.T) {
+	for name, cancel := range map[string]func(p *tickRun){
+		"by a later tick": func(p *tickRun) {
 			p.job.mu.Lock()
 			defer p.job.mu.Unlock()
-			p.callOffLocked(errSuperseded)
+			p.cancelLocked(errSuperseded)
 		},
-		"by Shutdown": func(p *place) { p.job.close() },
+		"by Shutdown": func(p *tickRun) { p.job.close() },
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := newTestJob(t).arrive(time.Now())
-			defer p.leave()
-			callOff(p)
+			p := newTestJob(t).newTickRun(time.Now())
+			defer p.remove()
+			cancel(p)
 			if p.begin() {
 				t.Error("it begins")
 			}

@@ -1,0 +1,50 @@
+package httpmw
+
+import (
+	"errors"
+	"net/http"
+)
+
+// Option configures [New].
+type Option interface{ apply(*options) }
+
+type option func(*options)
+
+func (f option) apply(o *options) { f(o) }
+
+type options struct {
+	refuse func(http.ResponseWriter, *http.Request, error)
+	wrong  error // the last option that is out of bounds
+}
+
+// WithErrorHandler lets f answer instead of [Problem] when the handler did not run,
+// or lost its lease before it had sent anything. f is called at most once per
+// request, on its goroutine, with the request as the middleware got it and a
+// ResponseWriter with the same interfaces; what the handler had put into the header
+// is dropped. If f writes nothing Problem answers: net/http would send a 200.
+//
+// err matches guard.ErrBusy, ErrUnavailable, ErrClosed, ErrLost, ErrMaxHold or
+// ErrInvalidKey, or the error of the request's context if that ended first. Its text
+// contains the key and the holder: do not send it to clients. f can call Problem for
+// errors that it does not handle. It must not be nil.
+func WithErrorHandler(f func(w http.ResponseWriter, r *http.Request, err error)) Option {
+	return option(func(o *options) {
+		if f == nil {
+			o.wrong = errors.New("WithErrorHandler: the handler is nil")
+			return
+		}
+		o.refuse = orProblem(f)
+	})
+}
+
+// newOptions applies opts to the defaults, or returns which is wrong, and why.
+func newOptions(opts []Option) (options, error) {
+	o := options{refuse: Problem}
+	for _, opt := range opts {
+		if opt == nil {
+			return o, errors.New("an Option is nil")
+		}
+		opt.apply(&o)
+	}
+	return o, o.wrong
+}

@@ -3,7 +3,6 @@ package redisstore
 import (
 	"context"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
@@ -35,13 +34,14 @@ type batcher struct {
 // latest of its callers', and it is done when all have given up. Then it no longer
 // counts as a flusher: a hanging connection must not delay later commands.
 type flight struct {
-	deadline time.Time // zero: none
-	done     chan struct{}
-	waiting  int // guarded by batcher.mu
+	callCtx
+	gone    chan struct{} // callCtx.done
+	waiting int           // guarded by batcher.mu
 }
 
 func newFlight(ops []*op) *flight {
-	f := &flight{done: make(chan struct{}), waiting: len(ops), deadline: ops[0].deadline}
+	gone := make(chan struct{})
+	f := &flight{callCtx: callCtx{deadline: ops[0].deadline, done: gone, ended: context.Canceled}, gone: gone, waiting: len(ops)}
 	for _, o := range ops {
 		o.flight = f
 		if o.deadline.IsZero() || f.deadline.IsZero() {
@@ -51,18 +51,6 @@ func newFlight(ops []*op) *flight {
 		}
 	}
 	return f
-}
-
-func (f *flight) Deadline() (time.Time, bool) { return f.deadline, !f.deadline.IsZero() }
-func (f *flight) Done() <-chan struct{}       { return f.done }
-func (f *flight) Value(any) any               { return nil }
-func (f *flight) Err() error {
-	select {
-	case <-f.done:
-		return context.Canceled
-	default:
-		return nil
-	}
 }
 
 // sendHere sends ops on the caller's goroutine if no flight is under way, and
@@ -84,7 +72,7 @@ func (b *batcher) sendHere(attempt *lease.Attempt, ops []*op) bool {
 	deadline, _ := attempt.Deadline()
 	done := b.timer.set(deadline)
 	defer b.timer.stop()
-	b.send(deadlineCtx{deadline: deadline, done: done}, ops)
+	b.send(&callCtx{deadline: deadline, done: done, ended: context.DeadlineExceeded}, ops)
 	return true
 }
 
@@ -136,14 +124,15 @@ func (b *batcher) abandon(why error, o *op) {
 		b.leaveLocked(o.flight)
 		return
 	}
+	// It stays where it is, and takeLocked passes it over: with very many unsent
+	// commands, to search for each that times out costs more than to send it.
 	o.unanswered = fmt.Errorf("not sent in time: %w", why)
-	b.unsent = slices.DeleteFunc(b.unsent, func(other *op) bool { return other == o })
 }
 
 func (b *batcher) leaveLocked(f *flight) {
 	f.waiting--
 	if f.waiting == 0 {
-		close(f.done)
+		close(f.gone)
 		b.flushers--
 		b.startLocked()
 	}
@@ -156,23 +145,33 @@ func (b *batcher) startLocked() {
 	}
 }
 
+// takeLocked removes the next batch of commands for which a caller still waits.
+func (b *batcher) takeLocked() []*op {
+	var n, taken int
+	for n < len(b.unsent) && taken < maxBatch {
+		if o := b.unsent[n]; o.unanswered == nil {
+			b.unsent[taken] = o
+			taken++
+		}
+		n++
+	}
+	ops := b.unsent[:taken:taken]
+	if b.unsent = b.unsent[n:]; len(b.unsent) == 0 {
+		b.unsent = nil
+	}
+	return ops
+}
+
 // flush sends commands until none is unsent, or until all callers of its flight
 // have given up.
 func (b *batcher) flush() {
 	for {
 		b.mu.Lock()
-		if len(b.unsent) == 0 {
+		ops := b.takeLocked()
+		if len(ops) == 0 {
 			b.flushers--
 			b.mu.Unlock()
 			return
-		}
-		ops := b.unsent
-		if len(ops) > maxBatch {
-			ops = ops[:maxBatch:maxBatch]
-		}
-		b.unsent = b.unsent[len(ops):]
-		if len(b.unsent) == 0 {
-			b.unsent = nil
 		}
 		f := newFlight(ops)
 		b.mu.Unlock()

@@ -1,9 +1,6 @@
 package redisstore
 
-import (
-	"context"
-	"time"
-)
+import "time"
 
 // deadlineTimer is a channel that is closed at a deadline. It is reused, by one
 // caller at a time, and allocates only after a deadline has passed.
@@ -31,20 +28,28 @@ func (t *deadlineTimer) stop() {
 	}
 }
 
-// deadlineCtx is the context of a call that only its deadline ends.
-type deadlineCtx struct {
-	deadline time.Time
+// callCtx is the context of a round trip, without the timer that the standard ones
+// have: done is closed by its owner.
+type callCtx struct {
+	deadline time.Time // zero: none
 	done     <-chan struct{}
+	ended    error // what Err returns then
 }
 
-func (c deadlineCtx) Deadline() (time.Time, bool) { return c.deadline, true }
-func (c deadlineCtx) Done() <-chan struct{}       { return c.done }
-func (c deadlineCtx) Value(any) any               { return nil }
+// Deadline implements context.Context.
+func (c *callCtx) Deadline() (time.Time, bool) { return c.deadline, !c.deadline.IsZero() }
 
-func (c deadlineCtx) Err() error {
+// Done implements context.Context.
+func (c *callCtx) Done() <-chan struct{} { return c.done }
+
+// Value implements context.Context. There are none.
+func (c *callCtx) Value(any) any { return nil }
+
+// Err implements context.Context.
+func (c *callCtx) Err() error {
 	select {
 	case <-c.done:
-		return context.DeadlineExceeded
+		return c.ended
 	default:
 		return nil
 	}

@@ -268,11 +268,14 @@ func withDeadlines(client *redis.Client) (_ *redis.Client, always bool) {
 	o := client.Options()
 	always = o.OnConnect == nil && o.CredentialsProvider == nil && o.CredentialsProviderContext == nil &&
 		o.StreamingCredentialsProvider == nil
-	if o.ContextTimeoutEnabled {
+	timeout := o.ReadTimeout
+	if o.ReadTimeout < 0 || o.WriteTimeout < 0 {
+		timeout = 0 // a timeout of -2 in the options switches off the context's deadline too
+	} else if o.ContextTimeoutEnabled {
 		return client, always
 	}
 	// WithTimeout makes a clone with options of its own; go-redis has no other way.
-	clone := client.WithTimeout(o.ReadTimeout)
+	clone := client.WithTimeout(timeout)
 	clone.Options().ContextTimeoutEnabled = true
 	return clone, always
 }

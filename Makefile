@@ -14,7 +14,10 @@ TIMEOUT ?= 8m
 # Directories of the modules of the workspace.
 MODULES = $(shell go list -m -f '{{.Dir}}')
 
-.PHONY: test race stress bench bench-quick lint fmt tidy tidy-check needs
+# Where the code must compile too, tests included.
+PLATFORMS := windows/amd64 darwin/arm64 linux/386
+
+.PHONY: test race stress bench bench-quick lint vet-platforms fmt tidy tidy-check needs
 
 # The race detector works through cgo, whatever the environment says.
 export CGO_ENABLED := 1
@@ -44,13 +47,20 @@ bench-quick: needs
 	go run ./bench -quick
 
 ## lint: go vet, golangci-lint, formatting and tidiness of every module
-lint:
+lint: vet-platforms
 	go vet work
 	@failed=; for dir in $(MODULES); do \
 		echo "golangci-lint $${dir#$(CURDIR)/}"; \
 		(cd $$dir && go run $(GOLANGCI) run --config $(CURDIR)/.golangci.yml ./...) || failed=1; \
 	done; test -z "$$failed"
 	@$(MAKE) --no-print-directory tidy-check
+
+## vet-platforms: go vet, tests included, for other systems
+vet-platforms:
+	@failed=; for p in $(PLATFORMS); do \
+		echo "go vet for $$p"; \
+		GOOS=$${p%/*} GOARCH=$${p#*/} CGO_ENABLED=0 go vet work || failed=1; \
+	done; test -z "$$failed"
 
 ## fmt: format every module
 fmt:

@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -97,20 +96,20 @@ func TestRedisResumedProcessSeesTheLossAtItsFirstLook(t *testing.T) {
 		if got := p.hear(t); got != "true false true" {
 			t.Fatalf("while held the child says %q", got)
 		}
-		signal(t, p, syscall.SIGSTOP)
+		redistest.Suspend(t, p.cmd.Process)
 		time.Sleep(childTTL + 200*time.Millisecond)
 		p.say() // waits for the child when it resumes
-		signal(t, p, syscall.SIGCONT)
+		redistest.Resume(t, p.cmd.Process)
 		if got := p.hear(t); got != "false true false" {
 			t.Errorf("resumed past its TTL the child says %q: alive, lost, holding", got)
 		}
-		signal(t, p, syscall.SIGKILL)
+		kill(t, p)
 	}
 }
 
-func signal(t *testing.T, p *process, sig syscall.Signal) {
+func kill(t *testing.T, p *process) {
 	t.Helper()
-	if err := p.cmd.Process.Signal(sig); err != nil {
+	if err := p.cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -128,7 +127,7 @@ func TestRedisKilledHolderBlocksForItsTTLAtMost(t *testing.T) {
 			}
 		}()
 		time.Sleep(100 * time.Millisecond)
-		signal(t, p, syscall.SIGKILL)
+		kill(t, p)
 		killed := time.Now()
 		if d := (<-waiting).Sub(killed); d > childTTL+time.Second {
 			t.Errorf("the next one was in %v after the kill, TTL %v", d, childTTL)

@@ -10,7 +10,7 @@ import (
 	"github.com/jobguard/jobguard/guard"
 )
 
-// acquiring is the context of one acquire, and what is remembered of it.
+// acquiring is the context and the state of one acquire.
 type acquiring struct {
 	context.Context // with the span
 
@@ -62,8 +62,8 @@ func (o *Observer) AcquireEnd(ctx context.Context, e guard.AcquireEnd) {
 	}
 }
 
-// acquiring returns what ends now: the innermost that ctx comes with and that has
-// not ended. A guard that was given the Observer twice has two.
+// acquiring returns the innermost acquiring of ctx that has not ended. A guard that
+// was given the Observer twice has two.
 func (o *Observer) acquiring(ctx context.Context) *acquiring {
 	a, is := ctx.Value(acquireKey{o}).(*acquiring)
 	if !is || !a.ended.Swap(true) {

@@ -7,7 +7,7 @@ import (
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 )
 
-// The attributes: see the package documentation.
+// The attributes: see docs/behaviour/otelguard.md.
 const (
 	nameKey    = attribute.Key("jobguard.name")
 	outcomeKey = attribute.Key("jobguard.outcome")
@@ -21,7 +21,7 @@ const (
 	ttlKey      = attribute.Key("jobguard.ttl")
 	renewalsKey = attribute.Key("jobguard.renewals")
 	fenceKey    = attribute.Key("jobguard.fence")
-	fencesKey   = attribute.Key("jobguard.fences")
+	tokensKey   = attribute.Key("jobguard.tokens")
 	releaseKey  = attribute.Key("jobguard.release")
 	leftKey     = attribute.Key("jobguard.trust_left")
 
@@ -31,12 +31,12 @@ const (
 	errorTypeKey = semconv.ErrorTypeKey
 )
 
-// otherError is what the conventions call that for which there is no name.
+// otherError is the semantic conventions' value for all other errors.
 var otherError = semconv.ErrorTypeOther.Value.AsString()
 
 type kv = attribute.KeyValue
 
-// list is room for the attributes of one span. Spans copy what they are given.
+// list holds the attributes of one span, which copies them.
 type list struct{ kvs []kv }
 
 func (l *list) add(kvs ...kv) { l.kvs = append(l.kvs, kvs...) }
@@ -48,7 +48,7 @@ var lists = sync.Pool{New: func() any { return &list{make([]kv, 0, most)} }}
 
 func attributes() *list { return lists.Get().(*list) } //nolint:forcetypeassert // nothing else is in it
 
-// done gives the room back, emptied.
+// done returns the emptied list to the pool.
 func (l *list) done() {
 	clear(l.kvs)
 	l.kvs = l.kvs[:0]

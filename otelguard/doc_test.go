@@ -2,10 +2,10 @@ package otelguard_test
 
 import (
 	"go/ast"
-	"go/doc/comment"
 	"go/parser"
 	"go/token"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -14,19 +14,14 @@ import (
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 )
 
-// blocks are the code blocks of the package documentation.
-func blocks(t *testing.T) (texts []string) {
+// page is what documents this package.
+func page(t *testing.T) string {
 	t.Helper()
-	f, err := parser.ParseFile(token.NewFileSet(), "doc.go", nil, parser.ParseComments)
+	text, err := os.ReadFile("../docs/behaviour/otelguard.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, b := range new(comment.Parser).Parse(f.Doc.Text()).Content {
-		if code, is := b.(*comment.Code); is {
-			texts = append(texts, code.Text)
-		}
-	}
-	return texts
+	return string(text)
 }
 
 // What users copy from the documentation is what the compiler has seen.
@@ -40,7 +35,7 @@ func TestDocumentationShowsTheExamples(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	shown, n := blocks(t), 0
+	shown, n := page(t), 0
 	for _, d := range f.Decls {
 		fn, is := d.(*ast.FuncDecl)
 		if !is {
@@ -49,8 +44,8 @@ func TestDocumentationShowsTheExamples(t *testing.T) {
 		n++
 		body := string(source[files.Position(fn.Body.Lbrace).Offset+2 : files.Position(fn.Body.Rbrace).Offset])
 		body = strings.ReplaceAll("\n"+body, "\n\t", "\n")[1:]
-		if !slices.Contains(shown, body) {
-			t.Errorf("the package documentation has no block that reads\n%s", body)
+		if !strings.Contains(shown, "\n```go\n"+body+"```\n") {
+			t.Errorf("the page has no block that reads\n%s", body)
 		}
 	}
 	if n == 0 {
@@ -73,14 +68,67 @@ func TestDocumentedMetricsAreThoseThereAre(t *testing.T) {
 		}
 		there = append(there, name+" "+kind+" "+m.Unit)
 	}
-	var told []string
-	row := regexp.MustCompile(`(?m)^(jobguard\.[a-z._]+) +(histogram|counter|updowncounter) +(\S+)  +\S`)
-	for _, m := range row.FindAllStringSubmatch(strings.Join(blocks(t), "\n"), -1) {
-		told = append(told, strings.Join(m[1:], " "))
+	var inPage []string
+	row := regexp.MustCompile("(?m)^\\| `(jobguard\\.[a-z._]+)` \\| (histogram|counter|updowncounter) \\| (\\S+) \\| \\S")
+	for _, m := range row.FindAllStringSubmatch(page(t), -1) {
+		inPage = append(inPage, strings.Join(m[1:], " "))
 	}
 	slices.Sort(there)
-	slices.Sort(told)
-	if !slices.Equal(there, told) {
-		t.Errorf("there are\n%s\ndocumented\n%s", strings.Join(there, "\n"), strings.Join(told, "\n"))
+	slices.Sort(inPage)
+	if !slices.Equal(there, inPage) {
+		t.Errorf("there are\n%s\ndocumented\n%s", strings.Join(there, "\n"), strings.Join(inPage, "\n"))
+	}
+}
+
+// The table of attributes has all that the code defines, and no others.
+func TestDocumentedAttributesAreThoseThereAre(t *testing.T) {
+	source, err := os.ReadFile("attribute.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	there := []string{"error.type"} // by its name in the conventions
+	for _, m := range regexp.MustCompile(`attribute\.Key\("(.+)"\)`).FindAllSubmatch(source, -1) {
+		there = append(there, string(m[1]))
+	}
+	names := regexp.MustCompile("`((?:jobguard|error)\\.[a-z_]+)`") // of metrics and events, there is a dot more
+	var inPage []string
+	for line := range strings.Lines(page(t)) {
+		if !strings.HasPrefix(line, "| ") {
+			continue
+		}
+		for _, m := range names.FindAllStringSubmatch(line, -1) {
+			inPage = append(inPage, m[1])
+		}
+	}
+	slices.Sort(there)
+	slices.Sort(inPage)
+	inPage = slices.Compact(inPage)
+	if !slices.Equal(there, inPage) {
+		t.Errorf("there are\n%s\ndocumented\n%s", strings.Join(there, "\n"), strings.Join(inPage, "\n"))
+	}
+}
+
+// Each test or benchmark that the page names is in this package.
+func TestDocumentedTestsExist(t *testing.T) {
+	files, err := filepath.Glob("*_test.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var tests strings.Builder
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		tests.Write(text)
+	}
+	named := regexp.MustCompile("`((?:Test|Benchmark)[A-Za-z0-9]+)`").FindAllStringSubmatch(page(t), -1)
+	if len(named) == 0 {
+		t.Error("no test is named")
+	}
+	for _, m := range named {
+		if !strings.Contains(tests.String(), "\nfunc "+m[1]+"(") {
+			t.Errorf("no test is called %s", m[1])
+		}
 	}
 }

@@ -16,9 +16,8 @@ import (
 const late = 1. / 8
 
 // early is the part of the TTL before which no renewal of a run can be late: they go
-// out every TTL/3 less a tenth. A run that began on a wake-up renews within
-// 10 ms, with what is left of its claim, which is little of a TTL and says nothing
-// about how renewals fare.
+// out every TTL/3 less a tenth. A run that began on a wake-up renews within 10 ms,
+// when little is left of its reservation; that renewal is not recorded.
 const early = 4
 
 // Event implements guard.Observer.
@@ -43,9 +42,8 @@ func (o *Observer) Event(ctx context.Context, e guard.Event) {
 	}
 }
 
-// renewed tells how close a renewal was. A lease that is lost is renewed on, to keep
-// others out until the function has returned: there is no trust left then, and
-// nothing to be late for.
+// renewed records how much trust a renewal left. A lost lease is renewed until the
+// function has returned, to keep others out: it has no trust left and is not late.
 func (o *Observer) renewed(r *running, e guard.Event) {
 	share := e.Left.Seconds() / e.TTL.Seconds()
 	if share <= 0 || share < 1./2 && time.Since(r.began) < e.TTL/early {
@@ -57,9 +55,8 @@ func (o *Observer) renewed(r *running, e guard.Event) {
 	}
 }
 
-// emit logs e within the run's span. The error's text stays here: it is the
-// store's, and could name a key. The run's context may have been cancelled, which
-// is no reason to keep silent.
+// emit logs e within the run's span, also when the run's context has ended. The text
+// of the store's error could contain a key and is left out.
 func (o *Observer) emit(r *running, e guard.Event, severity log.Severity, name, text string, more kv) {
 	ctx := context.WithoutCancel(r)
 	if !o.logger.Enabled(ctx, log.EnabledParameters{Severity: severity, EventName: name}) {

@@ -23,7 +23,7 @@ import (
 	"github.com/jobguard/jobguard/otelguard"
 )
 
-// The bodies of these stand in the package documentation: TestDocumentationShowsTheExamples.
+// docs/behaviour/otelguard.md shows the bodies of these (TestDocumentationShowsTheExamples).
 
 func ExampleNew_otlp() {
 	ctx := context.Background()

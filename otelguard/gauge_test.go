@@ -62,7 +62,7 @@ func TestNothingIsHeldOrWaitedForAfterAnyEnd(t *testing.T) {
 		},
 		"cancelled in line": func(t *testing.T, g *guard.Guard, store *guardtest.Store) {
 			_ = g.Do(t.Context(), "own", nothing)
-			store.Hold("k", "somebody")
+			store.Hold("k", "other")
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 			defer cancel()
 			_ = g.With(guard.Forever()).Do(ctx, "k", nothing)

@@ -33,7 +33,7 @@ func newLabels(kvs ...attribute.KeyValue) *labels {
 	}
 }
 
-// group is all that is told under one guard.Name.
+// group holds what is recorded under one guard.Name.
 type group struct {
 	acquire, run string             // names of spans
 	name         attribute.KeyValue // what every span and metric carries
@@ -50,11 +50,11 @@ type group struct {
 // reasons are why leases are lost.
 var reasons = [...]string{string(guard.LostExpired), string(guard.LostNotOwner), string(guard.LostMaxHold)}
 
-// unnamed stands for a guard without a guard.Name: an empty label is none.
+// unnamed is the name of a guard without guard.Name: Prometheus drops an empty label.
 const unnamed = "unnamed"
 
-// newGroup makes the group and has its counters begin at 0: one that is first
-// seen at 1 has not increased, as far as a backend can tell.
+// newGroup makes the group and adds 0 to its counters: a backend sees no increase in
+// a counter whose first value is 1.
 func newGroup(asked string, i *instruments) *group {
 	name := short(asked)
 	if name == "" {
@@ -98,8 +98,8 @@ func (g *group) labelsOf(o outcome) *labels {
 	return g.outcomes[o.word]
 }
 
-// observe tells the meter what is under way. Counting that in the meter itself
-// would be most of what an uncontended run pays for metrics.
+// observe reports what is under way when metrics are collected. Counting it in the
+// meter would be most of the cost of metrics in an uncontended run.
 func (o *Observer) observe(_ context.Context, to metric.Observer) error {
 	for _, g := range o.groups.all() {
 		to.ObserveInt64(o.instruments.runs, g.runs.Load(), g.plain.observe...)

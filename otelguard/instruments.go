@@ -5,7 +5,7 @@ import (
 	"go.opentelemetry.io/otel/metric"
 )
 
-// instruments are named and described in the package documentation too.
+// instruments are listed in docs/behaviour/otelguard.md too.
 type instruments struct {
 	acquireDuration metric.Float64Histogram
 	runDuration     metric.Float64Histogram
@@ -41,8 +41,8 @@ func newInstruments(m metric.Meter) (i instruments) {
 	return i
 }
 
-// Of what cannot be made the API still returns something that records nothing,
-// so the error is for the operator and not for the caller.
+// For an instrument that cannot be made the API returns one that records nothing,
+// so the error goes to otel.Handle and not to the caller.
 
 func histogram(m metric.Meter, name, unit, what string, bounds ...float64) metric.Float64Histogram {
 	h, err := m.Float64Histogram(name, metric.WithUnit(unit), metric.WithDescription(what), metric.WithExplicitBucketBoundaries(bounds...))

@@ -7,7 +7,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// What rides with a lease is a W3C traceparent: 00-<trace id>-<span id>-<flags>.
+// The metadata of a lease is a W3C traceparent: 00-<trace id>-<span id>-<flags>.
 const (
 	parentLen = 55
 	traceAt   = 3
@@ -15,9 +15,9 @@ const (
 	flagsAt   = 53
 )
 
-// Carrier implements guard.MetadataSource: the lease carries the context of the acquire
-// span, so that whoever meets the lease can link to it. It is the span that stands
-// in the same trace as the run; the run's own does not exist yet.
+// Metadata implements guard.MetadataSource. It is the context of the acquire span, to
+// which waiters link: that span is in the same trace as the run, whose own span does
+// not exist yet.
 func (*Observer) Metadata(ctx context.Context) string {
 	sc := trace.SpanContextFromContext(ctx)
 	if !sc.IsValid() {
@@ -34,8 +34,8 @@ func (*Observer) Metadata(ctx context.Context) string {
 	return string(b[:])
 }
 
-// spanContext reads what Carrier wrote. It is not valid if text is something
-// else: another program's, or another observer's.
+// spanContext reads what Metadata wrote. It is not valid if text is from another
+// program or another observer.
 func spanContext(text string) (none trace.SpanContext) {
 	if len(text) != parentLen || text[:traceAt] != "00-" || text[spanAt-1] != '-' || text[flagsAt-1] != '-' {
 		return none

@@ -13,11 +13,11 @@ import (
 // scope names the instrumentation, as the conventions want: its import path.
 const scope = "github.com/jobguard/jobguard/otelguard"
 
-// Observer tells OpenTelemetry what guards do. It may serve any number of them.
+// Observer records what guards do. It may serve any number of them.
 type Observer struct {
 	tracer trace.Tracer
 	logger log.Logger
-	key    func(string) string // nil: keys stay here
+	key    func(string) string // nil: keys are not recorded
 
 	instruments instruments
 	groups      *table[string, *group] // by guard.Name
@@ -28,12 +28,11 @@ var (
 	_ guard.MetadataSource = (*Observer)(nil)
 )
 
-// New returns an Observer for guard.Observe. It starts nothing, and what it is
-// given stays the caller's to shut down. One is enough for a program, and more than
-// one must not be made again and again: the meter asks each, for as long as its
-// provider lives, how many runs and waiters it has, and adds up the answers. An error of the meter's, such as an
-// instrument that exists already with another unit, goes to otel.Handle. A nil
-// Option panics.
+// New returns an Observer for guard.Observe. It starts nothing; the caller shuts the
+// providers down. Make one for the program: the meter keeps a callback of each
+// Observer for as long as its provider lives. Errors of the meter, such as an
+// instrument that exists already with another unit, go to otel.Handle. A nil Option
+// panics.
 func New(opts ...Option) *Observer {
 	var with options
 	for _, opt := range opts {

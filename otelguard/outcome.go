@@ -27,9 +27,9 @@ const (
 // outcome is how an acquire or a run ended. Its errorType is "" on success.
 type outcome struct{ word, errorType string }
 
-// acquireOutcome says how an acquire ended whose caller would wait, or only try.
-// That the key was busy, or the caller gave up, is no error of the guard's. That the
-// store could not be asked is one, also of a caller with a deadline of its own.
+// acquireOutcome returns how an acquire ended; tried is true of a caller that does not
+// wait. A busy key and a caller that gave up are no errors. A store that does not
+// answer is one, also if the caller's deadline passed meanwhile.
 func acquireOutcome(ctx context.Context, err error, tried bool) outcome {
 	if err == nil {
 		return outcome{word: acquired}
@@ -53,7 +53,7 @@ func refusal(ctx context.Context, err error, tried bool) outcome {
 	return outcome{word: timeout}
 }
 
-// runOutcome says how a run ended.
+// runOutcome returns how a run ended.
 func runOutcome(r guard.RunEnd) outcome {
 	switch {
 	case r.Panicked:

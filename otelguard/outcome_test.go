@@ -48,7 +48,7 @@ func TestErrorOfANestedGuardIsTheRunsErrorType(t *testing.T) {
 	}
 }
 
-func TestWhatIsRefusedWithoutAskingIsNotTold(t *testing.T) {
+func TestWhatIsRefusedWithoutAskingIsNotRecorded(t *testing.T) {
 	tel := newTelemetry()
 	g := newGuard(t, guardtest.NewStore(), guard.Observe(tel), guard.Name("refused"))
 	ended, cancel := context.WithCancel(t.Context())
@@ -64,7 +64,7 @@ func TestWhatIsRefusedWithoutAskingIsNotTold(t *testing.T) {
 		}
 	}
 	if len(tel.all("run lax")) != 1 {
-		t.Error("the run around was not told")
+		t.Error("the outer run was not recorded")
 	}
 	if n := len(tel.all("acquire refused")); n != 0 {
 		t.Errorf("%d spans", n)

@@ -12,7 +12,7 @@ import (
 	"github.com/jobguard/jobguard/guard"
 )
 
-// running is the context of one run, and what is remembered of it.
+// running is the context and the state of one run.
 type running struct {
 	context.Context // with the span
 
@@ -22,7 +22,7 @@ type running struct {
 	ttl      time.Duration
 	began    time.Time
 	keys     []string
-	fences   []int64
+	tokens   []int64
 	ended    atomic.Bool
 }
 
@@ -36,11 +36,10 @@ func (r *running) Value(key any) any {
 	return r.Context.Value(key)
 }
 
-// RunStart implements guard.Observer. The run's span is a child of the caller's.
-// Where there is none, as in a cron job, the acquire span began the trace, and the
-// run's is a child of that.
+// RunStart implements guard.Observer. The run's span is a child of the caller's, or
+// of the acquire span if the caller has none, as in a cron job.
 func (o *Observer) RunStart(ctx context.Context, s guard.RunStart) context.Context {
-	r := &running{observer: o, group: o.groups.of(s.Name), ttl: s.TTL, began: time.Now(), keys: s.Keys, fences: s.Tokens}
+	r := &running{observer: o, group: o.groups.of(s.Name), ttl: s.TTL, began: time.Now(), keys: s.Keys, tokens: s.Tokens}
 	parent, links := ctx, []trace.SpanStartOption(nil)
 	if len(s.Metadata) > 0 && !trace.SpanContextFromContext(ctx).IsValid() {
 		parent, links = begun(ctx, s.Metadata)
@@ -50,8 +49,8 @@ func (o *Observer) RunStart(ctx context.Context, s guard.RunStart) context.Conte
 	return r
 }
 
-// begun returns ctx with the first of the traces that metadata name, and links
-// to the others, which led to the same run.
+// begun returns ctx with the first of the traces in metadata, and links to the
+// others, which led to the same run.
 func begun(ctx context.Context, metadata []string) (context.Context, []trace.SpanStartOption) {
 	var first trace.SpanContext
 	var links []trace.Link
@@ -92,9 +91,9 @@ func (o *Observer) RunEnd(ctx context.Context, e guard.RunEnd) {
 	}
 }
 
-// running returns what ends now: the innermost that ctx comes with, has these keys
-// and has not ended: a guard that was given the Observer twice has two of them, and a
-// run whose start went wrong must not end the one around it.
+// running returns the innermost running of ctx that has these keys and has not ended.
+// A guard that was given the Observer twice has two of them, and a run whose start
+// panicked must not end the outer run.
 func (o *Observer) running(ctx context.Context, keys []string) *running {
 	r, is := ctx.Value(runKey{o}).(*running)
 	if !is || slices.Equal(r.keys, keys) && !r.ended.Swap(true) {
@@ -112,10 +111,10 @@ func (o *Observer) describeRun(r *running, e guard.RunEnd, out outcome) {
 		outcomeKey.String(out.word),
 		renewalsKey.Int(e.Renewals),
 		releaseKey.String(string(e.Release)))
-	if len(r.fences) == 1 {
-		list.add(fenceKey.Int64(r.fences[0]))
+	if len(r.tokens) == 1 {
+		list.add(fenceKey.Int64(r.tokens[0]))
 	} else {
-		list.add(fencesKey.Int64Slice(r.fences))
+		list.add(tokensKey.Int64Slice(r.tokens))
 	}
 	if out.errorType != "" {
 		list.add(errorTypeKey.String(out.errorType))
@@ -124,7 +123,7 @@ func (o *Observer) describeRun(r *running, e guard.RunEnd, out outcome) {
 	r.span.SetAttributes(o.appendKey(list.kvs, e.Keys...)...)
 }
 
-// statusOf describes outcomes to people. An error's own text could name a key.
+// statusOf has the descriptions of outcomes. The text of an error could contain a key.
 var statusOf = map[string]string{
 	failed:   "the function returned an error",
 	lost:     "the lease was lost",

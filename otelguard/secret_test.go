@@ -12,7 +12,7 @@ import (
 	"github.com/jobguard/jobguard/guard/guardtest"
 )
 
-// What HTTP callers are told has a test of its own: isProblem in guard/httpmw.
+// Replies to HTTP callers have a test of their own: isProblem in guard/httpmw.
 func TestNoKeyAndNoOwnerIsInAnySpanMetricOrLogUnlessAskedFor(t *testing.T) {
 	const key, owner = "customer-4711", "host-0815"
 	synctest.Test(t, func(t *testing.T) {
@@ -35,28 +35,28 @@ func TestNoKeyAndNoOwnerIsInAnySpanMetricOrLogUnlessAskedFor(t *testing.T) {
 			t.Error(err)
 		}
 
-		var told strings.Builder
+		var recorded strings.Builder
 		for _, s := range tel.spans.GetSpans() {
-			fmt.Fprintln(&told, s.Name, s.Status, s.Events)
+			fmt.Fprintln(&recorded, s.Name, s.Status, s.Events)
 			for _, a := range s.Attributes {
-				fmt.Fprintln(&told, a.Key, a.Value.String())
+				fmt.Fprintln(&recorded, a.Key, a.Value.String())
 			}
 		}
 		for _, m := range tel.metrics(t) {
-			fmt.Fprintf(&told, "%+v\n", m)
+			fmt.Fprintf(&recorded, "%+v\n", m)
 		}
 		for i := range tel.logs.all {
 			r := &tel.logs.all[i]
-			fmt.Fprintln(&told, r.Body().String(), r.EventName())
-			r.WalkAttributes(func(a kv) bool { fmt.Fprintln(&told, a.Key, a.Value.String()); return true })
+			fmt.Fprintln(&recorded, r.Body().String(), r.EventName())
+			r.WalkAttributes(func(a kv) bool { fmt.Fprintln(&recorded, a.Key, a.Value.String()); return true })
 		}
 		for _, secret := range []string{key, owner} {
-			if strings.Contains(told.String(), secret) {
-				t.Errorf("%q is in\n%s", secret, told.String())
+			if strings.Contains(recorded.String(), secret) {
+				t.Errorf("%q is in\n%s", secret, recorded.String())
 			}
 		}
 		for _, must := range []string{"lease lost", "lease not released", "unavailable", "timeout"} {
-			if !strings.Contains(told.String(), must) {
+			if !strings.Contains(recorded.String(), must) {
 				t.Errorf("%q did not happen: the test proves little", must)
 			}
 		}

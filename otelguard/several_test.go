@@ -18,7 +18,7 @@ func (bomb) RunStart(context.Context, guard.RunStart) context.Context         { 
 func (bomb) RunEnd(context.Context, guard.RunEnd)                             { panic("observer") }
 func (bomb) Event(context.Context, guard.Event)                               { panic("observer") }
 
-func TestSeveralObserversAreToldEverythingBesideOneThatPanics(t *testing.T) {
+func TestSeveralObserversGetEverythingWhenOnePanics(t *testing.T) {
 	one, two := newTelemetry(), newTelemetry()
 	g := newGuard(t, guardtest.NewStore(), guard.Name("orders"),
 		guard.Observe(one), guard.Observe(bomb{}), guard.Observe(two))
@@ -28,7 +28,7 @@ func TestSeveralObserversAreToldEverythingBesideOneThatPanics(t *testing.T) {
 	for _, tel := range []*telemetry{one, two} {
 		for _, name := range []string{"acquire orders", "run orders"} {
 			if s := tel.span(t, name); attr(s, "jobguard.outcome").AsString() == "" {
-				t.Errorf("%s was not told to its end", name)
+				t.Errorf("the end of %s was not recorded", name)
 			}
 		}
 		if n, _ := tel.sum(t, "jobguard.runs.active", named("orders")); n != 0 {
@@ -37,7 +37,7 @@ func TestSeveralObserversAreToldEverythingBesideOneThatPanics(t *testing.T) {
 	}
 }
 
-// A guard tells an Observer twice that it was given twice, as by a base guard and
+// A guard calls an Observer twice that it was given twice, as by a base guard and
 // again by what is built on it. That counts double, but nothing stays under way.
 func TestObserverGivenTwiceEndsAllThatItBegan(t *testing.T) {
 	tel := newTelemetry()
@@ -58,11 +58,11 @@ func TestObserverGivenTwiceEndsAllThatItBegan(t *testing.T) {
 }
 
 // What the zero providers of the API do must not matter to a run.
-func TestWithoutAnSDKNothingIsToldAndNothingBreaks(t *testing.T) {
+func TestWithoutAnSDKNothingIsRecordedAndNothingBreaks(t *testing.T) {
 	store := guardtest.NewStore()
 	err := newGuard(t, store, guard.Observe(otelguard.New())).Do(t.Context(), "k", func(context.Context) error {
 		if owner, _ := store.Holder("k"); owner == "" {
-			t.Error("nobody holds the key")
+			t.Error("the key is not held")
 		}
 		return nil
 	})

@@ -80,7 +80,7 @@ func contendedTraces(t *testing.T) (spans tracetest.SpanStubs) {
 // The measures of the picture, in pixels.
 const (
 	left, top, width = 20, 44, 760
-	right            = 160 // for what is written beside the last bars
+	right            = 160 // for the text right of the last bars
 	row, bar, gap    = 34, 16, 26
 )
 

@@ -6,14 +6,12 @@ import (
 	"sync/atomic"
 )
 
-// table holds what belongs to keys that the program chooses, made when a key is
-// first asked for. It has room for so many: ids among the keys must not fill the
-// memory, nor must a metric get more series than the SDK keeps apart. The last place
-// is for rest, which all keys share that come too late.
-//
-// Reading takes no lock and allocates nothing.
+// table holds a value for each key, made when the key is first asked for. It has
+// at most size of them, so that ids among the keys cannot fill the memory, nor give a
+// metric more series than the SDK keeps apart. The last one is for rest, which all
+// later keys share. Reading takes no lock and allocates nothing.
 type table[K comparable, V any] struct {
-	room int
+	size int
 	rest K
 	make func(K) V
 
@@ -21,19 +19,19 @@ type table[K comparable, V any] struct {
 	growing sync.Mutex              // held while it is replaced
 }
 
-func newTable[K comparable, V any](room int, rest K, of func(K) V) *table[K, V] {
-	t := &table[K, V]{room: room, rest: rest, make: of}
+func newTable[K comparable, V any](size int, rest K, of func(K) V) *table[K, V] {
+	t := &table[K, V]{size: size, rest: rest, make: of}
 	t.now.Store(&map[K]V{})
 	return t
 }
 
-// of returns what belongs to key, or to rest if there is no room for key.
+// of returns the value of key, or of rest if the table is full.
 func (t *table[K, V]) of(key K) V {
 	now := *t.now.Load()
 	if v, there := now[key]; there {
 		return v
 	}
-	if len(now) == t.room {
+	if len(now) == t.size {
 		return now[t.rest]
 	}
 	return t.grow(key)
@@ -43,7 +41,7 @@ func (t *table[K, V]) grow(key K) V {
 	t.growing.Lock()
 	defer t.growing.Unlock()
 	now := *t.now.Load()
-	free := t.room - len(now)
+	free := t.size - len(now)
 	if _, there := now[t.rest]; !there {
 		free--
 	}
@@ -53,7 +51,7 @@ func (t *table[K, V]) grow(key K) V {
 	return t.addLocked(key)
 }
 
-// addLocked returns what belongs to key, made unless it is there.
+// addLocked returns the value of key, which it makes if there is none.
 func (t *table[K, V]) addLocked(key K) V {
 	now := *t.now.Load()
 	if v, there := now[key]; there {
@@ -65,5 +63,5 @@ func (t *table[K, V]) addLocked(key K) V {
 	return v
 }
 
-// all returns what there is.
+// all returns all values.
 func (t *table[K, V]) all() map[K]V { return *t.now.Load() }

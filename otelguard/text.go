@@ -6,14 +6,14 @@ import (
 	"unicode/utf8"
 )
 
-// Text that is not UTF-8 would be refused by exporters, and what was to go out with
-// it too: all spans of a batch, the whole of /metrics.
+// valid makes text UTF-8. Exporters refuse other text together with all that they
+// send with it: the spans of a batch, the whole of /metrics.
 func valid(text string) string { return strings.ToValidUTF8(text, string(utf8.RuneError)) }
 
-// maxText is how many bytes of a name or an error type are told.
+// maxText is how many bytes of a name or an error type are recorded.
 const maxText = 255
 
-// short returns what is told of a text that becomes a label.
+// short returns what is recorded of a text that becomes a label.
 func short(text string) string {
 	text = valid(text)
 	if len(text) <= maxText {
@@ -28,9 +28,8 @@ func short(text string) string {
 
 var errPanicked = errors.New("otelguard: a method of an error, or WithKeyAttribute's function, panicked")
 
-// ask returns f's answer, or instead if f panics: it calls code of the program's,
-// which must not cost the rest that is told of a run. What it panicked with may
-// name a key.
+// ask returns f's answer, or instead if f panics: f calls code of the program, whose
+// panic must not end the recording of a run. The panic value may contain a key.
 func ask[T any](f func() T, instead T) (answer T) {
 	defer func() {
 		if recover() != nil {

@@ -20,19 +20,19 @@ func (e typed) ErrorType() string { return string(e) }
 
 // One label that is not UTF-8 fails the whole of /metrics, and a batch of OTLP.
 func TestTextThatIsNotUTF8DoesNotReachExporters(t *testing.T) {
-	const bad, told = "caf\xe9", "caf\uFFFD"
+	const bad, clean = "caf\xe9", "caf\uFFFD"
 	tel := newTelemetry(otelguard.WithKeyAttribute(func(string) string { return bad }))
 	url, obs := scraped(t)
 	g := newGuard(t, guardtest.NewStore(), guard.Name(bad), guard.Observe(tel), guard.Observe(obs))
 	_ = g.Do(t.Context(), "k", func(context.Context) error { return typed(bad) })
 
-	s := tel.span(t, "run "+told)
+	s := tel.span(t, "run "+clean)
 	for _, key := range []attribute.Key{"jobguard.name", "jobguard.key", "error.type"} {
-		if got := attr(s, key).AsString(); got != told {
+		if got := attr(s, key).AsString(); got != clean {
 			t.Errorf("%s is %q", key, got)
 		}
 	}
-	if page := scrape(t, url); !strings.Contains(page, `jobguard_name="`+told+`"`) || !strings.Contains(page, `error_type="`+told+`"`) {
+	if page := scrape(t, url); !strings.Contains(page, `jobguard_name="`+clean+`"`) || !strings.Contains(page, `error_type="`+clean+`"`) {
 		t.Errorf("the page has\n%s", page)
 	}
 }

@@ -72,8 +72,8 @@ func TestRunUnderSeveralKeysWithoutACallersSpanLinksToTheOtherAcquires(t *testin
 		run.Links[1].SpanContext.SpanID() != acquires[2].SpanContext.SpanID() {
 		t.Errorf("links %+v", run.Links)
 	}
-	if got := attr(run, "jobguard.fences").AsInt64Slice(); len(got) != 3 {
-		t.Errorf("fences %v", got)
+	if got := attr(run, "jobguard.tokens").AsInt64Slice(); len(got) != 3 {
+		t.Errorf("tokens %v", got)
 	}
 }
 
@@ -91,7 +91,7 @@ func TestAcquiresOfOneTraceAreNotLinked(t *testing.T) {
 	}
 }
 
-func TestAcquireTellsHowOftenTheStoreWasAsked(t *testing.T) {
+func TestAcquireSpanHasTheNumberOfStoreCalls(t *testing.T) {
 	tel := newTelemetry()
 	ctx := tel.AcquireStart(t.Context(), guard.AcquireStart{Name: "orders"})
 	tel.AcquireEnd(ctx, guard.AcquireEnd{Attempts: 7})
@@ -301,7 +301,7 @@ func TestErrorOfANestedRunIsNotTheOuterRunsLoss(t *testing.T) {
 	})
 }
 
-func TestKeysAreToldAsTheUserWants(t *testing.T) {
+func TestKeyAttributeIsWhatTheFunctionReturns(t *testing.T) {
 	tel := newTelemetry(otelguard.WithKeyAttribute(func(key string) string { return key[:1] + "…" }))
 	g := newGuard(t, guardtest.NewStore(), guard.Observe(tel), guard.Name("one"))
 	if err := g.Do(t.Context(), "customer", nothing); err != nil {

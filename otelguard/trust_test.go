@@ -35,13 +35,13 @@ func TestRenewalsAfterALossAreNotLate(t *testing.T) {
 			t.Errorf("%d renewals with %v of the TTL left", p.Count, p.Sum)
 		}
 		counted, _ := tel.sum(t, "jobguard.renewals", named("orders"), str("jobguard.result", "ok"))
-		if told := attr(tel.span(t, "run orders"), "jobguard.renewals").AsInt64(); counted == 0 || counted != told {
-			t.Errorf("%d renewals counted, %d on the span", counted, told)
+		if onSpan := attr(tel.span(t, "run orders"), "jobguard.renewals").AsInt64(); counted == 0 || counted != onSpan {
+			t.Errorf("%d renewals counted, %d on the span", counted, onSpan)
 		}
 	})
 }
 
-// What one lease of a run has lost is no news of the other.
+// The loss of one lease of a run says nothing about the other.
 func TestLossOfOneKeyDoesNotHideTheOthersRenewals(t *testing.T) {
 	tel := newTelemetry()
 	ctx := tel.RunStart(t.Context(), guard.RunStart{Name: "orders", Keys: []string{"a", "b"}, TTL: time.Second})

@@ -39,7 +39,7 @@ func over(t *testing.T, tel *telemetry, outcome ...kv) {
 	}
 }
 
-func TestErrorWhoseMethodsPanicIsToldAsOther(t *testing.T) {
+func TestErrorWhoseMethodsPanicIsRecordedAsOther(t *testing.T) {
 	for name, err := range map[string]error{"Unwrap": (*wrapping)(nil), "ErrorType": unsaid{}} {
 		t.Run(name, func(t *testing.T) {
 			tel := newTelemetry()
@@ -82,7 +82,7 @@ func (s refusing) ShouldSample(p sdktrace.SamplingParameters) sdktrace.SamplingR
 	return sdktrace.AlwaysSample().ShouldSample(p)
 }
 
-func TestNestedRunThatCouldNotBeToldDoesNotEndTheOneAroundIt(t *testing.T) {
+func TestNestedRunThatWasNotRecordedDoesNotEndTheOuterRun(t *testing.T) {
 	tel := newTelemetry()
 	spans := tracetest.NewInMemoryExporter()
 	tel.Observer = otelguard.New(otelguard.WithMeterProvider(tel.meter), otelguard.WithTracerProvider(
@@ -99,7 +99,7 @@ func TestNestedRunThatCouldNotBeToldDoesNotEndTheOneAroundIt(t *testing.T) {
 		t.Fatal(err)
 	}
 	over(t, tel, str("jobguard.outcome", "ok"))
-	// The same, if the guard told the end all the same.
+	// The same, if the guard reports the end all the same.
 	ctx := tel.RunStart(t.Context(), guard.RunStart{Name: "outer", Keys: []string{"a"}})
 	tel.RunEnd(ctx, guard.RunEnd{Name: "inner", Keys: []string{"b"}})
 	if n, _ := tel.sum(t, "jobguard.runs.active", named("outer")); n != 1 {

@@ -18,7 +18,7 @@
 // -redis host:port takes a real Redis in place of the one inside the process,
 // under a prefix of its own, and leaves nothing behind. The exit code is 0 if
 // everything was seen as promised, 1 if not, 2 for wrong arguments and 130
-// after Ctrl-C.
+// after Ctrl-C or when the reader of the output has closed it.
 //
 // Where to look: shop.go is the business code, replica.go puts the guard around
 // it, stall.go stages the accident. The rest is the stage.
@@ -47,6 +47,10 @@ var (
 )
 
 func main() {
+	// The kernel raises SIGPIPE for a broken socket as for a broken pipe, so the
+	// signal does not say that standard output is closed. Ignored, it leaves the
+	// error of the write, which output looks at.
+	signal.Ignore(syscall.SIGPIPE)
 	if script, ok := os.LookupEnv(replicaEnv); ok {
 		os.Exit(replicaMain(script))
 	}
@@ -68,20 +72,25 @@ func stageMain(args []string, stdout, stderr io.Writer) int {
 	ctx, interrupt := context.WithCancelCause(ctx)
 	defer interrupt(nil)
 	signals := make(chan os.Signal, 1)
-	// SIGPIPE: whoever read our output has left.
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	go func() { // ends with the process
 		<-signals
-		signal.Ignore(syscall.SIGPIPE) // tidying up may complain into the same pipe
-		signal.Stop(signals)           // a second Ctrl-C kills
+		signal.Stop(signals) // a second Ctrl-C kills
 		interrupt(errInterrupted)
 	}()
 
-	err = perform(ctx, o, stdout)
+	err = perform(ctx, o, &output{w: stdout, failed: interrupt})
+	cause := context.Cause(ctx)
+	if failed := (*outputError)(nil); errors.As(cause, &failed) {
+		if errors.Is(failed, syscall.EPIPE) { // the reader has what it wanted
+			return 130
+		}
+		err = failed
+	}
 	switch {
 	case err == nil:
 		return 0
-	case errors.Is(context.Cause(ctx), errInterrupted):
+	case errors.Is(cause, errInterrupted):
 		printf(stderr, "inventory: interrupted\n")
 		return 130
 	default:
@@ -92,7 +101,7 @@ func stageMain(args []string, stdout, stderr io.Writer) int {
 	}
 }
 
-// printf prints. Whoever does not read it misses it.
+// printf prints to stderr, or to an output, which looks at errors itself.
 func printf(w io.Writer, format string, args ...any) { _, _ = fmt.Fprintf(w, format, args...) }
 
 // options are what the user asked for.

@@ -3,7 +3,9 @@
 package main_test
 
 import (
+	"bufio"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -33,18 +35,42 @@ func TestInterruptLeavesNothingBehind(t *testing.T) {
 	}
 }
 
-// As in "go run ./examples/inventory | head -1".
-func TestReaderThatLeavesInterrupts(t *testing.T) {
-	r, w, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := prepare(t, inventory, nil)
-	s.cmd.Stdout = w
-	_ = r.Close() // it is not open for writing
-	s.start()
-	_ = w.Close() // the child has its own
-	if code := s.end(); code != 130 {
-		t.Errorf("exit code %d", code)
+// As in "go run ./examples/inventory | head -1": the show ends at its next line,
+// silently, also while a replica is stopped.
+func TestReaderThatLeavesEndsTheShow(t *testing.T) {
+	for name, lastLine := range map[string]string{
+		"at once":                    "",
+		"after a line":               "replicas sell",
+		"while a replica is stopped": "is stopped there",
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := prepare(t, inventory, nil)
+			r, w, err := os.Pipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.cmd.Stdout = w
+			if lastLine == "" {
+				_ = r.Close() // it is not open for writing
+			}
+			s.start()
+			_ = w.Close() // the child has its own
+			for lines := bufio.NewScanner(r); lastLine != "" && lines.Scan(); {
+				if strings.Contains(lines.Text(), lastLine) {
+					break
+				}
+			}
+			_ = r.Close() // as above
+			left := time.Now()
+			if code := s.endOnce(); code != 130 {
+				t.Errorf("exit code %d", code)
+			}
+			if took := time.Since(left); took > 3*time.Second {
+				t.Errorf("took %v", took)
+			}
+			if s.stderr.Len() > 0 {
+				t.Errorf("complaints: %s", s.stderr.String())
+			}
+		})
 	}
 }

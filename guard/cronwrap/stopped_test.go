@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -67,12 +66,6 @@ func TestRunOfAStoppedProcessIsTakenOverWithRetryOnRedis(t *testing.T) {
 		}
 		return what, tick
 	}
-	signal := func(s syscall.Signal) {
-		t.Helper()
-		if err := cmd.Process.Signal(s); err != nil {
-			t.Fatal(err)
-		}
-	}
 	byUs := func(tick int64) (n int) {
 		for _, ran := range l.runs() {
 			if ran.UnixNano() == tick {
@@ -83,13 +76,13 @@ func TestRunOfAStoppedProcessIsTakenOverWithRetryOnRedis(t *testing.T) {
 	}
 
 	_, stopped := hear()
-	signal(syscall.SIGSTOP)
+	redistest.Suspend(t, cmd.Process)
 	for until := time.Now().Add(time.Minute); byUs(stopped) == 0; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(until) {
 			t.Fatal("no replica has taken the tick over")
 		}
 	}
-	signal(syscall.SIGCONT)
+	redistest.Resume(t, cmd.Process)
 	lost := false
 	var ran []int64
 	for !lost || len(ran) < 2 {

@@ -6,8 +6,26 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"testing"
 	"time"
 )
+
+// Suspend stops a process of the test (SIGSTOP). When it returns, p executes
+// nothing until [Resume].
+func Suspend(t testing.TB, p *os.Process) {
+	t.Helper()
+	if err := suspend(p); err != nil {
+		t.Errorf("redistest: suspend process %d: %v", p.Pid, err)
+	}
+}
+
+// Resume lets a suspended process go on (SIGCONT).
+func Resume(t testing.TB, p *os.Process) {
+	t.Helper()
+	if err := resume(p); err != nil {
+		t.Errorf("redistest: resume process %d: %v", p.Pid, err)
+	}
+}
 
 // A process is one run of redis-server. Its output goes to a file.
 type process struct {

@@ -70,3 +70,31 @@ func TestServerHasStoppedWhenPauseReturns(t *testing.T) {
 		s.Resume()
 	}
 }
+
+func TestProcessHasStoppedWhenSuspendReturns(t *testing.T) {
+	child := exec.Command("cat", "/dev/zero")
+	if err := child.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = child.Process.Kill()
+		_ = child.Wait() // killed, as intended
+	})
+	state := func() string {
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", child.Process.Pid))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.Fields(string(stat))[2]
+	}
+	for range 50 {
+		redistest.Suspend(t, child.Process)
+		if s := state(); s != "T" {
+			t.Fatalf("state %s after Suspend", s)
+		}
+		redistest.Resume(t, child.Process)
+		if s := state(); s == "T" {
+			t.Fatal("still stopped after Resume")
+		}
+	}
+}

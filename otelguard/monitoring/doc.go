@@ -1,5 +1,5 @@
-// Package monitoring holds no code. Beside it lie the files with which
-// Prometheus and Grafana watch programs that use otelguard:
+// Package monitoring holds no code, only files for Prometheus and Grafana that watch
+// programs which use otelguard:
 //
 //   - rules.yml: recording and alert rules
 //   - rules_test.yml: when each alert fires, and when it stays silent, for

@@ -11,7 +11,7 @@ import (
 )
 
 // The whole way: a program holds a lease on a real Redis and a real Prometheus
-// scrapes it, with the rules as they are. Somebody deletes the key.
+// scrapes it, with the rules as they are. The test deletes the key.
 func TestAlertFiresWhenALeaseIsLost(t *testing.T) {
 	redisServer := redistest.Start(t)
 	self, err := os.Executable()

@@ -171,7 +171,7 @@ func (s series) check(t *testing.T, where, expr string) {
 	for _, sel := range e.selectors {
 		labels, ok := s[sel.metric]
 		if !ok {
-			t.Errorf("%s names %s, which nobody exports or records", where, sel.metric)
+			t.Errorf("%s names %s, which is neither exported nor recorded", where, sel.metric)
 			continue
 		}
 		for _, m := range sel.matchers {

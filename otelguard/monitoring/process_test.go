@@ -34,7 +34,7 @@ func (o *output) String() string {
 }
 
 // launch starts a process and returns what it says about its address: the first
-// group of address in what it prints. It is told to stop when the test ends, and
+// group of address in what it prints. It is stopped when the test ends, and
 // shown if the test failed; on Linux it also ends when the test process is
 // killed.
 func launch(t *testing.T, address *regexp.Regexp, cmd *exec.Cmd) string {
@@ -51,7 +51,7 @@ func launch(t *testing.T, address *regexp.Regexp, cmd *exec.Cmd) string {
 		err := cmd.Start()
 		started <- err
 		if err == nil {
-			_ = cmd.Wait() // how it ended is of no interest: it was told to
+			_ = cmd.Wait() // it was stopped, so its error says nothing
 			close(exited)
 		}
 	}()

@@ -28,7 +28,7 @@ const (
 )
 
 // program is what the test binary does when it is started as the program that
-// Prometheus watches, until it is told to stop: it holds one key and takes it
+// Prometheus watches, until SIGTERM: it holds one key and takes it
 // anew after a loss, runs short work under another, and serves /metrics on a port
 // that it prints.
 func program(addr string) error {

@@ -56,7 +56,7 @@ func TestOnlyPromQLParses(t *testing.T) {
 	}
 	for _, bad := range []string{`sum by (job) (rate(x{y="z"}[5m])`, `rate(x)`, `nosuchfunction(x)`, `x[5m]`, `$x`} {
 		if out, ok := parses(t, map[string]string{"good": good, "bad": bad}); ok || !strings.Contains(out, `"bad"`) {
-			t.Errorf("%s is accepted, or nobody is told where it stands: %s", bad, out)
+			t.Errorf("%s is accepted, or its place is not reported: %s", bad, out)
 		}
 	}
 }

@@ -36,6 +36,6 @@
 // # Locks
 //
 // One mutex per Keeper guards its leases, holds and timetables, and what a Next
-// keeps beside them. It is never held across I/O or a listener's call, so nothing
+// keeps under it. It is never held across I/O or a listener's call, so nothing
 // slow runs under it.
 package keep

@@ -3,28 +3,24 @@ package keep
 import (
 	"context"
 	"testing"
-	"testing/synctest"
 
 	"github.com/jobguard/jobguard/guard/guardtest"
 )
 
-func TestBindToALostLeaseTellsAtOnce(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := guardtest.NewStore()
-		k := New(s)
+func TestBindToALostLeaseCallsAtOnce(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *guardtest.Store, k *Keeper) {
 		h := mustAcquire(t, k, usual)
 		s.Expire("k")
 		_ = h.Ensure(context.Background(), usual.TTL)
-		told := false
-		h.Bind(onLost(func(lost *Lost) { told = lost != nil && lost.Reason == NotOwner }), false)
-		if !told {
-			t.Error("not told of a loss before Bind")
+		called := false
+		h.Bind(onLost(func(lost *Lost) { called = lost != nil && lost.Reason == NotOwner }), false)
+		if !called {
+			t.Error("not called for a loss before Bind")
 		}
 		if h.Share() {
 			t.Error("a nested run may share a lost lease")
 		}
 		h.End()
-		drain(t, k)
 	})
 }
 

@@ -2,9 +2,11 @@ package keep
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
+	"github.com/jobguard/jobguard/guard/internal/backoff"
 	"github.com/jobguard/jobguard/guard/internal/pending"
 	"github.com/jobguard/jobguard/guard/lease"
 )
@@ -76,3 +78,212 @@ type instant int64
 func (k *Keeper) instant(t time.Time) instant { return instant(t.Sub(k.base)) }
 
 func (k *Keeper) time(i instant) time.Time { return k.base.Add(time.Duration(i)) }
+
+const (
+	// maxFlushers renewal batches are under way at once. The store has its own
+	// bound; this one is for a shard that does not answer, whose leases keep a
+	// batch until its timeout. 8 were too few for 15 000 such leases among 45 000,
+	// 32 enough for twice as many.
+	maxFlushers  = 64
+	maxBatch     = 256 // leases in one batch
+	coalesceFrac = 8   // renewals due within 1/8 of the attempt's timeout go along
+)
+
+// firstPause is the pause after a failed store call; see [backoff.Pause].
+const firstPause = 10 * time.Millisecond
+
+// schedule says when which lease is renewed. Its timer's goroutine takes what is
+// due and sends it; no goroutine waits for a lease. Guarded by Keeper.mu.
+type schedule struct {
+	timetable
+	flushers int
+	most     int // flushers at once: maxFlushers, but in tests
+}
+
+// renewal is the part of a lease that the schedule keeps.
+type renewal struct {
+	entry  entry
+	batch  *batch // that it is under way in, if any
+	failed int32  // in a row
+	done   int32  // how many succeeded
+	err    error  // of the last one, nil if it succeeded
+}
+
+// batch is a store call under way. When the last of its leases has ended, the
+// answer is of no use and the call is broken off.
+type batch struct {
+	left   int
+	cancel context.CancelFunc
+}
+
+// planLocked puts l's next renewal at due.
+func (k *Keeper) planLocked(l *Lease, due time.Time) {
+	if l.ended || l.unrenewable || l.renewal.entry.index > 0 {
+		return
+	}
+	k.renewals.add(&l.renewal.entry, l, due)
+	k.renewals.armLocked()
+}
+
+func (k *Keeper) unplanLocked(l *Lease) {
+	k.renewals.remove(&l.renewal.entry)
+	if b := l.renewal.batch; b != nil {
+		l.renewal.batch = nil
+		b.left--
+		if b.left == 0 {
+			b.cancel()
+		}
+	}
+}
+
+// armLocked sets the timer, unless there are flushers enough: the first that is
+// done does it then.
+func (s *schedule) armLocked() {
+	if s.flushers < s.most {
+		s.arm()
+	}
+}
+
+// flush runs on the timer's goroutine. It sends one batch of what is due, and
+// sets the timer for the rest first, so that a stuck store call delays no other
+// renewal while fewer than maxFlushers are stuck.
+func (k *Keeper) flush() {
+	k.mu.Lock()
+	k.renewals.fired()
+	due := k.takeDueLocked()
+	if len(due) == 0 {
+		k.renewals.armLocked()
+		k.mu.Unlock()
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), due[0].attemptTimeout(time.Now()))
+	defer cancel()
+	b := &batch{left: len(due), cancel: cancel}
+	for _, l := range due {
+		l.renewal.batch = b
+	}
+	k.renewals.flushers++
+	k.work.Begin()
+	k.renewals.armLocked()
+	k.mu.Unlock()
+
+	_ = k.renew(ctx, due) // each lease has its own outcome
+
+	k.mu.Lock()
+	k.renewals.flushers--
+	k.renewals.armLocked()
+	k.mu.Unlock()
+	k.work.End()
+}
+
+// attemptTimeout bounds the next renewal. The first one of a lease that began on a
+// wake-up leaves time for another before trust ends.
+func (l *Lease) attemptTimeout(now time.Time) time.Duration {
+	d := l.terms.renewTimeout()
+	if left := l.trustLeft(now); l.renewal.failed == 0 && left > 0 && left < 2*d {
+		return left / 2
+	}
+	return d
+}
+
+// takeDueLocked removes a batch from the heap: what is due now or very soon,
+// as far as it goes with one attempt timeout.
+func (k *Keeper) takeDueLocked() []*Lease {
+	s, now := &k.renewals, time.Now()
+	if s.flushers >= s.most {
+		return nil
+	}
+	x := s.takeUntil(now)
+	if x == nil {
+		return nil
+	}
+	timeout := x.l.attemptTimeout(now)
+	horizon := now.Add(timeout / coalesceFrac)
+	due := []*Lease{x.l}
+	for len(due) < maxBatch {
+		if x = s.first(); x == nil {
+			break
+		}
+		if d := x.l.attemptTimeout(now); d < timeout || d > timeout*5/4 {
+			break // one attempt does not suit both
+		}
+		if x = s.takeUntil(horizon); x == nil {
+			break
+		}
+		due = append(due, x.l)
+	}
+	return due
+}
+
+// renew asks the store once to extend leases, and applies to each its own reply.
+// It returns the last error, for a single lease.
+func (k *Keeper) renew(ctx context.Context, leases []*Lease) (err error) {
+	rs := make([]lease.RenewRequest, len(leases))
+	for i, l := range leases {
+		rs[i] = lease.RenewRequest{Key: l.key, Owner: l.owner, TTL: l.terms.TTL, Limit: l.terms.Limit}
+	}
+	sent := time.Now()
+	replies := k.store.Renew(ctx, rs)
+
+	var losses []loss
+	var events []func()
+	k.mu.Lock()
+	for i, l := range leases {
+		l.renewal.batch = nil
+		lost, event := l.renewedLocked(sent, replies[i])
+		losses = append(losses, lost)
+		if event != nil {
+			events = append(events, event)
+		}
+		if replies[i].Err != nil {
+			err = replies[i].Err
+		}
+	}
+	k.mu.Unlock()
+	reportAll(losses)
+	for _, event := range events {
+		event()
+	}
+	return err
+}
+
+// renewedLocked applies one renewal's outcome and plans the next. A reply that
+// comes when release has begun is void: the release may have run before the
+// renewal, which then rightly found another owner.
+func (l *Lease) renewedLocked(sent time.Time, r lease.RenewReply) (_ loss, event func()) {
+	if l.ended || l.unrenewable {
+		return loss{}, nil
+	}
+	switch {
+	case r.Err != nil:
+		// One failure loses nothing while trust lasts: try again, soon.
+		l.renewal.failed++
+		l.renewal.err = StoreError(r.Err)
+		l.k.planLocked(l, time.Now().Add(backoff.Pause(int(l.renewal.failed), firstPause, l.terms.TTL/10)))
+		return loss{}, l.hold.eventLocked(Event{Kind: EventRenewFailed, Err: r.Err})
+	case !r.Held:
+		return l.loseLocked(&Lost{Reason: NotOwner, Holder: r.Holder}), nil
+	default:
+		left := max(0, l.trustLeft(time.Now()))
+		l.renewal.failed, l.renewal.err = 0, nil
+		l.renewal.done++
+		if !l.lost.Load() && left > 0 {
+			l.ExtendLocked(sent, l.terms.TTL)
+		}
+		l.k.planLocked(l, sent.Add(l.terms.RenewPause()))
+		return loss{}, l.hold.eventLocked(Event{Kind: EventRenewed, Left: left})
+	}
+}
+
+// StoreError is err, an error of the store, without a match for the context
+// errors. The context of the call that failed was the engine's own: that it ended
+// must not look as if the caller's had.
+func StoreError(err error) error { return storeError{err} }
+
+type storeError struct{ err error }
+
+func (e storeError) Error() string      { return e.err.Error() }
+func (e storeError) As(target any) bool { return errors.As(e.err, target) }
+func (e storeError) Is(target error) bool {
+	return target != context.DeadlineExceeded && target != context.Canceled && errors.Is(e.err, target)
+}

@@ -235,7 +235,7 @@ func (l *Lease) stopRenewingLocked() {
 	l.unrenewable = true
 }
 
-// strictness orders limits: the fewer holders beside each other, the stricter,
+// strictness orders limits: the fewer holders at once, the stricter,
 // an exclusive holder being stricter than a limit of 1.
 func strictness(limit lease.Limit) int {
 	if limit == lease.Shared {

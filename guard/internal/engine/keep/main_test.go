@@ -3,10 +3,12 @@ package keep
 import (
 	"context"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
 
+	"github.com/jobguard/jobguard/guard/guardtest"
 	"github.com/jobguard/jobguard/guard/lease"
 )
 
@@ -54,4 +56,16 @@ func drain(t testing.TB, k *Keeper) {
 	if n := k.Left(); n != 0 {
 		t.Errorf("%d renewals, expiries and goroutines are left", n)
 	}
+}
+
+// inBubble runs f in a synctest bubble with a Keeper over a store in memory, and
+// checks that the Keeper leaves nothing.
+func inBubble(t *testing.T, f func(t *testing.T, s *guardtest.Store, k *Keeper)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		s := guardtest.NewStore()
+		k := New(s)
+		f(t, s, k)
+		drain(t, k)
+	})
 }

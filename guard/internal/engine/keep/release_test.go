@@ -4,30 +4,24 @@ import (
 	"context"
 	"errors"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/jobguard/jobguard/guard/guardtest"
 )
 
-func TestAbandonedHoldDoesNotKeepTheKeyShut(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := guardtest.NewStore()
-		k := New(s)
+func TestAbandonedHoldDoesNotKeepTheKeyClosed(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *guardtest.Store, k *Keeper) {
 		opt := usual
 		opt.MinHold = time.Hour
 		mustAcquire(t, k, opt).Abandon()
 		if owner, held := s.Holder("k"); held {
 			t.Errorf("held by %q, though nothing ran", owner)
 		}
-		drain(t, k)
 	})
 }
 
 func TestCleanerGivesUpWhenTheLeaseHasExpired(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := guardtest.NewStore()
-		k := New(s)
+	inBubble(t, func(t *testing.T, s *guardtest.Store, k *Keeper) {
 		s.Inject(guardtest.Fault{Op: guardtest.OpRelease, Err: errors.New("down")})
 		mustAcquire(t, k, usual).End()
 		var tries [3]int // after half a TTL, one, and an hour
@@ -38,14 +32,11 @@ func TestCleanerGivesUpWhenTheLeaseHasExpired(t *testing.T) {
 		if tries[1] == tries[0] || tries[2] > tries[1] {
 			t.Errorf("%d tries in half a TTL, %d in one, %d in an hour, want none after the TTL", tries[0], tries[1], tries[2])
 		}
-		drain(t, k)
 	})
 }
 
 func TestCleanerEndsWithDrain(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := guardtest.NewStore()
-		k := New(s)
+	inBubble(t, func(t *testing.T, s *guardtest.Store, k *Keeper) {
 		s.Inject(guardtest.Fault{Op: guardtest.OpRelease, Err: errors.New("down")})
 		mustAcquire(t, k, usual).End()
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
@@ -60,6 +51,5 @@ func TestCleanerEndsWithDrain(t *testing.T) {
 		if more := s.Calls(guardtest.OpRelease) - n; more > 1 {
 			t.Errorf("%d attempts after Drain", more)
 		}
-		drain(t, k)
 	})
 }

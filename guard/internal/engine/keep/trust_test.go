@@ -5,7 +5,6 @@ import (
 	"errors"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/jobguard/jobguard/guard/guardtest"
@@ -29,42 +28,37 @@ func TestEitherClockEndsTrust(t *testing.T) {
 		"wall":      {wall: true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				k := New(guardtest.NewStore())
+			inBubble(t, func(t *testing.T, _ *guardtest.Store, k *Keeper) {
 				h := mustAcquire(t, k, usual)
-				told := 0
-				h.Bind(onLost(func(*Lost) { told++ }), false)
+				calls := 0
+				h.Bind(onLost(func(*Lost) { calls++ }), false)
 				spend(h, clock.mono, clock.wall)
-				if h.Live() || h.TrustLeft() != 0 || told != 1 {
-					t.Errorf("live %v, trusted for %v, told %d times", h.Live(), h.TrustLeft(), told)
+				if h.Live() || h.TrustLeft() != 0 || calls != 1 {
+					t.Errorf("live %v, trusted for %v, called %d times", h.Live(), h.TrustLeft(), calls)
 				}
 				if lost := h.End(); lost == nil || lost.Reason != Expired {
 					t.Errorf("End() = %v, want the loss", lost)
 				}
-				drain(t, k)
 			})
 		})
 	}
 }
 
-func TestEndFindsALossThatNobodyHasSeenYet(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		k := New(guardtest.NewStore())
+func TestEndFindsALossThatNoTimerHasSeen(t *testing.T) {
+	inBubble(t, func(t *testing.T, _ *guardtest.Store, k *Keeper) {
 		h := mustAcquire(t, k, usual)
 		spend(h, true, true)
 		if lost := h.End(); lost == nil || lost.Reason != Expired {
 			t.Errorf("End() = %v, want the loss", lost)
 		}
-		drain(t, k)
 	})
 }
 
-func TestRenewalThatIsAnsweredAfterTheEndOfTrustRevivesNothing(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		k := New(guardtest.NewStore())
+func TestReplyAfterTheEndOfTrustRevivesNothing(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *guardtest.Store, k *Keeper) {
 		h := mustAcquire(t, k, usual)
 		spend(h, true, true)
-		for _, when := range []string{"before anybody saw that trust is over", "after it"} {
+		for _, when := range []string{"before the end of trust was noticed", "after it"} {
 			k.mu.Lock()
 			h.l.renewedLocked(time.Now(), lease.RenewReply{Held: true})
 			left := h.l.trustLeft(time.Now())
@@ -74,13 +68,11 @@ func TestRenewalThatIsAnsweredAfterTheEndOfTrustRevivesNothing(t *testing.T) {
 			}
 		}
 		h.End()
-		drain(t, k)
 	})
 }
 
 func TestRepliesOutOfOrderDoNotShortenTrust(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		k := New(guardtest.NewStore())
+	inBubble(t, func(t *testing.T, _ *guardtest.Store, k *Keeper) {
 		h := mustAcquire(t, k, usual)
 		time.Sleep(time.Second)
 		k.mu.Lock()
@@ -91,23 +83,20 @@ func TestRepliesOutOfOrderDoNotShortenTrust(t *testing.T) {
 			t.Errorf("trusted for %v, want 9s from the later request", left)
 		}
 		h.End()
-		drain(t, k)
 	})
 }
 
-func TestNothingIsToldOfARenewalThatCameTooLateToMatter(t *testing.T) {
+func TestLateRepliesToRenewalsAreNoEvents(t *testing.T) {
 	for name, end := range map[string]func(*Hold){
 		"released": func(h *Hold) { h.End() },
 		"MaxHold":  func(h *Hold) { h.StopRenewing(); time.Sleep(time.Minute); h.End() },
 	} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				s := guardtest.NewStore()
-				k := New(s)
+			inBubble(t, func(t *testing.T, s *guardtest.Store, k *Keeper) {
 				h := mustAcquire(t, k, usual)
 				h.Bind(listen(func(ev Event) {
 					if ev.Kind == EventRenewed || ev.Kind == EventRenewFailed {
-						t.Errorf("told of a renewal: %+v", ev)
+						t.Errorf("event of a renewal: %+v", ev)
 					}
 				}), true)
 				s.Delay(400 * time.Millisecond)
@@ -115,7 +104,6 @@ func TestNothingIsToldOfARenewalThatCameTooLateToMatter(t *testing.T) {
 					time.Sleep(time.Millisecond)
 				}
 				end(h) // the renewal is under way
-				drain(t, k)
 			})
 		})
 	}
@@ -123,10 +111,8 @@ func TestNothingIsToldOfARenewalThatCameTooLateToMatter(t *testing.T) {
 
 // One timer serves the ends of all trust: each lease is lost at its own moment
 // all the same, in whatever order they began.
-func TestEachLeaseIsLostAtItsOwnMoment(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := guardtest.NewStore()
-		k := New(s)
+func TestEachLeaseIsLostAtItsOwnTime(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *guardtest.Store, k *Keeper) {
 		var mu sync.Mutex
 		lost := make(map[time.Duration]time.Duration) // by TTL
 		var holds []*Hold
@@ -153,15 +139,12 @@ func TestEachLeaseIsLostAtItsOwnMoment(t *testing.T) {
 		for _, h := range holds {
 			h.End()
 		}
-		drain(t, k)
 	})
 }
 
-// Whoever listens to one lease may take his time: others stop when they must.
-func TestASlowListenerHoldsUpNobodysLoss(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := guardtest.NewStore()
-		k := New(s)
+// A slow listener of one lease does not delay the others' end.
+func TestASlowListenerDelaysNoOtherLoss(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *guardtest.Store, k *Keeper) {
 		began := time.Now()
 		a, b := holdKey(t, k, "a", usual), holdKey(t, k, "b", usual)
 		lostAt := make(chan time.Duration, 2)
@@ -185,13 +168,11 @@ func TestASlowListenerHoldsUpNobodysLoss(t *testing.T) {
 		if d := time.Since(ended); d > 5*time.Second {
 			t.Errorf("the two ends took %v, each listener 5 s, side by side", d)
 		}
-		drain(t, k)
 	})
 }
 
 func TestEnsureLeavesOneRenewalPlanned(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		k := New(guardtest.NewStore())
+	inBubble(t, func(t *testing.T, _ *guardtest.Store, k *Keeper) {
 		h := mustAcquire(t, k, usual)
 		for range 3 {
 			time.Sleep(time.Second)
@@ -206,14 +187,11 @@ func TestEnsureLeavesOneRenewalPlanned(t *testing.T) {
 			t.Errorf("%d renewals planned for one lease", planned)
 		}
 		h.End()
-		drain(t, k)
 	})
 }
 
 func TestTrustNeverRevives(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := guardtest.NewStore()
-		k := New(s)
+	inBubble(t, func(t *testing.T, s *guardtest.Store, k *Keeper) {
 		h := mustAcquire(t, k, usual)
 		ended := make(chan time.Duration, 9)
 		start := time.Now()
@@ -235,6 +213,5 @@ func TestTrustNeverRevives(t *testing.T) {
 		if lost := h.End(); lost == nil || lost.Reason != Expired {
 			t.Errorf("End() = %v, want the loss", lost)
 		}
-		drain(t, k)
 	})
 }

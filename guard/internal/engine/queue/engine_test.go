@@ -89,7 +89,7 @@ func closeEngine(t testing.TB, e *Engine) {
 	}
 }
 
-func TestOneAcquirePerOwnerAtATimeHoweverOftenItIsWoken(t *testing.T) {
+func TestOneAcquirePerOwnerAtATime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStrict(t)
 		s.Delay(20 * time.Millisecond)
@@ -126,10 +126,8 @@ func TestOneAcquirePerOwnerAtATimeHoweverOftenItIsWoken(t *testing.T) {
 	})
 }
 
-func TestUnknownOutcomeIsCleanedUpAtOnceAndAgainAfterItsDeadline(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newStrict(t)
-		e := New(s)
+func TestUnknownOutcomeIsCleanedUpTwice(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *strict, e *Engine) {
 		// The connection breaks at once, the request may be buried anywhere.
 		s.Inject(guardtest.Fault{Op: guardtest.OpAcquire, Err: errors.New("connection reset"), Lost: true})
 		start := time.Now()
@@ -144,14 +142,11 @@ func TestUnknownOutcomeIsCleanedUpAtOnceAndAgainAfterItsDeadline(t *testing.T) {
 		if at := s.releasedAt(); len(at) != 2 || at[0].Sub(start) != patience || at[1].Sub(start) < deadline {
 			t.Errorf("released at %v, want at once and after %v", at, deadline)
 		}
-		closeEngine(t, e)
 	})
 }
 
-func TestUnknownAttemptBeforeTheGrantIsCleanedUpAfterTheRelease(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newStrict(t)
-		e := New(s)
+func TestUnknownAttemptBeforeAGrantIsCleanedUp(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *strict, e *Engine) {
 		s.Inject(guardtest.Fault{Op: guardtest.OpAcquire, Err: errors.New("connection reset"), Times: 1})
 		start := time.Now()
 		h, _, f := e.Acquire(context.Background(), "k", usual)
@@ -163,11 +158,10 @@ func TestUnknownAttemptBeforeTheGrantIsCleanedUpAfterTheRelease(t *testing.T) {
 		if at := s.releasedAt(); len(at) < 2 || at[len(at)-1].Sub(start) < firstPatience {
 			t.Errorf("released at %v: a buried attempt would leave a zombie", at)
 		}
-		closeEngine(t, e)
 	})
 }
 
-func TestPollIsBoundedAndOnlyTheHeadLooksAtTheExpiry(t *testing.T) {
+func TestPollIsBoundedAndOnlyTheHeadWaitsForTheExpiry(t *testing.T) {
 	const s, ms = time.Second, time.Millisecond
 	for _, c := range []struct {
 		name   string
@@ -179,7 +173,7 @@ func TestPollIsBoundedAndOnlyTheHeadLooksAtTheExpiry(t *testing.T) {
 		{"expires soon", lease.AcquireReply{Ticket: 1, Head: true, Remaining: 400 * ms}, 400 * ms, 425 * ms},
 		{"expires late", lease.AcquireReply{Ticket: 1, Head: true, Remaining: time.Hour}, s, s + s/16},
 		{"not the head", lease.AcquireReply{Ticket: 1, Remaining: 60 * ms}, 750 * ms, s},
-		{"no line", lease.AcquireReply{Remaining: time.Hour}, 250 * ms, 266 * ms},
+		{"no queue", lease.AcquireReply{Remaining: time.Hour}, 250 * ms, 266 * ms},
 	} {
 		for range 100 {
 			if d := pollAfter(c.reply); d < c.lo || d > c.hi {
@@ -189,7 +183,7 @@ func TestPollIsBoundedAndOnlyTheHeadLooksAtTheExpiry(t *testing.T) {
 	}
 }
 
-func TestClaimOutlastsPollsAndRoundTrips(t *testing.T) {
+func TestReservationOutlastsPollsAndRoundTrips(t *testing.T) {
 	if reservationMin < 2*(pollCap+pollCap/16)-pollCap/8 || reservationMin < 500*time.Millisecond {
 		t.Errorf("reservation %v", reservationMin)
 	}
@@ -205,7 +199,7 @@ func TestClaimOutlastsPollsAndRoundTrips(t *testing.T) {
 			h.End()
 		}
 		if s.last < reservationRTTs*890*time.Millisecond {
-			t.Errorf("reservation %v over a line with a round trip of 900ms", s.last)
+			t.Errorf("reservation %v over a link with a round trip of 900ms", s.last)
 		}
 		closeEngine(t, e)
 	})
@@ -272,9 +266,7 @@ func TestTenureIsBoundedSoThatOtherProcessesGetTheirTurn(t *testing.T) {
 }
 
 func TestWaitersWithOtherOptionsStayCorrect(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newStrict(t)
-		e := New(s)
+	inBubble(t, func(t *testing.T, s *strict, e *Engine) {
 		short := Options{Terms: keep.Terms{TTL: time.Second, Margin: 100 * time.Millisecond}, Wait: Forever}
 		var wg sync.WaitGroup
 		inside := 0
@@ -302,7 +294,6 @@ func TestWaitersWithOtherOptionsStayCorrect(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		closeEngine(t, e)
 	})
 }
 
@@ -323,3 +314,15 @@ func (l *listenerFunc) Happened(_ *keep.Hold, ev keep.Event) { l.event(ev) }
 func onLost(f func(*keep.Lost)) keep.Listener { return &listenerFunc{lost: f} }
 
 func listen(f func(keep.Event)) keep.Listener { return &listenerFunc{event: f} }
+
+// inBubble runs f in a synctest bubble with an engine over a strict store, and
+// checks that the engine leaves nothing.
+func inBubble(t *testing.T, f func(t *testing.T, s *strict, e *Engine)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		s := newStrict(t)
+		e := New(s)
+		f(t, s, e)
+		closeEngine(t, e)
+	})
+}

@@ -27,7 +27,7 @@ func queue(t testing.TB, e *Engine, n int, opt Options) <-chan *keep.Hold {
 	return holds
 }
 
-func TestWithoutATokenLeftTheKeyIsNotHandedOn(t *testing.T) {
+func TestWithoutATokenLeftTheKeyIsNotHandedOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStrict(t)
 		e, other := New(s), New(s)
@@ -56,12 +56,11 @@ func TestWithoutATokenLeftTheKeyIsNotHandedOn(t *testing.T) {
 }
 
 func TestARunDoesNotBeginOnTheEdgeOfTrust(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		e := New(newStrict(t))
+	inBubble(t, func(t *testing.T, _ *strict, e *Engine) {
 		opt := Options{Terms: keep.Terms{TTL: 50 * time.Millisecond, Margin: 24 * time.Millisecond}, Wait: Forever}
 		first := mustAcquire(t, e, opt)
 		holds := queue(t, e, 3, opt)
-		first.End() // three wait: the next tenure has tokens for all
+		first.End() // three wait: the next lease has tokens for all
 		for range 3 {
 			h := <-holds
 			if left := h.TrustLeft(); left < opt.TTL/2 {
@@ -70,14 +69,11 @@ func TestARunDoesNotBeginOnTheEdgeOfTrust(t *testing.T) {
 			time.Sleep(3 * time.Millisecond)
 			h.End()
 		}
-		closeEngine(t, e)
 	})
 }
 
 func TestALostTenureIsNotHandedOn(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newStrict(t)
-		e := New(s)
+	inBubble(t, func(t *testing.T, s *strict, e *Engine) {
 		first := mustAcquire(t, e, usual)
 		holds := queue(t, e, 2, usual)
 		first.End()
@@ -94,6 +90,5 @@ func TestALostTenureIsNotHandedOn(t *testing.T) {
 			t.Errorf("live %v under %q, held by %q", h.Live(), h.Owner(), owner)
 		}
 		h.End()
-		closeEngine(t, e)
 	})
 }

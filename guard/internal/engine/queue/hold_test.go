@@ -3,20 +3,18 @@ package queue
 import (
 	"context"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/jobguard/jobguard/guard/internal/engine/keep"
 )
 
-func TestAHoldThatHasEndedTellsAndEndsNothing(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		e := New(newStrict(t))
+func TestAHoldThatHasEndedReportsAndEndsNothing(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *strict, e *Engine) {
 		first := mustAcquire(t, e, usual)
 		holds := queue(t, e, 3, usual)
 		first.End()
 		h := <-holds
-		h.Bind(listen(func(ev keep.Event) { t.Errorf("told %+v after the end", ev) }), true)
+		h.Bind(listen(func(ev keep.Event) { t.Errorf("event %+v after the end", ev) }), true)
 		h.End() // handed over: the lease goes on
 		next := <-holds
 		if next.Owner() != h.Owner() {
@@ -31,14 +29,11 @@ func TestAHoldThatHasEndedTellsAndEndsNothing(t *testing.T) {
 			t.Errorf("the next run lost its lease: %v", lost)
 		}
 		(<-holds).End()
-		closeEngine(t, e)
 	})
 }
 
-func TestHoldTellsHowItCameAbout(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newStrict(t)
-		e := New(s)
+func TestHoldCountsItsAttempts(t *testing.T) {
+	inBubble(t, func(t *testing.T, _ *strict, e *Engine) {
 		first := mustAcquire(t, e, usual)
 		once := usual
 		once.Wait = 0
@@ -49,10 +44,9 @@ func TestHoldTellsHowItCameAbout(t *testing.T) {
 		time.Sleep(time.Second)
 		first.End()
 		h := <-holds
-		if h.Attempts != 2 || first.Attempts != 1 { // one to stand in line, one that was granted
+		if h.Attempts != 2 || first.Attempts != 1 { // one to join the queue, one that was granted
 			t.Errorf("%d attempts, the first %d, want 2 and 1", h.Attempts, first.Attempts)
 		}
 		h.End()
-		closeEngine(t, e)
 	})
 }

@@ -4,17 +4,14 @@ import (
 	"context"
 	"errors"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/jobguard/jobguard/guard/guardtest"
 )
 
-func TestWaiterThatArrivesBesideATryStandsInLineAtOnce(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newStrict(t)
-		e := New(s)
-		s.Hold("k", "somebody")
+func TestWaiterThatArrivesDuringATryJoinsAtOnce(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *strict, e *Engine) {
+		s.Hold("k", "other")
 		s.Delay(20 * time.Millisecond)
 		once := usual
 		once.Wait = 0
@@ -27,19 +24,16 @@ func TestWaiterThatArrivesBesideATryStandsInLineAtOnce(t *testing.T) {
 		holds := queue(t, e, 1, usual)
 		time.Sleep(50 * time.Millisecond)
 		if n := s.Waiting("k"); n != 1 {
-			t.Errorf("%d in line, want the one who waits", n)
+			t.Errorf("%d in the queue, want the one that waits", n)
 		}
 		s.Delay(0)
 		s.Expire("k")
 		(<-holds).End()
-		closeEngine(t, e)
 	})
 }
 
-func TestWhoComesLateToAFailingStoreHasItsOwnPatience(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newStrict(t)
-		e := New(s)
+func TestALateCallerOfAFailingStoreHasItsOwnWait(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *strict, e *Engine) {
 		s.Fail(errors.New("connection refused"))
 		go func() {
 			if _, _, f := e.Acquire(context.Background(), "k", usual); f == nil || f.Kind != Unavailable {
@@ -55,15 +49,12 @@ func TestWhoComesLateToAFailingStoreHasItsOwnPatience(t *testing.T) {
 			t.Errorf("the second: %v after %v, want ErrUnavailable after %v", f, d, patient.Wait)
 		}
 		s.Fail(nil)
-		closeEngine(t, e)
 	})
 }
 
-func TestTroubleThatIsOverDoesNotCount(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newStrict(t)
-		e := New(s)
-		s.Hold("k", "somebody")
+func TestFailuresBeforeAnAnswerDoNotCount(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *strict, e *Engine) {
+		s.Hold("k", "other")
 		down := errors.New("connection refused")
 		holds := queue(t, e, 1, usual)
 		for range 3 { // shorter than a TTL each time
@@ -79,11 +70,10 @@ func TestTroubleThatIsOverDoesNotCount(t *testing.T) {
 		case <-time.After(time.Minute):
 			t.Error("did not get the key")
 		}
-		closeEngine(t, e)
 	})
 }
 
-func TestCallerIsNotKeptByAServerThatDoesNotAnswer(t *testing.T) {
+func TestCallerLeavesAServerThatDoesNotAnswer(t *testing.T) {
 	const ms = time.Millisecond
 	for _, c := range []struct {
 		name          string
@@ -97,9 +87,7 @@ func TestCallerIsNotKeptByAServerThatDoesNotAnswer(t *testing.T) {
 		{"cancelled later", Forever, 0, 300 * ms, 300 * ms},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				s := newStrict(t)
-				e := New(s)
+			inBubble(t, func(t *testing.T, s *strict, e *Engine) {
 				s.Inject(guardtest.Fault{Op: guardtest.OpAcquire})
 				ctx, cancel := context.WithCancel(context.Background())
 				defer cancel()
@@ -118,7 +106,6 @@ func TestCallerIsNotKeptByAServerThatDoesNotAnswer(t *testing.T) {
 					t.Errorf("%v after %v, want it after %v", f, d, c.want)
 				}
 				s.Fail(nil)
-				closeEngine(t, e)
 			})
 		})
 	}

@@ -30,7 +30,7 @@ func (s *cut) Watch(owner string, wake func(lease.Grant) bool) {
 	s.Store.Watch(owner, func(g lease.Grant) bool { return !s.off.Load() && wake(g) })
 }
 
-func TestProcessWhoseGrantLapsedReturnsToItsPlaceInLine(t *testing.T) {
+func TestProcessWhoseGrantLapsedReturnsToItsPlace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := guardtest.NewStore()
 		first := &cut{Store: s}

@@ -16,17 +16,15 @@ func answered(h *keep.Hold) *waiter {
 	return &waiter{opt: usual, hold: h}
 }
 
-func TestGrantInTheMomentOfGivingUpIsTakenOrPassedOn(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newStrict(t)
-		e := New(s)
+func TestGrantDuringGivingUpIsTakenOrPassedOn(t *testing.T) {
+	inBubble(t, func(t *testing.T, _ *strict, e *Engine) {
 		h := mustAcquire(t, e, usual)
 		l := e.queues["k"]
 		// Only the wait has ended: the hold is as good as one in time.
 		if got, f := l.giveUp(answered(h), nil); got != h || f != nil {
 			t.Errorf("giveUp() = %v, %v, want the hold", got, f)
 		}
-		// The context has ended: the next in line gets the key.
+		// The context has ended: the next in the queue gets the key.
 		next := queue(t, e, 1, usual)
 		ctx, cancel := context.WithCancel(context.Background())
 		cancel()
@@ -39,14 +37,11 @@ func TestGrantInTheMomentOfGivingUpIsTakenOrPassedOn(t *testing.T) {
 		if d := time.Since(start); d > 0 {
 			t.Errorf("the next one waited %v on a free key", d)
 		}
-		closeEngine(t, e)
 	})
 }
 
-func TestAttemptThatNobodyWaitsForIsBrokenOffAndCleanedUpAtOnce(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newStrict(t)
-		e := New(s)
+func TestAttemptWithoutAWaiterIsBrokenOffAndCleanedUp(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *strict, e *Engine) {
 		s.Inject(guardtest.Fault{Op: guardtest.OpAcquire}) // no reply
 		ctx, cancel := context.WithCancel(context.Background())
 		const gone = 300 * time.Millisecond // when the second attempt is under way
@@ -60,7 +55,6 @@ func TestAttemptThatNobodyWaitsForIsBrokenOffAndCleanedUpAtOnce(t *testing.T) {
 			t.Errorf("released at %v, want it first after %v", at, gone)
 		}
 		s.Fail(nil)
-		closeEngine(t, e)
 	})
 }
 
@@ -92,11 +86,11 @@ func TestEveryWatchIsStopped(t *testing.T) {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
 		if _, _, f := other.Acquire(ctx, "k", usual); f == nil {
-			t.Error("acquired beside the holder")
+			t.Error("acquired while the key is held")
 		}
 		synctest.Wait()
 		if s.n != 0 {
-			t.Errorf("%d watches when nobody waits", s.n)
+			t.Errorf("%d watches without a waiter", s.n)
 		}
 		h.End()
 		closeEngine(t, e)

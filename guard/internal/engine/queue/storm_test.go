@@ -13,7 +13,7 @@ import (
 	"github.com/jobguard/jobguard/guard/internal/engine/keep"
 )
 
-// A storm mixes everything that can happen to a line: cancellation, impatience,
+// A storm mixes all that can happen to a queue: cancellation, impatience,
 // mixed options, slow and lost and failing calls, lost wake-ups.
 
 func TestHoldsStayExclusiveInAStorm(t *testing.T) { storm(t, false) }

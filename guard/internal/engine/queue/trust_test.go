@@ -49,11 +49,9 @@ func TestGrantWhoseTrustIsSpentIsNotHandedOut(t *testing.T) {
 	})
 }
 
-func TestGrantAskedForByAWaiterThatLeftIsNotTrustedForTheNextOnesTTL(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newStrict(t)
-		e := New(s)
-		s.HoldFor("k", "somebody", time.Second)
+func TestGrantForAWaiterThatLeftIsNotTrustedForAnotherTTL(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *strict, e *Engine) {
+		s.HoldFor("k", "other", time.Second)
 		ctx, cancel := context.WithCancel(context.Background())
 		go func() {
 			short := Options{Terms: keep.Terms{TTL: time.Second, Margin: 100 * time.Millisecond}, Wait: Forever}
@@ -68,7 +66,7 @@ func TestGrantAskedForByAWaiterThatLeftIsNotTrustedForTheNextOnesTTL(t *testing.
 				time.Sleep(time.Millisecond)
 			}
 			time.Sleep(10 * time.Millisecond)
-			cancel() // it is first in line, and its attempt is under way
+			cancel() // it is first in the queue, and its attempt is under way
 		}()
 		h := mustAcquire(t, e, usual)
 		if left := s.Remaining("k"); h.TrustLeft() > left {
@@ -76,6 +74,5 @@ func TestGrantAskedForByAWaiterThatLeftIsNotTrustedForTheNextOnesTTL(t *testing.
 		}
 		s.Delay(0)
 		h.End()
-		closeEngine(t, e)
 	})
 }

@@ -33,14 +33,14 @@ func handover(t *testing.T, s lease.Store, opt Options, age time.Duration) (h *k
 	}
 }
 
-func TestWhoIsWokenStartsWithoutAskingAgain(t *testing.T) {
+func TestAWokenWaiterStartsWithoutAskingAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStrict(t)
 		opt := Options{Terms: keep.Terms{TTL: 10 * time.Second, Margin: 100 * time.Millisecond}, Wait: Forever}
 		before := runtime.NumGoroutine()
 		h, end := handover(t, s, opt, 300*time.Millisecond)
 		if n := s.Calls(guardtest.OpAcquire); n != 2 {
-			t.Errorf("%d acquires: one to hold, one to stand in line, and %d more", n, n-2)
+			t.Errorf("%d acquires: one to hold, one to join the queue, and %d more", n, n-2)
 		}
 		// The reservation may have begun when the waiter asked, 300 ms ago.
 		if left, want := h.TrustLeft(), reservationMin-300*time.Millisecond-opt.Margin; left != want {
@@ -61,7 +61,7 @@ func TestWhoIsWokenStartsWithoutAskingAgain(t *testing.T) {
 	})
 }
 
-func TestTrustInAWakeUpEndsBeforeTheClaimDoes(t *testing.T) {
+func TestTrustInAWakeUpEndsBeforeTheReservation(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStrict(t)
 		opt := Options{Terms: keep.Terms{TTL: 10 * time.Second, Margin: 100 * time.Millisecond}, Wait: Forever}
@@ -172,8 +172,8 @@ func TestAWakeUpDuringAQuestionStartsNothing(t *testing.T) {
 			t.Errorf("%v of trust, at most %v can be proven", left, most)
 		}
 		synctest.Wait()
-		if n := e.Left(); n > 3 { // the line, its renewal and its expiry
-			t.Errorf("%d things left beside a run", n)
+		if n := e.Left(); n > 3 { // the queue, its renewal and its expiry
+			t.Errorf("%d things are kept for a run", n)
 		}
 		h.End()
 		s.Delay(0)
@@ -182,7 +182,7 @@ func TestAWakeUpDuringAQuestionStartsNothing(t *testing.T) {
 	})
 }
 
-// Whoever gives up when the grant is on its way gives it back at once.
+// A waiter that gives up while its grant is on its way gives it back at once.
 func TestAWaiterThatLeavesAtTheWakeUpPassesTheKeyOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStrict(t)
@@ -199,7 +199,7 @@ func TestAWaiterThatLeavesAtTheWakeUpPassesTheKeyOn(t *testing.T) {
 		cancel()
 		first.End()
 		if f := <-gone; f == nil || f.Kind != Unasked && !errors.Is(f.Err, context.Canceled) {
-			t.Errorf("the cancelled waiter was told %v", f)
+			t.Errorf("the cancelled waiter got %v", f)
 		}
 		began := time.Now()
 		h := <-next
@@ -215,7 +215,7 @@ func TestAWaiterThatLeavesAtTheWakeUpPassesTheKeyOn(t *testing.T) {
 
 // However long ago the waiter asked, a renewal that is never answered leaves
 // time for another.
-func TestOneHungRenewalDoesNotLoseALeaseThatBeganOnAWakeUp(t *testing.T) {
+func TestOneHungRenewalLosesNoLeaseBegunOnAWakeUp(t *testing.T) {
 	for _, c := range []struct{ ttl, age time.Duration }{
 		{10 * time.Second, 0},
 		{10 * time.Second, 300 * time.Millisecond},
@@ -244,7 +244,7 @@ func TestOneHungRenewalDoesNotLoseALeaseThatBeganOnAWakeUp(t *testing.T) {
 	}
 }
 
-func TestCleanUpLastsAsLongAsAGrantFromTheLine(t *testing.T) {
+func TestCleanUpLastsAsLongAsAGrantFromTheQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStrict(t)
 		h, end := handover(t, s, Options{Terms: keep.Terms{TTL: 300 * time.Millisecond, Margin: 30 * time.Millisecond}, Wait: Forever}, 0)

@@ -20,8 +20,7 @@ func lasting(ttl time.Duration) Terms {
 }
 
 func TestManyLeasesOfAllKindsAreKeptAlive(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		k := New(guardtest.NewStore())
+	inBubble(t, func(t *testing.T, _ *guardtest.Store, k *Keeper) {
 		var holds []*Hold
 		for i, ttl := range []time.Duration{time.Hour, 10 * time.Second, time.Second, 100 * time.Millisecond, 50 * time.Millisecond} {
 			for j := range 10 {
@@ -35,13 +34,11 @@ func TestManyLeasesOfAllKindsAreKeptAlive(t *testing.T) {
 				t.Errorf("TTL %v: %v", h.TTL(), lost)
 			}
 		}
-		drain(t, k)
 	})
 }
 
 func TestALongLeaseIsRenewedAfterAShortOneHasEnded(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		k := New(guardtest.NewStore())
+	inBubble(t, func(t *testing.T, _ *guardtest.Store, k *Keeper) {
 		short := holdKey(t, k, "short", lasting(time.Second)) // sets the timer
 		long := holdKey(t, k, "long", lasting(10*time.Second))
 		if lost := short.End(); lost != nil {
@@ -51,13 +48,11 @@ func TestALongLeaseIsRenewedAfterAShortOneHasEnded(t *testing.T) {
 		if lost := long.End(); lost != nil {
 			t.Error(lost)
 		}
-		drain(t, k)
 	})
 }
 
-func TestAShortLeaseIsRenewedBesideALongOne(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		k := New(guardtest.NewStore())
+func TestAShortLeaseIsRenewedAfterALongOneBegan(t *testing.T) {
+	inBubble(t, func(t *testing.T, _ *guardtest.Store, k *Keeper) {
 		long := holdKey(t, k, "long", lasting(time.Hour)) // sets the timer
 		short := holdKey(t, k, "short", lasting(time.Second))
 		time.Sleep(time.Minute)
@@ -66,14 +61,11 @@ func TestAShortLeaseIsRenewedBesideALongOne(t *testing.T) {
 				t.Errorf("TTL %v: %v", h.TTL(), lost)
 			}
 		}
-		drain(t, k)
 	})
 }
 
 func TestRenewalsTravelTogether(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := guardtest.NewStore()
-		k := New(s)
+	inBubble(t, func(t *testing.T, s *guardtest.Store, k *Keeper) {
 		var holds []*Hold
 		for i := range 100 {
 			holds = append(holds, holdKey(t, k, fmt.Sprint(i), usual))
@@ -88,14 +80,11 @@ func TestRenewalsTravelTogether(t *testing.T) {
 		if n := s.Calls(guardtest.OpRenew); n > 300 {
 			t.Errorf("%d round trips for 100 leases in a minute", n)
 		}
-		drain(t, k)
 	})
 }
 
-func TestStuckRenewalHoldsUpNoOthers(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := guardtest.NewStore()
-		k := New(s)
+func TestStuckRenewalDelaysNoOthers(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *guardtest.Store, k *Keeper) {
 		k.renewals.most = 2
 		s.Inject(guardtest.Fault{Op: guardtest.OpRenew, Key: "stuck"})
 		stuck := holdKey(t, k, "stuck", lasting(3*time.Second)) // for 0.85 s, which is too long for k
@@ -106,7 +95,6 @@ func TestStuckRenewalHoldsUpNoOthers(t *testing.T) {
 		}
 		s.Fail(nil)
 		stuck.End()
-		drain(t, k)
 	})
 }
 
@@ -134,7 +122,7 @@ func (s *halfDead) Renew(ctx context.Context, rs []lease.RenewRequest) []lease.R
 	return replies
 }
 
-func TestADeadShardOfManyLeasesCostsTheOthersNone(t *testing.T) {
+func TestADeadShardCostsOtherShardsNoLease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const n = 10_000
 		s := &halfDead{Store: guardtest.NewStore()}
@@ -156,7 +144,7 @@ func TestADeadShardOfManyLeasesCostsTheOthersNone(t *testing.T) {
 			}
 		}
 		if lost > 0 {
-			t.Errorf("%d of %d leases were lost beside a shard that is dead", lost, n)
+			t.Errorf("%d of %d leases of live shards were lost", lost, n)
 		}
 		s.dead.Store(false)
 		for _, h := range dead {
@@ -168,9 +156,7 @@ func TestADeadShardOfManyLeasesCostsTheOthersNone(t *testing.T) {
 
 // What comes due while all flushers are stuck is renewed when the first is free.
 func TestRenewalsGoOnWhenTheOnlyFlusherIsFreeAgain(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := guardtest.NewStore()
-		k := New(s)
+	inBubble(t, func(t *testing.T, s *guardtest.Store, k *Keeper) {
 		k.renewals.most = 1
 		s.Inject(guardtest.Fault{Op: guardtest.OpRenew, Key: "stuck", Times: 1}) // for 1 s
 		stuck := holdKey(t, k, "stuck", lasting(10*time.Second))
@@ -181,13 +167,11 @@ func TestRenewalsGoOnWhenTheOnlyFlusherIsFreeAgain(t *testing.T) {
 				t.Errorf("%s: %v", h.Key(), lost)
 			}
 		}
-		drain(t, k)
 	})
 }
 
 func TestOnlyAttemptsWithOneTimeoutTravelTogether(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		k := New(guardtest.NewStore())
+	inBubble(t, func(t *testing.T, _ *guardtest.Store, k *Keeper) {
 		var holds []*Hold
 		for i := range 6 {
 			ttl := []time.Duration{10 * time.Second, time.Second}[i%2]
@@ -214,14 +198,11 @@ func TestOnlyAttemptsWithOneTimeoutTravelTogether(t *testing.T) {
 		for _, h := range holds {
 			h.End()
 		}
-		drain(t, k)
 	})
 }
 
 func TestARenewalIsNotBrokenOffForAnotherLeaseThatEnds(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := guardtest.NewStore()
-		k := New(s)
+	inBubble(t, func(t *testing.T, s *guardtest.Store, k *Keeper) {
 		s.Delay(0)
 		var mu sync.Mutex
 		failed := 0
@@ -253,7 +234,6 @@ func TestARenewalIsNotBrokenOffForAnotherLeaseThatEnds(t *testing.T) {
 		for _, h := range holds[10:] {
 			h.End()
 		}
-		drain(t, k)
 	})
 }
 

@@ -72,14 +72,14 @@ const (
 func lostEvent(cause *Lost) Event { return Event{Kind: EventLost, Err: cause, Holder: cause.Holder} }
 
 // NewHoldLocked makes the lease's next hold, with the next token.
-func (l *Lease) NewHoldLocked(attempts int) *Hold {
+func (l *Lease) NewHoldLocked(attempts int32) *Hold {
 	h := &l.first
 	if h.l != nil { // there was one before
 		h = new(Hold)
 	}
 	h.l = l
 	h.Fence = l.nextToken
-	h.Attempts = int32(attempts) //nolint:gosec // calls are few
+	h.Attempts = attempts
 	h.granted = l.k.instant(time.Now())
 	h.runs = 1
 	l.nextToken++

@@ -110,6 +110,9 @@ func (l *Lease) Init(k *Keeper, g Grant, terms Terms, next Next) {
 	l.nextToken, l.lastToken = g.Fence, g.Fence+int64(g.TokenCount)-1
 }
 
+// Used reports whether Init was called.
+func (l *Lease) Used() bool { return l.k != nil }
+
 // ExtendLocked moves the end of trust to sent + life − Margin, never back, and
 // returns how much trust is left. sent must lie before the answered request
 // left: the server cannot have begun to count life earlier.
@@ -125,7 +128,7 @@ func (l *Lease) ExtendLocked(sent time.Time, life time.Duration) time.Duration {
 
 // BeginLocked starts the first hold of l, whose trust has been extended, and
 // plans the first renewal. attempts counts the store calls until the grant.
-func (l *Lease) BeginLocked(attempts int, renewal time.Time) *Hold {
+func (l *Lease) BeginLocked(attempts int32, renewal time.Time) *Hold {
 	l.watchExpiryLocked(time.Now())
 	l.k.planLocked(l, renewal)
 	return l.NewHoldLocked(attempts)

@@ -56,10 +56,14 @@ type Contention struct {
 // waiter is one Acquire. Everything but opt and since is guarded by the
 // Keeper's mutex.
 type waiter struct {
-	opt   Options
-	since time.Time
-	calls int // local.calls at that time
-	seen  Contention
+	opt       Options
+	since     time.Time
+	calls     int32 // local.calls at that time
+	sightings int32 // local.sightings at that time
+	seen      Contention
+
+	next, previous *waiter // in the waiters of local
+	listed         bool
 
 	// One of the two is set, once, when the waiter is answered, and answered is
 	// closed. Most are answered before they have to wait: they need no channel.
@@ -68,21 +72,6 @@ type waiter struct {
 	answered chan struct{}
 
 	candidate candidate // that it started, if it did: mostly it ends with the waiter
-}
-
-// sawLocked notes that the key is in holder's hands.
-func (w *waiter) sawLocked(holder string) {
-	w.seen.Held = true
-	if holder != "" {
-		w.seen.Holder = holder
-	}
-}
-
-func (w *waiter) answerLocked(h *keep.Hold, f *Failure) {
-	w.hold, w.fail = h, f
-	if w.answered != nil {
-		close(w.answered)
-	}
 }
 
 // Acquire waits for key as opt says and returns a hold, which the caller must

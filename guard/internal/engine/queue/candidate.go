@@ -3,7 +3,6 @@ package queue
 import (
 	"context"
 	"errors"
-	"slices"
 	"time"
 
 	"github.com/jobguard/jobguard/guard/internal/backoff"
@@ -60,9 +59,9 @@ type lastReply struct {
 func (l *local) startLocked(c *candidate) *candidate {
 	e := l.e
 	c.l = l
-	c.owner = e.store.NewOwner(l.waiters[0].opt.Metadata)
+	c.owner = e.store.NewOwner(l.waiters.first.opt.Metadata)
 	c.reservation = max(reservationMin, reservationRTTs*e.rtt)
-	c.limit = l.waiters[0].opt.Limit
+	c.limit = l.waiters.first.opt.Limit
 	if e.watcher != nil {
 		e.watcher.Watch(c.owner, c.woken)
 		c.watched = true
@@ -167,10 +166,10 @@ func (c *candidate) sleep(d time.Duration) {
 func (c *candidate) timeout() time.Duration {
 	c.l.e.keeper.Lock()
 	defer c.l.e.keeper.Unlock()
-	if len(c.l.waiters) == 0 {
+	if c.l.waiters.n == 0 {
 		return reservationMin // there will be no attempt, unless a caller comes just now
 	}
-	return c.l.waiters[0].opt.acquireTimeout()
+	return c.l.waiters.first.opt.acquireTimeout()
 }
 
 // attempt asks once on behalf of the first waiter, and reports whether to go on
@@ -214,15 +213,15 @@ func (c *candidate) request() (_ lease.AcquireRequest, ok bool) {
 	if c.relieved {
 		return lease.AcquireRequest{}, false
 	}
-	if len(l.waiters) == 0 {
+	if l.waiters.n == 0 {
 		l.candidate = nil
 		l.dropLocked()
 		c.leave()
 		return lease.AcquireRequest{}, false
 	}
-	w := l.waiters[0]
+	w := l.waiters.first
 	tokens := 1
-	if len(l.waiters) > 1 {
+	if l.waiters.n > 1 {
 		tokens = handoffTokens
 	}
 	l.calls++
@@ -231,7 +230,7 @@ func (c *candidate) request() (_ lease.AcquireRequest, ok bool) {
 		Owner:       c.owner,
 		TTL:         w.opt.TTL,
 		Limit:       w.opt.Limit,
-		Join:        slices.ContainsFunc(l.waiters, func(w *waiter) bool { return w.opt.Wait != 0 }),
+		Join:        l.waiters.n > l.waiters.tries,
 		Ticket:      c.ticket,
 		Reservation: c.reservation,
 		TokenCount:  tokens,
@@ -267,7 +266,7 @@ func (c *candidate) failed(r lease.AcquireRequest, sent, deadline time.Time, err
 		c.failing = sent
 	}
 	now := time.Now()
-	l.waiters = slices.DeleteFunc(l.waiters, func(w *waiter) bool {
+	l.waiters.each(func(w *waiter) {
 		limit := w.opt.TTL
 		if w.opt.Wait >= 0 {
 			limit = min(limit, w.opt.Wait)
@@ -278,13 +277,12 @@ func (c *candidate) failed(r lease.AcquireRequest, sent, deadline time.Time, err
 		}
 		left := since.Add(limit).Sub(now)
 		if refused || left <= 0 {
-			w.answerLocked(nil, &Failure{Kind: Unavailable, Err: c.err, Attempts: l.calls - w.calls})
-			return true
+			l.answerLocked(w, nil, &Failure{Kind: Unavailable, Err: c.err, Attempts: int(l.calls - w.calls)})
+			return
 		}
 		pause = min(pause, left)
-		return false
 	})
-	if len(l.waiters) == 0 {
+	if l.waiters.n == 0 {
 		return 0
 	}
 	return pause
@@ -305,11 +303,9 @@ func (c *candidate) held(r lease.AcquireRequest, reply lease.AcquireReply, sent 
 	if reply.Remaining >= 0 {
 		c.expires = time.Now().Add(reply.Remaining)
 	}
-	for _, w := range l.waiters {
-		w.sawLocked(reply.Holder)
-	}
+	l.seenLocked(reply.Holder)
 	l.refuseTriesLocked()
-	if len(l.waiters) == 0 || !r.Join {
+	if l.waiters.n == 0 || !r.Join {
 		return 0 // leave; or join, since a caller arrived that wants to wait
 	}
 	c.resting = true
@@ -328,10 +324,10 @@ func (c *candidate) deliver(r lease.AcquireRequest, reply lease.AcquireReply, se
 	defer l.e.keeper.Unlock()
 	l.e.observeRTTLocked(time.Since(sent))
 	c.lastReply = lastReply{}
-	if len(l.waiters) == 0 {
+	if l.waiters.n == 0 {
 		return false
 	}
-	w := l.waiters[0]
+	w := l.waiters.first
 	if w.opt.TTL != r.TTL {
 		return false // the waiter we asked for has left; the next wants another TTL
 	}
@@ -377,10 +373,10 @@ func (c *candidate) woken(g lease.Grant) (taken bool) {
 // shorten a reservation that is longer than the TTL.
 func (c *candidate) startNowLocked(g lease.Grant) bool {
 	l := c.l
-	if g.Fence == 0 || !c.resting || len(l.waiters) != 1 {
+	if g.Fence == 0 || !c.resting || l.waiters.n != 1 {
 		return false
 	}
-	w, now := l.waiters[0], time.Now()
+	w, now := l.waiters.first, time.Now()
 	granted := l.newLease(c.grant(g.Fence, 1), w.opt.Terms)
 	left := granted.ExtendLocked(g.Since, min(c.reservation, now.Sub(g.Since)+w.opt.TTL))
 	if left < min(c.reservation, w.opt.TTL)/reservationRest {

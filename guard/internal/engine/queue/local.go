@@ -1,7 +1,6 @@
 package queue
 
 import (
-	"slices"
 	"time"
 
 	"github.com/jobguard/jobguard/guard/internal/engine/keep"
@@ -11,7 +10,7 @@ import (
 // local is the queue of one key in this process, with the candidate that stands
 // for it in the store's queue and the lease under which the process holds the
 // key. It exists while the key is waited for or held here, and is guarded by the
-// Keeper's mutex.
+// Keeper's mutex. What is done for each waiter costs the same however many there are.
 //
 // Callers that share a key do not keep each other waiting, so each has a queue of
 // its own, which no other call finds, and a place of its own in the store's.
@@ -19,14 +18,66 @@ type local struct {
 	e   *Engine
 	key string
 
-	waiters   []*waiter   // in order of arrival; the first is served next
+	waiters   waiters
 	candidate *candidate  // nil if none is in the store's queue
 	lease     *keep.Lease // the live one: trusted, or just being released
 	aging     *time.Timer // fires when lease is old enough for a candidate; nil until one waited
-	calls     int         // store calls made since the queue exists
+	calls     int32       // store calls made since the queue exists
 
-	first     keep.Lease // the memory of the first lease: mostly there is no other
-	firstUsed bool
+	// How often the key was seen held, and by which owner the last time; nil if
+	// that is not known.
+	sightings int32
+	holder    *string
+
+	first keep.Lease // the memory of the first lease: mostly there is no other
+}
+
+// waiters is a list in order of arrival; the first is served next.
+type waiters struct {
+	first, last *waiter
+	n, tries    int32 // all, and those that do not wait
+}
+
+func (ws *waiters) push(w *waiter) {
+	w.previous, w.listed = ws.last, true
+	if ws.last == nil {
+		ws.first = w
+	} else {
+		ws.last.next = w
+	}
+	ws.last = w
+	ws.count(w, 1)
+}
+
+func (ws *waiters) remove(w *waiter) {
+	if w.previous == nil {
+		ws.first = w.next
+	} else {
+		w.previous.next = w.next
+	}
+	if w.next == nil {
+		ws.last = w.previous
+	} else {
+		w.next.previous = w.previous
+	}
+	w.next, w.previous, w.listed = nil, nil, false
+	ws.count(w, -1)
+}
+
+func (ws *waiters) count(w *waiter, n int32) {
+	ws.n += n
+	if w.opt.Wait == 0 {
+		ws.tries += n
+	}
+}
+
+// each calls f for each waiter; f may remove it.
+func (ws *waiters) each(f func(*waiter)) {
+	for w := ws.first; w != nil; {
+		next := w.next
+		f(w)
+		w = next
+	}
 }
 
 // localLocked returns the local queue of key, making it if need be.
@@ -44,7 +95,7 @@ func (e *Engine) localLocked(key string, limit lease.Limit) *local {
 
 // dropLocked forgets a queue that is not needed any more.
 func (l *local) dropLocked() {
-	if len(l.waiters) == 0 && l.candidate == nil && l.lease == nil && l.e.queues[l.key] == l {
+	if l.waiters.n == 0 && l.candidate == nil && l.lease == nil && l.e.queues[l.key] == l {
 		delete(l.e.queues, l.key)
 	}
 }
@@ -53,38 +104,59 @@ func (l *local) dropLocked() {
 // here, or if others here have just found it held or the store failing: trying
 // once more could only overtake them.
 func (l *local) joinLocked(w *waiter) *Failure {
-	w.calls = l.calls
+	w.calls, w.sightings = l.calls, l.sightings
 	switch {
 	case l.lease != nil:
-		w.sawLocked(l.lease.Owner())
+		w.seen = Contention{Held: true, Holder: l.lease.Owner()}
 	case l.candidate != nil && l.candidate.heard:
-		w.sawLocked(l.candidate.holder)
+		w.seen = Contention{Held: true, Holder: l.candidate.holder}
 	}
-	if w.opt.Wait == 0 && (l.lease != nil || len(l.waiters) > 0 && l.candidate.knowsObstacle()) {
+	if w.opt.Wait == 0 && (l.lease != nil || l.waiters.n > 0 && l.candidate.knowsObstacle()) {
 		return l.obstacleLocked(w)
 	}
-	l.waiters = append(l.waiters, w)
+	l.waiters.push(w)
 	return nil
+}
+
+// seenLocked notes that owner, "" if unknown, has the key.
+func (l *local) seenLocked(owner string) {
+	l.sightings++
+	if owner != "" && (l.holder == nil || *l.holder != owner) {
+		holder := owner // only then on the heap
+		l.holder = &holder
+	}
+}
+
+// answerLocked takes w out with h or f.
+func (l *local) answerLocked(w *waiter, h *keep.Hold, f *Failure) {
+	l.removeLocked(w)
+	w.hold, w.fail = h, f
+	if w.answered != nil {
+		close(w.answered)
+	}
+}
+
+// removeLocked takes w out, with what was seen meanwhile.
+func (l *local) removeLocked(w *waiter) {
+	l.waiters.remove(w)
+	if l.sightings > w.sightings {
+		w.seen.Held = true
+		if l.holder != nil {
+			w.seen.Holder = *l.holder
+		}
+	}
 }
 
 // leaveLocked takes w out and says what stood in its way; nil if it was answered.
 func (l *local) leaveLocked(w *waiter) *Failure {
-	i := slices.Index(l.waiters, w)
-	if i < 0 {
+	if !w.listed {
 		return nil
 	}
-	l.waiters = slices.Delete(l.waiters, i, i+1)
-	if len(l.waiters) == 0 && l.candidate != nil {
+	l.removeLocked(w)
+	if l.waiters.n == 0 && l.candidate != nil {
 		l.candidate.breakOffLocked()
 	}
 	return l.obstacleLocked(w)
-}
-
-// serveLocked gives h to the first waiter, and takes it out.
-func (l *local) serveLocked(h *keep.Hold) {
-	w := l.waiters[0]
-	l.waiters = slices.Delete(l.waiters, 0, 1)
-	w.answerLocked(h, nil)
 }
 
 // grantedLocked begins a lease in place of the candidate and serves the first
@@ -92,10 +164,9 @@ func (l *local) serveLocked(h *keep.Hold) {
 func (l *local) grantedLocked(granted *keep.Lease, renewal time.Time) {
 	l.candidate = nil
 	l.lease = granted
-	l.serveLocked(granted.BeginLocked(l.calls-l.waiters[0].calls, renewal))
-	for _, next := range l.waiters {
-		next.sawLocked(granted.Owner())
-	}
+	w := l.waiters.first
+	l.answerLocked(w, granted.BeginLocked(l.calls-w.calls, renewal), nil)
+	l.seenLocked(granted.Owner())
 	l.refuseTriesLocked()
 }
 
@@ -103,11 +174,11 @@ func (l *local) grantedLocked(granted *keep.Lease, renewal time.Time) {
 // asking the store. The lease must be young, so that other processes get their
 // turn.
 func (l *local) HandOver(held *keep.Lease) bool {
-	now := time.Now()
-	if len(l.waiters) == 0 || held.Age(now) >= handoffMax || !held.HandsOverLocked(l.waiters[0].opt.Terms, now) {
+	w, now := l.waiters.first, time.Now()
+	if w == nil || held.Age(now) >= handoffMax || !held.HandsOverLocked(w.opt.Terms, now) {
 		return false
 	}
-	l.serveLocked(held.NewHoldLocked(l.calls - l.waiters[0].calls))
+	l.answerLocked(w, held.NewHoldLocked(l.calls-w.calls), nil)
 	return true
 }
 
@@ -129,7 +200,7 @@ func (l *local) OnFree(held *keep.Lease) {
 // Until then a place in that queue would mostly be of no use; from then on it
 // counts, against those of other processes.
 func (l *local) needsCandidateLocked() bool {
-	if len(l.waiters) == 0 || l.candidate != nil {
+	if l.waiters.n == 0 || l.candidate != nil {
 		return false
 	}
 	if l.lease == nil {
@@ -160,7 +231,7 @@ func (l *local) kickLocked() {
 // obstacleLocked says what stood in w's way, as far as it is known: a holder,
 // or a store that fails, or that has not answered yet.
 func (l *local) obstacleLocked(w *waiter) *Failure {
-	f := &Failure{Kind: Busy, Attempts: l.calls - w.calls}
+	f := &Failure{Kind: Busy, Attempts: int(l.calls - w.calls)}
 	switch c := l.candidate; {
 	case l.lease != nil:
 		f.Holder = l.lease.Owner()
@@ -179,22 +250,22 @@ func (l *local) obstacleLocked(w *waiter) *Failure {
 // refuseTriesLocked answers the callers that only try, now that the key is known
 // to be held.
 func (l *local) refuseTriesLocked() {
-	l.waiters = slices.DeleteFunc(l.waiters, func(w *waiter) bool {
-		if w.opt.Wait != 0 {
-			return false
+	if l.waiters.tries == 0 {
+		return
+	}
+	l.waiters.each(func(w *waiter) {
+		if w.opt.Wait == 0 {
+			l.answerLocked(w, nil, l.obstacleLocked(w))
 		}
-		w.answerLocked(nil, l.obstacleLocked(w))
-		return true
 	})
 }
 
 // newLease prepares a lease for l, in the memory of the first if that is unused.
 func (l *local) newLease(g keep.Grant, terms keep.Terms) *keep.Lease {
 	n := &l.first
-	if l.firstUsed {
+	if n.Used() {
 		n = new(keep.Lease)
 	}
-	l.firstUsed = true
 	n.Init(l.e.keeper, g, terms, l)
 	return n
 }

@@ -110,3 +110,32 @@ func TestCallerLeavesAServerThatDoesNotAnswer(t *testing.T) {
 		})
 	}
 }
+
+// costOf has n callers wait, and returns what it costs to serve half of them, one
+// after the other, and to have the other half leave.
+func costOf(n int) time.Duration {
+	l := &local{e: New(guardtest.NewStore()), key: "k", candidate: &candidate{}}
+	ws := make([]waiter, n)
+	for i := range ws {
+		ws[i].opt = usual
+		l.waiters.push(&ws[i])
+	}
+	start := time.Now()
+	for i := 0; i < n; i += 2 {
+		l.answerLocked(l.waiters.first, nil, nil)
+		l.seenLocked("owner")
+		l.refuseTriesLocked()
+		l.leaveLocked(&ws[n-1-i/2])
+	}
+	return time.Since(start) / time.Duration(n)
+}
+
+func TestWaitersCostTheSameHoweverManyThereAre(t *testing.T) {
+	few, many := time.Hour, time.Hour
+	for range 5 { // the best of some, as a machine may be busy
+		few, many = min(few, costOf(1000)), min(many, costOf(100_000))
+	}
+	if many > 10*few { // caches make some of it
+		t.Errorf("%v for each of 100 000 waiters, %v for each of 1 000", many, few)
+	}
+}

@@ -10,7 +10,7 @@ import (
 const module = "github.com/jobguard/jobguard/"
 
 // TestImportArrowsPointDown holds the architecture: what each package may pull
-// in beyond the standard library, all told.
+// in beyond the standard library.
 func TestImportArrowsPointDown(t *testing.T) {
 	core := []string{"guard/lease", "guard/internal/engine/keep", "guard/internal/engine/queue", "guard/internal/backoff", "guard/internal/pending"}
 	redis := []string{"github.com/redis/go-redis/v9", "github.com/google/uuid", "github.com/cespare/xxhash/v2", "go.uber.org/atomic", "golang.org/x/sys", "github.com/dgryski/go-rendezvous"}

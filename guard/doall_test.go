@@ -13,12 +13,11 @@ import (
 
 	"github.com/jobguard/jobguard/guard"
 	"github.com/jobguard/jobguard/guard/guardtest"
+	"github.com/jobguard/jobguard/guard/lease"
 )
 
 func TestDoAllHoldsEveryKeyOnce(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		store := guardtest.NewStore()
-		g := newGuard(t, store)
+	inBubble(t, func(t *testing.T, store *guardtest.Store, g *guard.Guard) {
 		err := g.DoAll(t.Context(), []string{"c", "a", "b", "a"}, func(ctx context.Context) error {
 			if _, ok := guard.Fence(ctx); ok {
 				t.Error("Fence is ambiguous with several keys")
@@ -31,9 +30,7 @@ func TestDoAllHoldsEveryKeyOnce(t *testing.T) {
 			time.Sleep(time.Minute)
 			return ctx.Err()
 		})
-		if err != nil {
-			t.Error(err)
-		}
+		noError(t, err)
 		if n := store.Calls(guardtest.OpAcquire); n != 3 {
 			t.Errorf("%d acquires, want 3", n)
 		}
@@ -54,8 +51,7 @@ func TestDoAllWithoutKeysIsAnError(t *testing.T) {
 }
 
 func TestDoAllWithOverlappingKeysDoesNotDeadlock(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		_, a, b := twoProcesses(t)
+	inBubble2(t, func(t *testing.T, _ *guardtest.Store, a, b *guard.Guard) {
 		var mu [6]sync.Mutex
 		var wg sync.WaitGroup
 		for i := range 60 {
@@ -75,9 +71,7 @@ func TestDoAllWithOverlappingKeysDoesNotDeadlock(t *testing.T) {
 					}
 					return nil
 				})
-				if err != nil {
-					t.Error(err)
-				}
+				noError(t, err)
 			})
 		}
 		wg.Wait()
@@ -85,9 +79,7 @@ func TestDoAllWithOverlappingKeysDoesNotDeadlock(t *testing.T) {
 }
 
 func TestDoAllSkipsKeysThatAreHeld(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		store := guardtest.NewStore()
-		g := newGuard(t, store)
+	inBubble(t, func(t *testing.T, store *guardtest.Store, g *guard.Guard) {
 		err := g.Do(t.Context(), "b", func(ctx context.Context) error {
 			return g.DoAll(ctx, []string{"b", "c"}, func(ctx context.Context) error {
 				if !guard.Holding(ctx, "b") || !guard.Holding(ctx, "c") {
@@ -96,9 +88,7 @@ func TestDoAllSkipsKeysThatAreHeld(t *testing.T) {
 				return nil
 			})
 		})
-		if err != nil {
-			t.Error(err)
-		}
+		noError(t, err)
 		if n := store.Calls(guardtest.OpAcquire); n != 2 {
 			t.Errorf("%d acquires, want 2", n)
 		}
@@ -108,8 +98,7 @@ func TestDoAllSkipsKeysThatAreHeld(t *testing.T) {
 // One run holds b and wants a, the other holds a and wants b: waiting for both
 // would never end.
 func TestDoAllRefusesAKeyOutOfOrderAtOnce(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		store, p, q := twoProcesses(t)
+	inBubble2(t, func(t *testing.T, store *guardtest.Store, p, q *guard.Guard) {
 		end, _ := hold(t, q, "a")
 		err := p.Do(t.Context(), "b", func(ctx context.Context) error {
 			asked, start := store.Calls(guardtest.OpAcquire), time.Now()
@@ -125,16 +114,13 @@ func TestDoAllRefusesAKeyOutOfOrderAtOnce(t *testing.T) {
 			}
 			return p.DoAll(ctx, []string{"b", "c"}, nothing)
 		})
-		if err != nil {
-			t.Error(err)
-		}
+		noError(t, err)
 		end()
 	})
 }
 
 func TestDoAllStartsOverWhenAnEarlyKeyIsLost(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		store, a, b := twoProcesses(t)
+	inBubble2(t, func(t *testing.T, store *guardtest.Store, a, b *guard.Guard) {
 		end, _ := hold(t, b, "late")
 		time.AfterFunc(time.Minute, func() { store.Expire("early") })
 		time.AfterFunc(2*time.Minute, end)
@@ -144,15 +130,12 @@ func TestDoAllStartsOverWhenAnEarlyKeyIsLost(t *testing.T) {
 			}
 			return nil
 		})
-		if err != nil {
-			t.Error(err)
-		}
+		noError(t, err)
 	})
 }
 
 func TestDoAllGivesEverythingBackWhenOneIsBusy(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		store, a, b := twoProcesses(t)
+	inBubble2(t, func(t *testing.T, store *guardtest.Store, a, b *guard.Guard) {
 		end, _ := hold(t, b, "c")
 		start := time.Now()
 		err := a.With(guard.Wait(3*time.Second)).DoAll(t.Context(), []string{"a", "b", "c"}, nothing)
@@ -172,9 +155,7 @@ func TestDoAllGivesEverythingBackWhenOneIsBusy(t *testing.T) {
 }
 
 func TestDoAllIsCancelledWithAnyOfItsLeases(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		store := guardtest.NewStore()
-		g := newGuard(t, store)
+	inBubble(t, func(t *testing.T, store *guardtest.Store, g *guard.Guard) {
 		err := g.DoAll(t.Context(), []string{"a", "b"}, func(ctx context.Context) error {
 			store.Expire("b")
 			<-ctx.Done()
@@ -187,5 +168,82 @@ func TestDoAllIsCancelledWithAnyOfItsLeases(t *testing.T) {
 		if keys := store.Keys(); len(keys) > 0 {
 			t.Errorf("%q are left", keys)
 		}
+	})
+}
+
+func TestLossOfOneKeyCountsEvenIfMaxHoldEndsTheOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, gone := range []string{"a", "b"} {
+			store := guardtest.NewStore()
+			g := newGuard(t, store, guard.MaxHold(time.Minute))
+			err := g.DoAll(t.Context(), []string{"a", "b"}, func(context.Context) error {
+				store.Expire(gone)
+				time.Sleep(2 * time.Minute) // does not look at its context
+				return nil
+			})
+			if !errors.Is(err, guard.ErrLost) {
+				t.Errorf("DoAll() = %v, want ErrLost of %s", err, gone)
+			}
+		}
+	})
+}
+
+func TestDoAllDoesNotStartOverForAStoreThatRefuses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := guardtest.NewStore()
+		store.Fail(lease.ErrRefused)
+		start := time.Now()
+		err := newGuard(t, store).DoAll(t.Context(), []string{"a", "b"}, nothing)
+		if d := time.Since(start); !errors.Is(err, guard.ErrUnavailable) || d > 0 {
+			t.Errorf("DoAll() = %v after %v, want ErrUnavailable at once", err, d)
+		}
+	})
+}
+
+func TestDoAllWaitsInsideRunsThatDoNotCount(t *testing.T) {
+	for name, run := range map[string]func(g *guard.Guard, fn func(context.Context) error) error{
+		"of another store": func(_ *guard.Guard, fn func(context.Context) error) error {
+			other, err := guard.New(guardtest.NewStore())
+			if err != nil {
+				return err
+			}
+			return other.Do(context.Background(), "z", fn)
+		},
+		"that has ended": func(g *guard.Guard, fn func(context.Context) error) error {
+			var leaked context.Context
+			_ = g.Do(context.Background(), "z", func(ctx context.Context) error {
+				leaked = context.WithoutCancel(ctx) //nolint:fatcontext // leaking it is the point
+				return nil
+			})
+			return fn(leaked)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble2(t, func(t *testing.T, store *guardtest.Store, a, b *guard.Guard) {
+				end, _ := hold(t, b, "a")
+				time.AfterFunc(time.Minute, func() {
+					if n := store.Waiting("a"); n != 1 {
+						t.Errorf("%d in the queue", n)
+					}
+					end()
+				})
+				err := run(a, func(ctx context.Context) error { return a.DoAll(ctx, []string{"a", "b"}, nothing) })
+				noError(t, err)
+			})
+		})
+	}
+}
+
+func TestWaitBoundsTheWholeOfDoAll(t *testing.T) {
+	inBubble2(t, func(t *testing.T, _ *guardtest.Store, a, b *guard.Guard) {
+		endA, _ := hold(t, b, "a")
+		endB, _ := hold(t, b, "b")
+		time.AfterFunc(2*time.Second, endA)
+		start := time.Now()
+		err := a.With(guard.Wait(3*time.Second)).DoAll(t.Context(), []string{"a", "b"}, nothing)
+		if d := time.Since(start); !errors.Is(err, guard.ErrBusy) || d != 3*time.Second {
+			t.Errorf("DoAll() = %v after %v, want ErrBusy after 3s", err, d)
+		}
+		endB()
 	})
 }

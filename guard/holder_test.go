@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/jobguard/jobguard/guard"
@@ -16,9 +15,7 @@ import (
 type bare struct{ lease.Store }
 
 func TestHolderNamesWhoHasTheKey(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		store := guardtest.NewStore()
-		g := newGuard(t, store)
+	inBubble(t, func(t *testing.T, _ *guardtest.Store, g *guard.Guard) {
 		if h, err := g.Holder(t.Context(), "k"); err != nil || h != (guard.Holder{}) {
 			t.Errorf("free key: %+v, %v", h, err)
 		}
@@ -29,16 +26,12 @@ func TestHolderNamesWhoHasTheKey(t *testing.T) {
 			}
 			return err
 		})
-		if err != nil {
-			t.Error(err)
-		}
+		noError(t, err)
 	})
 }
 
 func TestHolderFailsByName(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		store := guardtest.NewStore()
-		g := newGuard(t, store)
+	inBubble(t, func(t *testing.T, store *guardtest.Store, g *guard.Guard) {
 		down := errors.New("down")
 		for name, c := range map[string]struct {
 			g    *guard.Guard

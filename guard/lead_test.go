@@ -9,7 +9,98 @@ import (
 
 	"github.com/jobguard/jobguard/guard"
 	"github.com/jobguard/jobguard/guard/guardtest"
+	"github.com/jobguard/jobguard/guard/lease"
 )
+
+func TestLeadBacksOffFromAStoreThatRefuses(t *testing.T) {
+	inBubble(t, func(t *testing.T, store *guardtest.Store, g *guard.Guard) {
+		store.Fail(lease.ErrRefused) // at once, each time
+		time.AfterFunc(time.Hour, func() { store.Fail(nil) })
+		start := time.Now()
+		terms := 0
+		err := g.Lead(t.Context(), "k", func(ctx context.Context) error {
+			if terms++; terms == 2 {
+				return nil
+			}
+			store.Fail(lease.ErrRefused)
+			<-ctx.Done()
+			store.Expire("k")
+			time.AfterFunc(5*time.Millisecond, func() { store.Fail(nil) })
+			start = time.Now()
+			return nil
+		})
+		if err != nil || terms != 2 {
+			t.Errorf("Lead() = %v after %d terms", err, terms)
+		}
+		if n := store.Calls(guardtest.OpAcquire); n > 3*3600 {
+			t.Errorf("%d attempts in an hour: no back-off", n)
+		}
+		if d := time.Since(start); d > 50*time.Millisecond {
+			t.Errorf("led %v after 5ms of trouble: the back-off goes on where it was an hour ago", d)
+		}
+	})
+}
+
+func TestLeadBacksOffForATTLAtMost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := guardtest.NewStore()
+		store.Fail(lease.ErrRefused)
+		time.AfterFunc(time.Minute, func() { store.Fail(nil) })
+		start := time.Now()
+		noError(t, newGuard(t, store, guard.TTL(50*time.Millisecond)).Lead(t.Context(), "k", nothing))
+		if d := time.Since(start) - time.Minute; d > 50*time.Millisecond {
+			t.Errorf("led %v after the store was back, TTL 50ms", d)
+		}
+	})
+}
+
+func TestLeadEndsWithItsContextWhileItBacksOff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := guardtest.NewStore()
+		store.Fail(lease.ErrRefused)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		start := time.Now()
+		err := newGuard(t, store).Lead(ctx, "k", nothing)
+		if d := time.Since(start); !errors.Is(err, context.DeadlineExceeded) || d != time.Minute {
+			t.Errorf("Lead() = %v after %v", err, d)
+		}
+	})
+}
+
+func TestLeadWaitsWhateverWaitSays(t *testing.T) {
+	inBubble2(t, func(t *testing.T, store *guardtest.Store, a, b *guard.Guard) {
+		end, _ := hold(t, a, "k")
+		led := make(chan error)
+		go func() { led <- b.With(guard.Wait(0)).Lead(context.Background(), "k", nothing) }()
+		synctest.Wait()
+		if n := store.Waiting("k"); n != 1 {
+			t.Errorf("%d in the queue", n)
+		}
+		end()
+		noError(t, <-led)
+	})
+}
+
+func TestErrorsOfALostTermDoNotEndTheCampaign(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, fnErr := range []error{guard.ErrInvalidKey, guard.ErrClosed} { // of some call that fn made
+			store := guardtest.NewStore()
+			terms := 0
+			err := newGuard(t, store).Lead(t.Context(), "k", func(ctx context.Context) error {
+				if terms++; terms == 2 {
+					return nil
+				}
+				store.Expire("k")
+				<-ctx.Done()
+				return fnErr
+			})
+			if err != nil || terms != 2 {
+				t.Errorf("Lead() = %v after %d terms", err, terms)
+			}
+		}
+	})
+}
 
 func TestLeadReturnsTheLeadersResult(t *testing.T) {
 	g := newGuard(t, guardtest.NewStore())
@@ -43,9 +134,7 @@ func TestLeadCampaignsAgainAfterALoss(t *testing.T) {
 }
 
 func TestLeadOutlastsADownStore(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		store := guardtest.NewStore()
-		g := newGuard(t, store)
+	inBubble(t, func(t *testing.T, store *guardtest.Store, g *guard.Guard) {
 		store.Fail(errors.New("connection refused"))
 		time.AfterFunc(time.Hour, func() { store.Fail(nil) })
 		start := time.Now()
@@ -62,8 +151,7 @@ func TestLeadOutlastsADownStore(t *testing.T) {
 }
 
 func TestLeadEndsWithItsContext(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		_, a, b := twoProcesses(t)
+	inBubble2(t, func(t *testing.T, _ *guardtest.Store, a, b *guard.Guard) {
 		end, _ := hold(t, a, "k")
 		cause := errors.New("going home")
 		ctx, cancel := context.WithCancelCause(t.Context())
@@ -76,8 +164,7 @@ func TestLeadEndsWithItsContext(t *testing.T) {
 }
 
 func TestLeadEndsWithShutdownAndBadKeys(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		_, a, b := twoProcesses(t)
+	inBubble2(t, func(t *testing.T, _ *guardtest.Store, a, b *guard.Guard) {
 		end, _ := hold(t, a, "k")
 		time.AfterFunc(time.Minute, func() { _ = b.Shutdown(t.Context()) })
 		if err := b.Lead(t.Context(), "k", nothing); !errors.Is(err, guard.ErrClosed) {
@@ -91,8 +178,7 @@ func TestLeadEndsWithShutdownAndBadKeys(t *testing.T) {
 }
 
 func TestMaxHoldEndsATermOfOffice(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		g := newGuard(t, guardtest.NewStore(), guard.MaxHold(time.Minute))
+	inBubble(t, func(t *testing.T, _ *guardtest.Store, g *guard.Guard) {
 		terms := 0
 		err := g.Lead(t.Context(), "k", func(ctx context.Context) error {
 			if terms++; terms == 2 {
@@ -104,5 +190,5 @@ func TestMaxHoldEndsATermOfOffice(t *testing.T) {
 		if err != nil || terms != 2 {
 			t.Errorf("Lead() = %v after %d terms", err, terms)
 		}
-	})
+	}, guard.MaxHold(time.Minute))
 }

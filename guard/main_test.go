@@ -5,6 +5,7 @@ import (
 	"os"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -29,9 +30,7 @@ func TestMain(m *testing.M) {
 func newGuard(t testing.TB, store lease.Store, opts ...guard.Option) *guard.Guard {
 	t.Helper()
 	g, err := guard.New(store, opts...)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	return g
 }
 
@@ -41,6 +40,24 @@ func twoProcesses(t testing.TB, opts ...guard.Option) (store *guardtest.Store, a
 	t.Helper()
 	store = guardtest.NewStore()
 	return store, newGuard(t, store, opts...), newGuard(t, store, opts...)
+}
+
+// inBubble runs f in a synctest bubble with a guard over a store in memory.
+func inBubble(t *testing.T, f func(t *testing.T, store *guardtest.Store, g *guard.Guard), opts ...guard.Option) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		store := guardtest.NewStore()
+		f(t, store, newGuard(t, store, opts...))
+	})
+}
+
+// inBubble2 is inBubble for two processes.
+func inBubble2(t *testing.T, f func(t *testing.T, store *guardtest.Store, a, b *guard.Guard), opts ...guard.Option) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		store, a, b := twoProcesses(t, opts...)
+		f(t, store, a, b)
+	})
 }
 
 // hold runs g.Do(key) on a goroutine and returns, once it runs, what ends it
@@ -84,5 +101,19 @@ func stalls(t testing.TB) (worst func() time.Duration) {
 	return func() time.Duration {
 		cancel()
 		return time.Duration(most.Load())
+	}
+}
+
+func noError(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -13,10 +14,76 @@ import (
 	"github.com/jobguard/jobguard/guard/guardtest"
 )
 
-func TestNestedDoRunsUnderTheSameLease(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+func TestNestedRunSeesTheLeasesAroundIt(t *testing.T) {
+	inBubble(t, func(t *testing.T, store *guardtest.Store, g *guard.Guard) {
+		_ = g.Do(t.Context(), "outer", func(ctx context.Context) error {
+			want, _ := guard.Fence(ctx)
+			return g.Do(ctx, "inner", func(ctx context.Context) error {
+				if got, ok := guard.FenceOf(ctx, "outer"); !ok || got != want || !guard.Holding(ctx, "outer") {
+					t.Errorf("FenceOf(outer) = %d %v, want %d", got, ok, want)
+				}
+				if err := guard.Ensure(ctx, time.Second); err != nil {
+					t.Errorf("Ensure() = %v", err)
+				}
+				time.Sleep(time.Millisecond)
+				store.Expire("outer")
+				if err := guard.Ensure(ctx, 9*time.Second); !errors.Is(err, guard.ErrLost) {
+					t.Errorf("Ensure() = %v with the outer key gone, want ErrLost", err)
+				}
+				return nil
+			})
+		})
+	})
+}
+
+func TestALostOuterLeaseMeansAnEndedNestedContext(t *testing.T) {
+	// In real time, as TestALostLeaseMeansAnEndedContext.
+	for range 40 {
 		store := guardtest.NewStore()
 		g := newGuard(t, store)
+		_ = g.With(guard.TTL(50*time.Millisecond)).Do(t.Context(), "outer", func(ctx context.Context) error {
+			return g.Do(ctx, "inner", func(ctx context.Context) error {
+				store.Fail(errors.New("down")) // no renewals any more
+				var wg sync.WaitGroup
+				for range 4 {
+					wg.Go(func() {
+						for guard.Holding(ctx, "outer") {
+							continue
+						}
+						if ctx.Err() == nil {
+							t.Error("the outer lease is lost and the inner ctx.Err() is nil")
+						}
+					})
+				}
+				wg.Wait()
+				store.Fail(nil)
+				return nil
+			})
+		})
+	}
+}
+
+func TestNestedRunReportsTheLossEvenIfItsFnReturnsNil(t *testing.T) {
+	inBubble(t, func(t *testing.T, store *guardtest.Store, g *guard.Guard) {
+		err := g.Do(t.Context(), "k", func(ctx context.Context) error {
+			err := g.Do(ctx, "k", func(ctx context.Context) error {
+				store.Expire("k")
+				<-ctx.Done()
+				return nil
+			})
+			if !errors.Is(err, guard.ErrLost) {
+				t.Errorf("nested Do() = %v, want ErrLost", err)
+			}
+			return nil
+		})
+		if !errors.Is(err, guard.ErrLost) {
+			t.Errorf("Do() = %v, want ErrLost", err)
+		}
+	})
+}
+
+func TestNestedDoRunsUnderTheSameLease(t *testing.T) {
+	inBubble(t, func(t *testing.T, store *guardtest.Store, g *guard.Guard) {
 		again := newGuard(t, store) // another Guard over the same store counts too
 		err := g.Do(t.Context(), "k", func(ctx context.Context) error {
 			outer, _ := guard.Fence(ctx)
@@ -27,9 +94,7 @@ func TestNestedDoRunsUnderTheSameLease(t *testing.T) {
 				return g.With(guard.Wait(0)).Do(ctx, "k", nothing)
 			})
 		})
-		if err != nil {
-			t.Error(err)
-		}
+		noError(t, err)
 		if n := store.Calls(guardtest.OpAcquire); n != 1 {
 			t.Errorf("%d acquires, want 1", n)
 		}
@@ -47,14 +112,11 @@ func TestOtherStoreIsAnotherLock(t *testing.T) {
 			return nil
 		})
 	})
-	if err != nil {
-		t.Error(err)
-	}
+	noError(t, err)
 }
 
 func TestLeaseEndsAfterTheLastNestedRun(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		_, a, b := twoProcesses(t)
+	inBubble2(t, func(t *testing.T, _ *guardtest.Store, a, b *guard.Guard) {
 		var nestedOver atomic.Bool
 		started := make(chan struct{})
 		err := a.Do(t.Context(), "k", func(ctx context.Context) error {
@@ -73,24 +135,19 @@ func TestLeaseEndsAfterTheLastNestedRun(t *testing.T) {
 			<-started
 			return nil
 		})
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		err = b.Do(t.Context(), "k", func(context.Context) error {
 			if !nestedOver.Load() {
 				t.Error("overlaps with the nested run")
 			}
 			return nil
 		})
-		if err != nil {
-			t.Error(err)
-		}
+		noError(t, err)
 	})
 }
 
 func TestEndedLeaseMeansAcquireAnew(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		store, a, b := twoProcesses(t)
+	inBubble2(t, func(t *testing.T, store *guardtest.Store, a, b *guard.Guard) {
 		var leaked context.Context
 		_ = a.Do(t.Context(), "k", func(ctx context.Context) error {
 			leaked = context.WithoutCancel(ctx) //nolint:fatcontext // leaking it is the point
@@ -104,13 +161,11 @@ func TestEndedLeaseMeansAcquireAnew(t *testing.T) {
 		}
 		end, _ := hold(t, b, "k")
 		if err := a.With(guard.Wait(0)).Do(leaked, "k", nothing); !errors.Is(err, guard.ErrBusy) {
-			t.Errorf("Do() = %v: ran beside the holder", err)
+			t.Errorf("Do() = %v: ran while the key is held", err)
 		}
 		end()
 		synctest.Wait()
-		if err := a.Do(leaked, "k", nothing); err != nil {
-			t.Error(err)
-		}
+		noError(t, a.Do(leaked, "k", nothing))
 		if n := store.Calls(guardtest.OpAcquire); n != 4 {
 			t.Errorf("%d acquires, want 4", n)
 		}
@@ -118,9 +173,7 @@ func TestEndedLeaseMeansAcquireAnew(t *testing.T) {
 }
 
 func TestNestedRunIsCancelledWithTheLease(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		store := guardtest.NewStore()
-		g := newGuard(t, store)
+	inBubble(t, func(t *testing.T, store *guardtest.Store, g *guard.Guard) {
 		err := g.Do(t.Context(), "k", func(ctx context.Context) error {
 			detached := context.WithoutCancel(ctx)
 			return g.Do(detached, "k", func(ctx context.Context) error {
@@ -136,9 +189,7 @@ func TestNestedRunIsCancelledWithTheLease(t *testing.T) {
 }
 
 func TestNestedRunAfterALossSaysThatItsFnDidNotRun(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		store := guardtest.NewStore()
-		g := newGuard(t, store)
+	inBubble(t, func(t *testing.T, store *guardtest.Store, g *guard.Guard) {
 		end, _ := hold(t, g, "busy")
 		endLater, _ := hold(t, g, "later")
 		calls := map[string]func(ctx context.Context) error{
@@ -187,15 +238,12 @@ func TestNestedRunOverASecondStoreNamesTheRunAroundIt(t *testing.T) {
 			}
 			return nil
 		})
-		if err != nil {
-			t.Error(err)
-		}
+		noError(t, err)
 	})
 }
 
 func TestNestedMaxHoldEndsOnlyTheNestedRun(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		g := newGuard(t, guardtest.NewStore())
+	inBubble(t, func(t *testing.T, _ *guardtest.Store, g *guard.Guard) {
 		err := g.Do(t.Context(), "k", func(ctx context.Context) error {
 			err := g.With(guard.MaxHold(time.Second)).Do(ctx, "k", func(ctx context.Context) error {
 				<-ctx.Done()
@@ -207,168 +255,20 @@ func TestNestedMaxHoldEndsOnlyTheNestedRun(t *testing.T) {
 			time.Sleep(time.Minute)
 			return ctx.Err()
 		})
-		if err != nil {
-			t.Error(err)
-		}
+		noError(t, err)
 	})
 }
 
-func TestFenceRisesWithEveryRun(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		store, a, b := twoProcesses(t)
-		var last int64
-		for i := range 30 {
-			g := a
-			if i%3 == 0 {
-				g = b
-			}
-			if i%5 == 0 {
-				store.Expire("k")
-			}
-			err := g.Do(t.Context(), "k", func(ctx context.Context) error {
-				token, ok := guard.Fence(ctx)
-				if of, okOf := guard.FenceOf(ctx, "k"); !ok || !okOf || of != token {
-					t.Errorf("Fence %d %v, FenceOf %d %v", token, ok, of, okOf)
-				}
-				if token <= last {
-					t.Errorf("token %d after %d", token, last)
-				}
-				last = token
-				return nil
-			})
-			if err != nil {
-				t.Fatal(err)
-			}
-		}
-	})
-}
-
-func TestFenceRisesOverLocalHandoff(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		store := guardtest.NewStore()
-		g := newGuard(t, store)
-		var last int64
-		done := make(chan error)
-		for range 100 {
-			go func() {
-				done <- g.Do(context.Background(), "k", func(ctx context.Context) error {
-					token, ok := guard.Fence(ctx)
-					if !ok || token <= last {
-						t.Errorf("token %d after %d", token, last)
-					}
-					last = token
-					time.Sleep(time.Millisecond)
-					return nil
-				})
-			}()
-		}
-		for range 100 {
-			if err := <-done; err != nil {
-				t.Error(err)
-			}
-		}
-		if n := store.Calls(guardtest.OpAcquire); n > 50 {
-			t.Errorf("%d acquires for 100 runs in one process", n)
-		}
-	})
-}
-
-func TestOutsideARunThereIsNoFence(t *testing.T) {
-	if _, ok := guard.Fence(t.Context()); ok {
-		t.Error("Fence")
-	}
-	if _, ok := guard.FenceOf(t.Context(), "k"); ok {
-		t.Error("FenceOf")
-	}
-	if guard.Holding(t.Context(), "k") {
-		t.Error("Holding")
-	}
-	if err := guard.Ensure(t.Context(), time.Second); !errors.Is(err, guard.ErrLost) {
-		t.Errorf("Ensure() = %v, want ErrLost", err)
-	}
-}
-
-func TestEnsureRenewsNowIfNeedBe(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		store := guardtest.NewStore()
-		g := newGuard(t, store, guard.TTL(30*time.Second))
-		err := g.Do(t.Context(), "k", func(ctx context.Context) error {
-			time.Sleep(8 * time.Second)
-			if err := guard.Ensure(ctx, 10*time.Second); err != nil || store.Calls(guardtest.OpRenew) != 0 {
-				t.Errorf("Ensure(10s) = %v after %d renewals, want none needed", err, store.Calls(guardtest.OpRenew))
-			}
-			if err := guard.Ensure(ctx, 25*time.Second); err != nil || store.Calls(guardtest.OpRenew) != 1 {
-				t.Errorf("Ensure(25s) = %v after %d renewals, want one", err, store.Calls(guardtest.OpRenew))
-			}
-			if err := guard.Ensure(ctx, time.Hour); !errors.Is(err, guard.ErrUnproven) || ctx.Err() != nil {
-				t.Errorf("Ensure(1h) = %v, ctx %v: want ErrUnproven without a loss", err, ctx.Err())
-			}
-			store.Expire("k")
-			time.Sleep(time.Millisecond)
-			if err := guard.Ensure(ctx, 27*time.Second); !errors.Is(err, guard.ErrLost) || ctx.Err() == nil {
-				t.Errorf("Ensure() = %v, ctx %v after the key is gone", err, ctx.Err())
-			}
-			return nil
-		})
-		if !errors.Is(err, guard.ErrLost) {
-			t.Error(err)
-		}
-	})
-}
-
-func TestEnsureTellsWhyItCannotBeProven(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		store := guardtest.NewStore()
-		g := newGuard(t, store)
-		down := errors.New("down")
-		err := g.Do(t.Context(), "k", func(ctx context.Context) error {
-			time.Sleep(2 * time.Second)
-			store.Fail(down)
-			err := guard.Ensure(ctx, 8*time.Second)
-			if !errors.Is(err, guard.ErrUnproven) || errors.Is(err, guard.ErrLost) || !errors.Is(err, down) || ctx.Err() != nil {
-				t.Errorf("Ensure() = %v, ctx %v", err, ctx.Err())
-			}
-			store.Fail(nil)
-			return nil
-		})
-		if err != nil {
-			t.Error(err)
-		}
-	})
-}
-
-func TestEnsureLooksAwayFromAnOuterRunThatHasEnded(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		g := newGuard(t, guardtest.NewStore())
-		var leaked context.Context
-		_ = g.Do(t.Context(), "outer", func(ctx context.Context) error {
-			leaked = context.WithoutCancel(ctx) //nolint:fatcontext // leaking it is the point
-			return nil
-		})
-		if err := guard.Ensure(leaked, time.Second); !errors.Is(err, guard.ErrLost) {
-			t.Errorf("Ensure() = %v under a run that has ended, want ErrLost", err)
-		}
-		err := g.Do(leaked, "inner", func(ctx context.Context) error {
-			return guard.Ensure(ctx, time.Second)
-		})
-		if err != nil {
-			t.Errorf("Ensure() = %v: the run that goes on holds its lease", err)
-		}
-	})
-}
-
-func TestNestedDoAfterALossWaitsForItsOwnLeaseForATTLAtMost(t *testing.T) {
+func TestNestedDoAfterALossWaitsForItsOwnLeaseAtMostATTL(t *testing.T) {
 	const poll = time.Second / 16 // the jitter of the look when a lease expires
-	synctest.Test(t, func(t *testing.T) {
-		store := guardtest.NewStore()
-		g := newGuard(t, store)
+	inBubble(t, func(t *testing.T, store *guardtest.Store, g *guard.Guard) {
 		err := g.Do(t.Context(), "k", func(ctx context.Context) error {
 			outer, _ := guard.Fence(ctx)
 			store.Inject(guardtest.Fault{Op: guardtest.OpRenew, Lost: true}) // they take effect
 			<-ctx.Done()
 			store.Fail(nil)
 			if _, held := store.Holder("k"); !held {
-				t.Fatal("the lease that nobody can prove any more is gone")
+				t.Fatal("the lease whose trust has ended is gone")
 			}
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Hour)
 			defer cancel()
@@ -391,4 +291,52 @@ func TestNestedDoAfterALossWaitsForItsOwnLeaseForATTLAtMost(t *testing.T) {
 			t.Errorf("outer Do() = %v, want ErrLost", err)
 		}
 	})
+}
+
+func TestNestedRunsNeedALeaseAtLeastAsStrong(t *testing.T) {
+	store := guardtest.NewStore()
+	g := newGuard(t, store)
+	exclusive, readers := g, g.With(guard.Shared())
+	two, three := g.With(guard.Limit(2)), g.With(guard.Limit(3))
+	for _, c := range []struct {
+		name         string
+		outer, inner *guard.Guard
+		ok           bool
+	}{
+		{"shared in exclusive", exclusive, readers, true},
+		{"limit in exclusive", exclusive, two, true},
+		{"shared in shared", readers, readers, true},
+		{"shared in limit", two, readers, true},
+		{"Limit(3) in Limit(2)", two, three, true},
+		{"exclusive in shared", readers, exclusive, false},
+		{"exclusive in limit", two, exclusive, false},
+		{"limit in shared", readers, two, false},
+		{"Limit(2) in Limit(3)", three, two, false},
+	} {
+		err := c.outer.Do(t.Context(), "k", func(ctx context.Context) error {
+			err := c.inner.Do(ctx, "k", nothing)
+			if c.ok && err != nil || !c.ok && !errors.Is(err, guard.ErrBusy) {
+				t.Errorf("%s: %v", c.name, err)
+			}
+			return nil
+		})
+		noError(t, err)
+	}
+}
+
+func TestContextEndsWithItsRun(t *testing.T) {
+	var leaked context.Context
+	err := newGuard(t, guardtest.NewStore()).Do(t.Context(), "k", func(ctx context.Context) error {
+		leaked = ctx //nolint:fatcontext // leaking it is the point
+		return nil
+	})
+	must(t, err)
+	select {
+	case <-leaked.Done():
+	default:
+		t.Error("alive after the run")
+	}
+	if err := guard.Ensure(context.WithoutCancel(leaked), 0); !errors.Is(err, guard.ErrLost) {
+		t.Errorf("Ensure() = %v after the run, want ErrLost", err)
+	}
 }

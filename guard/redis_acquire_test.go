@@ -10,12 +10,86 @@ import (
 	"testing"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	"github.com/jobguard/jobguard/guard"
 	"github.com/jobguard/jobguard/guard/lease/redisstore"
 	"github.com/jobguard/jobguard/internal/redistest"
+	"github.com/redis/go-redis/v9"
 )
+
+func TestRedisBuriedShorterAcquireDoesNotShortenTheLease(t *testing.T) {
+	s := redistest.Start(t)
+	admin := s.Client(t)
+	p := redistest.NewProxy(t, s.Addr())
+	// The client gives up after 500 ms. The request stays welcome for 2 s.
+	client := redis.NewClient(&redis.Options{Addr: p.Addr(), ReadTimeout: 500 * time.Millisecond})
+	long := onClient(t, client, nil, guard.TTL(20*time.Second))
+	short := long.With(guard.TTL(3 * time.Second))
+	must(t, long.Do(t.Context(), "warm-up", nothing))
+	sent(t, admin.Set(t.Context(), "guard:k", "another program", 0))
+
+	ctx, cancel := context.WithCancel(t.Context())
+	gone := make(chan error, 1)
+	go func() { gone <- short.Do(ctx, "k", nothing) }()
+	owner := ""
+	for owner == "" { // it is in the queue
+		for _, member := range admin.ZRange(t.Context(), queueOf(t, admin), 0, 0).Val() {
+			_, owner, _ = strings.Cut(member, ";")
+		}
+		time.Sleep(time.Millisecond)
+	}
+	buried := p.HoldNextRequest("evalsha", "guard:k") // its next poll
+	alone := guard.Left(long)
+	running, end := make(chan context.Context, 1), make(chan struct{})
+	done := make(chan error, 1)
+	go func() {
+		done <- long.Do(context.Background(), "k", func(ctx context.Context) error {
+			running <- ctx
+			<-end
+			return ctx.Err()
+		})
+	}()
+	for guard.Left(long) == alone { // it has come
+		time.Sleep(time.Millisecond)
+	}
+	buried.Wait(t)
+	sent(t, admin.Del(t.Context(), "guard:k"))
+	cancel()
+	if err := <-gone; !errors.Is(err, context.Canceled) {
+		t.Errorf("Do() = %v, want the end of its context", err)
+	}
+
+	run := <-running
+	if got := admin.Get(t.Context(), "guard:k").Val(); got != owner {
+		t.Fatalf("the key is held by %q and not, as meant here, by %q, whose request is buried", got, owner)
+	}
+	before := scriptsRun(t, admin)
+	buried.Release()
+	for scriptsRun(t, admin) == before { // until it was executed
+		time.Sleep(time.Millisecond)
+	}
+	if left := admin.PTTL(t.Context(), "guard:k").Val(); left < 15*time.Second {
+		t.Errorf("a request with a TTL of 3s cut a lease of 20s to %v", left)
+	}
+	if !guard.Holding(run, "k") {
+		t.Error("the run lost its lease")
+	}
+	close(end)
+	noError(t, <-done)
+}
+
+// scriptsRun returns the server's statistics of calls of scripts.
+func scriptsRun(t *testing.T, admin *redis.Client) string {
+	t.Helper()
+	info := admin.Info(t.Context(), "commandstats")
+	sent(t, info)
+	for line := range strings.Lines(info.Val()) {
+		if calls, ok := strings.CutPrefix(line, "cmdstat_evalsha:calls="); ok {
+			calls, _, _ = strings.Cut(calls, ",")
+			return calls
+		}
+	}
+	return ""
+}
 
 func goexit(context.Context) error {
 	runtime.Goexit()
@@ -26,15 +100,11 @@ func TestRedisReplyLostAtAcquireIsRecognised(t *testing.T) {
 	s := redistest.Start(t)
 	p := redistest.NewProxy(t, s.Addr())
 	g := onRedis(t, p.Addr())
-	if err := g.Do(t.Context(), "k", nothing); err != nil {
-		t.Fatal(err)
-	}
+	must(t, g.Do(t.Context(), "k", nothing))
 	for range 10 {
 		p.LoseNextReply("fence:")
 		inTime(t, 2*time.Second, "acquiring again", func() {
-			if err := g.Do(t.Context(), "k", nothing); err != nil {
-				t.Error(err)
-			}
+			noError(t, g.Do(t.Context(), "k", nothing))
 		})
 	}
 }
@@ -43,9 +113,7 @@ func TestRedisReplyLostAtAcquireIsCleanedUp(t *testing.T) {
 	s := redistest.Start(t)
 	p := redistest.NewProxy(t, s.Addr())
 	g, other := onRedis(t, p.Addr()), onRedis(t, s.Addr())
-	if err := g.Do(t.Context(), "k", nothing); err != nil {
-		t.Fatal(err)
-	}
+	must(t, g.Do(t.Context(), "k", nothing))
 	for i := range 5 {
 		key := fmt.Sprint("key", i)
 		// Executed, never heard of; nor is the second attempt, for which there is time
@@ -60,9 +128,7 @@ func TestRedisReplyLostAtAcquireIsCleanedUp(t *testing.T) {
 		// At once, as a rule. The attempt that was broken off may run after the
 		// first clean-up; the second comes when the server refuses it, after 2 s.
 		inTime(t, 3*time.Second, "the clean-up", func() {
-			if err := other.Do(t.Context(), key, nothing); err != nil {
-				t.Error(err)
-			}
+			noError(t, other.Do(t.Context(), key, nothing))
 		})
 		first.Release()
 		second.Release()
@@ -74,7 +140,9 @@ func TestRedisRefusalsAndOutagesAreUnavailableAndHeal(t *testing.T) {
 	p := redistest.NewProxy(t, s.Addr())
 	admin := s.Client(t, func(o *redis.Options) { o.MaxRetries = -1 })
 	g := onRedis(t, p.Addr(), guard.Wait(time.Second))
-	do := func(t *testing.T, args ...any) { t.Helper(); must(t, admin.Do(t.Context(), args...)) }
+	do := func(t *testing.T, args ...any) { t.Helper(); sent(t, admin.Do(t.Context(), args...)) }
+	must(t, g.Do(t.Context(), "k", nothing))
+	counter := admin.Keys(t.Context(), "guard:fence:*").Val()[0]
 	for _, c := range []struct {
 		name       string
 		harm, heal func(*testing.T)
@@ -95,8 +163,8 @@ func TestRedisRefusalsAndOutagesAreUnavailableAndHeal(t *testing.T) {
 		},
 		{
 			name:  "WRONGTYPE",
-			harm:  func(t *testing.T) { do(t, "lpush", "guard:k", "x") },
-			heal:  func(t *testing.T) { do(t, "del", "guard:k") },
+			harm:  func(t *testing.T) { do(t, "del", counter); do(t, "lpush", counter, "x") },
+			heal:  func(t *testing.T) { do(t, "del", counter) },
 			cause: "WRONGTYPE", atOnce: true,
 		},
 		{
@@ -124,9 +192,7 @@ func TestRedisRefusalsAndOutagesAreUnavailableAndHeal(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			// What the case before left behind may have to be cleaned up.
-			if err := g.With(guard.Wait(10*time.Second)).Do(t.Context(), "k", nothing); err != nil {
-				t.Fatal(err)
-			}
+			must(t, g.With(guard.Wait(10*time.Second)).Do(t.Context(), "k", nothing))
 			c.harm(t)
 			start := time.Now()
 			err := g.Do(t.Context(), "k", nothing)
@@ -157,17 +223,13 @@ func TestRedisSlowLineAndAStallOfASecondStillAcquire(t *testing.T) {
 	g := onRedis(t, p.Addr(), guard.TTL(3*time.Second))
 	p.Delay(50 * time.Millisecond) // a round trip of 100 ms
 	for range 3 {
-		if err := g.Do(t.Context(), "k", nothing); err != nil {
-			t.Error(err)
-		}
+		noError(t, g.Do(t.Context(), "k", nothing))
 	}
 	p.Blackhole(redistest.Both)
 	heal := time.AfterFunc(time.Second, p.Heal)
 	defer heal.Stop()
 	inTime(t, 3*time.Second, "acquiring over the stall", func() {
-		if err := g.Do(t.Context(), "k", nothing); err != nil {
-			t.Error(err)
-		}
+		noError(t, g.Do(t.Context(), "k", nothing))
 	})
 }
 
@@ -176,9 +238,7 @@ func TestRedisBuriedAcquireLeavesNoZombie(t *testing.T) {
 	other := onRedis(t, s.Addr())
 	g := onRedis(t, s.Addr())
 	for range 20 {
-		if err := g.Do(t.Context(), "k", nothing); err != nil {
-			t.Fatal(err)
-		}
+		must(t, g.Do(t.Context(), "k", nothing))
 		s.Pause() // what is sent now is executed, in some order, after Resume
 		ctx, cancel := context.WithTimeout(t.Context(), 60*time.Millisecond)
 		err := g.Do(ctx, "k", nothing)
@@ -188,9 +248,7 @@ func TestRedisBuriedAcquireLeavesNoZombie(t *testing.T) {
 		}
 		s.Resume()
 		inTime(t, 3*time.Second, "the clean-up", func() {
-			if err := other.Do(t.Context(), "k", nothing); err != nil {
-				t.Error(err)
-			}
+			noError(t, other.Do(t.Context(), "k", nothing))
 		})
 	}
 }
@@ -215,11 +273,9 @@ func TestRedisSurvivorOfAHundredCancelledWaitersGetsTheKeyAtOnce(t *testing.T) {
 		in := make(chan time.Time, 1)
 		wg.Go(func() {
 			err := guards[3].Do(t.Context(), "k", func(context.Context) error { in <- time.Now(); return nil })
-			if err != nil {
-				t.Error(err)
-			}
+			noError(t, err)
 		})
-		time.Sleep(300 * time.Millisecond) // until they stand in line
+		time.Sleep(300 * time.Millisecond) // until they are in the queue
 		released := time.Now()
 		go cancel()
 		go end()
@@ -246,18 +302,16 @@ func TestRedisNewcomerDoesNotBargeOnAFreeKeyWithALine(t *testing.T) {
 		for admin.ZCard(t.Context(), queueOf(t, admin)).Val() == 0 {
 			time.Sleep(time.Millisecond)
 		}
-		must(t, admin.Del(t.Context(), "guard:k")) // free, with somebody in line
+		sent(t, admin.Del(t.Context(), "guard:k")) // free, with a waiter
 		err := newcomer.With(guard.Wait(0)).Do(t.Context(), "k", nothing)
 		if !errors.Is(err, guard.ErrBusy) && err != nil {
 			t.Error(err)
 		}
 		select {
 		case err := <-in:
-			if err != nil {
-				t.Error(err)
-			}
+			noError(t, err)
 		case <-time.After(800 * time.Millisecond):
-			t.Error("the newcomer's look did not wake the head of the line")
+			t.Error("the newcomer's look did not wake the head of the queue")
 			<-in
 		}
 		if err == nil {
@@ -291,16 +345,14 @@ func TestRedisForeignLockExcludesAndIsExcluded(t *testing.T) {
 	start := time.Now()
 	err = g.Do(t.Context(), "k", func(ctx context.Context) error {
 		if time.Since(start) < 500*time.Millisecond {
-			t.Error("runs beside the foreign lock")
+			t.Error("runs while a foreign lock holds the key")
 		}
 		if admin.SetNX(ctx, "k", "another program", time.Minute).Val() {
 			t.Error("the foreign program got in")
 		}
 		return ctx.Err()
 	})
-	if err != nil {
-		t.Error(err)
-	}
+	noError(t, err)
 	if d := time.Since(start); d > 2*time.Second {
 		t.Errorf("waited %v for a lock of 700ms", d)
 	}
@@ -314,16 +366,16 @@ func TestRedisForeignTextThatLooksLikeAMarkerIsLeftAlone(t *testing.T) {
 		for name, mode := range map[string][]guard.Option{
 			"Shared": {guard.Shared()}, "Limit": {guard.Limit(3)}, "exclusive": nil,
 		} {
-			for _, wait := range []time.Duration{0, 100 * time.Millisecond} { // without and with a place in line
-				must(t, admin.Set(t.Context(), "guard:k", text, 20*time.Second))
+			for _, wait := range []time.Duration{0, 100 * time.Millisecond} { // without and with a place in the queue
+				sent(t, admin.Set(t.Context(), "guard:k", text, 20*time.Second))
 				err := g.With(mode...).With(guard.Wait(wait)).Do(t.Context(), "k", func(context.Context) error {
-					t.Errorf("%s ran beside %q; the key is %q now", name, text, admin.Get(t.Context(), "guard:k").Val())
+					t.Errorf("%s ran with %q; the key is %q now", name, text, admin.Get(t.Context(), "guard:k").Val())
 					return nil
 				})
 				if !errors.Is(err, guard.ErrBusy) {
-					t.Errorf("%s beside %q: Do() = %v, want ErrBusy", name, text, err)
+					t.Errorf("%s with %q: Do() = %v, want ErrBusy", name, text, err)
 				}
-				for guard.Left(g) > 0 { // it has left the line
+				for guard.Left(g) > 0 { // it has left the queue
 					time.Sleep(time.Millisecond)
 				}
 				got, left := admin.Get(t.Context(), "guard:k").Val(), admin.PTTL(t.Context(), "guard:k").Val()
@@ -358,9 +410,7 @@ func TestRedisLockOfABareStoreDoesNotTouchACompanionOfItsName(t *testing.T) {
 		}
 	}
 
-	if err := g.Do(t.Context(), "k", nothing); err != nil {
-		t.Fatal(err)
-	}
+	must(t, g.Do(t.Context(), "k", nothing))
 	var companions []string
 	use(func(name string) {
 		companions = append(companions, name)
@@ -372,14 +422,14 @@ func TestRedisLockOfABareStoreDoesNotTouchACompanionOfItsName(t *testing.T) {
 			return nil
 		})
 		if err != nil {
-			t.Errorf("bare Do(%q) = %v while nobody has that", name, err)
+			t.Errorf("bare Do(%q) = %v while that is free", name, err)
 		}
 	})
 	if len(companions) != 3 {
-		t.Fatalf("companions %q, want a line, holders and a fence counter", companions)
+		t.Fatalf("companions %q, want a queue, holders and a fence counter", companions)
 	}
 	for _, name := range companions { // the lock comes first, the companion after it
-		must(t, admin.FlushAll(t.Context()))
+		sent(t, admin.FlushAll(t.Context()))
 		err := bare.Do(t.Context(), name, func(ctx context.Context) error {
 			if n := admin.Exists(ctx, name).Val(); n != 0 {
 				t.Errorf("the lock on %q is kept there", name)
@@ -388,7 +438,31 @@ func TestRedisLockOfABareStoreDoesNotTouchACompanionOfItsName(t *testing.T) {
 			return ctx.Err()
 		})
 		if err != nil {
-			t.Errorf("bare Do(%q) = %v while nobody has that", name, err)
+			t.Errorf("bare Do(%q) = %v while that is free", name, err)
+		}
+	}
+}
+
+func TestRedisAcquireThatArrivesAfterItsCleanUpIsRefused(t *testing.T) {
+	s := redistest.Start(t)
+	p := redistest.NewProxy(t, s.Addr())
+	g, other := onRedis(t, p.Addr()), onRedis(t, s.Addr())
+	for range 3 {
+		must(t, g.Do(t.Context(), "k", nothing))
+		request := p.HoldNextRequest("fence:")
+		ctx, cancel := context.WithTimeout(t.Context(), 60*time.Millisecond)
+		err := g.Do(ctx, "k", nothing)
+		cancel()
+		// nil: the end of the context came late, and there was time for a second attempt.
+		if err != nil && !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Do() = %v, want the end of its context", err)
+		}
+		request.Wait(t)
+		time.Sleep(2200 * time.Millisecond) // an attempt takes 2 s at most: both clean-ups are over
+		request.Release()
+		time.Sleep(50 * time.Millisecond) // it has arrived
+		if err := other.With(guard.Wait(0)).Do(t.Context(), "k", nothing); err != nil {
+			t.Errorf("Do() = %v: a zombie holds the key", err)
 		}
 	}
 }

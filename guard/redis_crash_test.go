@@ -11,11 +11,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	"github.com/jobguard/jobguard/guard"
 	"github.com/jobguard/jobguard/guard/lease/redisstore"
 	"github.com/jobguard/jobguard/internal/redistest"
+	"github.com/redis/go-redis/v9"
 )
 
 // childEnv holds the Redis address for a child process of the tests.
@@ -57,16 +56,10 @@ func startChild(t *testing.T, addr string) *process {
 	cmd.Env = append(os.Environ(), childEnv+"="+addr)
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
+	must(t, cmd.Start())
 	t.Cleanup(func() {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
@@ -109,9 +102,7 @@ func TestRedisResumedProcessSeesTheLossAtItsFirstLook(t *testing.T) {
 
 func kill(t *testing.T, p *process) {
 	t.Helper()
-	if err := p.cmd.Process.Kill(); err != nil {
-		t.Fatal(err)
-	}
+	must(t, p.cmd.Process.Kill())
 }
 
 func TestRedisKilledHolderBlocksForItsTTLAtMost(t *testing.T) {
@@ -122,9 +113,7 @@ func TestRedisKilledHolderBlocksForItsTTLAtMost(t *testing.T) {
 		waiting := make(chan time.Time, 1)
 		go func() {
 			err := g.Do(context.Background(), "k", func(context.Context) error { waiting <- time.Now(); return nil })
-			if err != nil {
-				t.Error(err)
-			}
+			noError(t, err)
 		}()
 		time.Sleep(100 * time.Millisecond)
 		kill(t, p)
@@ -158,12 +147,12 @@ func TestRedisFencesRiseOverEveryLossOfTheCounter(t *testing.T) {
 	run(g, "a release")
 	_ = g.Do(t.Context(), "k", func(ctx context.Context) error {
 		last, _ = guard.Fence(ctx)
-		must(t, admin.PExpire(ctx, "guard:k", time.Millisecond))
+		sent(t, admin.PExpire(ctx, "guard:k", time.Millisecond))
 		time.Sleep(5 * time.Millisecond)
 		return nil
 	})
 	run(g, "an expiry")
-	must(t, admin.FlushAll(t.Context()))
+	sent(t, admin.FlushAll(t.Context()))
 	run(g, "FLUSHALL")
 	s.Restart()
 	run(g, "a restart without persistence")
@@ -207,9 +196,7 @@ func TestRedisShutdownLeavesNothingBehind(t *testing.T) {
 		t.Error("the running lease was not renewed during Shutdown")
 	}
 	end()
-	if err := <-ran; err != nil {
-		t.Error(err)
-	}
+	noError(t, <-ran)
 	if err := <-down; err != nil {
 		t.Errorf("Shutdown() = %v", err)
 	}

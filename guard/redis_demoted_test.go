@@ -8,10 +8,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	"github.com/jobguard/jobguard/guard"
 	"github.com/jobguard/jobguard/internal/redistest"
+	"github.com/redis/go-redis/v9"
 )
 
 // Behind a proxy or a DNS name connections move one by one when the primary
@@ -41,7 +40,7 @@ func holdersBesideDemotedPrimary(t *testing.T) (most int64, shown bool) {
 	var address atomic.Value
 	address.Store(old.Addr())
 	admin, nextAdmin := old.Client(t), next.Client(t)
-	must(t, admin.Set(t.Context(), "guard:first", "stranger", 0))
+	sent(t, admin.Set(t.Context(), "guard:first", "stranger", 0))
 	ctx, cancel := context.WithCancel(t.Context())
 	var waiting sync.WaitGroup
 	defer waiting.Wait()
@@ -58,12 +57,12 @@ func holdersBesideDemotedPrimary(t *testing.T) (most int64, shown bool) {
 	eventually(t, "three subscriptions", subscribed)
 	lines := admin.Keys(t.Context(), "guard:q:*first").Val()
 	if len(lines) != 1 {
-		t.Fatalf("the waiters stand in %q, want one line", lines)
+		t.Fatalf("the waiters are in %q, want one queue", lines)
 	}
 	next.Promote(t)
 	address.Store(next.Addr()) // at once: a waiter for whom the store fails as long as TTL gives up
 	old.Follow(t, next)
-	must(t, nextAdmin.Del(t.Context(), lines[0])) // who polls there is in it again
+	sent(t, nextAdmin.Del(t.Context(), lines[0])) // who polls there is in it again
 	moved := func() bool { return nextAdmin.ZCard(t.Context(), lines[0]).Val() == int64(len(guards)) }
 	for deadline := time.Now().Add(10 * time.Second); !moved(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
@@ -90,9 +89,7 @@ func holdersBesideDemotedPrimary(t *testing.T) (most int64, shown bool) {
 					return nil
 				}
 			})
-			if err != nil {
-				t.Error(err)
-			}
+			noError(t, err)
 		})
 		time.Sleep(20 * time.Millisecond)
 	}

@@ -10,15 +10,13 @@ import (
 )
 
 // Tenures with local followers reserve tokens ahead of the server's clock. None
-// that nobody used may still be reserved when the server forgets its counter.
+// that were not used may still be reserved when the server forgets its counter.
 func TestRedisFencesRiseOverAFlushRightAfterContendedTenures(t *testing.T) {
 	s := redistest.Start(t)
 	admin := s.Client(t)
 	g, other := onRedis(t, s.Addr()), onRedis(t, s.Addr())
 	for _, g := range []*guard.Guard{g, other} {
-		if err := g.Do(t.Context(), "warm-up", nothing); err != nil {
-			t.Fatal(err)
-		}
+		must(t, g.Do(t.Context(), "warm-up", nothing))
 	}
 	for round := range 50 {
 		var last int64 // guarded by the key
@@ -30,20 +28,16 @@ func TestRedisFencesRiseOverAFlushRightAfterContendedTenures(t *testing.T) {
 			last = token
 			return nil
 		}
-		for range 3 { // the second tenure would get what the first had reserved
+		for range 3 { // the second lease would get what the first had reserved
 			var wg sync.WaitGroup
 			for range 8 {
 				wg.Go(func() {
-					if err := g.Do(t.Context(), "k", run); err != nil {
-						t.Error(err)
-					}
+					noError(t, g.Do(t.Context(), "k", run))
 				})
 			}
 			wg.Wait()
 		}
-		must(t, admin.FlushAll(t.Context()))
-		if err := other.Do(t.Context(), "k", run); err != nil {
-			t.Error(err)
-		}
+		sent(t, admin.FlushAll(t.Context()))
+		noError(t, other.Do(t.Context(), "k", run))
 	}
 }

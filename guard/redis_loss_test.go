@@ -7,10 +7,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	"github.com/jobguard/jobguard/guard"
 	"github.com/jobguard/jobguard/internal/redistest"
+	"github.com/redis/go-redis/v9"
 )
 
 func TestRedisKeyDeletedFlushedStolenOrCutShortIsNoticedByTheNextRenewal(t *testing.T) {
@@ -29,7 +28,7 @@ func TestRedisKeyDeletedFlushedStolenOrCutShortIsNoticedByTheNextRenewal(t *test
 			g := onRedis(t, s.Addr(), guard.TTL(ttl))
 			var cause error
 			err := g.Do(t.Context(), "k", func(ctx context.Context) error {
-				must(t, harm(ctx, admin))
+				sent(t, harm(ctx, admin))
 				inTime(t, ttl*6/10, "noticing", func() { cause = lost(ctx) })
 				return nil
 			})
@@ -39,7 +38,7 @@ func TestRedisKeyDeletedFlushedStolenOrCutShortIsNoticedByTheNextRenewal(t *test
 			if v := admin.Get(t.Context(), "guard:k").Val(); name == "stolen" && v != "thief" {
 				t.Errorf("the thief's key is %q now", v)
 			}
-			must(t, admin.Del(t.Context(), "guard:k"))
+			sent(t, admin.Del(t.Context(), "guard:k"))
 		})
 	}
 }
@@ -61,9 +60,7 @@ func TestRedisBlackholeBeforeARenewalEndsCtxBeforeARivalGetsIn(t *testing.T) {
 		p := redistest.NewProxy(t, s.Addr())
 		holder := onRedis(t, p.Addr(), guard.TTL(ttl))
 		rival := onRedis(t, s.Addr(), guard.TTL(ttl))
-		if err := holder.Do(t.Context(), "warm-up", nothing); err != nil {
-			t.Error(err)
-		}
+		noError(t, holder.Do(t.Context(), "warm-up", nothing))
 		held := make(chan context.Context, 1)
 		ended := make(chan time.Time, 1)
 		var wg sync.WaitGroup
@@ -96,9 +93,7 @@ func TestRedisBlackholeBeforeARenewalEndsCtxBeforeARivalGetsIn(t *testing.T) {
 			}
 			return nil
 		})
-		if err != nil {
-			t.Error(err)
-		}
+		noError(t, err)
 		p.Heal()
 		wg.Wait()
 		return shown
@@ -148,9 +143,7 @@ func TestRedisTwoFailedRenewalsLoseNothing(t *testing.T) {
 			return []*redistest.Trap{p.LoseNextRequest("evalsha"), p.LoseNextRequest("evalsha")}
 		},
 	} {
-		if err := g.Do(t.Context(), "warm-up", nothing); err != nil {
-			t.Fatal(err)
-		}
+		must(t, g.Do(t.Context(), "warm-up", nothing))
 		err := g.Do(t.Context(), "k", func(ctx context.Context) error {
 			for _, trap := range harm() {
 				trap.Wait(t)
@@ -175,9 +168,7 @@ func TestRedisErrorRepliesToRenewalLoseNothingWhileTrustLasts(t *testing.T) {
 		time.Sleep(2 * time.Second)
 		return ctx.Err()
 	})
-	if err != nil {
-		t.Error(err)
-	}
+	noError(t, err)
 }
 
 func TestRedisScriptFlushWhileHeldLosesNothing(t *testing.T) {
@@ -186,18 +177,16 @@ func TestRedisScriptFlushWhileHeldLosesNothing(t *testing.T) {
 	g, other := onRedis(t, s.Addr(), guard.TTL(600*time.Millisecond)), onRedis(t, s.Addr())
 	err := g.Do(t.Context(), "k", func(ctx context.Context) error {
 		for range 4 {
-			must(t, admin.ScriptFlush(ctx))
+			sent(t, admin.ScriptFlush(ctx))
 			time.Sleep(300 * time.Millisecond)
 		}
 		if err := other.With(guard.Wait(0)).Do(ctx, "k", nothing); !errors.Is(err, guard.ErrBusy) && err != nil {
 			t.Error(err)
 		}
-		must(t, admin.ScriptFlush(ctx))
+		sent(t, admin.ScriptFlush(ctx))
 		return ctx.Err()
 	})
-	if err != nil {
-		t.Error(err)
-	}
+	noError(t, err)
 	if n := admin.Exists(t.Context(), "guard:k").Val(); n != 0 {
 		t.Error("still held after the release")
 	}
@@ -217,9 +206,7 @@ func TestRedisReleaseWhileARenewalIsInFlightDoesNotResurrect(t *testing.T) {
 		renewal.Wait(t)
 		return nil
 	})
-	if err != nil {
-		t.Error(err)
-	}
+	noError(t, err)
 	renewal.Release()
 	time.Sleep(100 * time.Millisecond)
 	if n := admin.Exists(t.Context(), "guard:k").Val(); n != 0 {
@@ -240,9 +227,7 @@ func TestRedisReleaseWhoseFirstReplyIsLostIsASuccess(t *testing.T) {
 	s := redistest.Start(t)
 	p := redistest.NewProxy(t, s.Addr())
 	g := onRedis(t, p.Addr())
-	if err := g.Do(t.Context(), "k", nothing); err != nil {
-		t.Fatal(err)
-	}
+	must(t, g.Do(t.Context(), "k", nothing))
 	for range 10 {
 		err := g.Do(t.Context(), "k", func(context.Context) error {
 			p.LoseNextReply("evalsha")
@@ -278,9 +263,7 @@ func TestRedisCancelledCallerKeepsOthersOutUntilFnReturns(t *testing.T) {
 		}
 		return nil
 	})
-	if err != nil {
-		t.Error(err)
-	}
+	noError(t, err)
 }
 
 func TestRedisPanicAndGoexitPassTheKeyOn(t *testing.T) {

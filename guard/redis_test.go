@@ -6,10 +6,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	"github.com/jobguard/jobguard/guard"
 	"github.com/jobguard/jobguard/guard/lease/redisstore"
+	"github.com/redis/go-redis/v9"
 )
 
 // The tests in redis_*_test.go run against real redis-server processes. Each
@@ -28,9 +27,7 @@ func onClient(t testing.TB, client redis.UniversalClient, store []redisstore.Opt
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 		defer cancel()
-		if err := g.Shutdown(ctx); err != nil {
-			t.Error(err)
-		}
+		noError(t, g.Shutdown(ctx))
 		_ = client.Close()
 	})
 	return g
@@ -46,8 +43,8 @@ func eventually(t testing.TB, what string, there func() bool) {
 	}
 }
 
-// must fails the test if a Redis command failed.
-func must(t testing.TB, cmd interface{ Err() error }) {
+// sent fails the test if a Redis command failed.
+func sent(t testing.TB, cmd interface{ Err() error }) {
 	t.Helper()
 	if err := cmd.Err(); err != nil && !errors.Is(err, redis.Nil) {
 		t.Fatal(err)

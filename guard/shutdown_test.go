@@ -13,10 +13,72 @@ import (
 	"github.com/jobguard/jobguard/guard/guardtest"
 )
 
+func TestRunThatBeginsAfterShutdownsPatienceIsCancelled(t *testing.T) {
+	inBubble(t, func(t *testing.T, _ *guardtest.Store, g *guard.Guard) {
+		err := g.Do(context.Background(), "k", func(ctx context.Context) error {
+			down, cancel := context.WithCancel(context.Background())
+			cancel()
+			go func() { _ = g.Shutdown(down) }()
+			<-ctx.Done()
+			return g.Do(context.WithoutCancel(ctx), "k", func(ctx context.Context) error {
+				select {
+				case <-ctx.Done():
+				case <-time.After(time.Second):
+					t.Error("a nested run goes on during the shutdown")
+				}
+				return context.Cause(ctx)
+			})
+		})
+		if !errors.Is(err, guard.ErrClosed) {
+			t.Errorf("Do() = %v, want ErrClosed", err)
+		}
+		synctest.Wait()
+	})
+}
+
+func TestShutdownWaitsForCleanUps(t *testing.T) {
+	inBubble(t, func(t *testing.T, store *guardtest.Store, g *guard.Guard) {
+		store.Inject(guardtest.Fault{Op: guardtest.OpRelease, Err: errors.New("LOADING"), Times: 5})
+		must(t, g.Do(t.Context(), "k", nothing))
+		if err := g.Shutdown(t.Context()); err != nil {
+			t.Errorf("Shutdown() = %v", err)
+		}
+		if keys := store.Keys(); len(keys) > 0 {
+			t.Errorf("%q are left", keys)
+		}
+	})
+}
+
+func TestShutdownWithOnlyWaitersSucceeds(t *testing.T) {
+	for range 20 { // the waiters' leaving and the look at the context race
+		synctest.Test(t, func(t *testing.T) {
+			store := guardtest.NewStore()
+			store.Hold("k", "ops")
+			g := newGuard(t, store)
+			waiters := make(chan error, 3)
+			for range cap(waiters) {
+				go func() { waiters <- g.Do(context.Background(), "k", nothing) }()
+			}
+			synctest.Wait()
+			ctx, cancel := context.WithCancel(t.Context())
+			cancel()
+			if err := g.Shutdown(ctx); err != nil {
+				t.Errorf("Shutdown() = %v: no run had to be cancelled", err)
+			}
+			for range cap(waiters) {
+				if err := <-waiters; !errors.Is(err, guard.ErrClosed) {
+					t.Errorf("a waiter got %v, want ErrClosed", err)
+				}
+			}
+			if n := guard.Left(g); n != 0 || store.Waiting("k") != 0 {
+				t.Errorf("%d entries and %d waiters are left", n, store.Waiting("k"))
+			}
+		})
+	}
+}
+
 func TestShutdownWaitsForRunsAndRefusesNewOnes(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		store := guardtest.NewStore()
-		g := newGuard(t, store)
+	inBubble(t, func(t *testing.T, store *guardtest.Store, g *guard.Guard) {
 		family := g.With(guard.TTL(time.Minute))
 		end, ran := hold(t, family, "k")
 		waiter := make(chan error, 1)
@@ -58,8 +120,7 @@ func TestShutdownWaitsForRunsAndRefusesNewOnes(t *testing.T) {
 }
 
 func TestShutdownAllowsNestedRunsOfTheSameLease(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		g := newGuard(t, guardtest.NewStore())
+	inBubble(t, func(t *testing.T, _ *guardtest.Store, g *guard.Guard) {
 		err := g.Do(t.Context(), "k", func(ctx context.Context) error {
 			go func() { _ = g.Shutdown(context.Background()) }()
 			synctest.Wait()
@@ -68,16 +129,13 @@ func TestShutdownAllowsNestedRunsOfTheSameLease(t *testing.T) {
 			}
 			return g.Do(ctx, "k", nothing)
 		})
-		if err != nil {
-			t.Error(err)
-		}
+		noError(t, err)
 		synctest.Wait()
 	})
 }
 
 func TestShutdownCancelsRunsWhenItsContextEnds(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		g := newGuard(t, guardtest.NewStore())
+	inBubble(t, func(t *testing.T, _ *guardtest.Store, g *guard.Guard) {
 		ran := make(chan error, 1)
 		go func() {
 			ran <- g.Do(context.Background(), "k", func(ctx context.Context) error {
@@ -104,9 +162,7 @@ func TestShutdownCancelsRunsWhenItsContextEnds(t *testing.T) {
 }
 
 func TestShutdownWaitsAtMostATTLForARunThatIgnoresIt(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		store := guardtest.NewStore()
-		g := newGuard(t, store)
+	inBubble(t, func(t *testing.T, store *guardtest.Store, g *guard.Guard) {
 		end, ran := hold(t, g, "k")
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
@@ -122,13 +178,11 @@ func TestShutdownWaitsAtMostATTLForARunThatIgnoresIt(t *testing.T) {
 			t.Error("the stubborn run's key is free")
 		}
 		end()
-		if err := <-ran; err != nil {
-			t.Error(err)
-		}
+		noError(t, <-ran)
 	})
 }
 
-// Whoever keeps the context of a run keeps no other run with it.
+// A context that is kept keeps no other run.
 func TestAContextThatIsKeptKeepsNoOtherRun(t *testing.T) {
 	g := newGuard(t, guardtest.NewStore())
 	begin := func(key string, seen func(context.Context)) (end func()) {
@@ -144,9 +198,7 @@ func TestAContextThatIsKeptKeepsNoOtherRun(t *testing.T) {
 		<-inside
 		return func() {
 			close(release)
-			if err := <-done; err != nil {
-				t.Error(err)
-			}
+			noError(t, <-done)
 		}
 	}
 	var kept context.Context

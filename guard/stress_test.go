@@ -29,8 +29,8 @@ var stressKeys = []string{"s:0", "s:1", "s:2", "s:3"}
 // TestRedisContentionLeavesNothing has many goroutines in several processes
 // fight for a few keys, in all modes, while some are cancelled, killed and
 // paused and keys expire under their holders. Exclusive runs stay alone, the
-// resource never accepts a lower token after a higher one, nobody hangs, and at
-// the end no key, line, goroutine or map entry is left.
+// resource never accepts a lower token after a higher one, no caller hangs, and at
+// the end no key, queue, goroutine or map entry is left.
 func TestRedisContentionLeavesNothing(t *testing.T) {
 	length := 3 * time.Second
 	if s := os.Getenv(stressEnv); s != "" {
@@ -63,9 +63,7 @@ func TestRedisContentionLeavesNothing(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	for i, g := range guards {
-		if err := g.Shutdown(ctx); err != nil {
-			t.Error(err)
-		}
+		noError(t, g.Shutdown(ctx))
 		if n := guard.Left(g); n != 0 {
 			t.Errorf("guard %d keeps %d entries", i, n)
 		}
@@ -82,7 +80,7 @@ func TestRedisContentionLeavesNothing(t *testing.T) {
 	}
 	t.Logf("%d runs, %d lost, %d refused by the resource, in %v", f.ran.Load(), f.lost.Load(), f.stale.Load(), length)
 	if f.ran.Load() < 50 {
-		t.Errorf("only %d runs: somebody hangs", f.ran.Load())
+		t.Errorf("only %d runs: a caller hangs", f.ran.Load())
 	}
 }
 
@@ -100,7 +98,7 @@ type contested struct {
 	mu     sync.Mutex
 	token  int64           // highest accepted
 	inside context.Context // of the last exclusive run that went in
-	harmed time.Time       // when somebody last cut its lease short from outside
+	harmed time.Time       // when its lease was last cut short from outside
 }
 
 func (f *fight) over() bool { return time.Now().After(f.until) }
@@ -145,7 +143,7 @@ func (f *fight) inside(ctx context.Context, key string, mode int, work time.Dura
 	c.mu.Lock()
 	undisturbed := time.Since(c.harmed) > 3*stressTTL
 	if other := c.inside; other != nil && other.Err() == nil && ctx.Err() == nil && undisturbed {
-		f.t.Errorf("%s: mode %d beside an exclusive run", key, mode)
+		f.t.Errorf("%s: mode %d together with an exclusive run", key, mode)
 	}
 	if exclusive {
 		c.inside = ctx

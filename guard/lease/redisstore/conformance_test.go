@@ -77,9 +77,7 @@ type serverUser struct {
 
 func documentedUser(t *testing.T) serverUser {
 	doc, err := os.ReadFile("../../../docs/behaviour/redisstore.md")
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	_, rule, found := strings.Cut(string(doc), "ACL SETUSER ")
 	rule, _, ended := strings.Cut(rule, "```")
 	words := strings.Fields("ACL SETUSER " + strings.ReplaceAll(rule, "\\\n", ""))
@@ -95,17 +93,13 @@ func documentedUser(t *testing.T) serverUser {
 
 func (u serverUser) join(t *testing.T, node *redis.Client) {
 	t.Helper()
-	if err := node.Do(t.Context(), u.rule...).Err(); err != nil {
-		t.Fatal(err)
-	}
+	must(t, node.Do(t.Context(), u.rule...).Err())
 }
 
 func (u serverUser) wasDeniedNothing(t *testing.T, node *redis.Client) {
 	t.Helper()
 	entries, err := node.ACLLog(t.Context(), 10).Result()
-	if err != nil {
-		t.Error(err)
-	}
+	noError(t, err)
 	for _, e := range entries {
 		t.Errorf("the documentation does not list %s (%s)", e.Object, e.Reason)
 	}
@@ -113,9 +107,7 @@ func (u serverUser) wasDeniedNothing(t *testing.T, node *redis.Client) {
 
 func fixture(t *testing.T, admin, a, b redis.UniversalClient) storetest.Fixture {
 	check := func(err error) {
-		if err != nil {
-			t.Error(err)
-		}
+		noError(t, err)
 	}
 	return storetest.Fixture{
 		A: redisstore.New(a),

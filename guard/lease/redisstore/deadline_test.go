@@ -21,9 +21,7 @@ func TestCallsReturnByTheirDeadlineIfTheClientHangs(t *testing.T) {
 		"wrapped, server silent": func(t *testing.T, addr string, stuck chan struct{}) redis.UniversalClient {
 			proxy := redistest.NewProxy(t, addr)
 			client := wrapped{dial(t, proxy, func(o *redis.Options) { o.ReadTimeout = -1 })}
-			if err := client.Ping(t.Context()).Err(); err != nil {
-				t.Fatal(err)
-			}
+			must(t, client.Ping(t.Context()).Err())
 			proxy.Blackhole(redistest.Both)
 			go func() { <-stuck; proxy.Heal() }()
 			return client

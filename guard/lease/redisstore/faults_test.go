@@ -128,9 +128,7 @@ func TestErrorsThatARetryKeepsAreRefusals(t *testing.T) {
 	t.Run("no password", func(t *testing.T) {
 		locked := redistest.Start(t)
 		client := locked.Client(t)
-		if err := client.ConfigSet(ctx, "requirepass", "pw").Err(); err != nil {
-			t.Fatal(err)
-		}
+		must(t, client.ConfigSet(ctx, "requirepass", "pw").Err())
 		refusedAll(t, newProcess(t, locked.Client(t)), "wants a password")
 	})
 }

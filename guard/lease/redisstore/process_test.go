@@ -132,3 +132,17 @@ func eventually(t testing.TB, what string, ok func() bool) {
 	}
 	t.Fatal("never: " + what)
 }
+
+func noError(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}

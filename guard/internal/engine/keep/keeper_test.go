@@ -41,13 +41,9 @@ func TestALongLeaseIsRenewedAfterAShortOneHasEnded(t *testing.T) {
 	inBubble(t, func(t *testing.T, _ *guardtest.Store, k *Keeper) {
 		short := holdKey(t, k, "short", lasting(time.Second)) // sets the timer
 		long := holdKey(t, k, "long", lasting(10*time.Second))
-		if lost := short.End(); lost != nil {
-			t.Error(lost)
-		}
+		noLoss(t, short.End())
 		time.Sleep(time.Minute) // the timer fires for nothing first
-		if lost := long.End(); lost != nil {
-			t.Error(lost)
-		}
+		noLoss(t, long.End())
 	})
 }
 
@@ -72,9 +68,7 @@ func TestRenewalsTravelTogether(t *testing.T) {
 		}
 		time.Sleep(time.Minute)
 		for _, h := range holds {
-			if lost := h.End(); lost != nil {
-				t.Error(lost)
-			}
+			noLoss(t, h.End())
 		}
 		// 18 to 20 renewals of each lease, spread over a tenth of the interval.
 		if n := s.Calls(guardtest.OpRenew); n > 300 {
@@ -223,9 +217,7 @@ func TestARenewalIsNotBrokenOffForAnotherLeaseThatEnds(t *testing.T) {
 				time.Sleep(time.Millisecond)
 			}
 			time.Sleep(time.Millisecond)
-			if lost := h.End(); lost != nil {
-				t.Error(lost)
-			}
+			noLoss(t, h.End())
 		}
 		if failed > 0 {
 			t.Errorf("%d renewals failed with the store up", failed)

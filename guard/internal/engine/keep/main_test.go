@@ -69,3 +69,17 @@ func inBubble(t *testing.T, f func(t *testing.T, s *guardtest.Store, k *Keeper))
 		drain(t, k)
 	})
 }
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func noLoss(t testing.TB, lost *Lost) {
+	t.Helper()
+	if lost != nil {
+		t.Error(lost)
+	}
+}

@@ -176,9 +176,7 @@ func TestEnsureLeavesOneRenewalPlanned(t *testing.T) {
 		h := mustAcquire(t, k, usual)
 		for range 3 {
 			time.Sleep(time.Second)
-			if err := h.Ensure(context.Background(), 9*time.Second); err != nil {
-				t.Fatal(err)
-			}
+			must(t, h.Ensure(context.Background(), 9*time.Second))
 		}
 		k.mu.Lock()
 		planned := len(k.renewals.entries)

@@ -111,9 +111,7 @@ func TestOneAcquirePerOwnerAtATime(t *testing.T) {
 					return
 				}
 				time.Sleep(backoff.Jitter(0, 30*time.Millisecond))
-				if lost := h.End(); lost != nil {
-					t.Error(lost)
-				}
+				noLoss(t, h.End())
 			})
 		}
 		wg.Wait()
@@ -325,4 +323,11 @@ func inBubble(t *testing.T, f func(t *testing.T, s *strict, e *Engine)) {
 		f(t, s, e)
 		closeEngine(t, e)
 	})
+}
+
+func noLoss(t testing.TB, lost *keep.Lost) {
+	t.Helper()
+	if lost != nil {
+		t.Error(lost)
+	}
 }

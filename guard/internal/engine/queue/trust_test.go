@@ -42,9 +42,7 @@ func TestGrantWhoseTrustIsSpentIsNotHandedOut(t *testing.T) {
 		if !h.Live() || h.TrustLeft() != usual.TTL-usual.Margin {
 			t.Errorf("live %v, trusted for %v", h.Live(), h.TrustLeft())
 		}
-		if lost := h.End(); lost != nil {
-			t.Error(lost)
-		}
+		noLoss(t, h.End())
 		closeEngine(t, e)
 	})
 }

@@ -31,9 +31,7 @@ func crowd(t *testing.T, n int, do func(i int, fn func(context.Context) error) e
 				inside.Add(-1)
 				return ctx.Err()
 			})
-			if err != nil {
-				t.Error(err)
-			}
+			noError(t, err)
 		})
 	}
 	wg.Wait()
@@ -41,27 +39,24 @@ func crowd(t *testing.T, n int, do func(i int, fn func(context.Context) error) e
 }
 
 func TestLimitLetsNInAtOnceFleetWide(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		_, a, b := twoProcesses(t, guard.Limit(3))
+	inBubble2(t, func(t *testing.T, _ *guardtest.Store, a, b *guard.Guard) {
 		most := crowd(t, 30, func(i int, fn func(context.Context) error) error {
 			return []*guard.Guard{a, b}[i%2].Do(t.Context(), "k", fn)
 		})
 		if most != 3 {
 			t.Errorf("%d at once, want 3", most)
 		}
-	})
+	}, guard.Limit(3))
 }
 
-func TestSharedRunsProceedTogetherButNotBesideAnExclusiveOne(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		store := guardtest.NewStore()
-		g := newGuard(t, store)
+func TestSharedRunsExcludeOnlyExclusiveOnes(t *testing.T) {
+	inBubble(t, func(t *testing.T, store *guardtest.Store, g *guard.Guard) {
 		readers := g.With(guard.Shared())
 		var writing atomic.Bool
 		most := crowd(t, 20, func(_ int, fn func(context.Context) error) error {
 			return readers.Do(t.Context(), "k", func(ctx context.Context) error {
 				if writing.Load() {
-					t.Error("a reader beside the writer")
+					t.Error("a reader together with the writer")
 				}
 				return fn(ctx)
 			})
@@ -75,13 +70,11 @@ func TestSharedRunsProceedTogetherButNotBesideAnExclusiveOne(t *testing.T) {
 				err := readers.Do(t.Context(), "k", func(context.Context) error {
 					time.Sleep(time.Second)
 					if writing.Load() {
-						t.Error("the writer beside a reader")
+						t.Error("the writer together with a reader")
 					}
 					return nil
 				})
-				if err != nil {
-					t.Error(err)
-				}
+				noError(t, err)
 			})
 		}
 		synctest.Wait()
@@ -91,9 +84,7 @@ func TestSharedRunsProceedTogetherButNotBesideAnExclusiveOne(t *testing.T) {
 			time.Sleep(time.Second)
 			return nil
 		})
-		if err != nil {
-			t.Error(err)
-		}
+		noError(t, err)
 		wg.Wait()
 		if keys := store.Keys(); len(keys) > 0 {
 			t.Errorf("%q are left", keys)
@@ -102,8 +93,7 @@ func TestSharedRunsProceedTogetherButNotBesideAnExclusiveOne(t *testing.T) {
 }
 
 func TestLongRunsUnderALimitAreRenewed(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		_, a, b := twoProcesses(t, guard.Limit(2))
+	inBubble2(t, func(t *testing.T, _ *guardtest.Store, a, b *guard.Guard) {
 		_ = crowd(t, 2, func(i int, _ func(context.Context) error) error {
 			return []*guard.Guard{a, b}[i].Do(t.Context(), "k", func(ctx context.Context) error {
 				time.Sleep(30 * time.Second)
@@ -114,61 +104,7 @@ func TestLongRunsUnderALimitAreRenewed(t *testing.T) {
 				return ctx.Err()
 			})
 		})
-	})
-}
-
-func TestRunsBesideOthersHaveNoFence(t *testing.T) {
-	g := newGuard(t, guardtest.NewStore())
-	for name, opt := range map[string]guard.Option{"Limit": guard.Limit(2), "Shared": guard.Shared()} {
-		err := g.With(opt).Do(t.Context(), "k", func(ctx context.Context) error {
-			if _, ok := guard.Fence(ctx); ok {
-				t.Errorf("Fence under %s", name)
-			}
-			if _, ok := guard.FenceOf(ctx, "k"); ok {
-				t.Errorf("FenceOf under %s", name)
-			}
-			if !guard.Holding(ctx, "k") {
-				t.Errorf("not Holding under %s", name)
-			}
-			return nil
-		})
-		if err != nil {
-			t.Error(err)
-		}
-	}
-}
-
-func TestNestedRunsNeedALeaseAtLeastAsStrong(t *testing.T) {
-	store := guardtest.NewStore()
-	g := newGuard(t, store)
-	exclusive, readers := g, g.With(guard.Shared())
-	two, three := g.With(guard.Limit(2)), g.With(guard.Limit(3))
-	for _, c := range []struct {
-		name         string
-		outer, inner *guard.Guard
-		ok           bool
-	}{
-		{"shared in exclusive", exclusive, readers, true},
-		{"limit in exclusive", exclusive, two, true},
-		{"shared in shared", readers, readers, true},
-		{"shared in limit", two, readers, true},
-		{"Limit(3) in Limit(2)", two, three, true},
-		{"exclusive in shared", readers, exclusive, false},
-		{"exclusive in limit", two, exclusive, false},
-		{"limit in shared", readers, two, false},
-		{"Limit(2) in Limit(3)", three, two, false},
-	} {
-		err := c.outer.Do(t.Context(), "k", func(ctx context.Context) error {
-			err := c.inner.Do(ctx, "k", nothing)
-			if c.ok && err != nil || !c.ok && !errors.Is(err, guard.ErrBusy) {
-				t.Errorf("%s: %v", c.name, err)
-			}
-			return nil
-		})
-		if err != nil {
-			t.Error(err)
-		}
-	}
+	}, guard.Limit(2))
 }
 
 func TestRedisLimitAndSharedHoldAcrossProcesses(t *testing.T) {
@@ -195,7 +131,7 @@ func TestRedisLimitAndSharedHoldAcrossProcesses(t *testing.T) {
 			reading.Add(1)
 			defer reading.Add(-1)
 			if writing.Load() != 0 {
-				t.Error("a reader beside a writer")
+				t.Error("a reader together with a writer")
 			}
 			return fn(ctx)
 		})

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -12,6 +13,35 @@ import (
 	"github.com/jobguard/jobguard/guard"
 	"github.com/jobguard/jobguard/guard/guardtest"
 )
+
+func TestLossIsObservedWithItsReason(t *testing.T) {
+	for reason, lose := range map[guard.LossReason]func(*guardtest.Store){
+		guard.LostNotOwner: func(s *guardtest.Store) { s.Hold("k", "thief") },
+		guard.LostExpired:  func(s *guardtest.Store) { s.Fail(context.DeadlineExceeded) },
+		guard.LostMaxHold:  func(*guardtest.Store) {},
+	} {
+		t.Run(string(reason), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				store := guardtest.NewStore()
+				obs := &recorder{}
+				g := newGuard(t, store, guard.Observe(obs), guard.MaxHold(time.Minute))
+				_ = g.Do(t.Context(), "k", func(ctx context.Context) error {
+					lose(store)
+					<-ctx.Done()
+					return nil
+				})
+				store.Fail(nil)
+				_ = g.Shutdown(t.Context())
+				for _, e := range obs.events {
+					if e.Kind == guard.EventLost && e.Reason == reason {
+						return
+					}
+				}
+				t.Errorf("saw %+v", obs.events)
+			})
+		})
+	}
+}
 
 // early is a recorder that does something when a run starts.
 type early struct {
@@ -78,7 +108,7 @@ func TestLossBeforeFnBeginsIsObserved(t *testing.T) {
 
 // Whatever comes first, the function's return or MaxHold: the error, the event and
 // RunEnd agree.
-func TestMaxHoldThatPassesAsFnReturnsIsObservedIfItCounts(t *testing.T) {
+func TestMaxHoldIsObservedIfItEndedTheRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tooLong := 0
 		for range 300 {
@@ -101,7 +131,7 @@ func TestMaxHoldThatPassesAsFnReturnsIsObservedIfItCounts(t *testing.T) {
 	})
 }
 
-func TestRunEndTellsWhatCameOfTheRelease(t *testing.T) {
+func TestRunEndHasTheResultOfTheRelease(t *testing.T) {
 	untilLost := func(ctx context.Context) error { <-ctx.Done(); return nil }
 	for name, c := range map[string]struct {
 		opts    []guard.Option
@@ -125,7 +155,7 @@ func TestRunEndTellsWhatCameOfTheRelease(t *testing.T) {
 		"expired and stolen": {nil, func(s *guardtest.Store) func(context.Context) error {
 			return func(ctx context.Context) error { s.Hold("k", "thief"); return untilLost(ctx) }
 		}, guard.LostNotOwner, guard.ReleaseLost},
-		// Nobody had the key meanwhile, so the release frees it.
+		// No other had the key meanwhile, so the release frees it.
 		"too long": {[]guard.Option{guard.MaxHold(time.Second)}, func(*guardtest.Store) func(context.Context) error { return untilLost }, guard.LostMaxHold, guard.ReleaseDone},
 		"not renewed in time": {nil, func(s *guardtest.Store) func(context.Context) error {
 			return func(ctx context.Context) error {
@@ -154,97 +184,54 @@ func TestRunEndTellsWhatCameOfTheRelease(t *testing.T) {
 	}
 }
 
-// atStart panics when a run, or an acquire, starts.
-type atStart struct {
-	recorder
-	acquire, run bool
+func TestLossFoundByTheReleaseIsObserved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := guardtest.NewStore()
+		obs := &recorder{}
+		g := newGuard(t, store, guard.Observe(obs))
+		_ = g.Do(t.Context(), "k", func(context.Context) error { store.Hold("k", "thief"); return nil })
+		if got := strings.Join(obs.log, ", "); got != "acquire start, acquire end, run start, lost, run end" {
+			t.Errorf("saw %s", got)
+		}
+	})
 }
 
-func (a *atStart) AcquireStart(ctx context.Context, s guard.AcquireStart) context.Context {
-	if a.acquire {
-		panic("acquire")
-	}
-	return a.recorder.AcquireStart(ctx, s)
+// slow is a recorder that takes its time over events.
+type slow struct{ recorder }
+
+func (s *slow) Event(ctx context.Context, e guard.Event) {
+	time.Sleep(5 * time.Millisecond)
+	s.recorder.Event(ctx, e)
 }
 
-func (a *atStart) RunStart(ctx context.Context, s guard.RunStart) context.Context {
-	if a.run {
-		panic("run")
-	}
-	return a.recorder.RunStart(ctx, s)
-}
-
-func TestObserverThatPanickedAtAStartHearsNoMoreOfIt(t *testing.T) {
-	for name, c := range map[string]struct {
-		obs  *atStart
-		want string
-	}{
-		"acquire": {&atStart{acquire: true}, "run start, lost, run end"},
-		"run":     {&atStart{run: true}, "acquire start, acquire end"},
-	} {
+func TestEventsOfARunComeBeforeItsEnd(t *testing.T) {
+	for name, waiters := range map[string]int{"released": 0, "handed on": 2} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				store := guardtest.NewStore()
-				before, after := &recorder{}, &recorder{}
-				g := newGuard(t, store, guard.Observe(before), guard.Observe(c.obs), guard.Observe(after))
-				for range 2 { // so that the rest is not forgotten for good
-					c.obs.log, before.log, after.log = nil, nil, nil
-					_ = g.Do(t.Context(), "k", func(ctx context.Context) error { store.Expire("k"); <-ctx.Done(); return nil })
-					if got := strings.Join(c.obs.log, ", "); got != c.want {
-						t.Errorf("it saw %q, want %q", got, c.want)
-					}
-					for _, other := range []*recorder{before, after} {
-						if got := strings.Join(other.log, ", "); got != "acquire start, acquire end, run start, lost, run end" {
-							t.Errorf("another saw %q", got)
-						}
-					}
+			inBubble(t, func(t *testing.T, _ *guardtest.Store, g *guard.Guard) {
+				obs := &slow{}
+				observed := g.With(guard.Observe(obs))
+				end, _ := hold(t, g, "k")
+				var wg sync.WaitGroup
+				wg.Go(func() {
+					err := observed.Do(t.Context(), "k", func(ctx context.Context) error {
+						time.Sleep(time.Millisecond)
+						go func() { _ = guard.Ensure(ctx, 9*time.Second) }() // renews
+						time.Sleep(time.Millisecond)
+						return nil
+					})
+					noError(t, err)
+				})
+				synctest.Wait()
+				for range waiters {
+					wg.Go(func() { _ = g.Do(t.Context(), "k", nothing) })
+				}
+				synctest.Wait()
+				end()
+				wg.Wait()
+				if n := len(obs.log); !slices.Equal(obs.log[n-2:], []string{"renewed", "run end"}) {
+					t.Errorf("saw %s", strings.Join(obs.log, ", "))
 				}
 			})
 		})
 	}
-}
-
-// asked is a recorder that keeps what it was told of the beginning of acquires.
-type asked struct {
-	recorder
-	starts []guard.AcquireStart
-	ctxErr []error // of the contexts at each end
-}
-
-func (a *asked) AcquireStart(ctx context.Context, s guard.AcquireStart) context.Context {
-	a.starts = append(a.starts, s)
-	return a.recorder.AcquireStart(ctx, s)
-}
-
-func (a *asked) AcquireEnd(ctx context.Context, e guard.AcquireEnd) {
-	a.ctxErr = append(a.ctxErr, ctx.Err())
-	a.recorder.AcquireEnd(ctx, e)
-}
-
-func (a *asked) keys() (keys []string) {
-	for _, s := range a.starts {
-		keys = append(keys, s.Key)
-	}
-	return keys
-}
-
-func TestEarlyKeyOfASetThatIsLostIsNoEndOfTheOthersAcquires(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		store, a, b := twoProcesses(t)
-		obs := &asked{}
-		release, _ := hold(t, b, "b")
-		time.AfterFunc(time.Minute, release)
-		time.AfterFunc(10*time.Second, func() { store.Expire("a") })
-		if err := a.With(guard.Observe(obs)).DoAll(t.Context(), []string{"a", "b"}, nothing); err != nil {
-			t.Fatal(err)
-		}
-		if got := obs.keys(); !slices.Equal(got, []string{"a", "b", "a"}) {
-			t.Errorf("acquires of %v", got)
-		}
-		for i, e := range obs.acquired {
-			if e.Err != nil || obs.ctxErr[i] != nil {
-				t.Errorf("%s: %v, context %v", e.Key, e.Err, obs.ctxErr[i])
-			}
-		}
-	})
 }

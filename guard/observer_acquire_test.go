@@ -2,6 +2,7 @@ package guard_test
 
 import (
 	"context"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -10,32 +11,29 @@ import (
 	"github.com/jobguard/jobguard/guard/guardtest"
 )
 
-func TestWhoeverWaitedLearnsBehindWhomAlsoWhenItGetsTheKey(t *testing.T) {
+func TestAcquireEndNamesTheHolderWhenTheKeyWasGranted(t *testing.T) {
 	for name, elsewhere := range map[string]bool{"another process": true, "the same process": false} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				_, a, b := twoProcesses(t)
+			inBubble2(t, func(t *testing.T, _ *guardtest.Store, a, b *guard.Guard) {
 				if !elsewhere {
 					b = a
 				}
 				first, second := &recorder{text: "of the holder"}, &recorder{text: "of the waiter"}
 				end, _ := hold(t, a.With(guard.Observe(first)), "k")
 				time.AfterFunc(time.Second, end)
-				if err := b.With(guard.Observe(second)).Do(t.Context(), "k", nothing); err != nil {
-					t.Error(err)
-				}
+				noError(t, b.With(guard.Observe(second)).Do(t.Context(), "k", nothing))
 				if e := first.acquired[0]; e.Contended || e.HolderMetadata != "" {
-					t.Errorf("the holder was told %+v, though the key was free", e)
+					t.Errorf("the holder got %+v, though the key was free", e)
 				}
 				if e := second.acquired[0]; !e.Contended || e.Holder == "" || e.HolderMetadata != "of the holder" || e.Err != nil {
-					t.Errorf("the waiter was told %+v", e)
+					t.Errorf("the waiter got %+v", e)
 				}
 			})
 		})
 	}
 }
 
-func TestWhoeverComesSecondAtTheSameMomentLearnsBehindWhom(t *testing.T) {
+func TestAcquireEndNamesTheHolderOfASimultaneousCall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := guardtest.NewStore()
 		store.Delay(10 * time.Millisecond)
@@ -45,15 +43,11 @@ func TestWhoeverComesSecondAtTheSameMomentLearnsBehindWhom(t *testing.T) {
 		done := make(chan error, 1)
 		go func() { done <- g.With(guard.Observe(first)).Do(t.Context(), "k", slow) }()
 		time.Sleep(time.Millisecond) // the first has asked, and has no answer yet
-		if err := g.With(guard.Observe(second)).Do(t.Context(), "k", nothing); err != nil {
-			t.Error(err)
-		}
+		noError(t, g.With(guard.Observe(second)).Do(t.Context(), "k", nothing))
 		if e := second.acquired[0]; !e.Contended || e.HolderMetadata != "of the holder" {
-			t.Errorf("told %+v", e)
+			t.Errorf("got %+v", e)
 		}
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
+		noError(t, <-done)
 	})
 }
 
@@ -68,15 +62,13 @@ func (s *sentAlong) RunStart(ctx context.Context, r guard.RunStart) context.Cont
 	return ctx
 }
 
-func TestRunStartTellsWhatWasSentAlong(t *testing.T) {
+func TestRunStartHasTheMetadataThatWasSent(t *testing.T) {
 	obs := &sentAlong{recorder: recorder{text: "sent"}}
 	g := newGuard(t, guardtest.NewStore(), guard.Observe(obs))
 	err := g.Do(t.Context(), "a", func(ctx context.Context) error {
 		return g.DoAll(ctx, []string{"a", "b", "c"}, nothing)
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	if c := obs.runs[0].Metadata; len(c) != 1 || c[0] != "sent" {
 		t.Errorf("Do: %q", c)
 	}
@@ -85,44 +77,58 @@ func TestRunStartTellsWhatWasSentAlong(t *testing.T) {
 	}
 }
 
-func TestLossIsObservedWithItsReason(t *testing.T) {
-	for reason, lose := range map[guard.LossReason]func(*guardtest.Store){
-		guard.LostNotOwner: func(s *guardtest.Store) { s.Hold("k", "thief") },
-		guard.LostExpired:  func(s *guardtest.Store) { s.Fail(context.DeadlineExceeded) },
-		guard.LostMaxHold:  func(*guardtest.Store) {},
-	} {
-		t.Run(string(reason), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				store := guardtest.NewStore()
-				obs := &recorder{}
-				g := newGuard(t, store, guard.Observe(obs), guard.MaxHold(time.Minute))
-				_ = g.Do(t.Context(), "k", func(ctx context.Context) error {
-					lose(store)
-					<-ctx.Done()
-					return nil
-				})
-				store.Fail(nil)
-				_ = g.Shutdown(t.Context())
-				for _, e := range obs.events {
-					if e.Kind == guard.EventLost && e.Reason == reason {
-						return
-					}
-				}
-				t.Errorf("saw %+v", obs.events)
-			})
-		})
-	}
-}
-
-func TestWhoeverIsRefusedInTheSameProcessLearnsBehindWhom(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		g := newGuard(t, guardtest.NewStore())
+func TestAcquireEndNamesTheHolderInTheSameProcess(t *testing.T) {
+	inBubble(t, func(t *testing.T, _ *guardtest.Store, g *guard.Guard) {
 		first, second := &recorder{text: "of the holder"}, &recorder{}
 		end, _ := hold(t, g.With(guard.Observe(first)), "k")
 		_ = g.With(guard.Observe(second), guard.Wait(0)).Do(t.Context(), "k", nothing)
 		if e := second.acquired[0]; !e.Contended || e.HolderMetadata != "of the holder" || e.Err == nil {
-			t.Errorf("told %+v", e)
+			t.Errorf("got %+v", e)
 		}
 		end()
+	})
+}
+
+// asked is a recorder that keeps the beginnings of acquires.
+type asked struct {
+	recorder
+	starts []guard.AcquireStart
+	ctxErr []error // of the contexts at each end
+}
+
+func (a *asked) AcquireStart(ctx context.Context, s guard.AcquireStart) context.Context {
+	a.starts = append(a.starts, s)
+	return a.recorder.AcquireStart(ctx, s)
+}
+
+func (a *asked) AcquireEnd(ctx context.Context, e guard.AcquireEnd) {
+	a.ctxErr = append(a.ctxErr, ctx.Err())
+	a.recorder.AcquireEnd(ctx, e)
+}
+
+func (a *asked) keys() (keys []string) {
+	for _, s := range a.starts {
+		keys = append(keys, s.Key)
+	}
+	return keys
+}
+
+func TestLostEarlyKeyOfASetEndsNoOtherAcquire(t *testing.T) {
+	inBubble2(t, func(t *testing.T, store *guardtest.Store, a, b *guard.Guard) {
+		obs := &asked{}
+		release, _ := hold(t, b, "b")
+		time.AfterFunc(time.Minute, release)
+		time.AfterFunc(10*time.Second, func() { store.Expire("a") })
+		if err := a.With(guard.Observe(obs)).DoAll(t.Context(), []string{"a", "b"}, nothing); err != nil {
+			t.Fatal(err)
+		}
+		if got := obs.keys(); !slices.Equal(got, []string{"a", "b", "a"}) {
+			t.Errorf("acquires of %v", got)
+		}
+		for i, e := range obs.acquired {
+			if e.Err != nil || obs.ctxErr[i] != nil {
+				t.Errorf("%s: %v, context %v", e.Key, e.Err, obs.ctxErr[i])
+			}
+		}
 	})
 }

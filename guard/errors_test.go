@@ -1,0 +1,92 @@
+package guard_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jobguard/jobguard/guard"
+	"github.com/jobguard/jobguard/guard/guardtest"
+)
+
+func TestErrorsOfFnPassThroughUnchanged(t *testing.T) {
+	g := newGuard(t, guardtest.NewStore())
+	want := errors.New("mine")
+	if err := g.Do(t.Context(), "k", func(context.Context) error { return want }); err != want {
+		t.Errorf("Do() = %v, want the very error of fn", err)
+	}
+}
+
+func TestErrorSaysWhatIsKnown(t *testing.T) {
+	store := guardtest.NewStore()
+	store.Hold("k", "deploy-script")
+	err := newGuard(t, store, guard.Wait(0)).Do(t.Context(), "k", nothing)
+	if !strings.Contains(err.Error(), `"k"`) || !strings.Contains(err.Error(), "deploy-script") {
+		t.Errorf("Error() = %q", err)
+	}
+}
+
+func TestEndedContextIsReturnedWithItsCause(t *testing.T) {
+	cause := errors.New("user went away")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(cause)
+	err := newGuard(t, guardtest.NewStore()).Do(ctx, "k", nothing)
+	if !errors.Is(err, context.Canceled) || !errors.Is(err, cause) {
+		t.Errorf("Do() = %v, want context.Canceled and its cause", err)
+	}
+}
+
+func TestErrorsTakeOneLine(t *testing.T) {
+	inBubble(t, func(t *testing.T, _ *guardtest.Store, g *guard.Guard) {
+		errFn := errors.New("mine")
+		err := g.Do(t.Context(), "k", func(ctx context.Context) error {
+			<-ctx.Done()
+			return errors.Join(errFn, errFn)
+		})
+		if !errors.Is(err, errFn) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("Error() = %q, want one line", err)
+		}
+		err = g.Do(t.Context(), "k", func(ctx context.Context) error {
+			<-ctx.Done()
+			return context.Cause(ctx)
+		})
+		if want := `guard: do "k": held longer than MaxHold`; err == nil || err.Error() != want {
+			t.Errorf("Error() = %q\nwant %q", err, want)
+		}
+		err = g.Do(t.Context(), strings.Repeat("k", 600), nothing)
+		if !errors.Is(err, guard.ErrInvalidKey) || len(err.Error()) > 250 {
+			t.Errorf("Error() = %q, want ErrInvalidKey in less than 250 bytes", err)
+		}
+	}, guard.MaxHold(time.Second))
+}
+
+func TestErrorsNameTheHolderAndForHowLong(t *testing.T) {
+	inBubble(t, func(t *testing.T, store *guardtest.Store, g *guard.Guard) {
+		store.HoldFor("k", "deploy-script", time.Minute)
+		err := g.Do(t.Context(), "k", nothing)
+		if want := `guard: do "k": busy: the key is held (held by deploy-script for 1m0s unless renewed)`; err == nil || err.Error() != want {
+			t.Errorf("Error() = %q\nwant %q", err, want)
+		}
+		store.Expire("k")
+		var token int64
+		err = g.Do(t.Context(), "k", func(ctx context.Context) error {
+			token, _ = guard.Fence(ctx)
+			store.Hold("k", "thief")
+			return lost(ctx)
+		})
+		var e *guard.Error
+		if !errors.As(err, &e) || e.Holder != "thief" || e.Fence != token || e.Fence == 0 {
+			t.Errorf("Do() = %+v, want the thief and token %d", e, token)
+		}
+		store.Expire("k")
+		err = g.With(guard.MaxHold(time.Second)).Do(t.Context(), "k", func(ctx context.Context) error {
+			<-ctx.Done()
+			return nil
+		})
+		if err == nil || strings.Count(err.Error(), "MaxHold") != 1 || !errors.As(err, &e) || e.Fence == 0 {
+			t.Errorf("Do() = %v, want it to say MaxHold once, with the token", err)
+		}
+	}, guard.Wait(0))
+}

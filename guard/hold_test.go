@@ -1,0 +1,144 @@
+package guard_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/jobguard/jobguard/guard"
+	"github.com/jobguard/jobguard/guard/guardtest"
+)
+
+func TestMinHoldCountsFromTheBeginningOfTheRun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for run, want := range map[time.Duration]time.Duration{
+			3 * time.Second: 5 * time.Second,
+			7 * time.Second: 7 * time.Second, // long enough by itself
+		} {
+			_, a, b := twoProcesses(t, guard.MinHold(5*time.Second))
+			start := time.Now()
+			err := a.Do(t.Context(), "k", func(context.Context) error { time.Sleep(run); return nil })
+			must(t, err)
+			must(t, b.Do(t.Context(), "k", nothing))
+			if d := time.Since(start); d < want || d > want+want/10 {
+				t.Errorf("after a run of %v the next began after %v, want %v", run, d, want)
+			}
+		}
+	})
+}
+
+func TestMinHoldKeepsTheKeyClosedInOneProcess(t *testing.T) {
+	inBubble(t, func(t *testing.T, _ *guardtest.Store, g *guard.Guard) {
+		var last time.Time
+		var wg sync.WaitGroup
+		for range 4 {
+			wg.Go(func() {
+				err := g.Do(t.Context(), "k", func(context.Context) error {
+					if d := time.Since(last); d < 5*time.Second {
+						t.Errorf("began %v after the run before", d)
+					}
+					last = time.Now()
+					return nil
+				})
+				noError(t, err)
+			})
+		}
+		wg.Wait()
+	}, guard.MinHold(5*time.Second))
+}
+
+func TestMaxHoldEndsTheRunAndItsRenewal(t *testing.T) {
+	inBubble(t, func(t *testing.T, store *guardtest.Store, g *guard.Guard) {
+		var when time.Time
+		var why error
+		start := time.Now()
+		err := g.Do(t.Context(), "k", func(ctx context.Context) error {
+			err := untilDone(&when, &why)(ctx)
+			time.Sleep(10 * time.Second) // a TTL later the key is free, whatever fn does
+			if _, held := store.Holder("k"); held {
+				t.Error("still renewed after MaxHold")
+			}
+			return err
+		})
+		if d := when.Sub(start); d != time.Minute {
+			t.Errorf("cancelled after %v", d)
+		}
+		if !errors.Is(why, guard.ErrMaxHold) || !errors.Is(err, guard.ErrMaxHold) || errors.Is(err, guard.ErrLost) {
+			t.Errorf("cause %v, result %v, want ErrMaxHold alone", why, err)
+		}
+	}, guard.MaxHold(time.Minute))
+}
+
+func TestMinHoldKeepsTheKeyClosed(t *testing.T) {
+	inBubble2(t, func(t *testing.T, _ *guardtest.Store, a, b *guard.Guard) {
+		start := time.Now()
+		must(t, a.Do(t.Context(), "k", nothing))
+		for _, g := range []*guard.Guard{a, b} {
+			if err := g.With(guard.Wait(0)).Do(t.Context(), "k", nothing); !errors.Is(err, guard.ErrBusy) {
+				t.Errorf("Do() = %v while the key is kept closed, want ErrBusy", err)
+			}
+		}
+		noError(t, b.Do(t.Context(), "k", nothing))
+		if d := time.Since(start); d < 5*time.Second || d > 5500*time.Millisecond {
+			t.Errorf("the next run began after %v, want 5s", d)
+		}
+	}, guard.MinHold(5*time.Second))
+}
+
+func TestMinHoldDoesNotCountForARunThatNeverStarted(t *testing.T) {
+	inBubble2(t, func(t *testing.T, _ *guardtest.Store, a, b *guard.Guard) {
+		end, _ := hold(t, a, "k")
+		ctx, cancel := context.WithCancel(t.Context())
+		slow := b.With(guard.MinHold(time.Hour))
+		go func() { _ = slow.Do(ctx, "k", nothing) }()
+		synctest.Wait()
+		go cancel()
+		go end()
+		synctest.Wait()
+		start := time.Now()
+		ran := false
+		ctx, cancel = context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		err := a.Do(ctx, "k", func(context.Context) error { ran = true; return nil })
+		if err != nil && ran {
+			t.Error(err)
+		}
+		// Either the cancelled run got in before its context ended, or nothing is kept closed.
+		if d := time.Since(start); ran && d > time.Second {
+			t.Errorf("kept closed for %v by a run that never started", d)
+		}
+	})
+}
+
+func TestMinHoldDoesNotGrowWhenTheReleaseFails(t *testing.T) {
+	const poll = time.Second / 16 // the jitter of the look when a lease expires
+	inBubble2(t, func(t *testing.T, store *guardtest.Store, a, b *guard.Guard) {
+		start := time.Now()
+		err := a.With(guard.MinHold(30*time.Second)).Do(t.Context(), "k", func(context.Context) error {
+			store.Inject(guardtest.Fault{Op: guardtest.OpRelease})
+			return nil
+		})
+		must(t, err)
+		time.Sleep(10 * time.Second)
+		store.Fail(nil) // the release that comes through is 10 s late
+		noError(t, b.Do(t.Context(), "k", nothing))
+		if d := time.Since(start); d < 30*time.Second || d > 30*time.Second+poll {
+			t.Errorf("the key was kept closed for %v, want 30s", d)
+		}
+		time.Sleep(time.Minute)
+	}, guard.TTL(20*time.Second))
+}
+
+func TestKeyThatMinHoldKeepsClosedSaysSo(t *testing.T) {
+	inBubble(t, func(t *testing.T, _ *guardtest.Store, g *guard.Guard) {
+		must(t, g.Do(t.Context(), "k", nothing))
+		err := g.Do(t.Context(), "k", nothing)
+		if !errors.Is(err, guard.ErrBusy) || !strings.HasSuffix(err.Error(), "its run is over, and its MinHold is not") {
+			t.Errorf("Do() = %v, want ErrBusy because of MinHold", err)
+		}
+	}, guard.MinHold(3*time.Second), guard.Wait(0))
+}

@@ -42,8 +42,7 @@ func (g *Guard) With(opts ...Option) *Guard {
 	return &Guard{family: g.family, opts: o}
 }
 
-// Store returns the store that g was made over, for those who use more of it than
-// leases.
+// Store returns the store that g was made over, to use more of it than leases.
 func (g *Guard) Store() lease.Store { return g.family.engine.Store() }
 
 // Do runs fn on the calling goroutine while key is held, once at a time across
@@ -55,7 +54,9 @@ func (g *Guard) Store() lease.Store { return g.family.engine.Store() }
 // case the lease is kept until fn returns. Do cannot stop an fn that ignores its
 // context: pass [Fence] along to what it writes to.
 //
-// If ctx comes from a run that holds key already, fn runs under that lease.
+// If ctx comes from a run that holds key already, fn runs under that lease. Runs
+// that nest different keys in opposite orders deadlock until a wait ends: take all
+// keys at once with [Guard.DoAll].
 // Panics and runtime.Goexit pass through after the release. A nil fn panics.
 func (g *Guard) Do(ctx context.Context, key string, fn func(context.Context) error) error {
 	mustHave(fn != nil)
@@ -63,7 +64,7 @@ func (g *Guard) Do(ctx context.Context, key string, fn func(context.Context) err
 }
 
 // Value is [Guard.Do] for a function that returns a value. The value is what
-// fn returned, also beside an error; it is the zero value if fn did not run.
+// fn returned, also with an error; it is the zero value if fn did not run.
 func Value[T any](ctx context.Context, g *Guard, key string, fn func(context.Context) (T, error)) (T, error) {
 	mustHave(fn != nil)
 	var v T

@@ -27,7 +27,7 @@ const (
 //
 // Key returns "", which every call refuses with ErrInvalidKey, if there is no
 // part or one of them is empty: an id that was forgotten must not make
-// everybody share one lock.
+// all callers share one lock.
 func Key(parts ...string) string {
 	if len(parts) == 0 {
 		return ""

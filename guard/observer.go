@@ -7,14 +7,14 @@ import (
 	"github.com/jobguard/jobguard/guard/internal/engine/keep"
 )
 
-// Observer is told what happens to runs and leases: the seam for traces,
+// Observer sees what happens to runs and leases: the seam for traces,
 // metrics and logs. Its methods are called on the goroutine that does the work,
 // so they must be quick; they may be called concurrently. A panic in one is
 // logged with log/slog and otherwise ignored; after one in a Start the Observer
 // hears no more of that acquire, or run. Nested runs under a lease that is held
 // already are not reported, nor is what is refused before the store is asked: an
 // invalid key, a context that has ended, a nested run that is stricter than the one
-// around it. An Observer that a guard was given twice is told twice.
+// around it. An Observer that a guard was given twice is called twice.
 type Observer interface {
 	// AcquireStart is called before a key is asked for. The context it returns
 	// is passed to AcquireEnd. It must not return nil.
@@ -56,8 +56,8 @@ func (ObserverDefaults) RunEnd(context.Context, RunEnd) {}
 func (ObserverDefaults) Event(context.Context, Event) {}
 
 // MetadataSource is implemented by an Observer that sends short text along with the
-// lease, such as a trace parent. Whoever meets the lease reads it in
-// AcquireEnd.HolderMetadata. It is visible to everybody who can read the store.
+// lease, such as a trace parent. A waiter that meets the lease reads it in
+// AcquireEnd.HolderMetadata. It is visible to all who can read the store.
 type MetadataSource interface {
 	// Metadata is given the context from AcquireStart. At most 128 bytes, no
 	// control characters or '|'.
@@ -80,7 +80,7 @@ type AcquireEnd struct {
 	Attempts int   // store calls made meanwhile for the local line of this key
 	Fence    int64 // the token, when granted
 
-	// Contended: somebody was found to have the key. Holder and HolderMetadata tell
+	// Contended: the key was found held. Holder and HolderMetadata say
 	// who was the last to be seen with it, if known, also when it was granted in the
 	// end. HolderMetadata belongs to the call that won the key for its process, which
 	// may have passed it on among its own callers since.

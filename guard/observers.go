@@ -46,25 +46,25 @@ func (os *observers) metadata(ctx context.Context) (text string) {
 	return text
 }
 
-// start returns the context that all made of ctx, and who is to be told the rest: an
-// observer that panicked at a start would take the end for that of something else.
+// start returns the context that all made of ctx, and the observers for the rest:
+// without those that panicked, which would take the end for that of something else.
 func (os *observers) start(ctx context.Context, f func(Observer, context.Context) context.Context) (context.Context, *observers) {
-	told := os
+	sound := os
 	for i, o := range *os {
-		sound := shield(func() {
+		ok := shield(func() {
 			if c := f(o, ctx); c != nil {
 				ctx = c
 			}
 		})
 		switch {
-		case !sound && told == os:
+		case !ok && sound == os:
 			rest := slices.Clone((*os)[:i])
-			told = &rest
-		case sound && told != os:
-			*told = append(*told, o)
+			sound = &rest
+		case ok && sound != os:
+			*sound = append(*sound, o)
 		}
 	}
-	return ctx, told
+	return ctx, sound
 }
 
 // shield keeps an observer's panic from the run it observes, and reports whether

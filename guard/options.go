@@ -54,7 +54,7 @@ func TTL(d time.Duration) Option { return option(func(o *options) { o.ttl = d })
 // different rates, and the time fn has to notice. Less than TTL/2; default TTL/10.
 func Margin(d time.Duration) Option { return option(func(o *options) { o.margin = &d }) }
 
-// Wait is how long to stand in line for a key that somebody else holds.
+// Wait is how long to wait in the queue for a key that is held.
 // Wait(0) tries once. Default: until the context ends; adapters have their own
 // default.
 func Wait(d time.Duration) Option {
@@ -113,7 +113,7 @@ func Fallback(opts ...Option) Option {
 	})
 }
 
-// Observe has obs told what happens. It may be given several times.
+// Observe adds an Observer. It may be given several times.
 func Observe(obs Observer) Option {
 	return option(func(o *options) {
 		if obs == nil {
@@ -126,14 +126,14 @@ func Observe(obs Observer) Option {
 }
 
 // Limit lets at most n runs proceed at once under the key, fleet-wide. Of
-// different limits on one key the strictest of the runs present counts, also
-// beside Shared ones. Runs under a Limit have no fencing token. At least 1;
+// different limits on one key the strictest of the runs present counts, with
+// Shared ones too. Runs under a Limit have no fencing token. At least 1;
 // Limit(1) is exclusive among its like but is not an exclusive run. With MinHold
 // it is the run's place that stays taken.
 func Limit(n int) Option { return option(func(o *options) { o.limit = &n }) }
 
-// Shared makes runs readers: any number of them at once, but none beside an
-// exclusive run. Arrivals queue behind an exclusive run that waits, so writers
+// Shared makes runs readers: any number of them at once, but none together with
+// an exclusive run. Arrivals queue behind an exclusive run that waits, so writers
 // are not starved. Shared runs have no fencing token.
 func Shared() Option { return option(func(o *options) { o.shared = true }) }
 

@@ -151,7 +151,7 @@ func TestWaitersAreServedInOrderOfArrival(t *testing.T) {
 func TestFirstLocalWaiterIsServedBeforeALaterProcess(t *testing.T) {
 	const handover = 10 * time.Millisecond // until then the key may be handed on locally
 	for name, at := range map[string]struct{ local, other time.Duration }{
-		"a waiter that came after handovers":                  {time.Second, 2 * time.Second},
+		"a waiter that came after handovers":  {time.Second, 2 * time.Second},
 		"a waiter that came during handovers": {handover / 2, handover + time.Millisecond},
 	} {
 		t.Run(name, func(t *testing.T) {

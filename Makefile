@@ -38,9 +38,9 @@ stress: needs
 	done
 	JOBGUARD_STRESS=2m go test -race -timeout $(TIMEOUT) -count=1 -v -run TestRedisContention ./guard
 
-## bench: measure guard next to its rivals, about ten minutes, and write bench/RESULTS.md
+## bench: measure guard next to its rivals, about ten minutes, write bench/RESULTS.md, and fail if a bar is missed
 bench: needs
-	go run ./bench -o bench/RESULTS.md
+	go run ./bench -o bench/RESULTS.md -gate
 
 ## bench-quick: the same in less than a minute, rough, printed only
 bench-quick: needs

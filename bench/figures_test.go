@@ -125,3 +125,19 @@ func TestTableLinesUp(t *testing.T) {
 		}
 	}
 }
+
+func TestGateNamesTheBarsThatWereMissed(t *testing.T) {
+	r := newResults()
+	r.samples[cell{manyLeases, nameGuard}] = []sample{{leasesLost: 0, leaseGoroutines: 0, leaseMemory: 2000, leaseLateP99: 0}}
+	list, err := gate(r)
+	if err == nil || !strings.Contains(err.Error(), "≤ 1 KiB") || strings.Contains(err.Error(), "none lost") || strings.Contains(err.Error(), "floor") {
+		t.Errorf("gate() = %v, want an error that names the bytes of a lease alone", err)
+	}
+	if !strings.Contains(list, "not measured") || !strings.Contains(list, "**NOT met**") {
+		t.Error(list)
+	}
+	r.samples[cell{manyLeases, nameGuard}][0][leaseMemory] = 900
+	if _, err := gate(r); err != nil {
+		t.Error(err)
+	}
+}

@@ -33,12 +33,12 @@ func main() {
 func command(ctx context.Context, args []string, out, progress io.Writer) error {
 	logging.Disable() // connections that break at the end of a measurement are no news
 
-	p, file, profile, err := parse(args, progress)
+	p, files, err := parse(args, progress)
 	if err != nil {
 		return err
 	}
-	if profile != "" {
-		stop, err := startProfile(profile)
+	if files.profile != "" {
+		stop, err := startProfile(files.profile)
 		if err != nil {
 			return err
 		}
@@ -57,19 +57,28 @@ func command(ctx context.Context, args []string, out, progress io.Writer) error 
 	if broken := r.broken(); broken != nil {
 		return broken // and nothing is written: figures of a broken lock are void
 	}
-	if file == "" {
+	if files.report != "" {
+		if err := os.WriteFile(files.report, []byte(text), 0o644); err != nil { //nolint:gosec // results are for all to read
+			return fmt.Errorf("write the results: %w", err)
+		}
+		tell("written to " + files.report)
+	}
+	if !files.gate {
 		return nil
 	}
-	if err := os.WriteFile(file, []byte(text), 0o644); err != nil { //nolint:gosec // results are for everybody
-		return fmt.Errorf("write the results: %w", err)
-	}
-	tell("written to " + file)
-	return nil
+	list, err := gate(r)
+	tell(list)
+	return err
 }
 
-// parse turns the command line into a plan, and the names of the files to write
-// results and a CPU profile to.
-func parse(args []string, usage io.Writer) (p plan, file, profile string, err error) {
+// outputs are what a run makes besides the report on stdout.
+type outputs struct {
+	report, profile string // names of files; "" for none
+	gate            bool   // judge by the bars
+}
+
+// parse turns the command line into a plan and outputs.
+func parse(args []string, usage io.Writer) (p plan, files outputs, err error) {
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
 	f.SetOutput(usage)
 	quick := f.Bool("quick", false, "fewer and shorter rounds, less than a minute in all; rough figures")
@@ -79,13 +88,14 @@ func parse(args []string, usage io.Writer) (p plan, file, profile string, err er
 	rivals := f.String("rivals", "", "only rivals whose name matches this `regexp`")
 	retry := f.Duration("retry", 0, "how long a rival that polls pauses between two tries for a key that is held (default: 20ms, with work 5ms)")
 	pool := f.Int("pool", 0, "PoolSize of all go-redis clients (default: go-redis's own)")
-	f.StringVar(&file, "o", "", "write the report to this `file` too")
-	f.StringVar(&profile, "cpuprofile", "", "write a CPU profile of this process to this `file`")
+	f.StringVar(&files.report, "o", "", "write the report to this `file` too")
+	f.StringVar(&files.profile, "cpuprofile", "", "write a CPU profile of this process to this `file`")
+	f.BoolVar(&files.gate, "gate", false, "fail if a bar that was measured is missed")
 	if err := f.Parse(args); err != nil {
-		return p, "", "", err
+		return p, files, err
 	}
 	if f.NArg() > 0 {
-		return p, "", "", fmt.Errorf("unexpected argument %q", f.Arg(0))
+		return p, files, fmt.Errorf("unexpected argument %q", f.Arg(0))
 	}
 
 	p = fullPlan()
@@ -100,15 +110,15 @@ func parse(args []string, usage io.Writer) (p plan, file, profile string, err er
 	}
 	p.retry, p.pool = *retry, *pool
 	if p.rounds < 1 || p.duration < time.Millisecond || p.retry < 0 || p.pool < 0 {
-		return p, "", "", errors.New("-rounds must be at least 1, -duration 1ms, -retry and -pool not negative")
+		return p, files, errors.New("-rounds must be at least 1, -duration 1ms, -retry and -pool not negative")
 	}
 	if p.workloads, err = chosen(workloads(), *only, func(w workload) string { return w.name }); err != nil {
-		return p, "", "", fmt.Errorf("-only: %w", err)
+		return p, files, fmt.Errorf("-only: %w", err)
 	}
 	if p.rivals, err = chosen(everybody(), *rivals, func(r rival) string { return r.name }); err != nil {
-		return p, "", "", fmt.Errorf("-rivals: %w", err)
+		return p, files, fmt.Errorf("-rivals: %w", err)
 	}
-	return p, file, profile, nil
+	return p, files, nil
 }
 
 // chosen returns those of all whose name matches pattern, at least one.

@@ -5,24 +5,18 @@ import (
 	"strings"
 )
 
-// report is everything that was found, in Markdown.
+// report is everything that was found, in Markdown, the comparison first.
 func report(m machine, p plan, r *results) string {
 	var b strings.Builder
-	b.WriteString("# Results\n\nWritten by `go run ./bench`; not to be edited.\n\n")
-	fmt.Fprintf(&b, "%s. %s, %s, Redis %s on loopback, %s. Load before the run: %s.\n",
-		m.date, m.cpu, m.system, m.redis, m.versions["go"], m.load)
-	fmt.Fprintf(&b, "%d rounds; the rivals take turns in each. A measurement takes %v (with work, 3 times that) after %v of warming up, on a fresh server.%s\n",
-		p.rounds, p.duration, p.warmup, retryNote(p))
+	b.WriteString("# Results\n\nguard and its rivals side by side, in one run. Written by `go run ./bench`; not to be edited.\n")
 	for _, err := range r.breaks {
 		fmt.Fprintf(&b, "\n**BROKEN:** %v\n", err)
 	}
-	b.WriteString("\n## Bars\n\n" + barsTable(r).String())
-	b.WriteString("\nA value is the ratio of medians, in brackets what single rounds gave. `floor` counts among the rivals.\n")
 	if t := racesTable(p, r); len(t.rows) > 1 {
 		b.WriteString("\n## Throughput and waiting\n\n" + t.String())
 		b.WriteString("\nMedians of the rounds, in brackets the least and the most. A run is one acquire, function and release; " +
 			"its wait is from the call to the function's start. A wait that the end cut short counts with what it had lasted, so none can seem longer than a measurement: " +
-			"short ones flatter those who let others starve, and a worker's share is rough in them. " +
+			"short ones flatter locks that let some callers starve, and a worker's share is rough in them. " +
 			"Commands are those of INFO's total_commands_processed, which counts what scripts call.\n")
 	}
 	if t := allocsTable(p, r); len(t.rows) > 1 {
@@ -34,9 +28,30 @@ func report(m machine, p plan, r *results) string {
 			"All had used 8 KiB of stack before. The runtime keeps stacks in powers of two and halves one only if less than a quarter is in use. " +
 			"The observer that these figures come from is included.\n")
 	}
-	b.WriteString("\n## Who took part\n\n" + rivalsTable(m, p).String())
-	fmt.Fprintf(&b, "\ngo-redis is %s. Every client has a connection pool of its own, as a process would.\n", m.version("github.com/redis/go-redis/v9"))
+	b.WriteString("\n## How it was measured\n\n")
+	fmt.Fprintf(&b, "%s. %s, %s, Redis %s on loopback, %s. Load before the run: %s.\n",
+		m.date, m.cpu, m.system, m.redis, m.versions["go"], m.load)
+	fmt.Fprintf(&b, "%d rounds; the rivals take turns in each. A measurement takes %v (with work, 3 times that) after %v of warming up, on a fresh server.%s\n",
+		p.rounds, p.duration, p.warmup, retryNote(p))
+	fmt.Fprintf(&b, "go-redis is %s. Every client has a connection pool of its own, as a process would.\n\n", m.version("github.com/redis/go-redis/v9"))
+	b.WriteString(rivalsTable(m, p).String())
 	return b.String()
+}
+
+// gate lists how each bar was met, and returns an error that names those that
+// were measured and missed.
+func gate(r *results) (list string, _ error) {
+	var missed []string
+	for _, b := range bars {
+		if o := b.judge(r); o.measured && !o.met() {
+			missed = append(missed, b.workload+": "+b.text)
+		}
+	}
+	list = barsTable(r).String() + "A value is the ratio of medians, in brackets what single rounds gave. `floor` counts among the rivals.\n"
+	if missed != nil {
+		return list, fmt.Errorf("bars missed: %s", strings.Join(missed, "; "))
+	}
+	return list, nil
 }
 
 func retryNote(p plan) string {

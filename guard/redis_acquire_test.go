@@ -10,10 +10,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/jobguard/jobguard/guard"
 	"github.com/jobguard/jobguard/guard/lease/redisstore"
 	"github.com/jobguard/jobguard/internal/redistest"
-	"github.com/redis/go-redis/v9"
 )
 
 func TestRedisBuriedShorterAcquireDoesNotShortenTheLease(t *testing.T) {

@@ -11,10 +11,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/jobguard/jobguard/guard"
 	"github.com/jobguard/jobguard/guard/lease/redisstore"
 	"github.com/jobguard/jobguard/internal/redistest"
-	"github.com/redis/go-redis/v9"
 )
 
 // childEnv holds the Redis address for a child process of the tests.

@@ -8,9 +8,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/jobguard/jobguard/guard"
 	"github.com/jobguard/jobguard/internal/redistest"
-	"github.com/redis/go-redis/v9"
 )
 
 // Behind a proxy or a DNS name connections move one by one when the primary

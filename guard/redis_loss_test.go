@@ -7,9 +7,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/jobguard/jobguard/guard"
 	"github.com/jobguard/jobguard/internal/redistest"
-	"github.com/redis/go-redis/v9"
 )
 
 func TestRedisKeyDeletedFlushedStolenOrCutShortIsNoticedByTheNextRenewal(t *testing.T) {

@@ -6,9 +6,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/jobguard/jobguard/guard"
 	"github.com/jobguard/jobguard/guard/lease/redisstore"
-	"github.com/redis/go-redis/v9"
 )
 
 // The tests in redis_*_test.go run against real redis-server processes. Each

@@ -55,7 +55,7 @@ func TestEndFindsALossThatNoTimerHasSeen(t *testing.T) {
 }
 
 func TestReplyAfterTheEndOfTrustRevivesNothing(t *testing.T) {
-	inBubble(t, func(t *testing.T, s *guardtest.Store, k *Keeper) {
+	inBubble(t, func(t *testing.T, _ *guardtest.Store, k *Keeper) {
 		h := mustAcquire(t, k, usual)
 		spend(h, true, true)
 		for _, when := range []string{"before the end of trust was noticed", "after it"} {

@@ -9,7 +9,7 @@ import (
 )
 
 func TestAHoldThatHasEndedReportsAndEndsNothing(t *testing.T) {
-	inBubble(t, func(t *testing.T, s *strict, e *Engine) {
+	inBubble(t, func(t *testing.T, _ *strict, e *Engine) {
 		first := mustAcquire(t, e, usual)
 		holds := queue(t, e, 3, usual)
 		first.End()

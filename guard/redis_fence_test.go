@@ -9,9 +9,9 @@ import (
 	"github.com/jobguard/jobguard/internal/redistest"
 )
 
-// Tenures with local followers reserve tokens ahead of the server's clock. None
+// Leases with local waiters reserve tokens ahead of the server's clock. None
 // that were not used may still be reserved when the server forgets its counter.
-func TestRedisFencesRiseOverAFlushRightAfterContendedTenures(t *testing.T) {
+func TestRedisFencesRiseOverAFlushRightAfterContention(t *testing.T) {
 	s := redistest.Start(t)
 	admin := s.Client(t)
 	g, other := onRedis(t, s.Addr()), onRedis(t, s.Addr())

@@ -24,9 +24,11 @@ func TestFenceCounterFarAheadRisesByOne(t *testing.T) {
 	p := newProcess(t, redistest.Start(t).Client(t))
 	owner := p.NewOwner("")
 	p.tokens(owner, 1)
-	p.client.Set(t.Context(), p.counter(), "4000000000000000", 0)
-	if r := p.tokens(owner, 100); r.Fence != 4000000000000001 || r.TokenCount != 1 {
-		t.Errorf("%+v", r)
+	for _, wanted := range []int{1, 100} {
+		p.client.Set(t.Context(), p.counter(), "4000000000000000", 0)
+		if r := p.tokens(owner, wanted); r.Fence != 4000000000000001 || r.TokenCount != 1 {
+			t.Errorf("%d wanted: %+v", wanted, r)
+		}
 	}
 }
 

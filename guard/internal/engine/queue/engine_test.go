@@ -223,7 +223,7 @@ func TestAttemptsFitIntoTrust(t *testing.T) {
 	}
 }
 
-func TestTenureIsBoundedSoThatOtherProcessesGetTheirTurn(t *testing.T) {
+func TestHandoversAreBoundedSoThatOthersGetTheirTurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStrict(t)
 		busy, other := New(s), New(s)

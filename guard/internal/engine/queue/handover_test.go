@@ -72,7 +72,7 @@ func TestARunDoesNotBeginOnTheEdgeOfTrust(t *testing.T) {
 	})
 }
 
-func TestALostTenureIsNotHandedOn(t *testing.T) {
+func TestALostLeaseIsNotHandedOver(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *strict, e *Engine) {
 		first := mustAcquire(t, e, usual)
 		holds := queue(t, e, 2, usual)

@@ -198,7 +198,7 @@ func TestAWaiterThatLeavesAtTheWakeUpPassesTheKeyOn(t *testing.T) {
 		next := queue(t, other, 1, usual)
 		cancel()
 		first.End()
-		if f := <-gone; f == nil || f.Kind != Unasked && !errors.Is(f.Err, context.Canceled) {
+		if f := <-gone; f == nil || f.Kind != Unasked && !f.ContextEnded {
 			t.Errorf("the cancelled waiter got %v", f)
 		}
 		began := time.Now()

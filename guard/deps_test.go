@@ -24,7 +24,7 @@ func TestImportArrowsPointDown(t *testing.T) {
 		"guard":                       core,
 		"guard/guardtest":             {"guard/lease"},
 		"guard/lease/storetest":       {"guard/lease"},
-		"guard/lease/redisstore":      append([]string{"guard/lease"}, redis...),
+		"guard/lease/redisstore":      append([]string{"guard/lease", "guard/internal/backoff"}, redis...),
 		"guard/httpmw":                append([]string{"guard", "github.com/felixge/httpsnoop"}, core...),
 		"guard/cronwrap":              append([]string{"guard", "github.com/robfig/cron/v3"}, core...),
 		"guard/asynqmw":               append(append([]string{"guard", "github.com/hibiken/asynq"}, core...), asynq...),

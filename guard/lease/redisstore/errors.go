@@ -66,6 +66,9 @@ func hint(err error) string {
 }
 
 func refused(err error) bool {
+	if err == nil {
+		return false
+	}
 	if errors.Is(err, redis.ErrClosed) || errors.Is(err, errNeverAnswered) || noRedis(err) || badTLS(err) {
 		return true
 	}

@@ -3,7 +3,6 @@ package redisstore
 import (
 	"context"
 	"errors"
-	"math/rand/v2"
 	"net"
 	"strconv"
 	"strings"
@@ -13,6 +12,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/jobguard/jobguard/guard/internal/backoff"
 	"github.com/jobguard/jobguard/guard/lease"
 )
 
@@ -195,17 +195,15 @@ func (in *inbox) waiting(owner string, c candidate, polled time.Time, answered i
 
 // run keeps the subscription until ctx ends.
 func (in *inbox) run(ctx context.Context, s *subscription) {
-	pause := firstPause
-	for ctx.Err() == nil {
+	for failures := 1; ctx.Err() == nil; failures++ {
 		err := in.listen(ctx, s)
 		if s.confirmed.Swap(false) {
-			pause = firstPause
+			failures = 1
 		}
-		wait := pause/2 + rand.N(pause/2)
+		wait := backoff.Pause(failures, firstPause, lastPause)
 		if refused(err) {
 			wait = forbiddenPause
 		}
-		pause = min(2*pause, lastPause)
 		select {
 		case <-ctx.Done():
 		case <-time.After(wait):

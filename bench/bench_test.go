@@ -29,7 +29,7 @@ func newGuard(b *testing.B) *guard.Guard {
 
 func nothing(context.Context) error { return nil }
 
-// BenchmarkDo is a run under a key that nobody else wants.
+// BenchmarkDo is a run under a key without contention.
 func BenchmarkDo(b *testing.B) {
 	g := newGuard(b)
 	b.ReportAllocs()

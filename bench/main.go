@@ -149,6 +149,6 @@ func startProfile(file string) (stop func(), err error) {
 	}
 	return func() {
 		pprof.StopCPUProfile()
-		_ = f.Close() // a profile cut short is seen by whoever opens it
+		_ = f.Close() // a profile cut short shows when it is opened
 	}, nil
 }

@@ -7,7 +7,7 @@ const ttl = 10 * time.Second
 
 // How long rivals that poll pause between two tries, unless -retry says
 // otherwise. A short pause loads Redis with refusals and takes from throughput; a
-// long one leaves the key to whoever let go of it just before, who comes back at
+// long one leaves the key to the worker that released it just before, which comes back at
 // once, and the others starve. Without work nearly all is throughput, and it
 // hardly grows beyond 20 ms. With work a shorter pause gives shorter waits;
 // below 5 ms they get little shorter and throughput falls.

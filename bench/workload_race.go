@@ -32,8 +32,8 @@ const (
 	over
 )
 
-// grace is how long after the end everybody may take to be served once more, at
-// most as long as the race itself. Nobody comes after them, so it is soon done;
+// grace is how long after the end all workers may take to be served once more, at
+// most as long as the race itself. No worker comes after them, so it is soon done;
 // who still waits is cancelled.
 const grace = 500 * time.Millisecond
 

@@ -65,7 +65,7 @@ func measured(t *testing.T, w workload, r rival) sample {
 	}
 }
 
-// busy is a race in which whoever is inside stays there for a while.
+// busy is a race in which each holder stays inside for a while.
 var busy = race{clients: 8, goroutines: 8, work: time.Millisecond}
 
 func TestLockThatExcludesNobodyFailsTheRun(t *testing.T) {

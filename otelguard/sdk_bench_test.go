@@ -11,7 +11,7 @@ import (
 )
 
 // BenchmarkSDKAlone is the least that two spans and three histograms can cost
-// whoever records them, with the attributes of an uncontended run: what
+// any recorder, with the attributes of an uncontended run: what
 // BenchmarkDoInMemory has above it is the Observer's.
 func BenchmarkSDKAlone(b *testing.B) {
 	tracer := trace.NewTracerProvider(trace.WithSpanProcessor(discard{})).Tracer("bench")

@@ -28,7 +28,7 @@ const (
 	tries = 5 // when leases are lost
 )
 
-// part is what a replica is told.
+// part is what a replica has to do.
 type part struct {
 	Name     string
 	Database string

@@ -15,7 +15,7 @@ const (
 	nothing      sabotage = ""
 	withoutGuard sabotage = "guard" // the replicas sell without guard.Do
 	withoutFence sabotage = "fence" // the row forgets the tokens that it has seen
-	withoutStall sabotage = "stall" // nobody is stopped
+	withoutStall sabotage = "stall" // no replica is stopped
 )
 
 func sabotageFromEnv() (sabotage, error) {

@@ -37,7 +37,7 @@ type shop struct {
 func (s *shop) buy(ctx context.Context, buyer int) error {
 	token, guarded := guard.Fence(ctx)
 	if guarded {
-		// Before looking: from now on nobody who was here earlier can write
+		// Before looking: from now on no earlier holder can write
 		// between our look and our write.
 		if err := s.seal(ctx, token); err != nil {
 			return err
@@ -141,7 +141,7 @@ func openShop(path string, think time.Duration) (*shop, error) {
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
 	// SQLite has one writer at a time. Within a process they line up here;
-	// nobody keeps the connection while thinking.
+	// no replica keeps the connection while it waits.
 	db.SetMaxOpenConns(1)
 	return &shop{db: db, think: think}, nil
 }

@@ -12,7 +12,7 @@ type stall struct {
 	who     *member
 	token   int64 // under which it is going to write
 	noticed bool  // its first look at the context said that the lease is lost
-	taken   int64 // the token of who went on meanwhile; 0 if nobody did
+	taken   int64 // the token of who went on meanwhile; 0 if none did
 	refused bool  // its late write
 }
 
@@ -41,7 +41,7 @@ func (d *direction) stop(m *member, token int64) error {
 }
 
 // watchStall ends the stall when another replica has gone on, as the database
-// can tell, or when nobody is left who could.
+// can tell, or when no process is left that could.
 func (d *direction) watchStall(ctx context.Context) error {
 	st := &d.outcome.stall
 	if st.phase != stopped {

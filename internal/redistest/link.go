@@ -66,7 +66,7 @@ func (l *link) run() {
 func (l *link) end() {
 	l.once.Do(func() { close(l.done) })
 	l.wake()
-	_ = l.client.Close() // whoever is at the other end sees what there is to see
+	_ = l.client.Close() // the other end sees the rest
 	_ = l.server.Close()
 }
 

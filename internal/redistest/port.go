@@ -38,7 +38,7 @@ func reservePort() (*port, error) {
 	return nil, errors.New("no free port found on 127.0.0.1")
 }
 
-// reserve takes port n if nobody has reserved it or listens on it or on its bus
+// reserve takes port n if no other has reserved it or listens on it or on its bus
 // port.
 func reserve(n int) (*port, error) {
 	reservation, err := net.ListenPacket("udp4", loopback(n))

@@ -46,7 +46,7 @@ func TestServersDieWithAKilledTestProcess(t *testing.T) {
 	eventually(t, "the orphan dies", func() bool { return !alive(pid) })
 }
 
-// alive reports whether a process runs; a zombie that nobody reaps does not.
+// alive reports whether a process runs; a zombie does not.
 func alive(pid int) bool {
 	if syscall.Kill(pid, 0) != nil {
 		return false

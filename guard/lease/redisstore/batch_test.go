@@ -59,7 +59,7 @@ func TestGivingUpAnUnsentCommandCostsNoSearch(t *testing.T) {
 	for range 5 { // the best of some, as a machine may be busy
 		few, many = min(few, giveUp(t, 2000)), min(many, giveUp(t, 50_000))
 	}
-	if many > 8*few {
+	if many > 16*few { // a search made it 32 times
 		t.Errorf("%v a command with 50 000 unsent, %v with 2 000", many, few)
 	}
 }

@@ -60,7 +60,7 @@ func (l *local) startLocked(c *candidate) *candidate {
 	e := l.e
 	c.l = l
 	c.owner = e.store.NewOwner(l.waiters.first.opt.Metadata)
-	c.reservation = max(reservationMin, reservationRTTs*e.rtt)
+	c.reservation = reservationFor(l.waiters.first.opt.TTL, e.rtt)
 	c.limit = l.waiters.first.opt.Limit
 	if e.watcher != nil {
 		e.watcher.Watch(c.owner, c.woken)
@@ -167,7 +167,7 @@ func (c *candidate) timeout() time.Duration {
 	c.l.e.keeper.Lock()
 	defer c.l.e.keeper.Unlock()
 	if c.l.waiters.n == 0 {
-		return reservationMin // there will be no attempt, unless a caller comes just now
+		return reservationMax // there will be no attempt, unless a caller comes just now
 	}
 	return c.l.waiters.first.opt.acquireTimeout()
 }
@@ -309,7 +309,7 @@ func (c *candidate) held(r lease.AcquireRequest, reply lease.AcquireReply, sent 
 		return 0 // leave; or join, since a caller arrived that wants to wait
 	}
 	c.resting = true
-	return pollAfter(reply)
+	return pollAfter(reply, c.reservation)
 }
 
 // deliver gives the granted key to the first waiter, which starts a lease. It

@@ -174,7 +174,7 @@ func TestPollIsBoundedAndOnlyTheHeadWaitsForTheExpiry(t *testing.T) {
 		{"no queue", lease.AcquireReply{Remaining: time.Hour}, 250 * ms, 266 * ms},
 	} {
 		for range 100 {
-			if d := pollAfter(c.reply); d < c.lo || d > c.hi {
+			if d := pollAfter(c.reply, reservationMax); d < c.lo || d > c.hi {
 				t.Errorf("%s: polls after %v, want %v to %v", c.name, d, c.lo, c.hi)
 			}
 		}
@@ -182,8 +182,16 @@ func TestPollIsBoundedAndOnlyTheHeadWaitsForTheExpiry(t *testing.T) {
 }
 
 func TestReservationOutlastsPollsAndRoundTrips(t *testing.T) {
-	if reservationMin < 2*(pollCap+pollCap/16)-pollCap/8 || reservationMin < 500*time.Millisecond {
-		t.Errorf("reservation %v", reservationMin)
+	for _, ttl := range []time.Duration{50 * time.Millisecond, 300 * time.Millisecond, time.Second, 10 * time.Second, time.Hour} {
+		d := reservationFor(ttl, time.Millisecond)
+		if d > max(ttl, reservationMin) || d > reservationMax {
+			t.Errorf("TTL %v: reserved for %v, longer than a crashed holder may block", ttl, d)
+		}
+		for _, reply := range []lease.AcquireReply{{Ticket: 1}, {Ticket: 1, Head: true, Remaining: time.Hour}, {Remaining: time.Hour}} {
+			if poll := pollAfter(reply, d); 2*poll > d+d/8 {
+				t.Errorf("TTL %v: polls after %v, reserved for %v", ttl, poll, d)
+			}
+		}
 	}
 	synctest.Test(t, func(t *testing.T) {
 		s := &claims{Store: guardtest.NewStore()}

@@ -135,7 +135,7 @@ func TestWaitersCostTheSameHoweverManyThereAre(t *testing.T) {
 	for range 5 { // the best of some, as a machine may be busy
 		few, many = min(few, costOf(1000)), min(many, costOf(100_000))
 	}
-	if many > 10*few { // caches make some of it
+	if many > 50*few { // caches make some of it; walking the list made it a thousand
 		t.Errorf("%v for each of 100 000 waiters, %v for each of 1 000", many, few)
 	}
 }

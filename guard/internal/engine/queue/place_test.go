@@ -60,3 +60,34 @@ func TestProcessWhoseGrantLapsedReturnsToItsPlace(t *testing.T) {
 		}
 	})
 }
+
+func TestCrashedWaiterBlocksForItsTTLAtMost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := guardtest.NewStore()
+		crashed := &cut{Store: s}
+		opt := Options{Terms: keep.Terms{TTL: 300 * time.Millisecond, Margin: 30 * time.Millisecond}, Wait: Forever}
+		engines := []*Engine{New(crashed), New(s), New(s)}
+		holder := mustAcquire(t, engines[2], usual)
+		gone := make(chan *Failure)
+		go func() {
+			_, _, f := engines[0].Acquire(context.Background(), "k", opt)
+			gone <- f
+		}()
+		synctest.Wait()
+		second := queue(t, engines[1], 1, usual)
+		crashed.off.Store(true) // it is granted the key, and neither asks nor starts
+		start := time.Now()
+		holder.End()
+		h := <-second
+		if d := time.Since(start); d > opt.TTL+pollCap+pollCap/16 {
+			t.Errorf("blocked for %v, want the TTL and a poll", d)
+		}
+		h.End()
+		if f := <-gone; f == nil {
+			t.Error("the crashed waiter was served")
+		}
+		for _, e := range engines {
+			closeEngine(t, e)
+		}
+	})
+}

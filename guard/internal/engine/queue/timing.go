@@ -18,11 +18,12 @@ const (
 	// the only way a waiter learns of a release.
 	pollNoQueue = 250 * time.Millisecond
 
-	// reservationMin is how long a grant stays reserved for a waiter that does not
-	// respond. It must outlast two polls, or a waiter whose wake-up was lost
-	// finds its grant lapsed every time, and four round trips, or the waiter
-	// itself comes too late.
-	reservationMin  = 2 * pollCap
+	// A grant stays reserved for a waiter that does not respond for its TTL, which is
+	// how long a crashed holder blocks others, but at most reservationMax; for two
+	// polls, or a waiter whose wake-up was lost finds its grant lapsed every time;
+	// and for four round trips, or the waiter itself comes too late.
+	reservationMax  = 2 * pollCap
+	reservationMin  = 100 * time.Millisecond
 	reservationRTTs = 4
 
 	// reservationRest is the part of a reservation that must be left for a run to
@@ -55,13 +56,18 @@ const handoffTokens = int(handoffMax / time.Microsecond)
 // firstPause is the pause after a failed store call; see [backoff.Pause].
 const firstPause = 10 * time.Millisecond
 
+// reservationFor is how long a grant to a waiter with that TTL stays reserved.
+func reservationFor(ttl, rtt time.Duration) time.Duration {
+	return max(min(ttl, reservationMax), reservationMin, reservationRTTs*rtt)
+}
+
 // pollAfter is how long to wait for a wake-up before asking anyway.
-func pollAfter(reply lease.AcquireReply) time.Duration {
-	limit := pollCap
+func pollAfter(reply lease.AcquireReply, reservation time.Duration) time.Duration {
+	limit := min(pollCap, reservation/2)
 	if reply.Ticket == 0 {
-		limit = pollNoQueue
+		limit = min(limit, pollNoQueue)
 	} else if !reply.Head {
-		return backoff.Jitter(pollCap*3/4, pollCap)
+		return backoff.Jitter(limit*3/4, limit)
 	}
 	if reply.Remaining < 0 { // a foreign key without expiry
 		return limit

@@ -43,7 +43,7 @@ func TestAWokenWaiterStartsWithoutAskingAgain(t *testing.T) {
 			t.Errorf("%d acquires: one to hold, one to join the queue, and %d more", n, n-2)
 		}
 		// The reservation may have begun when the waiter asked, 300 ms ago.
-		if left, want := h.TrustLeft(), reservationMin-300*time.Millisecond-opt.Margin; left != want {
+		if left, want := h.TrustLeft(), reservationMax-300*time.Millisecond-opt.Margin; left != want {
 			t.Errorf("%v of trust, want %v", left, want)
 		}
 		synctest.Wait()
@@ -71,7 +71,7 @@ func TestTrustInAWakeUpEndsBeforeTheReservation(t *testing.T) {
 		s.Inject(guardtest.Fault{Op: guardtest.OpRenew, Err: errors.New("cut off"), Times: 1000})
 		lost := make(chan time.Duration, 1)
 		h.Bind(onLost(func(*keep.Lost) { lost <- time.Since(began) }), false)
-		if at, want := <-lost, reservationMin-age-opt.Margin; at != want {
+		if at, want := <-lost, reservationMax-age-opt.Margin; at != want {
 			t.Errorf("lost after %v, want %v", at, want)
 		}
 		if left := s.Remaining("k"); left < opt.Margin {
@@ -255,7 +255,7 @@ func TestCleanUpLastsAsLongAsAGrantFromTheQueue(t *testing.T) {
 		for held := true; held; _, held = s.Holder("k") {
 			time.Sleep(time.Millisecond)
 		}
-		if d := time.Since(began); d >= reservationMin-100*time.Millisecond { // then it was the claim that ended
+		if d := time.Since(began); d >= reservationMax-100*time.Millisecond { // then it was the claim that ended
 			t.Errorf("the key was free after %v", d)
 		}
 		end()

@@ -26,14 +26,10 @@ func TestFnDoesNotRunIfItsContextEndedInTheFirstAttempt(t *testing.T) {
 				t.Error("ran with a context that had ended before the grant")
 				return nil
 			})
-			if !errors.Is(err, context.Canceled) {
-				t.Errorf("Do() = %v, want context.Canceled", err)
-			}
+			wantError(t, err, context.Canceled)
 		}
 		time.Sleep(time.Second)
-		if keys := store.Keys(); len(keys) > 0 {
-			t.Errorf("%q were granted and not given back", keys)
-		}
+		noneLeft(t, store)
 	})
 }
 
@@ -52,9 +48,7 @@ func TestStallDelaysACancelledCallerByATenthOfASecond(t *testing.T) {
 				time.AfterFunc(10*time.Millisecond, cancel)
 				start := time.Now()
 				err := g.Do(ctx, "k", nothing)
-				if !errors.Is(err, context.Canceled) {
-					t.Errorf("Do() = %v, want context.Canceled", err)
-				}
+				wantError(t, err, context.Canceled)
 				if d := time.Since(start); d > 100*time.Millisecond {
 					t.Errorf("came back after %v", d)
 				}
@@ -90,9 +84,7 @@ func TestAttemptThatWasBrokenOffDoesNotHitTheNextCaller(t *testing.T) {
 		}
 		store.Expire("k")
 		cancel()
-		if err := <-first; !errors.Is(err, context.Canceled) {
-			t.Errorf("Do() = %v, want context.Canceled", err)
-		}
+		wantError(t, <-first, context.Canceled)
 		// The attempt returns in 5 ms, with an error that is none of the next's.
 		if err := g.With(guard.Wait(0)).Do(t.Context(), "k", nothing); err != nil {
 			t.Errorf("Do() = %v on a free key of a healthy store", err)
@@ -120,9 +112,7 @@ func TestEndedContextDoesNotRun(t *testing.T) {
 		t.Error("ran")
 		return nil
 	})
-	if !errors.Is(err, context.Canceled) {
-		t.Errorf("Do() = %v, want context.Canceled", err)
-	}
+	wantError(t, err, context.Canceled)
 	if n := store.Calls(guardtest.OpAcquire); n != 0 {
 		t.Errorf("asked the store %d times", n)
 	}

@@ -18,7 +18,7 @@ import (
 
 func TestDoAllHoldsEveryKeyOnce(t *testing.T) {
 	inBubble(t, func(t *testing.T, store *guardtest.Store, g *guard.Guard) {
-		err := g.DoAll(t.Context(), []string{"c", "a", "b", "a"}, func(ctx context.Context) error {
+		noError(t, g.DoAll(t.Context(), []string{"c", "a", "b", "a"}, func(ctx context.Context) error {
 			if _, ok := guard.Fence(ctx); ok {
 				t.Error("Fence is ambiguous with several keys")
 			}
@@ -29,25 +29,18 @@ func TestDoAllHoldsEveryKeyOnce(t *testing.T) {
 			}
 			time.Sleep(time.Minute)
 			return ctx.Err()
-		})
-		noError(t, err)
+		}))
 		if n := store.Calls(guardtest.OpAcquire); n != 3 {
 			t.Errorf("%d acquires, want 3", n)
 		}
-		if keys := store.Keys(); len(keys) > 0 {
-			t.Errorf("%q are left", keys)
-		}
+		noneLeft(t, store)
 	})
 }
 
 func TestDoAllWithoutKeysIsAnError(t *testing.T) {
 	g := newGuard(t, guardtest.NewStore())
-	if err := g.DoAll(t.Context(), nil, nothing); !errors.Is(err, guard.ErrInvalidKey) {
-		t.Errorf("DoAll(nil) = %v, want ErrInvalidKey", err)
-	}
-	if err := g.DoAll(t.Context(), []string{"a", ""}, nothing); !errors.Is(err, guard.ErrInvalidKey) {
-		t.Errorf("DoAll(a, empty) = %v, want ErrInvalidKey", err)
-	}
+	wantError(t, g.DoAll(t.Context(), nil, nothing), guard.ErrInvalidKey)
+	wantError(t, g.DoAll(t.Context(), []string{"a", ""}, nothing), guard.ErrInvalidKey)
 }
 
 func TestDoAllWithOverlappingKeysDoesNotDeadlock(t *testing.T) {
@@ -59,7 +52,7 @@ func TestDoAllWithOverlappingKeysDoesNotDeadlock(t *testing.T) {
 			wg.Go(func() {
 				p := rand.Perm(6)[:3]
 				keys := []string{fmt.Sprint("k", p[0]), fmt.Sprint("k", p[1]), fmt.Sprint("k", p[2])}
-				err := g.DoAll(t.Context(), keys, func(context.Context) error {
+				noError(t, g.DoAll(t.Context(), keys, func(context.Context) error {
 					for _, i := range p {
 						if !mu[i].TryLock() {
 							t.Errorf("k%d is held twice", i)
@@ -70,8 +63,7 @@ func TestDoAllWithOverlappingKeysDoesNotDeadlock(t *testing.T) {
 						mu[i].Unlock()
 					}
 					return nil
-				})
-				noError(t, err)
+				}))
 			})
 		}
 		wg.Wait()
@@ -80,15 +72,14 @@ func TestDoAllWithOverlappingKeysDoesNotDeadlock(t *testing.T) {
 
 func TestDoAllSkipsKeysThatAreHeld(t *testing.T) {
 	inBubble(t, func(t *testing.T, store *guardtest.Store, g *guard.Guard) {
-		err := g.Do(t.Context(), "b", func(ctx context.Context) error {
+		noError(t, g.Do(t.Context(), "b", func(ctx context.Context) error {
 			return g.DoAll(ctx, []string{"b", "c"}, func(ctx context.Context) error {
 				if !guard.Holding(ctx, "b") || !guard.Holding(ctx, "c") {
 					t.Error("not all held")
 				}
 				return nil
 			})
-		})
-		noError(t, err)
+		}))
 		if n := store.Calls(guardtest.OpAcquire); n != 2 {
 			t.Errorf("%d acquires, want 2", n)
 		}
@@ -100,7 +91,7 @@ func TestDoAllSkipsKeysThatAreHeld(t *testing.T) {
 func TestDoAllRefusesAKeyOutOfOrderAtOnce(t *testing.T) {
 	inBubble2(t, func(t *testing.T, store *guardtest.Store, p, q *guard.Guard) {
 		end, _ := hold(t, q, "a")
-		err := p.Do(t.Context(), "b", func(ctx context.Context) error {
+		noError(t, p.Do(t.Context(), "b", func(ctx context.Context) error {
 			asked, start := store.Calls(guardtest.OpAcquire), time.Now()
 			for _, keys := range [][]string{{"a"}, {"a", "b"}, {"z", "a"}} {
 				var e *guard.Error
@@ -113,8 +104,7 @@ func TestDoAllRefusesAKeyOutOfOrderAtOnce(t *testing.T) {
 				t.Errorf("asked %d times in %v", n, time.Since(start))
 			}
 			return p.DoAll(ctx, []string{"b", "c"}, nothing)
-		})
-		noError(t, err)
+		}))
 		end()
 	})
 }
@@ -124,13 +114,12 @@ func TestDoAllStartsOverWhenAnEarlyKeyIsLost(t *testing.T) {
 		end, _ := hold(t, b, "late")
 		time.AfterFunc(time.Minute, func() { store.Expire("early") })
 		time.AfterFunc(2*time.Minute, end)
-		err := a.DoAll(t.Context(), []string{"early", "late"}, func(ctx context.Context) error {
+		noError(t, a.DoAll(t.Context(), []string{"early", "late"}, func(ctx context.Context) error {
 			if !guard.Holding(ctx, "early") || !guard.Holding(ctx, "late") {
 				t.Error("runs without all its keys")
 			}
 			return nil
-		})
-		noError(t, err)
+		}))
 	})
 }
 
@@ -139,9 +128,7 @@ func TestDoAllGivesEverythingBackWhenOneIsBusy(t *testing.T) {
 		end, _ := hold(t, b, "c")
 		start := time.Now()
 		err := a.With(guard.Wait(3*time.Second)).DoAll(t.Context(), []string{"a", "b", "c"}, nothing)
-		if !errors.Is(err, guard.ErrBusy) {
-			t.Errorf("DoAll() = %v, want ErrBusy", err)
-		}
+		wantError(t, err, guard.ErrBusy)
 		if d := time.Since(start); d != 3*time.Second {
 			t.Errorf("waited %v, want 3s for the whole", d)
 		}
@@ -165,9 +152,7 @@ func TestDoAllIsCancelledWithAnyOfItsLeases(t *testing.T) {
 		if !errors.Is(err, guard.ErrLost) || !errors.As(err, &e) || e.Key != "b" {
 			t.Errorf("DoAll() = %v, want ErrLost of b", err)
 		}
-		if keys := store.Keys(); len(keys) > 0 {
-			t.Errorf("%q are left", keys)
-		}
+		noneLeft(t, store)
 	})
 }
 
@@ -181,9 +166,7 @@ func TestLossOfOneKeyCountsEvenIfMaxHoldEndsTheOthers(t *testing.T) {
 				time.Sleep(2 * time.Minute) // does not look at its context
 				return nil
 			})
-			if !errors.Is(err, guard.ErrLost) {
-				t.Errorf("DoAll() = %v, want ErrLost of %s", err, gone)
-			}
+			wantError(t, err, guard.ErrLost)
 		}
 	})
 }

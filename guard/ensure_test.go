@@ -49,16 +49,14 @@ func TestEnsureRenewsNowIfNeedBe(t *testing.T) {
 			}
 			return nil
 		})
-		if !errors.Is(err, guard.ErrLost) {
-			t.Error(err)
-		}
+		wantError(t, err, guard.ErrLost)
 	}, guard.TTL(30*time.Second))
 }
 
 func TestEnsureSaysWhyItCannotBeProven(t *testing.T) {
 	inBubble(t, func(t *testing.T, store *guardtest.Store, g *guard.Guard) {
 		down := errors.New("down")
-		err := g.Do(t.Context(), "k", func(ctx context.Context) error {
+		noError(t, g.Do(t.Context(), "k", func(ctx context.Context) error {
 			time.Sleep(2 * time.Second)
 			store.Fail(down)
 			err := guard.Ensure(ctx, 8*time.Second)
@@ -67,8 +65,7 @@ func TestEnsureSaysWhyItCannotBeProven(t *testing.T) {
 			}
 			store.Fail(nil)
 			return nil
-		})
-		noError(t, err)
+		}))
 	})
 }
 
@@ -79,9 +76,7 @@ func TestEnsureIgnoresAnOuterRunThatHasEnded(t *testing.T) {
 			leaked = context.WithoutCancel(ctx) //nolint:fatcontext // leaking it is the point
 			return nil
 		})
-		if err := guard.Ensure(leaked, time.Second); !errors.Is(err, guard.ErrLost) {
-			t.Errorf("Ensure() = %v under a run that has ended, want ErrLost", err)
-		}
+		wantError(t, guard.Ensure(leaked, time.Second), guard.ErrLost)
 		err := g.Do(leaked, "inner", func(ctx context.Context) error {
 			return guard.Ensure(ctx, time.Second)
 		})

@@ -2,7 +2,6 @@ package guard_test
 
 import (
 	"context"
-	"errors"
 	"testing"
 	"time"
 
@@ -73,15 +72,13 @@ func TestOutsideARunThereIsNoFence(t *testing.T) {
 	if guard.Holding(t.Context(), "k") {
 		t.Error("Holding")
 	}
-	if err := guard.Ensure(t.Context(), time.Second); !errors.Is(err, guard.ErrLost) {
-		t.Errorf("Ensure() = %v, want ErrLost", err)
-	}
+	wantError(t, guard.Ensure(t.Context(), time.Second), guard.ErrLost)
 }
 
 func TestRunsUnderLimitAndSharedHaveNoFence(t *testing.T) {
 	g := newGuard(t, guardtest.NewStore())
 	for name, opt := range map[string]guard.Option{"Limit": guard.Limit(2), "Shared": guard.Shared()} {
-		err := g.With(opt).Do(t.Context(), "k", func(ctx context.Context) error {
+		noError(t, g.With(opt).Do(t.Context(), "k", func(ctx context.Context) error {
 			if _, ok := guard.Fence(ctx); ok {
 				t.Errorf("Fence under %s", name)
 			}
@@ -92,7 +89,6 @@ func TestRunsUnderLimitAndSharedHaveNoFence(t *testing.T) {
 				t.Errorf("not Holding under %s", name)
 			}
 			return nil
-		})
-		noError(t, err)
+		}))
 	}
 }

@@ -37,14 +37,13 @@ func TestMinHoldKeepsTheKeyClosedInOneProcess(t *testing.T) {
 		var wg sync.WaitGroup
 		for range 4 {
 			wg.Go(func() {
-				err := g.Do(t.Context(), "k", func(context.Context) error {
+				noError(t, g.Do(t.Context(), "k", func(context.Context) error {
 					if d := time.Since(last); d < 5*time.Second {
 						t.Errorf("began %v after the run before", d)
 					}
 					last = time.Now()
 					return nil
-				})
-				noError(t, err)
+				}))
 			})
 		}
 		wg.Wait()
@@ -78,9 +77,7 @@ func TestMinHoldKeepsTheKeyClosed(t *testing.T) {
 		start := time.Now()
 		must(t, a.Do(t.Context(), "k", nothing))
 		for _, g := range []*guard.Guard{a, b} {
-			if err := g.With(guard.Wait(0)).Do(t.Context(), "k", nothing); !errors.Is(err, guard.ErrBusy) {
-				t.Errorf("Do() = %v while the key is kept closed, want ErrBusy", err)
-			}
+			wantError(t, g.With(guard.Wait(0)).Do(t.Context(), "k", nothing), guard.ErrBusy)
 		}
 		noError(t, b.Do(t.Context(), "k", nothing))
 		if d := time.Since(start); d < 5*time.Second || d > 5500*time.Millisecond {

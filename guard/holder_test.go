@@ -19,14 +19,13 @@ func TestHolderNamesWhoHasTheKey(t *testing.T) {
 		if h, err := g.Holder(t.Context(), "k"); err != nil || h != (guard.Holder{}) {
 			t.Errorf("free key: %+v, %v", h, err)
 		}
-		err := g.Do(t.Context(), "k", func(ctx context.Context) error {
+		noError(t, g.Do(t.Context(), "k", func(ctx context.Context) error {
 			h, err := g.Holder(ctx, "k")
 			if err != nil || h.Owner != "guardtest" || h.Process == "" || h.Remaining != 10*time.Second {
 				t.Errorf("held key: %+v, %v", h, err)
 			}
 			return err
-		})
-		noError(t, err)
+		}))
 	})
 }
 

@@ -105,9 +105,7 @@ func TestErrorsOfALostTermDoNotEndTheCampaign(t *testing.T) {
 func TestLeadReturnsTheLeadersResult(t *testing.T) {
 	g := newGuard(t, guardtest.NewStore())
 	want := errors.New("mine")
-	if err := g.Lead(t.Context(), "k", func(context.Context) error { return want }); !errors.Is(err, want) {
-		t.Errorf("Lead() = %v", err)
-	}
+	wantError(t, g.Lead(t.Context(), "k", func(context.Context) error { return want }), want)
 	if err := g.Lead(t.Context(), "k", nothing); err != nil {
 		t.Errorf("Lead() = %v", err)
 	}
@@ -156,9 +154,7 @@ func TestLeadEndsWithItsContext(t *testing.T) {
 		cause := errors.New("going home")
 		ctx, cancel := context.WithCancelCause(t.Context())
 		time.AfterFunc(time.Minute, func() { cancel(cause) })
-		if err := b.Lead(ctx, "k", nothing); !errors.Is(err, cause) {
-			t.Errorf("Lead() = %v, want the cause", err)
-		}
+		wantError(t, b.Lead(ctx, "k", nothing), cause)
 		end()
 	})
 }
@@ -167,12 +163,8 @@ func TestLeadEndsWithShutdownAndBadKeys(t *testing.T) {
 	inBubble2(t, func(t *testing.T, _ *guardtest.Store, a, b *guard.Guard) {
 		end, _ := hold(t, a, "k")
 		time.AfterFunc(time.Minute, func() { _ = b.Shutdown(t.Context()) })
-		if err := b.Lead(t.Context(), "k", nothing); !errors.Is(err, guard.ErrClosed) {
-			t.Errorf("Lead() = %v, want ErrClosed", err)
-		}
-		if err := a.Lead(t.Context(), "", nothing); !errors.Is(err, guard.ErrInvalidKey) {
-			t.Errorf("Lead() = %v, want ErrInvalidKey", err)
-		}
+		wantError(t, b.Lead(t.Context(), "k", nothing), guard.ErrClosed)
+		wantError(t, a.Lead(t.Context(), "", nothing), guard.ErrInvalidKey)
 		end()
 	})
 }

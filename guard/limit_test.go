@@ -2,7 +2,6 @@ package guard_test
 
 import (
 	"context"
-	"errors"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -22,7 +21,7 @@ func crowd(t *testing.T, n int, do func(i int, fn func(context.Context) error) e
 	var wg sync.WaitGroup
 	for i := range n {
 		wg.Go(func() {
-			err := do(i, func(ctx context.Context) error {
+			noError(t, do(i, func(ctx context.Context) error {
 				now := inside.Add(1)
 				for was := peak.Load(); now > was && !peak.CompareAndSwap(was, now); was = peak.Load() {
 					continue
@@ -30,8 +29,7 @@ func crowd(t *testing.T, n int, do func(i int, fn func(context.Context) error) e
 				time.Sleep(5 * time.Millisecond)
 				inside.Add(-1)
 				return ctx.Err()
-			})
-			noError(t, err)
+			}))
 		})
 	}
 	wg.Wait()
@@ -67,28 +65,24 @@ func TestSharedRunsExcludeOnlyExclusiveOnes(t *testing.T) {
 		var wg sync.WaitGroup
 		for range 5 {
 			wg.Go(func() {
-				err := readers.Do(t.Context(), "k", func(context.Context) error {
+				noError(t, readers.Do(t.Context(), "k", func(context.Context) error {
 					time.Sleep(time.Second)
 					if writing.Load() {
 						t.Error("the writer together with a reader")
 					}
 					return nil
-				})
-				noError(t, err)
+				}))
 			})
 		}
 		synctest.Wait()
-		err := g.Do(t.Context(), "k", func(context.Context) error {
+		noError(t, g.Do(t.Context(), "k", func(context.Context) error {
 			writing.Store(true)
 			defer writing.Store(false)
 			time.Sleep(time.Second)
 			return nil
-		})
-		noError(t, err)
+		}))
 		wg.Wait()
-		if keys := store.Keys(); len(keys) > 0 {
-			t.Errorf("%q are left", keys)
-		}
+		noneLeft(t, store)
 	})
 }
 
@@ -97,9 +91,7 @@ func TestLongRunsUnderALimitAreRenewed(t *testing.T) {
 		_ = crowd(t, 2, func(i int, _ func(context.Context) error) error {
 			return []*guard.Guard{a, b}[i].Do(t.Context(), "k", func(ctx context.Context) error {
 				time.Sleep(30 * time.Second)
-				if err := a.With(guard.Wait(0)).Do(context.WithoutCancel(t.Context()), "k", nothing); !errors.Is(err, guard.ErrBusy) {
-					t.Errorf("a third got %v, want ErrBusy", err)
-				}
+				wantError(t, a.With(guard.Wait(0)).Do(context.WithoutCancel(t.Context()), "k", nothing), guard.ErrBusy)
 				time.Sleep(30 * time.Second)
 				return ctx.Err()
 			})

@@ -89,9 +89,7 @@ func TestRenewalGoesOnAfterALossWhileTheKeyIsStillOurs(t *testing.T) {
 			return nil
 		})
 		noError(t, err)
-		if err := <-done; !errors.Is(err, guard.ErrLost) {
-			t.Errorf("Do() = %v, want ErrLost", err)
-		}
+		wantError(t, <-done, guard.ErrLost)
 	})
 }
 

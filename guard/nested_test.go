@@ -27,9 +27,7 @@ func TestNestedRunSeesTheLeasesAroundIt(t *testing.T) {
 				}
 				time.Sleep(time.Millisecond)
 				store.Expire("outer")
-				if err := guard.Ensure(ctx, 9*time.Second); !errors.Is(err, guard.ErrLost) {
-					t.Errorf("Ensure() = %v with the outer key gone, want ErrLost", err)
-				}
+				wantError(t, guard.Ensure(ctx, 9*time.Second), guard.ErrLost)
 				return nil
 			})
 		})
@@ -71,21 +69,17 @@ func TestNestedRunReportsTheLossEvenIfItsFnReturnsNil(t *testing.T) {
 				<-ctx.Done()
 				return nil
 			})
-			if !errors.Is(err, guard.ErrLost) {
-				t.Errorf("nested Do() = %v, want ErrLost", err)
-			}
+			wantError(t, err, guard.ErrLost)
 			return nil
 		})
-		if !errors.Is(err, guard.ErrLost) {
-			t.Errorf("Do() = %v, want ErrLost", err)
-		}
+		wantError(t, err, guard.ErrLost)
 	})
 }
 
 func TestNestedDoRunsUnderTheSameLease(t *testing.T) {
 	inBubble(t, func(t *testing.T, store *guardtest.Store, g *guard.Guard) {
 		again := newGuard(t, store) // another Guard over the same store counts too
-		err := g.Do(t.Context(), "k", func(ctx context.Context) error {
+		noError(t, g.Do(t.Context(), "k", func(ctx context.Context) error {
 			outer, _ := guard.Fence(ctx)
 			return again.Do(ctx, "k", func(ctx context.Context) error {
 				if inner, ok := guard.Fence(ctx); !ok || inner != outer {
@@ -93,8 +87,7 @@ func TestNestedDoRunsUnderTheSameLease(t *testing.T) {
 				}
 				return g.With(guard.Wait(0)).Do(ctx, "k", nothing)
 			})
-		})
-		noError(t, err)
+		}))
 		if n := store.Calls(guardtest.OpAcquire); n != 1 {
 			t.Errorf("%d acquires, want 1", n)
 		}
@@ -103,7 +96,7 @@ func TestNestedDoRunsUnderTheSameLease(t *testing.T) {
 
 func TestOtherStoreIsAnotherLock(t *testing.T) {
 	g, other := newGuard(t, guardtest.NewStore()), newGuard(t, guardtest.NewStore())
-	err := g.Do(t.Context(), "k", func(ctx context.Context) error {
+	noError(t, g.Do(t.Context(), "k", func(ctx context.Context) error {
 		outer, _ := guard.Fence(ctx)
 		return other.Do(ctx, "k", func(ctx context.Context) error {
 			if inner, ok := guard.Fence(ctx); !ok || inner == outer {
@@ -111,8 +104,7 @@ func TestOtherStoreIsAnotherLock(t *testing.T) {
 			}
 			return nil
 		})
-	})
-	noError(t, err)
+	}))
 }
 
 func TestLeaseEndsAfterTheLastNestedRun(t *testing.T) {
@@ -160,9 +152,7 @@ func TestEndedLeaseMeansAcquireAnew(t *testing.T) {
 			t.Error("Fence of an ended lease")
 		}
 		end, _ := hold(t, b, "k")
-		if err := a.With(guard.Wait(0)).Do(leaked, "k", nothing); !errors.Is(err, guard.ErrBusy) {
-			t.Errorf("Do() = %v: ran while the key is held", err)
-		}
+		wantError(t, a.With(guard.Wait(0)).Do(leaked, "k", nothing), guard.ErrBusy)
 		end()
 		synctest.Wait()
 		noError(t, a.Do(leaked, "k", nothing))
@@ -182,9 +172,7 @@ func TestNestedRunIsCancelledWithTheLease(t *testing.T) {
 				return context.Cause(ctx)
 			})
 		})
-		if !errors.Is(err, guard.ErrLost) {
-			t.Errorf("Do() = %v, want ErrLost", err)
-		}
+		wantError(t, err, guard.ErrLost)
 	})
 }
 
@@ -212,9 +200,7 @@ func TestNestedRunAfterALossSaysThatItsFnDidNotRun(t *testing.T) {
 				}
 				return nil
 			})
-			if !errors.Is(err, guard.ErrLost) {
-				t.Errorf("%s: the outer run: %v, want ErrLost", name, err)
-			}
+			wantError(t, err, guard.ErrLost)
 		}
 		end()
 		endLater()
@@ -228,7 +214,7 @@ func TestNestedRunOverASecondStoreNamesTheRunAroundIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := guardtest.NewStore()
 		a, b := newGuard(t, store), newGuard(t, &second{store})
-		err := a.Do(t.Context(), "k", func(ctx context.Context) error {
+		noError(t, a.Do(t.Context(), "k", func(ctx context.Context) error {
 			err := b.With(guard.Wait(time.Second)).Do(ctx, "k", nothing)
 			if !errors.Is(err, guard.ErrBusy) || !strings.Contains(err.Error(), "the run around this one holds it") {
 				t.Errorf("Do() = %v, want that the run around it is in the way", err)
@@ -237,25 +223,21 @@ func TestNestedRunOverASecondStoreNamesTheRunAroundIt(t *testing.T) {
 				t.Errorf("Do() of an unrelated context = %v", err)
 			}
 			return nil
-		})
-		noError(t, err)
+		}))
 	})
 }
 
 func TestNestedMaxHoldEndsOnlyTheNestedRun(t *testing.T) {
 	inBubble(t, func(t *testing.T, _ *guardtest.Store, g *guard.Guard) {
-		err := g.Do(t.Context(), "k", func(ctx context.Context) error {
+		noError(t, g.Do(t.Context(), "k", func(ctx context.Context) error {
 			err := g.With(guard.MaxHold(time.Second)).Do(ctx, "k", func(ctx context.Context) error {
 				<-ctx.Done()
 				return nil
 			})
-			if !errors.Is(err, guard.ErrMaxHold) {
-				t.Errorf("nested Do() = %v, want ErrMaxHold", err)
-			}
+			wantError(t, err, guard.ErrMaxHold)
 			time.Sleep(time.Minute)
 			return ctx.Err()
-		})
-		noError(t, err)
+		}))
 	})
 }
 
@@ -287,9 +269,7 @@ func TestNestedDoAfterALossWaitsForItsOwnLeaseAtMostATTL(t *testing.T) {
 			}
 			return nil
 		})
-		if !errors.Is(err, guard.ErrLost) {
-			t.Errorf("outer Do() = %v, want ErrLost", err)
-		}
+		wantError(t, err, guard.ErrLost)
 	})
 }
 
@@ -313,14 +293,13 @@ func TestNestedRunsNeedALeaseAtLeastAsStrong(t *testing.T) {
 		{"limit in shared", readers, two, false},
 		{"Limit(2) in Limit(3)", three, two, false},
 	} {
-		err := c.outer.Do(t.Context(), "k", func(ctx context.Context) error {
+		noError(t, c.outer.Do(t.Context(), "k", func(ctx context.Context) error {
 			err := c.inner.Do(ctx, "k", nothing)
 			if c.ok && err != nil || !c.ok && !errors.Is(err, guard.ErrBusy) {
 				t.Errorf("%s: %v", c.name, err)
 			}
 			return nil
-		})
-		noError(t, err)
+		}))
 	}
 }
 
@@ -336,7 +315,5 @@ func TestContextEndsWithItsRun(t *testing.T) {
 	default:
 		t.Error("alive after the run")
 	}
-	if err := guard.Ensure(context.WithoutCancel(leaked), 0); !errors.Is(err, guard.ErrLost) {
-		t.Errorf("Ensure() = %v after the run, want ErrLost", err)
-	}
+	wantError(t, guard.Ensure(context.WithoutCancel(leaked), 0), guard.ErrLost)
 }

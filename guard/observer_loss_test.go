@@ -86,9 +86,7 @@ func TestLossBeforeFnBeginsIsObserved(t *testing.T) {
 					}
 					return nil
 				})
-				if !errors.Is(err, guard.ErrLost) {
-					t.Errorf("%v, want ErrLost", err)
-				}
+				wantError(t, err, guard.ErrLost)
 				var losses []guard.Event
 				for _, e := range obs.events {
 					if e.Kind == guard.EventLost {
@@ -213,13 +211,12 @@ func TestEventsOfARunComeBeforeItsEnd(t *testing.T) {
 				end, _ := hold(t, g, "k")
 				var wg sync.WaitGroup
 				wg.Go(func() {
-					err := observed.Do(t.Context(), "k", func(ctx context.Context) error {
+					noError(t, observed.Do(t.Context(), "k", func(ctx context.Context) error {
 						time.Sleep(time.Millisecond)
 						go func() { _ = guard.Ensure(ctx, 9*time.Second) }() // renews
 						time.Sleep(time.Millisecond)
 						return nil
-					})
-					noError(t, err)
+					}))
 				})
 				synctest.Wait()
 				for range waiters {

@@ -143,7 +143,7 @@ func TestNoEventFollowsRunEnd(t *testing.T) {
 		obs := &recorder{}
 		g := newGuard(t, store, guard.Observe(obs))
 		nested := make(chan error, 1)
-		err := g.Do(t.Context(), "k", func(ctx context.Context) error {
+		noError(t, g.Do(t.Context(), "k", func(ctx context.Context) error {
 			in := make(chan struct{})
 			go func() {
 				nested <- g.Do(ctx, "k", func(context.Context) error {
@@ -154,8 +154,7 @@ func TestNoEventFollowsRunEnd(t *testing.T) {
 			}()
 			<-in
 			return nil
-		})
-		noError(t, err)
+		}))
 		noError(t, <-nested)
 		if store.Calls(guardtest.OpRenew) == 0 {
 			t.Error("nothing happened to the lease that could have been reported")
@@ -242,12 +241,11 @@ func TestObserverGetsAllThatWasCounted(t *testing.T) {
 func TestNestedRunDoesNotTakeTheOuterObserversEvents(t *testing.T) {
 	inBubble(t, func(t *testing.T, _ *guardtest.Store, g *guard.Guard) {
 		outer, inner := &recorder{}, &recorder{}
-		err := g.With(guard.Observe(outer)).Do(t.Context(), "k", func(ctx context.Context) error {
+		noError(t, g.With(guard.Observe(outer)).Do(t.Context(), "k", func(ctx context.Context) error {
 			err := g.With(guard.Observe(inner)).DoAll(ctx, []string{"k", "other"}, nothing)
 			time.Sleep(5 * time.Second)
 			return err
-		})
-		noError(t, err)
+		}))
 		if !outer.saw(guard.EventRenewed) || inner.saw(guard.EventRenewed) {
 			t.Errorf("outer saw %v, inner %v", outer.log, inner.log)
 		}
@@ -286,13 +284,12 @@ func TestObserversWrapEachOther(t *testing.T) {
 	var log []string
 	store := guardtest.NewStore()
 	g := newGuard(t, store, guard.Observe(tagged{"a", &log}), guard.Observe(tagged{"b", &log}))
-	err := g.Do(t.Context(), "k", func(context.Context) error {
+	noError(t, g.Do(t.Context(), "k", func(context.Context) error {
 		if owner, _ := store.Holder("k"); lease.Metadata(owner) != "a" {
 			t.Errorf("metadata %q, want that of the first", lease.Metadata(owner))
 		}
 		return nil
-	})
-	noError(t, err)
+	}))
 	want := "a acquire start, b acquire start, b acquire end, a acquire end, " +
 		"a run start, b run start, b run end, a run end"
 	if got := strings.Join(log, ", "); got != want {
@@ -328,11 +325,10 @@ func TestNestedRunsUnderTheSameLeaseAreNotReported(t *testing.T) {
 	obs := &starts{}
 	g := newGuard(t, guardtest.NewStore(), guard.Observe(obs), guard.Name("orders"), guard.TTL(time.Minute))
 	var token int64
-	err := g.Do(t.Context(), "k", func(ctx context.Context) error {
+	noError(t, g.Do(t.Context(), "k", func(ctx context.Context) error {
 		token, _ = guard.Fence(ctx)
 		return g.Do(ctx, "k", nothing)
-	})
-	noError(t, err)
+	}))
 	if got := strings.Join(obs.log, ", "); got != "acquire start, acquire end, run start, run end" {
 		t.Errorf("saw %s", got)
 	}

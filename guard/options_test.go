@@ -109,9 +109,7 @@ func TestInvalidKeysAreRefusedWithoutARoundTrip(t *testing.T) {
 	store := guardtest.NewStore()
 	g := newGuard(t, store)
 	for _, key := range []string{"", "a\nb", "\x00", "a\x7f", "tab\t", "\u0085", strings.Repeat("x", 513)} {
-		if err := g.Do(t.Context(), key, nothing); !errors.Is(err, guard.ErrInvalidKey) {
-			t.Errorf("Do(%q) = %v, want ErrInvalidKey", key, err)
-		}
+		wantError(t, g.Do(t.Context(), key, nothing), guard.ErrInvalidKey)
 	}
 	if n := store.Calls(guardtest.OpAcquire); n != 0 {
 		t.Errorf("%d round trips", n)
@@ -143,9 +141,7 @@ func TestFallbackDoesNotOverrideWhatTheUserSaid(t *testing.T) {
 			g := newGuard(t, s, append(c.opts, guard.Observe(seen))...).
 				With(guard.Fallback(guard.Wait(2*time.Second), guard.Name("route")))
 			began := time.Now()
-			if err := g.Do(t.Context(), "k", nothing); !errors.Is(err, guard.ErrBusy) {
-				t.Errorf("%s: %v", c.sentence, err)
-			}
+			wantError(t, g.Do(t.Context(), "k", nothing), guard.ErrBusy)
 			if waited := time.Since(began); waited != c.wait {
 				t.Errorf("%s: waited %v, want %v", c.sentence, waited, c.wait)
 			}

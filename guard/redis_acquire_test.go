@@ -55,9 +55,7 @@ func TestRedisBuriedShorterAcquireDoesNotShortenTheLease(t *testing.T) {
 	buried.Wait(t)
 	sent(t, admin.Del(t.Context(), "guard:k"))
 	cancel()
-	if err := <-gone; !errors.Is(err, context.Canceled) {
-		t.Errorf("Do() = %v, want the end of its context", err)
-	}
+	wantError(t, <-gone, context.Canceled)
 
 	run := <-running
 	if got := admin.Get(t.Context(), "guard:k").Val(); got != owner {
@@ -123,9 +121,7 @@ func TestRedisReplyLostAtAcquireIsCleanedUp(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 60*time.Millisecond)
 		err := g.Do(ctx, key, nothing)
 		cancel()
-		if !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("Do() = %v, want the end of its context", err)
-		}
+		wantError(t, err, context.DeadlineExceeded)
 		// At once, as a rule. The attempt that was broken off may run after the
 		// first clean-up; the second comes when the server refuses it, after 2 s.
 		inTime(t, 3*time.Second, "the clean-up", func() {
@@ -244,9 +240,7 @@ func TestRedisBuriedAcquireLeavesNoZombie(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 60*time.Millisecond)
 		err := g.Do(ctx, "k", nothing)
 		cancel()
-		if !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("Do() = %v, want the end of its context", err)
-		}
+		wantError(t, err, context.DeadlineExceeded)
 		s.Resume()
 		inTime(t, 3*time.Second, "the clean-up", func() {
 			noError(t, other.Do(t.Context(), "k", nothing))
@@ -373,9 +367,7 @@ func TestRedisForeignTextThatLooksLikeAMarkerIsLeftAlone(t *testing.T) {
 					t.Errorf("%s ran with %q; the key is %q now", name, text, admin.Get(t.Context(), "guard:k").Val())
 					return nil
 				})
-				if !errors.Is(err, guard.ErrBusy) {
-					t.Errorf("%s with %q: Do() = %v, want ErrBusy", name, text, err)
-				}
+				wantError(t, err, guard.ErrBusy)
 				for guard.Left(g) > 0 { // it has left the queue
 					time.Sleep(time.Millisecond)
 				}

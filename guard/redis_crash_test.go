@@ -188,9 +188,7 @@ func TestRedisShutdownLeavesNothingBehind(t *testing.T) {
 	down := make(chan error, 1)
 	go func() { down <- g.Shutdown(context.Background()) }()
 	for range 2 {
-		if err := <-waiter; !errors.Is(err, guard.ErrClosed) {
-			t.Errorf("a waiter got %v, want ErrClosed", err)
-		}
+		wantError(t, <-waiter, guard.ErrClosed)
 	}
 	time.Sleep(1500 * time.Millisecond) // longer than the TTL: still renewed
 	if n := admin.Exists(t.Context(), "guard:held").Val(); n != 1 {

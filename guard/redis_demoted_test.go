@@ -79,7 +79,7 @@ func holdersBesideDemotedPrimary(t *testing.T) (most int64, shown bool) {
 	var runs sync.WaitGroup
 	for _, g := range guards {
 		runs.Go(func() {
-			err := g.Do(t.Context(), "k", func(ctx context.Context) error {
+			noError(t, g.Do(t.Context(), "k", func(ctx context.Context) error {
 				n := inside.Add(1)
 				defer inside.Add(-1)
 				top.Store(max(top.Load(), n))
@@ -89,8 +89,7 @@ func holdersBesideDemotedPrimary(t *testing.T) (most int64, shown bool) {
 				case <-time.After(300 * time.Millisecond):
 					return nil
 				}
-			})
-			noError(t, err)
+			}))
 		})
 		time.Sleep(20 * time.Millisecond)
 	}

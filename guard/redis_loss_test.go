@@ -74,12 +74,10 @@ func TestRedisBlackholeBeforeARenewalEndsCtxBeforeARivalGetsIn(t *testing.T) {
 				ended <- time.Now()
 				return nil
 			})
-			if !errors.Is(err, guard.ErrLost) {
-				t.Errorf("the holder got %v, want ErrLost", err)
-			}
+			wantError(t, err, guard.ErrLost)
 		})
 		ctx := <-held
-		err := rival.Do(t.Context(), key, func(context.Context) error {
+		noError(t, rival.Do(t.Context(), key, func(context.Context) error {
 			in := time.Now()
 			shown = stall() < margin/2
 			select {
@@ -93,8 +91,7 @@ func TestRedisBlackholeBeforeARenewalEndsCtxBeforeARivalGetsIn(t *testing.T) {
 				}
 			}
 			return nil
-		})
-		noError(t, err)
+		}))
 		p.Heal()
 		wg.Wait()
 		return shown
@@ -162,21 +159,20 @@ func TestRedisErrorRepliesToRenewalLoseNothingWhileTrustLasts(t *testing.T) {
 	s := redistest.Start(t)
 	p := redistest.NewProxy(t, s.Addr())
 	g := onRedis(t, p.Addr(), guard.TTL(1500*time.Millisecond))
-	err := g.Do(t.Context(), "k", func(ctx context.Context) error {
+	noError(t, g.Do(t.Context(), "k", func(ctx context.Context) error {
 		p.AnswerErr("LOADING Redis is loading the dataset in memory", "evalsha")
 		time.Sleep(time.Second) // the first renewals, at 450 to 500 ms, fail
 		p.Heal()
 		time.Sleep(2 * time.Second)
 		return ctx.Err()
-	})
-	noError(t, err)
+	}))
 }
 
 func TestRedisScriptFlushWhileHeldLosesNothing(t *testing.T) {
 	s := redistest.Start(t)
 	admin := s.Client(t)
 	g, other := onRedis(t, s.Addr(), guard.TTL(600*time.Millisecond)), onRedis(t, s.Addr())
-	err := g.Do(t.Context(), "k", func(ctx context.Context) error {
+	noError(t, g.Do(t.Context(), "k", func(ctx context.Context) error {
 		for range 4 {
 			sent(t, admin.ScriptFlush(ctx))
 			time.Sleep(300 * time.Millisecond)
@@ -186,8 +182,7 @@ func TestRedisScriptFlushWhileHeldLosesNothing(t *testing.T) {
 		}
 		sent(t, admin.ScriptFlush(ctx))
 		return ctx.Err()
-	})
-	noError(t, err)
+	}))
 	if n := admin.Exists(t.Context(), "guard:k").Val(); n != 0 {
 		t.Error("still held after the release")
 	}
@@ -202,12 +197,11 @@ func TestRedisReleaseWhileARenewalIsInFlightDoesNotResurrect(t *testing.T) {
 		t.Fatal(err) // so that every script is loaded
 	}
 	var renewal *redistest.Trap
-	err := g.Do(t.Context(), "k", func(context.Context) error {
+	noError(t, g.Do(t.Context(), "k", func(context.Context) error {
 		renewal = p.HoldNextRequest("evalsha")
 		renewal.Wait(t)
 		return nil
-	})
-	noError(t, err)
+	}))
 	renewal.Release()
 	time.Sleep(100 * time.Millisecond)
 	if n := admin.Exists(t.Context(), "guard:k").Val(); n != 0 {
@@ -258,13 +252,12 @@ func TestRedisCancelledCallerKeepsOthersOutUntilFnReturns(t *testing.T) {
 		})
 	}()
 	<-cancelled
-	err := b.Do(t.Context(), "k", func(context.Context) error {
+	noError(t, b.Do(t.Context(), "k", func(context.Context) error {
 		if cleaned.IsZero() {
 			t.Error("overlaps with the clean-up")
 		}
 		return nil
-	})
-	noError(t, err)
+	}))
 }
 
 func TestRedisPanicAndGoexitPassTheKeyOn(t *testing.T) {

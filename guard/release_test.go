@@ -73,9 +73,7 @@ func buryBehindShorter(t *testing.T) *burying {
 	synctest.Wait()
 	wg.Go(func() {
 		err := g.With(guard.TTL(60*time.Millisecond)).Do(t.Context(), "k", nothing)
-		if !errors.Is(err, guard.ErrUnavailable) {
-			t.Errorf("Do() = %v, want ErrUnavailable", err)
-		}
+		wantError(t, err, guard.ErrUnavailable)
 	})
 	wg.Wait()
 	if err := <-s.arrived; err != nil {
@@ -116,9 +114,7 @@ func TestDoLeavesNothingBehind(t *testing.T) {
 	inBubble(t, func(t *testing.T, store *guardtest.Store, g *guard.Guard) {
 		must(t, g.Do(t.Context(), "k", nothing))
 		synctest.Wait()
-		if keys := store.Keys(); len(keys) > 0 {
-			t.Errorf("keys %q are left", keys)
-		}
+		noneLeft(t, store)
 	})
 }
 
@@ -162,9 +158,7 @@ func TestRunThatOutlivedItsTrustStillGivesTheKeyBack(t *testing.T) {
 		var when time.Time
 		var why error
 		err := g.Do(t.Context(), "k", untilDone(&when, &why))
-		if !errors.Is(err, guard.ErrLost) {
-			t.Errorf("Do() = %v, want ErrLost", err)
-		}
+		wantError(t, err, guard.ErrLost)
 		if owner, held := store.Holder("k"); held {
 			t.Errorf("still held by %q", owner)
 		}
@@ -196,9 +190,7 @@ func TestAfterALossTheReleaseIsTriedOnce(t *testing.T) {
 			store.Inject(guardtest.Fault{})
 			return untilDone(&when, &why)(ctx)
 		})
-		if !errors.Is(err, guard.ErrLost) {
-			t.Errorf("Do() = %v, want ErrLost", err)
-		}
+		wantError(t, err, guard.ErrLost)
 		if d := time.Since(when); d > time.Second {
 			t.Errorf("kept the caller for %v after the loss, want one attempt", d)
 		}
@@ -215,9 +207,7 @@ func TestReleaseThatWasRefusedAndThenFindsAThiefIsALoss(t *testing.T) {
 			store.Inject(guardtest.Fault{Op: guardtest.OpRelease, Err: refused, Times: 1})
 			return nil
 		})
-		if !errors.Is(err, guard.ErrLost) {
-			t.Errorf("Do() = %v, want ErrLost: a refusal had no effect, so the thief had it before", err)
-		}
+		wantError(t, err, guard.ErrLost)
 		if n := store.Calls(guardtest.OpRelease); n != 2 {
 			t.Errorf("%d releases, want the refused one and another", n)
 		}
@@ -233,9 +223,7 @@ func TestReleaseThatFindsAnotherOwnerIsALoss(t *testing.T) {
 			store.Hold("k", "thief")
 			return ctx.Err()
 		})
-		if !errors.Is(err, guard.ErrLost) {
-			t.Errorf("Do() = %v, want ErrLost", err)
-		}
+		wantError(t, err, guard.ErrLost)
 		if owner, _ := store.Holder("k"); owner != "thief" {
 			t.Errorf("held by %q: the release hit another owner's lease", owner)
 		}
@@ -284,12 +272,11 @@ func TestCancelDoesNotReleaseBeforeFnReturns(t *testing.T) {
 			})
 		}()
 		synctest.Wait()
-		err := b.Do(t.Context(), "k", func(context.Context) error {
+		noError(t, b.Do(t.Context(), "k", func(context.Context) error {
 			if !cleaned {
 				t.Error("overlaps with the clean-up")
 			}
 			return nil
-		})
-		noError(t, err)
+		}))
 	})
 }

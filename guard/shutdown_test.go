@@ -29,9 +29,7 @@ func TestRunThatBeginsAfterShutdownsPatienceIsCancelled(t *testing.T) {
 				return context.Cause(ctx)
 			})
 		})
-		if !errors.Is(err, guard.ErrClosed) {
-			t.Errorf("Do() = %v, want ErrClosed", err)
-		}
+		wantError(t, err, guard.ErrClosed)
 		synctest.Wait()
 	})
 }
@@ -43,9 +41,7 @@ func TestShutdownWaitsForCleanUps(t *testing.T) {
 		if err := g.Shutdown(t.Context()); err != nil {
 			t.Errorf("Shutdown() = %v", err)
 		}
-		if keys := store.Keys(); len(keys) > 0 {
-			t.Errorf("%q are left", keys)
-		}
+		noneLeft(t, store)
 	})
 }
 
@@ -66,9 +62,7 @@ func TestShutdownWithOnlyWaitersSucceeds(t *testing.T) {
 				t.Errorf("Shutdown() = %v: no run had to be cancelled", err)
 			}
 			for range cap(waiters) {
-				if err := <-waiters; !errors.Is(err, guard.ErrClosed) {
-					t.Errorf("a waiter got %v, want ErrClosed", err)
-				}
+				wantError(t, <-waiters, guard.ErrClosed)
 			}
 			if n := guard.Left(g); n != 0 || store.Waiting("k") != 0 {
 				t.Errorf("%d entries and %d waiters are left", n, store.Waiting("k"))
@@ -88,12 +82,8 @@ func TestShutdownWaitsForRunsAndRefusesNewOnes(t *testing.T) {
 		down := make(chan error, 1)
 		go func() { down <- g.Shutdown(context.Background()) }()
 		synctest.Wait()
-		if err := <-waiter; !errors.Is(err, guard.ErrClosed) {
-			t.Errorf("the waiter got %v, want ErrClosed", err)
-		}
-		if err := family.Do(t.Context(), "other", nothing); !errors.Is(err, guard.ErrClosed) {
-			t.Errorf("a call after Shutdown got %v, want ErrClosed", err)
-		}
+		wantError(t, <-waiter, guard.ErrClosed)
+		wantError(t, family.Do(t.Context(), "other", nothing), guard.ErrClosed)
 		select {
 		case err := <-down:
 			t.Fatalf("Shutdown() = %v while a run is under way", err)
@@ -113,23 +103,18 @@ func TestShutdownWaitsForRunsAndRefusesNewOnes(t *testing.T) {
 		if err := g.Shutdown(t.Context()); err != nil {
 			t.Errorf("second Shutdown() = %v", err)
 		}
-		if keys := store.Keys(); len(keys) > 0 {
-			t.Errorf("%q are left", keys)
-		}
+		noneLeft(t, store)
 	})
 }
 
 func TestShutdownAllowsNestedRunsOfTheSameLease(t *testing.T) {
 	inBubble(t, func(t *testing.T, _ *guardtest.Store, g *guard.Guard) {
-		err := g.Do(t.Context(), "k", func(ctx context.Context) error {
+		noError(t, g.Do(t.Context(), "k", func(ctx context.Context) error {
 			go func() { _ = g.Shutdown(context.Background()) }()
 			synctest.Wait()
-			if err := g.Do(ctx, "other", nothing); !errors.Is(err, guard.ErrClosed) {
-				t.Errorf("another key: %v, want ErrClosed", err)
-			}
+			wantError(t, g.Do(ctx, "other", nothing), guard.ErrClosed)
 			return g.Do(ctx, "k", nothing)
-		})
-		noError(t, err)
+		}))
 		synctest.Wait()
 	})
 }
@@ -149,15 +134,11 @@ func TestShutdownCancelsRunsWhenItsContextEnds(t *testing.T) {
 		defer cancel()
 		start := time.Now()
 		err := g.Shutdown(ctx)
-		if !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("Shutdown() = %v, want the end of its context", err)
-		}
+		wantError(t, err, context.DeadlineExceeded)
 		if d := time.Since(start); d != 63*time.Second {
 			t.Errorf("Shutdown took %v, want a minute and the run's 3s", d)
 		}
-		if err := <-ran; !errors.Is(err, guard.ErrClosed) {
-			t.Errorf("the run's cause was %v, want ErrClosed", err)
-		}
+		wantError(t, <-ran, guard.ErrClosed)
 	})
 }
 

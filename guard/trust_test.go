@@ -30,9 +30,7 @@ func TestBuriedShorterAcquireDoesNotShortenTheLease(t *testing.T) {
 					t.Errorf("a request with a TTL of 400ms cut a lease of 10s to %v", left)
 				}
 				time.Sleep(time.Second)
-				if err := newGuard(t, s, guard.Wait(0)).Do(t.Context(), "k", nothing); !errors.Is(err, guard.ErrBusy) {
-					t.Errorf("a rival got %v during the run, want ErrBusy", err)
-				}
+				wantError(t, newGuard(t, s, guard.Wait(0)).Do(t.Context(), "k", nothing), guard.ErrBusy)
 				return ctx.Err()
 			})
 		}()
@@ -125,9 +123,7 @@ func TestSlowReplyDoesNotExtendTrust(t *testing.T) {
 		if d := when.Sub(asked); d != 3600*time.Millisecond {
 			t.Errorf("trusted for %v from the request, want 3.6s", d)
 		}
-		if !errors.Is(err, guard.ErrLost) {
-			t.Error(err)
-		}
+		wantError(t, err, guard.ErrLost)
 	}, guard.TTL(4*time.Second), guard.Margin(400*time.Millisecond))
 }
 

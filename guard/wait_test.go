@@ -68,9 +68,7 @@ func TestWaitBoundsTheWait(t *testing.T) {
 		for name, g := range map[string]*guard.Guard{"same process": a, "other process": b} {
 			start := time.Now()
 			err := g.With(guard.Wait(3*time.Second)).Do(t.Context(), "k", nothing)
-			if !errors.Is(err, guard.ErrBusy) {
-				t.Errorf("%s: Do() = %v, want ErrBusy", name, err)
-			}
+			wantError(t, err, guard.ErrBusy)
 			if d := time.Since(start); d != 3*time.Second {
 				t.Errorf("%s: waited %v, want 3s", name, d)
 			}
@@ -91,9 +89,7 @@ func TestContextEndWhileWaitingIsReturnedWithItsCause(t *testing.T) {
 		time.AfterFunc(time.Second, func() { cancel(cause) })
 		err := b.Do(ctx, "k", nothing)
 		for _, want := range []error{context.Canceled, cause, guard.ErrBusy} {
-			if !errors.Is(err, want) {
-				t.Errorf("Do() = %v, want it to wrap %v", err, want)
-			}
+			wantError(t, err, want)
 		}
 		end()
 	})

@@ -24,7 +24,7 @@ func TestDoRunsOneAtATimeAcrossProcesses(t *testing.T) {
 				g = b
 			}
 			wg.Go(func() {
-				err := g.Do(t.Context(), "k", func(context.Context) error {
+				noError(t, g.Do(t.Context(), "k", func(context.Context) error {
 					if inside.Add(1) != 1 {
 						t.Error("two runs at once")
 					}
@@ -32,8 +32,7 @@ func TestDoRunsOneAtATimeAcrossProcesses(t *testing.T) {
 					inside.Add(-1)
 					runs.Add(1)
 					return nil
-				})
-				noError(t, err)
+				}))
 			})
 		}
 		wg.Wait()
@@ -48,13 +47,12 @@ func TestReleaseWakesTheWaiterAtOnce(t *testing.T) {
 		end, _ := hold(t, a, "k")
 		var released time.Time
 		time.AfterFunc(777*time.Millisecond, func() { released = time.Now(); end() })
-		err := b.Do(t.Context(), "k", func(context.Context) error {
+		noError(t, b.Do(t.Context(), "k", func(context.Context) error {
 			if d := time.Since(released); d != 0 {
 				t.Errorf("started %v after the release", d)
 			}
 			return nil
-		})
-		noError(t, err)
+		}))
 	})
 }
 
@@ -64,13 +62,12 @@ func TestLostWakeUpCostsAPollAtMost(t *testing.T) {
 		end, _ := hold(t, a, "k")
 		var released time.Time
 		time.AfterFunc(777*time.Millisecond, func() { released = time.Now(); end() })
-		err := b.Do(t.Context(), "k", func(context.Context) error {
+		noError(t, b.Do(t.Context(), "k", func(context.Context) error {
 			if d := time.Since(released); d > 1100*time.Millisecond {
 				t.Errorf("slept on a free key for %v", d)
 			}
 			return nil
-		})
-		noError(t, err)
+		}))
 	})
 }
 
@@ -91,13 +88,12 @@ func TestSurvivorOfAHundredCancelledWaitersGetsTheKey(t *testing.T) {
 		synctest.Wait()
 		var released time.Time
 		wg.Go(func() {
-			err := b.Do(t.Context(), "k", func(context.Context) error {
+			noError(t, b.Do(t.Context(), "k", func(context.Context) error {
 				if d := time.Since(released); d > 0 {
 					t.Errorf("the survivor waited %v on a free key", d)
 				}
 				return nil
-			})
-			noError(t, err)
+			}))
 		})
 		synctest.Wait()
 		released = time.Now()
@@ -121,7 +117,7 @@ func TestWaitersAreServedInOrderOfArrival(t *testing.T) {
 		for i := range 20 {
 			g := []*guard.Guard{b, a}[i%2]
 			wg.Go(func() {
-				err := g.Do(t.Context(), "k", func(context.Context) error {
+				noError(t, g.Do(t.Context(), "k", func(context.Context) error {
 					mu.Lock()
 					defer mu.Unlock()
 					if first == nil {
@@ -129,8 +125,7 @@ func TestWaitersAreServedInOrderOfArrival(t *testing.T) {
 					}
 					served[g] = append(served[g], i)
 					return nil
-				})
-				noError(t, err)
+				}))
 			})
 			synctest.Wait() // it is in the queue
 		}
@@ -163,11 +158,10 @@ func TestFirstLocalWaiterIsServedBeforeALaterProcess(t *testing.T) {
 				wait := func(g *guard.Guard, who string, when time.Duration) {
 					time.Sleep(time.Until(began.Add(when)))
 					wg.Go(func() {
-						err := g.Do(t.Context(), "k", func(context.Context) error {
+						noError(t, g.Do(t.Context(), "k", func(context.Context) error {
 							served = append(served, who)
 							return nil
-						})
-						noError(t, err)
+						}))
 					})
 					synctest.Wait() // it is in the queue
 				}

@@ -120,8 +120,8 @@ func (s *show) endOnce() int {
 	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
 		s.t.Fatal(err)
 	}
-	if took := time.Since(s.began); took > 15*time.Second {
-		s.t.Errorf("took %v, more than 15 s", took)
+	if took := time.Since(s.began); took > 30*time.Second {
+		s.t.Errorf("took %v, more than 30 s", took)
 	} else {
 		s.t.Logf("took %v", took)
 	}

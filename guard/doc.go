@@ -47,5 +47,9 @@
 // context ends during the wait, the error matches the context's, and ErrBusy or
 // ErrUnavailable where that is known. fn's own error is returned unchanged.
 //
-// The whole behaviour, with a test for each line, is in docs/behaviour/guard.md.
+// # More
+//
+// The whole behaviour, with a test for each line, is in docs/behaviour/guard.md:
+// errors, nested runs, several runs under one key, fencing, observers. Stores are
+// lease/redisstore and, for tests, guardtest; adapters httpmw, asynqmw and cronwrap.
 package guard

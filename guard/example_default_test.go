@@ -15,7 +15,6 @@ func ExampleSetDefault() {
 		log.Fatal(err)
 	}
 	guard.SetDefault(g) // in main
-	defer guard.ResetDefault()
 	err = guard.Do(context.Background(), "k", func(ctx context.Context) error {
 		fmt.Println(guard.Holding(ctx, "k"))
 		return nil

@@ -2,6 +2,7 @@ package guard_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log"
 
@@ -23,4 +24,18 @@ func ExampleGuard_DoAll() {
 	// Output:
 	// holding both: true
 	// <nil>
+}
+
+// Inside a run, keys that sort before one that is held are refused: another process
+// may hold them and wait for that one.
+func ExampleGuard_DoAll_order() {
+	g, err := guard.New(guardtest.NewStore())
+	if err != nil {
+		log.Fatal(err)
+	}
+	err = g.Do(context.Background(), "b", func(ctx context.Context) error {
+		return g.DoAll(ctx, []string{"a", "c"}, nothing)
+	})
+	fmt.Println(errors.Is(err, guard.ErrOrder))
+	// Output: true
 }

@@ -57,6 +57,7 @@ func (g *Guard) Store() lease.Store { return g.family.engine.Store() }
 // If ctx comes from a run that holds key already, fn runs under that lease. Runs
 // that nest different keys in opposite orders deadlock until a wait ends: take all
 // keys at once with [Guard.DoAll].
+//
 // Panics and runtime.Goexit pass through after the release. A nil fn panics.
 func (g *Guard) Do(ctx context.Context, key string, fn func(context.Context) error) error {
 	mustHave(fn != nil)

@@ -11,7 +11,7 @@ import (
 // metrics and logs. Its methods are called on the goroutine that does the work,
 // so they must be quick; they may be called concurrently. A panic in one is
 // logged with log/slog and otherwise ignored; after one in a Start the Observer
-// hears no more of that acquire, or run. Nested runs under a lease that is held
+// is called no more for that acquire, or run. Nested runs under a lease that is held
 // already are not reported, nor is what is refused before the store is asked: an
 // invalid key, a context that has ended, a nested run that is stricter than the one
 // around it. An Observer that a guard was given twice is called twice.
@@ -77,7 +77,7 @@ type AcquireEnd struct {
 	Name     string
 	Key      string
 	Waited   time.Duration
-	Attempts int   // store calls made meanwhile for the local line of this key
+	Attempts int   // store calls made meanwhile for the local queue of this key
 	Fence    int64 // the token, when granted
 
 	// Contended: the key was found held. Holder and HolderMetadata say

@@ -42,8 +42,8 @@ var epoch = time.Now()
 
 // do acquires key, calls fn, and releases.
 //
-// What it keeps on the stack while fn runs is little, here and in call: a service
-// may have very many runs under way, and Go gives back a stack only by halves.
+// Little is kept on the stack while fn runs, here and in call: a service may have
+// very many runs under way, and Go shrinks a stack only by halves.
 func (g *Guard) do(ctx context.Context, op, key string, fn func(context.Context) error) result {
 	g.family.calls.Begin()
 	defer g.family.calls.End()

@@ -7,7 +7,7 @@
 // A [Lease] is one owner id's possession of a key, from grant to release. It
 // serves one [Hold] after another: a hold is one run's share, with a fencing
 // token of its own. When a hold ends, [Next] may begin another one; when the
-// lease is lost or released, Next hears that the key is free.
+// lease is lost or released, Next.OnFree is called: the key is free.
 //
 // # Trust
 //

@@ -33,7 +33,7 @@ type Hold struct {
 	reporting sync.WaitGroup
 }
 
-// Listener hears what happens to the lease of a hold.
+// Listener is called for what happens to the lease of a hold.
 type Listener interface {
 	// Lost is called once if the lease is lost, on another goroutine or inside
 	// Live. It must not block: others wait for their own.
@@ -198,9 +198,9 @@ func (h *Hold) Surrender() {
 	}
 }
 
-// Bind has to called if the lease is lost; at once if it already is. With events
-// it is also called for each event, EventLost included, until Unbind or End has
-// returned; only the first run of a hold may ask for them.
+// Bind adds a listener: to.Lost is called if the lease is lost, at once if it
+// already is. With events to.Happened is called for each event, EventLost
+// included, until Unbind or End has returned; only the first run of a hold may ask for them.
 func (h *Hold) Bind(to Listener, events bool) {
 	k := h.l.k
 	k.mu.Lock()
@@ -231,7 +231,7 @@ func (h *Hold) Unbind(to Listener) {
 		h.bound = slices.Delete(h.bound, i, i+1)
 	}
 	h.l.k.mu.Unlock()
-	if events { // no listener is left for whom reporting could grow
+	if events { // no listener is left that could make reporting grow
 		h.reporting.Wait()
 	}
 }

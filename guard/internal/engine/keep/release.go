@@ -82,9 +82,9 @@ func (h *Hold) end(ran bool) *Lost {
 }
 
 // release gives the lease back. "Not yours" means that the lease was lost
-// before, unless an earlier attempt may have worked without our hearing of it;
-// as trust had not ended then, the run was exclusive. What could not be done
-// here is left to a cleaner.
+// before, unless an earlier attempt may have worked and only its reply was lost:
+// as trust had not ended then, the run was exclusive. What could not be done here
+// is left to a cleaner.
 func (h *Hold) release(g givingBack) *Lost {
 	l, k := h.l, h.l.k
 	attempts := releaseAttempts

@@ -27,7 +27,7 @@ const (
 	reservationRTTs = 4
 
 	// reservationRest is the part of a reservation that must be left for a run to
-	// begin on the wake-up alone. A quarter leaves out only those who last asked
+	// begin on the wake-up alone. A quarter leaves out only waiters that last asked
 	// long ago, and is time for a renewal that hangs and another one.
 	reservationRest = 4
 

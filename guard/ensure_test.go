@@ -85,3 +85,22 @@ func TestEnsureIgnoresAnOuterRunThatHasEnded(t *testing.T) {
 		}
 	})
 }
+
+func TestEnsureOnASilentStoreIsNotTheCallersDeadline(t *testing.T) {
+	inBubble(t, func(t *testing.T, store *guardtest.Store, g *guard.Guard) {
+		noError(t, g.Do(t.Context(), "k", func(ctx context.Context) error {
+			time.Sleep(2 * time.Second)
+			store.Inject(guardtest.Fault{Op: guardtest.OpRenew, Times: 1}) // no answer
+			err := guard.Ensure(ctx, 8*time.Second)
+			wantError(t, err, guard.ErrUnproven)
+			if errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil {
+				t.Errorf("Ensure() = %v, ctx %v: the caller's context goes on", err, ctx.Err())
+			}
+			ended, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
+			defer cancel()
+			store.Inject(guardtest.Fault{Op: guardtest.OpRenew, Times: 1})
+			wantError(t, guard.Ensure(ended, 9*time.Second-time.Millisecond), context.DeadlineExceeded)
+			return nil
+		}))
+	})
+}

@@ -86,8 +86,11 @@ func TestDefaultGuard(t *testing.T) {
 	if guard.Default() != g {
 		t.Error("Default is not what was set")
 	}
-	if err := guard.Do(t.Context(), "k", nothing); err != nil || store.Calls(guardtest.OpAcquire) != 1 {
-		t.Errorf("Do() = %v, %d acquires", err, store.Calls(guardtest.OpAcquire))
+	noError(t, guard.Do(t.Context(), "k", nothing))
+	noError(t, guard.DoAll(t.Context(), []string{"k", "l"}, nothing))
+	noError(t, guard.Lead(t.Context(), "k", nothing))
+	if n := store.Calls(guardtest.OpAcquire); n != 4 {
+		t.Errorf("%d acquires, want 4", n)
 	}
 }
 

@@ -13,7 +13,7 @@ import (
 	"github.com/jobguard/jobguard/internal/redistest"
 )
 
-func TestRedisKeyDeletedFlushedStolenOrCutShortIsNoticedByTheNextRenewal(t *testing.T) {
+func TestRedisNextRenewalNoticesAKeyThatWasHarmed(t *testing.T) {
 	const ttl = 3 * time.Second
 	s := redistest.Start(t)
 	for name, harm := range map[string]func(context.Context, *redis.Client) redis.Cmder{

@@ -52,7 +52,7 @@ func continued(tracer trace.Tracer) asynq.MiddlewareFunc {
 	}
 }
 
-func TestOneTraceFromTheRequestOverTheQueueToTheRunThatWasInItsWay(t *testing.T) {
+func TestOneTraceFromTheRequestToTheRunInItsWay(t *testing.T) {
 	redis := redistest.Start(t)
 	conn := asynq.RedisClientOpt{Addr: redis.Addr()}
 	client := asynq.NewClient(conn)

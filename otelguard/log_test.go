@@ -14,7 +14,7 @@ import (
 	"github.com/jobguard/jobguard/guard/guardtest"
 )
 
-func TestLossesLateRenewalsAndFailedReleasesAreLoggedInTheRunsSpan(t *testing.T) {
+func TestLossesAndLateRenewalsAreLoggedInTheRunsSpan(t *testing.T) {
 	down := errors.New("connection refused")
 	for event, c := range map[string]struct {
 		severity log.Severity

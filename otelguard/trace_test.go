@@ -58,7 +58,7 @@ func TestWithoutACallersSpanAcquireAndRunAreOneTrace(t *testing.T) {
 	}
 }
 
-func TestRunUnderSeveralKeysWithoutACallersSpanLinksToTheOtherAcquires(t *testing.T) {
+func TestRunUnderSeveralKeysLinksToTheOtherAcquires(t *testing.T) {
 	tel := newTelemetry()
 	g := newGuard(t, guardtest.NewStore(), guard.Observe(tel), guard.Name("move"))
 	if err := g.DoAll(t.Context(), []string{"a", "b", "c"}, nothing); err != nil {

@@ -147,10 +147,7 @@ func TestUnknownAttemptBeforeAGrantIsCleanedUp(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *strict, e *Engine) {
 		s.Inject(guardtest.Fault{Op: guardtest.OpAcquire, Err: errors.New("connection reset"), Times: 1})
 		start := time.Now()
-		h, _, f := e.Acquire(context.Background(), "k", usual)
-		if f != nil {
-			t.Fatal(f)
-		}
+		h := mustAcquire(t, e, usual)
 		h.End()
 		time.Sleep(time.Minute)
 		if at := s.releasedAt(); len(at) < 2 || at[len(at)-1].Sub(start) < firstPatience {
@@ -198,10 +195,7 @@ func TestReservationOutlastsPollsAndRoundTrips(t *testing.T) {
 		s.Delay(900 * time.Millisecond)
 		e := New(s)
 		for range 30 {
-			h, _, f := e.Acquire(context.Background(), "k", usual)
-			if f != nil {
-				t.Fatal(f)
-			}
+			h := mustAcquire(t, e, usual)
 			h.End()
 		}
 		if s.last < reservationRTTs*890*time.Millisecond {
@@ -254,10 +248,7 @@ func TestHandoversAreBoundedSoThatOthersGetTheirTurn(t *testing.T) {
 		turns := 0
 		for time.Now().Before(stop) {
 			asked := time.Now()
-			h, _, f := other.Acquire(context.Background(), "k", usual)
-			if f != nil {
-				t.Fatal(f)
-			}
+			h := mustAcquire(t, other, usual)
 			worst = max(worst, time.Since(asked))
 			turns++
 			h.End()

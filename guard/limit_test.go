@@ -10,7 +10,6 @@ import (
 
 	"github.com/jobguard/jobguard/guard"
 	"github.com/jobguard/jobguard/guard/guardtest"
-	"github.com/jobguard/jobguard/internal/redistest"
 )
 
 // crowd runs n calls of do at once and returns how many were inside together at
@@ -97,35 +96,4 @@ func TestLongRunsUnderALimitAreRenewed(t *testing.T) {
 			})
 		})
 	}, guard.Limit(2))
-}
-
-func TestRedisLimitAndSharedHoldAcrossProcesses(t *testing.T) {
-	s := redistest.Start(t)
-	guards := []*guard.Guard{onRedis(t, s.Addr()), onRedis(t, s.Addr()), onRedis(t, s.Addr())}
-	var writing, reading atomic.Int32
-	most := crowd(t, 60, func(i int, fn func(context.Context) error) error {
-		return guards[i%3].With(guard.Limit(4)).Do(t.Context(), "limited", fn)
-	})
-	if most > 4 || most < 2 {
-		t.Errorf("%d at once under Limit(4)", most)
-	}
-	_ = crowd(t, 60, func(i int, fn func(context.Context) error) error {
-		if i%10 == 0 {
-			return guards[i%3].Do(t.Context(), "rw", func(ctx context.Context) error {
-				if writing.Add(1) != 1 || reading.Load() != 0 {
-					t.Error("a writer is not alone")
-				}
-				defer writing.Add(-1)
-				return fn(ctx)
-			})
-		}
-		return guards[i%3].With(guard.Shared()).Do(t.Context(), "rw", func(ctx context.Context) error {
-			reading.Add(1)
-			defer reading.Add(-1)
-			if writing.Load() != 0 {
-				t.Error("a reader together with a writer")
-			}
-			return fn(ctx)
-		})
-	})
 }

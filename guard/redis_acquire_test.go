@@ -380,62 +380,6 @@ func TestRedisForeignTextThatLooksLikeAMarkerIsLeftAlone(t *testing.T) {
 	}
 }
 
-func TestRedisLockOfABareStoreDoesNotTouchACompanionOfItsName(t *testing.T) {
-	s := redistest.Start(t)
-	admin := s.Client(t)
-	g, other := onRedis(t, s.Addr()), onRedis(t, s.Addr())
-	bare := onClient(t, redis.NewClient(&redis.Options{Addr: s.Addr()}), []redisstore.Option{redisstore.Prefix("")}, guard.Wait(0))
-
-	// use needs all the companions of k there are, and calls inUse with each.
-	use := func(inUse func(companion string)) {
-		end, shared := hold(t, g.With(guard.Shared()), "k")
-		waited := make(chan error, 1)
-		go func() { waited <- other.Do(context.Background(), "k", nothing) }()
-		for admin.ZCard(t.Context(), queueOf(t, admin)).Val() == 0 && len(waited) == 0 {
-			time.Sleep(time.Millisecond)
-		}
-		for _, name := range admin.Keys(t.Context(), "guard:*:{*").Val() {
-			inUse(name)
-		}
-		end()
-		if err := errors.Join(<-shared, <-waited); err != nil {
-			t.Errorf("using k: %v", err)
-		}
-	}
-
-	must(t, g.Do(t.Context(), "k", nothing))
-	var companions []string
-	use(func(name string) {
-		companions = append(companions, name)
-		kind := admin.Type(t.Context(), name).Val()
-		err := bare.Do(t.Context(), name, func(ctx context.Context) error {
-			if got := admin.Type(ctx, name).Val(); got != kind {
-				t.Errorf("the companion %s was of type %s and is of type %s", name, kind, got)
-			}
-			return nil
-		})
-		if err != nil {
-			t.Errorf("bare Do(%q) = %v while that is free", name, err)
-		}
-	})
-	if len(companions) != 3 {
-		t.Fatalf("companions %q, want a queue, holders and a fence counter", companions)
-	}
-	for _, name := range companions { // the lock comes first, the companion after it
-		sent(t, admin.FlushAll(t.Context()))
-		err := bare.Do(t.Context(), name, func(ctx context.Context) error {
-			if n := admin.Exists(ctx, name).Val(); n != 0 {
-				t.Errorf("the lock on %q is kept there", name)
-			}
-			use(func(string) {})
-			return ctx.Err()
-		})
-		if err != nil {
-			t.Errorf("bare Do(%q) = %v while that is free", name, err)
-		}
-	}
-}
-
 func TestRedisAcquireThatArrivesAfterItsCleanUpIsRefused(t *testing.T) {
 	s := redistest.Start(t)
 	p := redistest.NewProxy(t, s.Addr())

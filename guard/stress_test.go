@@ -8,7 +8,6 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -199,9 +198,9 @@ func (f *fight) killAndPause(addr string) {
 			children = append(children, p)
 		}
 		time.Sleep(time.Duration(300+rng.IntN(700)) * time.Millisecond)
-		_ = children[0].Signal(syscall.SIGSTOP)
+		redistest.Suspend(f.t, children[0])
 		time.Sleep(stressTTL + 200*time.Millisecond)
-		_ = children[0].Signal(syscall.SIGCONT)
+		redistest.Resume(f.t, children[0])
 		time.Sleep(time.Duration(rng.IntN(300)) * time.Millisecond)
 		for _, p := range children {
 			_ = p.Kill()

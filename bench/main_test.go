@@ -55,7 +55,7 @@ func TestFlagsThatCannotBeMeantAreRefused(t *testing.T) {
 func fewMilliseconds() plan {
 	return plan{
 		workloads: workloads(),
-		rivals:    everybody(),
+		rivals:    allRivals(),
 		rounds:    1,
 		duration:  20 * time.Millisecond,
 		warmup:    time.Millisecond,

@@ -19,7 +19,7 @@ const (
 )
 
 // embedded is a Redis inside this process, for a demonstration without
-// anything to install. It is miniredis, whose keys only age when told to.
+// anything to install. It is miniredis, whose keys age only by FastForward.
 type embedded struct {
 	server *miniredis.Miniredis
 	stop   func()

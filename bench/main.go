@@ -17,6 +17,9 @@ import (
 )
 
 func main() {
+	// A broken pipe is then the error of a write, and servers are stopped as after
+	// any other error.
+	signal.Ignore(syscall.SIGPIPE)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := command(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()

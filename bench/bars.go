@@ -118,7 +118,7 @@ func (r *results) of(b bar, rival string) []float64 {
 // should be at least something is better when larger.
 func (r *results) best(workload string, m metric, sense sense) string {
 	best, value := "", math.NaN()
-	for _, rival := range everybody() {
+	for _, rival := range allRivals() {
 		v, ok := r.median(workload, rival.name, m)
 		if !ok || rival.name == nameGuard {
 			continue

@@ -16,5 +16,5 @@
 // of speed that is not met is reported and does not fail the run.
 //
 // The command is a module of its own, so that the libraries it compares with
-// never enter the dependencies of those who import guard.
+// never enter the dependencies of programs that import guard.
 package main

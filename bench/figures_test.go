@@ -84,7 +84,7 @@ func TestEveryBarIsAboutSomethingMeasured(t *testing.T) {
 	for _, w := range workloads() {
 		names[w.name] = true
 	}
-	for _, r := range everybody() {
+	for _, r := range allRivals() {
 		names[r.name] = true
 	}
 	names[""], names[theBest] = true, true

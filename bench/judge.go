@@ -9,7 +9,7 @@ import (
 // errBroken is in every error about a lock that did not do what locks are for.
 var errBroken = errors.New("broken")
 
-// judge stands inside the critical section of one key and sees who enters.
+// judge checks every entry into the critical section of one key.
 type judge struct {
 	inside  atomic.Int64
 	last    atomic.Int64 // the fencing token of the latest to enter

@@ -30,8 +30,8 @@ const (
 	nameRueidislock2 = "rueidislock-2"
 )
 
-// everybody is guard and its rivals, in the order of their turns.
-func everybody() []rival {
+// allRivals is guard and its rivals, in the order of their turns.
+func allRivals() []rival {
 	return []rival{
 		guardRival(),
 		floorRival(),

@@ -17,6 +17,9 @@ import (
 )
 
 func main() {
+	// A broken pipe is then the error of a write, and servers are stopped as after
+	// any other error.
+	signal.Ignore(syscall.SIGPIPE)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := command(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
@@ -31,7 +34,7 @@ func main() {
 // command runs what args ask for, prints the report to out and what it is doing
 // to progress. Servers that it started are gone when it returns.
 func command(ctx context.Context, args []string, out, progress io.Writer) error {
-	logging.Disable() // connections that break at the end of a measurement are no news
+	logging.Disable() // connections break at the end of every measurement
 
 	p, files, err := parse(args, progress)
 	if err != nil {
@@ -45,7 +48,7 @@ func command(ctx context.Context, args []string, out, progress io.Writer) error 
 		defer stop()
 	}
 	m := thisMachine()
-	tell := func(line string) { _, _ = fmt.Fprintln(progress, line) } // who closed stderr does not want to know
+	tell := func(line string) { _, _ = fmt.Fprintln(progress, line) } // progress is not needed for the result
 	r, err := p.run(ctx, tell)
 	if err != nil {
 		return err
@@ -115,7 +118,7 @@ func parse(args []string, usage io.Writer) (p plan, files outputs, err error) {
 	if p.workloads, err = chosen(workloads(), *only, func(w workload) string { return w.name }); err != nil {
 		return p, files, fmt.Errorf("-only: %w", err)
 	}
-	if p.rivals, err = chosen(everybody(), *rivals, func(r rival) string { return r.name }); err != nil {
+	if p.rivals, err = chosen(allRivals(), *rivals, func(r rival) string { return r.name }); err != nil {
 		return p, files, fmt.Errorf("-rivals: %w", err)
 	}
 	return p, files, nil

@@ -2,6 +2,7 @@ package main
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -10,9 +11,34 @@ import (
 	"go.uber.org/goleak"
 )
 
+// commandEnv makes a child process of the tests the command itself.
+const commandEnv = "BENCH_TEST_COMMAND"
+
 // TestMain also proves that servers are gone when a measurement is over: each
 // has a goroutine that waits for its process.
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if os.Getenv(commandEnv) != "" {
+		main()
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
+
+func TestReaderOfTheProgressThatLeavesDoesNotEndTheRun(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = r.Close() // it is not open for writing
+	cmd := exec.Command(os.Args[0], "-quick", "-only", "^alone$", "-rivals", "^floor$", "-duration", "20ms")
+	cmd.Env = append(os.Environ(), commandEnv+"=1")
+	cmd.Stderr = w
+	out, err := cmd.Output()
+	_ = w.Close() // the child had its own
+	if err != nil || !strings.Contains(string(out), "| floor") {
+		t.Errorf("%v, and the report is\n%s", err, out)
+	}
+}
 
 func TestCommandPrintsAndWritesTheSameReport(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "results.md")
@@ -55,7 +81,7 @@ func TestFlagsThatCannotBeMeantAreRefused(t *testing.T) {
 func fewMilliseconds() plan {
 	return plan{
 		workloads: workloads(),
-		rivals:    everybody(),
+		rivals:    allRivals(),
 		rounds:    1,
 		duration:  20 * time.Millisecond,
 		warmup:    time.Millisecond,

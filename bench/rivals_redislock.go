@@ -15,7 +15,7 @@ func redislockRival() rival {
 		name:   nameRedislock,
 		module: "github.com/bsm/redislock",
 		setup: "`Obtain` with `LinearBackoff` and the same pauses. Its `ExponentialBackoff`, with 16 ms as the least that its document recommends, " +
-			"lets those who have waited longest try most rarely. Obtain gives up after the TTL if the context has no deadline; then it is called again.",
+			"lets the longest waiters try most rarely. Obtain gives up after the TTL if the context has no deadline; then it is called again.",
 		open: func(addr string, s setup) (Locker, error) {
 			client := bareClient(addr, s)
 			return &redislockLocker{

@@ -40,7 +40,7 @@ func (l *rueidisLocker) Do(ctx context.Context, key string, fn func(token int64,
 		return fmt.Errorf("lock %s: %w", key, err)
 	}
 	fn(0, false)
-	release() // returns when the keys are deleted; tells of no error
+	release() // returns when the keys are deleted; returns no error
 	return nil
 }
 

@@ -7,7 +7,7 @@ import (
 )
 
 // run measures everything in p. Within a round every rival has its turn, so
-// that a noisy minute meets all of them. tell is given lines about the progress.
+// that a noisy minute meets all of them. tell is called with each line of progress.
 func (p plan) run(ctx context.Context, tell func(line string)) (*results, error) {
 	r := newResults()
 	began := time.Now()

@@ -14,7 +14,7 @@ import (
 )
 
 // measureLeases holds many leases for long and looks at what that costs beyond
-// the goroutines of those who hold them.
+// the goroutines that hold them.
 //
 // Those are measured first, by a herd that does the same without a guard: as
 // many goroutines, which used as much stack before, parked in the same function

@@ -10,7 +10,7 @@ import (
 
 func TestEveryWorkloadWorksWithEveryRival(t *testing.T) {
 	for _, w := range workloads() {
-		for _, r := range everybody() {
+		for _, r := range allRivals() {
 			if w.only != "" && w.only != r.name {
 				continue
 			}
@@ -60,7 +60,7 @@ func measured(t *testing.T, w workload, r rival) sample {
 			return s
 		}
 		if p.duration *= 2; p.duration > 20*time.Second {
-			t.Fatal("nobody got to run")
+			t.Fatal("no function ran")
 		}
 	}
 }
@@ -68,7 +68,7 @@ func measured(t *testing.T, w workload, r rival) sample {
 // busy is a race in which each holder stays inside for a while.
 var busy = race{clients: 8, goroutines: 8, work: time.Millisecond}
 
-func TestLockThatExcludesNobodyFailsTheRun(t *testing.T) {
+func TestLockThatDoesNotExcludeFailsTheRun(t *testing.T) {
 	p := fewMilliseconds()
 	p.workloads = []workload{busy.as("busy", "")}
 	p.rivals = []rival{fake("open door", func(_ context.Context, fn func(int64, bool)) error {

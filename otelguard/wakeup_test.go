@@ -16,7 +16,7 @@ import (
 	"github.com/jobguard/jobguard/otelguard"
 )
 
-// A run that begins on a wake-up renews within 10 ms, when little of its claim is
+// A run that begins on a wake-up renews within 10 ms, when little of its reservation is
 // left: that is on time, and must not look like a store that is slow.
 func TestContendedRunsDoNotLookLikeLateRenewals(t *testing.T) {
 	registry := prometheus.NewRegistry()

@@ -143,7 +143,8 @@ func (m *member) order() error {
 	return nil
 }
 
-// close kills who is still running, stopped or not, and returns when all are gone.
+// close kills the members that still run, stopped or not, and returns when all are
+// gone.
 func (c *crew) close() {
 	c.kill()
 	for c.alive > 0 {

@@ -14,12 +14,13 @@ const (
 	// maxStep bounds how far the clock of the keys moves at once. A key that
 	// was set just before a step has all of the step taken off its life, so a
 	// step after a long pause of this process would end leases early. Running
-	// late instead is harmless: leases then last a little longer.
-	maxStep = 10 * time.Millisecond
+	// late instead is harmless: leases then last a little longer. With the
+	// rounding to milliseconds it stays below the 5 ms that storetest allows.
+	maxStep = 4 * time.Millisecond
 )
 
 // embedded is a Redis inside this process, for a demonstration without
-// anything to install. It is miniredis, whose keys only age when told to.
+// anything to install. It is miniredis, whose keys age only by FastForward.
 type embedded struct {
 	server *miniredis.Miniredis
 	stop   func()

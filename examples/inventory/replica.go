@@ -41,7 +41,7 @@ type part struct {
 	Verbose  bool
 }
 
-// message is what a replica tells the stage, a line of JSON each.
+// message is what a replica reports to the stage, a line of JSON each.
 type message struct {
 	Kind  string
 	Token int64 `json:",omitempty"` // about: under which the replica is going to write
@@ -191,7 +191,7 @@ func (r *replica) accident(ctx context.Context, token int64) context.Context {
 	noticed := ctx.Err() != nil && errors.Is(context.Cause(ctx), guard.ErrLost)
 	r.say(message{Kind: resumed, Lost: noticed})
 
-	// The first look at the context tells that the lease is lost, and database/sql
+	// The first look at the context shows that the lease is lost, and database/sql
 	// takes that look before it sends anything: such a write would end here.
 	// But the process might as well have been stopped one instruction after
 	// that look. This is how to stage it: the write goes out regardless.

@@ -17,7 +17,7 @@ func TestEmbeddedRedisKeepsThePromise(t *testing.T) {
 func TestRealRedisKeepsThePromiseAndIsLeftClean(t *testing.T) {
 	server := redistest.Start(t)
 	client := server.Client(t)
-	if err := client.Set(t.Context(), "somebody's", "else", 0).Err(); err != nil {
+	if err := client.Set(t.Context(), "another program's", "value", 0).Err(); err != nil {
 		t.Fatal(err)
 	}
 	start(t, inventory, nil, "-redis", server.Addr()).kept(100)
@@ -79,7 +79,7 @@ func TestWrongArgumentsAreRefused(t *testing.T) {
 		code            int
 		env, args       []string
 	}{
-		{"nobody there", "cannot reach Redis at 127.0.0.1:1: ", 1, nil, []string{"-redis", "127.0.0.1:1"}},
+		{"no server", "cannot reach Redis at 127.0.0.1:1: ", 1, nil, []string{"-redis", "127.0.0.1:1"}},
 		{"no port", `-redis "localhost": must be host:port`, 2, nil, []string{"-redis", "localhost"}},
 		{"no items", "-items 0: must be 1 to 500", 2, nil, []string{"-items", "0"}},
 		{"too few buyers", "-buyers 100: must be more than the 100 items", 2, nil, []string{"-buyers", "100"}},

@@ -140,7 +140,7 @@ type direction struct {
 
 	outcome outcome
 	soldOut int
-	waiting []*member // ready, and not yet told to begin
+	waiting []*member // ready, and without the order to begin
 }
 
 // run directs the sale until all replicas are done.
@@ -181,7 +181,7 @@ func (d *direction) run(ctx context.Context) error {
 
 func (d *direction) progress() {
 	if d.outcome.stall.phase == stopped && d.outcome.sold == 0 {
-		d.say("nobody can sell until the lease of %s has run out", d.outcome.stall.who.name)
+		d.say("no replica can sell until the lease of %s has run out", d.outcome.stall.who.name)
 		return
 	}
 	d.say("sold %d, sold out for %d", d.outcome.sold, d.soldOut)
@@ -224,7 +224,7 @@ func (d *direction) ready(m *member) error {
 	return unlucky.order()
 }
 
-// begin lets all go on who wait.
+// begin orders all waiting members to go on.
 func (d *direction) begin() error {
 	for _, m := range d.waiting {
 		if err := m.order(); err != nil {

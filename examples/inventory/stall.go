@@ -25,7 +25,7 @@ const (
 )
 
 // stop stops the replica m, which is about to write, and opens the doors of all
-// others: they line up for the key that it holds.
+// others: they wait for the key that it holds.
 func (d *direction) stop(m *member, token int64) error {
 	st := &d.outcome.stall
 	st.who, st.token = m, token
@@ -36,7 +36,7 @@ func (d *direction) stop(m *member, token int64) error {
 	}
 	st.phase = stopped
 	d.say("%s is about to write, with token %d", m.name, token)
-	d.say("%s is stopped there (%s); the others line up", m.name, stallWay)
+	d.say("%s is stopped there (%s); the others wait", m.name, stallWay)
 	return d.begin()
 }
 
@@ -72,7 +72,7 @@ func (d *direction) watchStall(ctx context.Context) error {
 	return nil
 }
 
-// resumed hears from the replica what its context told it.
+// resumed takes the replica's report of its first look at the context.
 func (d *direction) resumed(lost bool) {
 	d.outcome.stall.noticed = lost
 	if lost {
@@ -82,7 +82,7 @@ func (d *direction) resumed(lost bool) {
 	}
 }
 
-// refused hears that the database refused a write of m.
+// refused takes the report that the database refused a write of m.
 func (d *direction) refused(m *member) {
 	st := &d.outcome.stall
 	if st.phase == over && m == st.who && !st.refused {

@@ -33,7 +33,7 @@ func verdict(items int, unguarded, guarded outcome) error {
 	st := guarded.stall
 	want(st.phase == over, "no replica stalled")
 	want(st.token > 0, "the stalled replica had no fencing token")
-	want(st.taken > st.token, "nobody went on while a replica was stalled")
+	want(st.taken > st.token, "no other replica went on while one was stalled")
 	want(st.noticed, "the stalled replica's context did not say that its lease was lost")
 	want(st.refused, "the stalled replica's late write was not refused")
 	want(guarded.lost > 0, "no lease was lost")

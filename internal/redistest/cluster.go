@@ -147,7 +147,7 @@ func (c *Cluster) serving(t testing.TB, slot int) *Server {
 			return node
 		}
 	}
-	t.Fatalf("redistest: nobody serves slot %d", slot)
+	t.Fatalf("redistest: no master serves slot %d", slot)
 	return nil
 }
 

@@ -30,7 +30,7 @@ func StartReplicaOf(t testing.TB, addr string, args ...string) *Server {
 func (s *Server) linked() bool { return s.info("replication", "master_link_status") == "up" }
 
 // Promote makes a replica a primary, with what it has received so far. The old
-// primary is not told.
+// primary is not notified.
 func (s *Server) Promote(t testing.TB) {
 	t.Helper()
 	s.must(t, "REPLICAOF", "NO", "ONE")

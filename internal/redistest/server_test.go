@@ -67,7 +67,7 @@ func TestKilledServerComesBackEmptyOnTheSamePort(t *testing.T) {
 	addr, pid := s.Addr(), s.Pid()
 	s.Kill()
 	if _, err := net.Dial("tcp", addr); err == nil {
-		t.Error("somebody listens on a killed server's port")
+		t.Error("the port of a killed server accepts connections")
 	}
 	s.Kill() // twice is as good as once
 	s.Restart()

@@ -13,7 +13,7 @@
 // Every contended measurement has a judge inside the critical section. If it
 // ever sees two holders at once, or fencing tokens that do not rise in the order
 // of entering, the run fails: speed without exclusion is of no interest. A bar
-// of speed that is not met is reported and does not fail the run.
+// of speed that is missed fails the run only with -gate, as in make bench.
 //
 // The command is a module of its own, so that the libraries it compares with
 // never enter the dependencies of programs that import guard.

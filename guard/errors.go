@@ -167,3 +167,13 @@ func (e notRun) Unwrap() error {
 	}
 	return e.cause
 }
+
+// lossError is a loss as observers get it: its text is the reason alone.
+type lossError struct {
+	kind error // ErrLost or ErrMaxHold
+	why  *keep.Lost
+}
+
+func (e lossError) Error() string { return e.why.Error() }
+
+func (e lossError) Unwrap() []error { return []error{e.kind, e.why} }

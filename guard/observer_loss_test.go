@@ -33,7 +33,11 @@ func TestLossIsObservedWithItsReason(t *testing.T) {
 				store.Fail(nil)
 				_ = g.Shutdown(t.Context())
 				for _, e := range obs.events {
-					if e.Kind == guard.EventLost && e.Reason == reason {
+					want := guard.ErrLost
+					if reason == guard.LostMaxHold {
+						want = guard.ErrMaxHold
+					}
+					if e.Kind == guard.EventLost && e.Reason == reason && errors.Is(e.Err, want) {
 						return
 					}
 				}

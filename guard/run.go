@@ -205,7 +205,7 @@ func (r *run) Happened(h *keep.Hold, e keep.Event) {
 	var why *keep.Lost
 	if ev.Kind == EventLost && errors.As(e.Err, &why) {
 		r.Lost(h, why)
-		ev.Reason = lossReason(why)
+		ev.Reason, ev.Err = lossReason(why), lossError{lost(r.op, h, why).Kind, why}
 	}
 	r.observers.event(r.observed, ev)
 }

@@ -84,3 +84,20 @@ func TestCallsReturnByTheirDeadlineIfTheClientHangs(t *testing.T) {
 		})
 	}
 }
+
+// What a flusher may still write to is not read: the race detector judges.
+func TestFindHolderOfASilentServerReadsNoLateReply(t *testing.T) {
+	server := redistest.Start(t)
+	s := newProcess(t, server.Client(t))
+	if _, err := s.FindHolder(within(t, time.Second), "k"); err != nil {
+		t.Fatal(err)
+	}
+	server.Pause()
+	for range 30 {
+		if _, err := s.FindHolder(within(t, 20*time.Millisecond), "k"); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("FindHolder() = %v, want the end of its context", err)
+		}
+	}
+	server.Resume()
+	time.Sleep(200 * time.Millisecond) // late replies come
+}

@@ -69,7 +69,7 @@ func refused(err error) bool {
 	if err == nil {
 		return false
 	}
-	if errors.Is(err, redis.ErrClosed) || errors.Is(err, errNeverAnswered) || noRedis(err) || badTLS(err) {
+	if errors.Is(err, redis.ErrClosed) || noRedis(err) || badTLS(err) {
 		return true
 	}
 	var reply redis.Error
@@ -107,26 +107,20 @@ func noRedis(err error) bool {
 // badTLS tells that the two sides do not agree on TLS, or on who the server is.
 func badTLS(err error) bool {
 	var record tls.RecordHeaderError
-	var alert tls.AlertError
 	var certificate *tls.CertificateVerificationError
 	var host x509.HostnameError
 	var authority x509.UnknownAuthorityError
-	return errors.As(err, &record) || errors.As(err, &alert) || errors.As(err, &certificate) ||
+	return errors.As(err, &record) || errors.As(err, &certificate) ||
 		errors.As(err, &host) || errors.As(err, &authority)
 }
 
-// errNeverAnswered is the cause when connections are closed before the first answer.
-var errNeverAnswered = errors.New("the server closed every connection without an answer: it probably expects TLS, or a proxy does not pass HELLO")
+// errNeverAnswered says what it usually means that connections are closed before
+// the first answer. It is no refusal: a proxy whose server is just starting closes
+// them too, and what was sent may have had its effect.
+var errNeverAnswered = errors.New("the server has never answered and closes connections: does it expect TLS, or does a proxy not pass HELLO?")
 
-// firstContact notes whether the server has ever answered. Until then, connections
-// that are closed without a word mean that it never will: three in a row are a
-// refusal. Fewer may be a server that is just starting.
-type firstContact struct {
-	made   atomic.Bool
-	closed atomic.Int32
-}
-
-const closedMost = 3
+// firstContact notes whether the server has ever answered.
+type firstContact struct{ made atomic.Bool }
 
 // note looks at commands that have their outcome.
 func (f *firstContact) note(ops []*op) {
@@ -144,11 +138,7 @@ func (f *firstContact) note(ops []*op) {
 			f.made.Store(true)
 			return
 		case errors.Is(err, io.EOF):
-			if f.closed.Add(1) >= closedMost {
-				o.unanswered = fmt.Errorf("%w: %w", errNeverAnswered, err)
-			}
-		default:
-			f.closed.Store(0)
+			o.unanswered = fmt.Errorf("%w: %w", errNeverAnswered, err)
 		}
 	}
 }

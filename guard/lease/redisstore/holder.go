@@ -18,11 +18,14 @@ func (s *Store) FindHolder(ctx context.Context, key string) (lease.Holder, error
 	name := names.lease()
 	get, pttl := newOp(name, "get", name), newOp(name, "pttl", name)
 	s.router.do(ctx, false, get, pttl)
+	if get.unanswered != nil {
+		return lease.Holder{}, fault(ctx, "find holder", get.unanswered)
+	}
 	value, err := get.Text()
-	if errors.Is(err, redis.Nil) && get.unanswered == nil {
+	if errors.Is(err, redis.Nil) {
 		return lease.Holder{}, nil
 	}
-	if redis.HasErrorPrefix(err, "WRONGTYPE") && get.unanswered == nil {
+	if redis.HasErrorPrefix(err, "WRONGTYPE") {
 		value, err = s.otherType(ctx, name)
 		get.SetErr(err)
 	}

@@ -92,3 +92,31 @@ func TestALostLeaseIsNotHandedOver(t *testing.T) {
 		h.End()
 	})
 }
+
+// A wake-up may begin the next lease before the release of the last is answered.
+func TestACallerUnderALeaseBegunOnAWakeUpKeepsItsTurn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStrict(t)
+		e, other := New(s), New(s)
+		first := mustAcquire(t, e, usual)
+		next := queue(t, e, 1, usual)
+		time.Sleep(50 * time.Millisecond)
+		first.End()
+		held := <-next
+		here := queue(t, e, 1, usual)
+		time.Sleep(time.Second)
+		there := queue(t, other, 1, usual)
+		held.End()
+		select {
+		case h := <-here:
+			h.End()
+			(<-there).End()
+		case h := <-there:
+			t.Error("the process that came a second later was served first")
+			h.End()
+			(<-here).End()
+		}
+		closeEngine(t, e)
+		closeEngine(t, other)
+	})
+}

@@ -163,6 +163,7 @@ func (l *local) leaveLocked(w *waiter) *Failure {
 // waiter. renewal is when to renew first.
 func (l *local) grantedLocked(granted *keep.Lease, renewal time.Time) {
 	l.candidate = nil
+	l.stopAgingLocked() // of a lease whose release is not answered yet
 	l.lease = granted
 	w := l.waiters.first
 	l.answerLocked(w, granted.BeginLocked(l.calls-w.calls, renewal), nil)
@@ -188,11 +189,15 @@ func (l *local) OnFree(held *keep.Lease) {
 		return
 	}
 	l.lease = nil
+	l.stopAgingLocked()
+	l.kickLocked()
+}
+
+func (l *local) stopAgingLocked() {
 	if l.aging != nil {
 		l.aging.Stop()
 		l.aging = nil
 	}
-	l.kickLocked()
 }
 
 // needsCandidateLocked reports whether it is time for a candidate: callers wait,

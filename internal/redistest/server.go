@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os/exec"
 	"strconv"
 	"strings"
 	"sync"
@@ -70,9 +69,9 @@ func StartN(t testing.TB, n int, args ...string) []*Server {
 // another port when one turns out to be taken after all.
 func start(t testing.TB, dir string, args func(port int) []string) *Server {
 	t.Helper()
-	binary, err := exec.LookPath("redis-server")
+	binary, err := program()
 	if err != nil {
-		t.Fatal("redistest: redis-server not found, install it: apt-get install -y redis-server")
+		t.Fatalf("redistest: %v", err)
 	}
 	for range 10 {
 		port, err := reservePort()

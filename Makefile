@@ -17,7 +17,7 @@ MODULES = $(shell go list -m -f '{{.Dir}}')
 # Where the code must compile too, tests included.
 PLATFORMS := windows/amd64 darwin/arm64 linux/386
 
-.PHONY: test race stress bench bench-quick lint vet-platforms fmt tidy tidy-check needs
+.PHONY: test race test-servers stress bench bench-quick lint vet-platforms fmt tidy tidy-check needs
 
 # The race detector works through cgo, whatever the environment says.
 export CGO_ENABLED := 1
@@ -29,6 +29,22 @@ test: needs
 ## race: the same, but take no result from go's test cache
 race: needs
 	go test -race -timeout $(TIMEOUT) -count=1 $(TESTFLAGS) work
+
+# What `make test-servers` runs, and against which servers:
+#     make test-servers SERVERS=valkey PACKAGES=./guard/httpmw TESTFLAGS='-race'
+SERVERS ?= valkey redis
+PACKAGES ?= ./guard/lease/redisstore ./guard
+
+## test-servers: the tests of redisstore and guard against Valkey 8.1 and Redis 8.0
+test-servers:
+	@./scripts/need gcc
+	@./scripts/servers
+	@failed=; for server in $(SERVERS); do \
+		run=$(CURDIR)/.servers/$$server-server; \
+		echo "== $$($$run --version)"; \
+		JOBGUARD_REDIS_SERVER=$$run go test -timeout $(TIMEOUT) -count=1 $(TESTFLAGS) $(PACKAGES) || failed="$$failed $$server"; \
+	done; \
+	test -z "$$failed" || { echo "failed against:$$failed" >&2; exit 1; }
 
 ## stress: the suite N times in a row, until something fails, and two minutes of contention
 stress: needs

@@ -36,10 +36,8 @@ func TestFnDoesNotRunIfItsContextEndedInTheFirstAttempt(t *testing.T) {
 func TestStallDelaysACancelledCallerByATenthOfASecond(t *testing.T) {
 	for _, rtt := range []time.Duration{0, 10 * time.Millisecond, 60 * time.Millisecond, 300 * time.Millisecond} {
 		t.Run(fmt.Sprint("rtt=", rtt), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				store := guardtest.NewStore()
+			inBubble(t, func(t *testing.T, store *guardtest.Store, g *guard.Guard) {
 				store.Delay(rtt)
-				g := newGuard(t, store)
 				for range 3 {
 					must(t, g.Do(t.Context(), "k", nothing))
 				}
@@ -47,8 +45,7 @@ func TestStallDelaysACancelledCallerByATenthOfASecond(t *testing.T) {
 				ctx, cancel := context.WithCancel(t.Context())
 				time.AfterFunc(10*time.Millisecond, cancel)
 				start := time.Now()
-				err := g.Do(ctx, "k", nothing)
-				wantError(t, err, context.Canceled)
+				wantError(t, g.Do(ctx, "k", nothing), context.Canceled)
 				if d := time.Since(start); d > 100*time.Millisecond {
 					t.Errorf("came back after %v", d)
 				}
@@ -104,80 +101,42 @@ func TestUncontendedDoTakesTwoRoundTrips(t *testing.T) {
 	})
 }
 
-func TestEndedContextDoesNotRun(t *testing.T) {
-	store := guardtest.NewStore()
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	err := newGuard(t, store).Do(ctx, "k", func(context.Context) error {
-		t.Error("ran")
-		return nil
-	})
-	wantError(t, err, context.Canceled)
-	if n := store.Calls(guardtest.OpAcquire); n != 0 {
-		t.Errorf("asked the store %d times", n)
-	}
-}
-
-func TestRefusedByStoreReturnsAtOnce(t *testing.T) {
-	inBubble(t, func(t *testing.T, store *guardtest.Store, g *guard.Guard) {
-		cause := errors.New("OOM")
-		store.Fail(errors.Join(lease.ErrRefused, cause))
-		start := time.Now()
-		err := g.Do(t.Context(), "k", nothing)
-		if !errors.Is(err, guard.ErrUnavailable) || !errors.Is(err, cause) {
-			t.Errorf("Do() = %v, want ErrUnavailable and the cause", err)
-		}
-		if d := time.Since(start); d > 0 {
-			t.Errorf("took %v", d)
-		}
-		store.Fail(nil)
-		if err := g.Do(t.Context(), "k", nothing); err != nil {
-			t.Errorf("after healing: %v", err)
-		}
-	})
-}
-
 func TestFailingStoreIsRetriedForTheLesserOfWaitAndTTL(t *testing.T) {
+	down, oom := errors.New("connection refused"), errors.New("OOM")
 	for _, c := range []struct {
-		name string
-		opt  guard.Option
-		want time.Duration
+		name  string
+		opt   guard.Option
+		cause error
+		err   error // of the store
+		want  time.Duration
 	}{
-		{"Wait(0)", guard.Wait(0), 0},
-		{"Wait(2s)", guard.Wait(2 * time.Second), 2 * time.Second},
-		{"Forever", guard.Forever(), 10 * time.Second},
+		{"Wait(0)", guard.Wait(0), down, down, 0},
+		{"Wait(2s)", guard.Wait(2 * time.Second), down, down, 2 * time.Second},
+		{"Forever", guard.Forever(), down, down, 10 * time.Second},
+		{"refused", guard.Forever(), oom, errors.Join(lease.ErrRefused, oom), 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, store *guardtest.Store, g *guard.Guard) {
-				cause := errors.New("connection refused")
-				store.Fail(cause)
+				store.Fail(c.err)
 				start := time.Now()
 				err := g.Do(t.Context(), "k", nothing)
-				if !errors.Is(err, guard.ErrUnavailable) || !errors.Is(err, cause) {
+				if !errors.Is(err, guard.ErrUnavailable) || !errors.Is(err, c.cause) {
 					t.Errorf("Do() = %v, want ErrUnavailable and the cause", err)
 				}
 				if d := time.Since(start); d < c.want || d > c.want+c.want/100 {
 					t.Errorf("gave up after %v, want %v", d, c.want)
 				}
+				store.Fail(nil)
+				noError(t, g.Do(t.Context(), "k", nothing))
 			}, c.opt)
 		})
 	}
 }
 
-func TestOneStallOfASecondStillAcquires(t *testing.T) {
-	inBubble(t, func(t *testing.T, store *guardtest.Store, g *guard.Guard) {
-		store.Delay(100 * time.Millisecond)
-		store.Inject(guardtest.Fault{Op: guardtest.OpAcquire, Times: 1})
-		noError(t, g.Do(t.Context(), "k", nothing))
-	}, guard.TTL(2*time.Second))
-}
-
-// A deadline gives the store time, as Wait does. Who went away gave it none.
+// A deadline gives the store time, as Wait does. A cancelled caller gave it none.
 func TestStoreThatDoesNotAnswerByTheDeadlineIsUnavailable(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		store := guardtest.NewStore()
+	inBubble(t, func(t *testing.T, store *guardtest.Store, g *guard.Guard) {
 		store.Inject(guardtest.Fault{Op: guardtest.OpAcquire})
-		g := newGuard(t, store)
 		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 		defer cancel()
 		if err := g.Do(ctx, "k", nothing); !errors.Is(err, guard.ErrUnavailable) || !errors.Is(err, context.DeadlineExceeded) {
@@ -194,36 +153,20 @@ func TestStoreThatDoesNotAnswerByTheDeadlineIsUnavailable(t *testing.T) {
 
 // The attempts have deadlines of their own.
 func TestDeadlineOfAnAttemptIsNotTheCallers(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		store := guardtest.NewStore()
+	inBubble(t, func(t *testing.T, store *guardtest.Store, g *guard.Guard) {
 		store.Inject(guardtest.Fault{Op: guardtest.OpAcquire})
-		err := newGuard(t, store, guard.Wait(3*time.Second)).Do(t.Context(), "k", nothing)
+		err := g.With(guard.Wait(3*time.Second)).Do(t.Context(), "k", nothing)
 		if !errors.Is(err, guard.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("Do() = %v, want ErrUnavailable and no deadline", err)
 		}
 		store.Fail(nil)
-		g := newGuard(t, store)
 		err = g.Do(t.Context(), "k", func(ctx context.Context) error {
 			store.Inject(guardtest.Fault{Op: guardtest.OpRenew})
-			<-ctx.Done()
-			return nil
+			return untilDone(ctx)
 		})
 		if !errors.Is(err, guard.ErrLost) || errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "deadline") {
 			t.Errorf("Do() = %v, want ErrLost, with the last renewal's error in words", err)
 		}
 		store.Fail(nil)
 	})
-}
-
-// valueStore is a Store of a type that cannot be compared.
-type valueStore struct {
-	*guardtest.Store
-	_ []int
-}
-
-func TestStoreThatCannotBeComparedPanics(t *testing.T) {
-	p, _ := recovered(func() { _, _ = guard.New(valueStore{Store: guardtest.NewStore()}) }).(string)
-	if !strings.HasPrefix(p, "guard: ") {
-		t.Errorf("panic %q", p)
-	}
 }

@@ -19,22 +19,19 @@ func TestErrorsOfFnPassThroughUnchanged(t *testing.T) {
 	}
 }
 
-func TestErrorSaysWhatIsKnown(t *testing.T) {
-	store := guardtest.NewStore()
-	store.Hold("k", "deploy-script")
-	err := newGuard(t, store, guard.Wait(0)).Do(t.Context(), "k", nothing)
-	if !strings.Contains(err.Error(), `"k"`) || !strings.Contains(err.Error(), "deploy-script") {
-		t.Errorf("Error() = %q", err)
-	}
-}
-
-func TestEndedContextIsReturnedWithItsCause(t *testing.T) {
-	cause := errors.New("user went away")
+func TestEndedContextIsReturnedWithItsCauseWithoutAskingTheStore(t *testing.T) {
+	store, cause := guardtest.NewStore(), errors.New("user went away")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(cause)
-	err := newGuard(t, guardtest.NewStore()).Do(ctx, "k", nothing)
+	err := newGuard(t, store).Do(ctx, "k", func(context.Context) error {
+		t.Error("ran")
+		return nil
+	})
 	if !errors.Is(err, context.Canceled) || !errors.Is(err, cause) {
 		t.Errorf("Do() = %v, want context.Canceled and its cause", err)
+	}
+	if n := store.Calls(guardtest.OpAcquire); n != 0 {
+		t.Errorf("asked the store %d times", n)
 	}
 }
 
@@ -81,10 +78,7 @@ func TestErrorsNameTheHolderAndForHowLong(t *testing.T) {
 			t.Errorf("Do() = %+v, want the thief and token %d", e, token)
 		}
 		store.Expire("k")
-		err = g.With(guard.MaxHold(time.Second)).Do(t.Context(), "k", func(ctx context.Context) error {
-			<-ctx.Done()
-			return nil
-		})
+		err = g.With(guard.MaxHold(time.Second)).Do(t.Context(), "k", untilDone)
 		if err == nil || strings.Count(err.Error(), "MaxHold") != 1 || !errors.As(err, &e) || e.Fence == 0 {
 			t.Errorf("Do() = %v, want it to say MaxHold once, with the token", err)
 		}

@@ -3,8 +3,8 @@ package guard_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,76 +14,54 @@ import (
 )
 
 func TestMinHoldCountsFromTheBeginningOfTheRun(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		for run, want := range map[time.Duration]time.Duration{
-			3 * time.Second: 5 * time.Second,
-			7 * time.Second: 7 * time.Second, // long enough by itself
-		} {
-			_, a, b := twoProcesses(t, guard.MinHold(5*time.Second))
-			start := time.Now()
-			err := a.Do(t.Context(), "k", func(context.Context) error { time.Sleep(run); return nil })
-			must(t, err)
-			must(t, b.Do(t.Context(), "k", nothing))
-			if d := time.Since(start); d < want || d > want+want/10 {
-				t.Errorf("after a run of %v the next began after %v, want %v", run, d, want)
-			}
-		}
-	})
-}
-
-func TestMinHoldKeepsTheKeyClosedInOneProcess(t *testing.T) {
-	inBubble(t, func(t *testing.T, _ *guardtest.Store, g *guard.Guard) {
-		var last time.Time
-		var wg sync.WaitGroup
-		for range 4 {
-			wg.Go(func() {
-				noError(t, g.Do(t.Context(), "k", func(context.Context) error {
-					if d := time.Since(last); d < 5*time.Second {
-						t.Errorf("began %v after the run before", d)
+	const minHold = 5 * time.Second
+	for run, want := range map[time.Duration]time.Duration{
+		0:               minHold,
+		3 * time.Second: minHold,
+		7 * time.Second: 7 * time.Second, // long enough by itself
+	} {
+		for _, sameProcess := range []bool{true, false} {
+			t.Run(fmt.Sprint(run, ", same process: ", sameProcess), func(t *testing.T) {
+				inBubble2(t, func(t *testing.T, _ *guardtest.Store, a, b *guard.Guard) {
+					start := time.Now()
+					go func() {
+						noError(t, a.Do(t.Context(), "k", func(context.Context) error { time.Sleep(run); return nil }))
+					}()
+					synctest.Wait()
+					next := b
+					if sameProcess {
+						next = a
 					}
-					last = time.Now()
-					return nil
-				}))
+					wantError(t, next.With(guard.Wait(0)).Do(t.Context(), "k", nothing), guard.ErrBusy)
+					noError(t, next.Do(t.Context(), "k", nothing))
+					if d := time.Since(start); d < want || d > want+want/10 {
+						t.Errorf("the next began after %v, want %v", d, want)
+					}
+				}, guard.MinHold(minHold))
 			})
 		}
-		wg.Wait()
-	}, guard.MinHold(5*time.Second))
+	}
 }
 
 func TestMaxHoldEndsTheRunAndItsRenewal(t *testing.T) {
 	inBubble(t, func(t *testing.T, store *guardtest.Store, g *guard.Guard) {
-		var when time.Time
-		var why error
+		var end ending
 		start := time.Now()
 		err := g.Do(t.Context(), "k", func(ctx context.Context) error {
-			err := untilDone(&when, &why)(ctx)
+			err := end.await(ctx)
 			time.Sleep(10 * time.Second) // a TTL later the key is free, whatever fn does
 			if _, held := store.Holder("k"); held {
 				t.Error("still renewed after MaxHold")
 			}
 			return err
 		})
-		if d := when.Sub(start); d != time.Minute {
+		if d := end.at.Sub(start); d != time.Minute {
 			t.Errorf("cancelled after %v", d)
 		}
-		if !errors.Is(why, guard.ErrMaxHold) || !errors.Is(err, guard.ErrMaxHold) || errors.Is(err, guard.ErrLost) {
-			t.Errorf("cause %v, result %v, want ErrMaxHold alone", why, err)
+		if !errors.Is(end.why, guard.ErrMaxHold) || !errors.Is(err, guard.ErrMaxHold) || errors.Is(err, guard.ErrLost) {
+			t.Errorf("cause %v, result %v, want ErrMaxHold alone", end.why, err)
 		}
 	}, guard.MaxHold(time.Minute))
-}
-
-func TestMinHoldKeepsTheKeyClosed(t *testing.T) {
-	inBubble2(t, func(t *testing.T, _ *guardtest.Store, a, b *guard.Guard) {
-		start := time.Now()
-		must(t, a.Do(t.Context(), "k", nothing))
-		for _, g := range []*guard.Guard{a, b} {
-			wantError(t, g.With(guard.Wait(0)).Do(t.Context(), "k", nothing), guard.ErrBusy)
-		}
-		noError(t, b.Do(t.Context(), "k", nothing))
-		if d := time.Since(start); d < 5*time.Second || d > 5500*time.Millisecond {
-			t.Errorf("the next run began after %v, want 5s", d)
-		}
-	}, guard.MinHold(5*time.Second))
 }
 
 func TestMinHoldDoesNotCountForARunThatNeverStarted(t *testing.T) {

@@ -54,20 +54,6 @@ func TestLeadBacksOffForATTLAtMost(t *testing.T) {
 	})
 }
 
-func TestLeadEndsWithItsContextWhileItBacksOff(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		store := guardtest.NewStore()
-		store.Fail(lease.ErrRefused)
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-		defer cancel()
-		start := time.Now()
-		err := newGuard(t, store).Lead(ctx, "k", nothing)
-		if d := time.Since(start); !errors.Is(err, context.DeadlineExceeded) || d != time.Minute {
-			t.Errorf("Lead() = %v after %v", err, d)
-		}
-	})
-}
-
 func TestLeadWaitsWhateverWaitSays(t *testing.T) {
 	inBubble2(t, func(t *testing.T, store *guardtest.Store, a, b *guard.Guard) {
 		end, _ := hold(t, a, "k")
@@ -82,26 +68,6 @@ func TestLeadWaitsWhateverWaitSays(t *testing.T) {
 	})
 }
 
-func TestErrorsOfALostTermDoNotEndTheCampaign(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		for _, fnErr := range []error{guard.ErrInvalidKey, guard.ErrClosed} { // of some call that fn made
-			store := guardtest.NewStore()
-			terms := 0
-			err := newGuard(t, store).Lead(t.Context(), "k", func(ctx context.Context) error {
-				if terms++; terms == 2 {
-					return nil
-				}
-				store.Expire("k")
-				<-ctx.Done()
-				return fnErr
-			})
-			if err != nil || terms != 2 {
-				t.Errorf("Lead() = %v after %d terms", err, terms)
-			}
-		}
-	})
-}
-
 func TestLeadReturnsTheLeadersResult(t *testing.T) {
 	g := newGuard(t, guardtest.NewStore())
 	want := errors.New("mine")
@@ -112,23 +78,33 @@ func TestLeadReturnsTheLeadersResult(t *testing.T) {
 }
 
 func TestLeadCampaignsAgainAfterALoss(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		store := guardtest.NewStore()
-		g := newGuard(t, store, guard.Wait(0)) // not heeded
-		terms := 0
-		err := g.Lead(t.Context(), "k", func(ctx context.Context) error {
-			terms++
-			if terms == 3 {
-				return nil
-			}
-			store.Expire("k")
-			<-ctx.Done()
-			return ctx.Err()
+	for name, c := range map[string]struct {
+		opts []guard.Option
+		end  func(*guardtest.Store)
+		err  error // of fn
+	}{
+		"lost":          {nil, func(s *guardtest.Store) { s.Expire("k") }, context.Canceled},
+		"too long":      {[]guard.Option{guard.MaxHold(time.Minute)}, func(*guardtest.Store) {}, context.Canceled},
+		"ErrInvalidKey": {nil, func(s *guardtest.Store) { s.Expire("k") }, guard.ErrInvalidKey}, // of some call that fn made
+		"ErrClosed":     {nil, func(s *guardtest.Store) { s.Expire("k") }, guard.ErrClosed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, store *guardtest.Store, g *guard.Guard) {
+				terms := 0
+				err := g.Lead(t.Context(), "k", func(ctx context.Context) error {
+					if terms++; terms == 3 {
+						return nil
+					}
+					c.end(store)
+					<-ctx.Done()
+					return c.err
+				})
+				if err != nil || terms != 3 {
+					t.Errorf("Lead() = %v after %d terms", err, terms)
+				}
+			}, c.opts...)
 		})
-		if err != nil || terms != 3 {
-			t.Errorf("Lead() = %v after %d terms", err, terms)
-		}
-	})
+	}
 }
 
 func TestLeadOutlastsADownStore(t *testing.T) {
@@ -148,39 +124,24 @@ func TestLeadOutlastsADownStore(t *testing.T) {
 	})
 }
 
-func TestLeadEndsWithItsContext(t *testing.T) {
-	inBubble2(t, func(t *testing.T, _ *guardtest.Store, a, b *guard.Guard) {
+func TestLeadEndsWithItsContextShutdownAndBadKeys(t *testing.T) {
+	inBubble2(t, func(t *testing.T, store *guardtest.Store, a, b *guard.Guard) {
 		end, _ := hold(t, a, "k")
 		cause := errors.New("going home")
-		ctx, cancel := context.WithCancelCause(t.Context())
-		time.AfterFunc(time.Minute, func() { cancel(cause) })
-		wantError(t, b.Lead(ctx, "k", nothing), cause)
-		end()
-	})
-}
-
-func TestLeadEndsWithShutdownAndBadKeys(t *testing.T) {
-	inBubble2(t, func(t *testing.T, _ *guardtest.Store, a, b *guard.Guard) {
-		end, _ := hold(t, a, "k")
+		for _, storeErr := range []error{nil, lease.ErrRefused} { // it waits, it backs off
+			store.Fail(storeErr)
+			ctx, cancel := context.WithCancelCause(t.Context())
+			time.AfterFunc(5*time.Second, func() { cancel(cause) })
+			start := time.Now()
+			wantError(t, b.Lead(ctx, "k", nothing), cause)
+			if d := time.Since(start); d != 5*time.Second {
+				t.Errorf("returned after %v", d)
+			}
+		}
+		store.Fail(nil)
 		time.AfterFunc(time.Minute, func() { _ = b.Shutdown(t.Context()) })
 		wantError(t, b.Lead(t.Context(), "k", nothing), guard.ErrClosed)
 		wantError(t, a.Lead(t.Context(), "", nothing), guard.ErrInvalidKey)
 		end()
 	})
-}
-
-func TestMaxHoldEndsATermOfOffice(t *testing.T) {
-	inBubble(t, func(t *testing.T, _ *guardtest.Store, g *guard.Guard) {
-		terms := 0
-		err := g.Lead(t.Context(), "k", func(ctx context.Context) error {
-			if terms++; terms == 2 {
-				return nil
-			}
-			<-ctx.Done()
-			return ctx.Err()
-		})
-		if err != nil || terms != 2 {
-			t.Errorf("Lead() = %v after %d terms", err, terms)
-		}
-	}, guard.MaxHold(time.Minute))
 }

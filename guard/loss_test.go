@@ -11,43 +11,27 @@ import (
 	"github.com/jobguard/jobguard/guard/guardtest"
 )
 
-func TestLossByExpirySaysWhyRenewalsFailed(t *testing.T) {
-	inBubble(t, func(t *testing.T, store *guardtest.Store, g *guard.Guard) {
-		down := errors.New("connection refused")
-		store.Inject(guardtest.Fault{Op: guardtest.OpRenew, Err: down})
-		var when time.Time
-		var why error
-		err := g.Do(t.Context(), "k", untilDone(&when, &why))
-		if !errors.Is(err, down) || !errors.Is(why, down) {
-			t.Errorf("result %v, cause %v, want them to tell %v", err, why, down)
-		}
-	})
-}
-
 func TestOnlyNotTheOwnerIsFinal(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		for name, steal := range map[string]func(*guardtest.Store){
-			"deleted": func(s *guardtest.Store) { s.Expire("k") },
-			"stolen":  func(s *guardtest.Store) { s.Hold("k", "thief") },
-		} {
-			store := guardtest.NewStore()
-			g := newGuard(t, store)
-			var when time.Time
-			var why error
-			start := time.Now()
-			time.AfterFunc(time.Second, func() { steal(store) })
-			err := g.Do(t.Context(), "k", untilDone(&when, &why))
-			if !errors.Is(err, guard.ErrLost) || !errors.Is(why, guard.ErrLost) {
-				t.Errorf("%s: result %v, cause %v, want ErrLost", name, err, why)
-			}
-			if d := when.Sub(start); d > 10*time.Second/3 {
-				t.Errorf("%s: noticed after %v, want by the next renewal", name, d)
-			}
-			if owner, ok := store.Holder("k"); name == "stolen" && (!ok || owner != "thief") {
-				t.Errorf("the thief's lease was touched: %q %v", owner, ok)
-			}
-		}
-	})
+	for name, steal := range map[string]func(*guardtest.Store){
+		"deleted": func(s *guardtest.Store) { s.Expire("k") },
+		"stolen":  func(s *guardtest.Store) { s.Hold("k", "thief") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, store *guardtest.Store, g *guard.Guard) {
+				var end ending
+				start := time.Now()
+				time.AfterFunc(time.Second, func() { steal(store) })
+				wantError(t, g.Do(t.Context(), "k", end.await), guard.ErrLost)
+				wantError(t, end.why, guard.ErrLost)
+				if d := end.at.Sub(start); d > 10*time.Second/3 {
+					t.Errorf("noticed after %v, want by the next renewal", d)
+				}
+				if owner, ok := store.Holder("k"); name == "stolen" && (!ok || owner != "thief") {
+					t.Errorf("the thief's lease was touched: %q %v", owner, ok)
+				}
+			})
+		})
+	}
 }
 
 func TestLossIsReportedEvenIfFnReturnsNil(t *testing.T) {
@@ -82,13 +66,12 @@ func TestRenewalGoesOnAfterALossWhileTheKeyIsStillOurs(t *testing.T) {
 			})
 		}()
 		synctest.Wait()
-		err := b.Do(t.Context(), "k", func(context.Context) error {
+		noError(t, b.Do(t.Context(), "k", func(context.Context) error {
 			if stubborn {
 				t.Error("started while the run goes on that ignores its context")
 			}
 			return nil
-		})
-		noError(t, err)
+		}))
 		wantError(t, <-done, guard.ErrLost)
 	})
 }

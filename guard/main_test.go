@@ -85,6 +85,24 @@ func hold(t testing.TB, g *guard.Guard, key string) (end func(), result <-chan e
 
 func nothing(context.Context) error { return nil }
 
+// untilDone is an fn that works until its context ends.
+func untilDone(ctx context.Context) error {
+	<-ctx.Done()
+	return nil
+}
+
+// ending has an fn that works until its context ends, and then knows when and why.
+type ending struct {
+	at  time.Time
+	why error
+}
+
+func (e *ending) await(ctx context.Context) error {
+	<-ctx.Done()
+	e.at, e.why = time.Now(), context.Cause(ctx)
+	return nil
+}
+
 // stalls returns a function that tells for how long this process had no turn, at
 // worst, since then.
 func stalls(t testing.TB) (worst func() time.Duration) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -35,41 +34,28 @@ func TestNestedRunSeesTheLeasesAroundIt(t *testing.T) {
 }
 
 func TestALostOuterLeaseMeansAnEndedNestedContext(t *testing.T) {
-	// In real time, as TestALostLeaseMeansAnEndedContext.
 	for range 40 {
 		store := guardtest.NewStore()
 		g := newGuard(t, store)
 		_ = g.With(guard.TTL(50*time.Millisecond)).Do(t.Context(), "outer", func(ctx context.Context) error {
 			return g.Do(ctx, "inner", func(ctx context.Context) error {
-				store.Fail(errors.New("down")) // no renewals any more
-				var wg sync.WaitGroup
-				for range 4 {
-					wg.Go(func() {
-						for guard.Holding(ctx, "outer") {
-							continue
-						}
-						if ctx.Err() == nil {
-							t.Error("the outer lease is lost and the inner ctx.Err() is nil")
-						}
-					})
-				}
-				wg.Wait()
-				store.Fail(nil)
+				losesSight(ctx, t, store, "outer")
 				return nil
 			})
 		})
 	}
 }
 
-func TestNestedRunReportsTheLossEvenIfItsFnReturnsNil(t *testing.T) {
+func TestNestedRunIsCancelledWithTheLeaseAndReportsTheLoss(t *testing.T) {
 	inBubble(t, func(t *testing.T, store *guardtest.Store, g *guard.Guard) {
 		err := g.Do(t.Context(), "k", func(ctx context.Context) error {
-			err := g.Do(ctx, "k", func(ctx context.Context) error {
+			var end ending
+			detached := context.WithoutCancel(ctx)
+			wantError(t, g.Do(detached, "k", func(ctx context.Context) error {
 				store.Expire("k")
-				<-ctx.Done()
-				return nil
-			})
-			wantError(t, err, guard.ErrLost)
+				return end.await(ctx)
+			}), guard.ErrLost)
+			wantError(t, end.why, guard.ErrLost)
 			return nil
 		})
 		wantError(t, err, guard.ErrLost)
@@ -92,19 +78,6 @@ func TestNestedDoRunsUnderTheSameLease(t *testing.T) {
 			t.Errorf("%d acquires, want 1", n)
 		}
 	})
-}
-
-func TestOtherStoreIsAnotherLock(t *testing.T) {
-	g, other := newGuard(t, guardtest.NewStore()), newGuard(t, guardtest.NewStore())
-	noError(t, g.Do(t.Context(), "k", func(ctx context.Context) error {
-		outer, _ := guard.Fence(ctx)
-		return other.Do(ctx, "k", func(ctx context.Context) error {
-			if inner, ok := guard.Fence(ctx); !ok || inner == outer {
-				t.Errorf("inner fence %d %v is the outer one", inner, ok)
-			}
-			return nil
-		})
-	}))
 }
 
 func TestLeaseEndsAfterTheLastNestedRun(t *testing.T) {
@@ -162,20 +135,6 @@ func TestEndedLeaseMeansAcquireAnew(t *testing.T) {
 	})
 }
 
-func TestNestedRunIsCancelledWithTheLease(t *testing.T) {
-	inBubble(t, func(t *testing.T, store *guardtest.Store, g *guard.Guard) {
-		err := g.Do(t.Context(), "k", func(ctx context.Context) error {
-			detached := context.WithoutCancel(ctx)
-			return g.Do(detached, "k", func(ctx context.Context) error {
-				store.Expire("k")
-				<-ctx.Done()
-				return context.Cause(ctx)
-			})
-		})
-		wantError(t, err, guard.ErrLost)
-	})
-}
-
 func TestNestedRunAfterALossSaysThatItsFnDidNotRun(t *testing.T) {
 	inBubble(t, func(t *testing.T, store *guardtest.Store, g *guard.Guard) {
 		end, _ := hold(t, g, "busy")
@@ -230,11 +189,7 @@ func TestNestedRunOverASecondStoreNamesTheRunAroundIt(t *testing.T) {
 func TestNestedMaxHoldEndsOnlyTheNestedRun(t *testing.T) {
 	inBubble(t, func(t *testing.T, _ *guardtest.Store, g *guard.Guard) {
 		noError(t, g.Do(t.Context(), "k", func(ctx context.Context) error {
-			err := g.With(guard.MaxHold(time.Second)).Do(ctx, "k", func(ctx context.Context) error {
-				<-ctx.Done()
-				return nil
-			})
-			wantError(t, err, guard.ErrMaxHold)
+			wantError(t, g.With(guard.MaxHold(time.Second)).Do(ctx, "k", untilDone), guard.ErrMaxHold)
 			time.Sleep(time.Minute)
 			return ctx.Err()
 		}))

@@ -3,6 +3,7 @@ package guard_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -12,37 +13,31 @@ import (
 
 	"github.com/jobguard/jobguard/guard"
 	"github.com/jobguard/jobguard/guard/guardtest"
+	"github.com/jobguard/jobguard/guard/lease"
 )
 
 func TestLossIsObservedWithItsReason(t *testing.T) {
-	for reason, lose := range map[guard.LossReason]func(*guardtest.Store){
-		guard.LostNotOwner: func(s *guardtest.Store) { s.Hold("k", "thief") },
-		guard.LostExpired:  func(s *guardtest.Store) { s.Fail(context.DeadlineExceeded) },
-		guard.LostMaxHold:  func(*guardtest.Store) {},
+	for reason, c := range map[guard.LossReason]struct {
+		lose func(*guardtest.Store)
+		err  error
+	}{
+		guard.LostNotOwner: {func(s *guardtest.Store) { s.Hold("k", "thief") }, guard.ErrLost},
+		guard.LostExpired:  {func(s *guardtest.Store) { s.Fail(context.DeadlineExceeded) }, guard.ErrLost},
+		guard.LostMaxHold:  {func(*guardtest.Store) {}, guard.ErrMaxHold},
 	} {
 		t.Run(string(reason), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				store := guardtest.NewStore()
-				obs := &recorder{}
-				g := newGuard(t, store, guard.Observe(obs), guard.MaxHold(time.Minute))
+			obs := &recorder{}
+			inBubble(t, func(t *testing.T, store *guardtest.Store, g *guard.Guard) {
 				_ = g.Do(t.Context(), "k", func(ctx context.Context) error {
-					lose(store)
-					<-ctx.Done()
-					return nil
+					c.lose(store)
+					return untilDone(ctx)
 				})
 				store.Fail(nil)
 				_ = g.Shutdown(t.Context())
-				for _, e := range obs.events {
-					want := guard.ErrLost
-					if reason == guard.LostMaxHold {
-						want = guard.ErrMaxHold
-					}
-					if e.Kind == guard.EventLost && e.Reason == reason && errors.Is(e.Err, want) {
-						return
-					}
+				if losses := obs.losses(); len(losses) != 1 || losses[0].Reason != reason || !errors.Is(losses[0].Err, c.err) {
+					t.Errorf("saw %+v", obs.events)
 				}
-				t.Errorf("saw %+v", obs.events)
-			})
+			}, guard.Observe(obs), guard.MaxHold(time.Minute))
 		})
 	}
 }
@@ -67,21 +62,20 @@ func (e *early) Event(ctx context.Context, ev guard.Event) {
 }
 
 func TestLossBeforeFnBeginsIsObserved(t *testing.T) {
+	stolen := func(s *guardtest.Store) { s.Hold("k", "thief"); time.Sleep(time.Minute) }
 	for name, c := range map[string]struct {
 		harm   func(*guardtest.Store)
 		reason guard.LossReason
 		keys   []string
 	}{
 		"expired":   {func(s *guardtest.Store) { s.Fail(errors.New("down")); time.Sleep(time.Minute); s.Fail(nil) }, guard.LostExpired, []string{"k"}},
-		"not owner": {func(s *guardtest.Store) { s.Hold("k", "thief"); time.Sleep(time.Minute) }, guard.LostNotOwner, []string{"k"}},
-		"of a set":  {func(s *guardtest.Store) { s.Hold("k", "thief"); time.Sleep(time.Minute) }, guard.LostNotOwner, []string{"a", "k"}},
+		"not owner": {stolen, guard.LostNotOwner, []string{"k"}},
+		"of a set":  {stolen, guard.LostNotOwner, []string{"a", "k"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				store := guardtest.NewStore()
+			inBubble(t, func(t *testing.T, store *guardtest.Store, g *guard.Guard) {
 				obs := &early{do: func() { c.harm(store) }}
-				g := newGuard(t, store, guard.Observe(obs))
-				err := g.DoAll(t.Context(), c.keys, func(ctx context.Context) error {
+				err := g.With(guard.Observe(obs)).DoAll(t.Context(), c.keys, func(ctx context.Context) error {
 					if ctx.Err() == nil {
 						t.Error("fn's context goes on without the lease")
 					}
@@ -91,13 +85,7 @@ func TestLossBeforeFnBeginsIsObserved(t *testing.T) {
 					return nil
 				})
 				wantError(t, err, guard.ErrLost)
-				var losses []guard.Event
-				for _, e := range obs.events {
-					if e.Kind == guard.EventLost {
-						losses = append(losses, e)
-					}
-				}
-				if len(losses) != 1 || losses[0].Reason != c.reason || losses[0].Key != "k" {
+				if losses := obs.losses(); len(losses) != 1 || losses[0].Reason != c.reason || losses[0].Key != "k" {
 					t.Errorf("losses: %+v, want one of k: %s", losses, c.reason)
 				}
 				if e := obs.ended[0]; e.Lost != c.reason {
@@ -134,68 +122,67 @@ func TestMaxHoldIsObservedIfItEndedTheRun(t *testing.T) {
 }
 
 func TestRunEndHasTheResultOfTheRelease(t *testing.T) {
-	untilLost := func(ctx context.Context) error { <-ctx.Done(); return nil }
+	refused := fmt.Errorf("NOPERM: %w", lease.ErrRefused)
+	// fault has a run end with an injected fault, steal with another owner of its key.
+	fault := func(f guardtest.Fault) func(context.Context, *guardtest.Store) error {
+		return func(_ context.Context, s *guardtest.Store) error { s.Inject(f); return nil }
+	}
+	steal := func(_ context.Context, s *guardtest.Store) error { s.Hold("k", "thief"); return nil }
 	for name, c := range map[string]struct {
 		opts    []guard.Option
-		fn      func(*guardtest.Store) func(context.Context) error
+		fn      func(context.Context, *guardtest.Store) error
 		lost    guard.LossReason
 		release guard.ReleaseResult
 	}{
-		"given back": {nil, func(*guardtest.Store) func(context.Context) error { return nothing }, "", guard.ReleaseDone},
-		"no answer": {nil, func(s *guardtest.Store) func(context.Context) error {
-			return func(context.Context) error { s.Inject(guardtest.Fault{Op: guardtest.OpRelease, Times: 2}); return nil }
-		}, "", guard.ReleaseFailed},
-		"first answer lost": {nil, func(s *guardtest.Store) func(context.Context) error {
-			return func(context.Context) error {
-				s.Inject(guardtest.Fault{Op: guardtest.OpRelease, Lost: true, Times: 1})
-				return nil
-			}
-		}, "", guard.ReleaseDone},
-		"stolen": {nil, func(s *guardtest.Store) func(context.Context) error {
-			return func(context.Context) error { s.Hold("k", "thief"); return nil }
+		"given back":        {nil, func(context.Context, *guardtest.Store) error { return nil }, "", guard.ReleaseDone},
+		"no answer":         {nil, fault(guardtest.Fault{Op: guardtest.OpRelease, Times: 2}), "", guard.ReleaseFailed},
+		"first answer lost": {nil, fault(guardtest.Fault{Op: guardtest.OpRelease, Lost: true, Times: 1}), "", guard.ReleaseDone},
+		"second attempt":    {nil, fault(guardtest.Fault{Op: guardtest.OpRelease, Err: errors.New("LOADING"), Times: 1}), "", guard.ReleaseDone},
+		"stolen":            {nil, steal, guard.LostNotOwner, guard.ReleaseLost},
+		"stolen, found by the second attempt": {nil, func(_ context.Context, s *guardtest.Store) error {
+			s.Hold("k", "thief")
+			s.Inject(guardtest.Fault{Op: guardtest.OpRelease, Err: refused, Times: 1})
+			return nil
 		}, guard.LostNotOwner, guard.ReleaseLost},
-		"expired and stolen": {nil, func(s *guardtest.Store) func(context.Context) error {
-			return func(ctx context.Context) error { s.Hold("k", "thief"); return untilLost(ctx) }
+		"expired and stolen": {nil, func(ctx context.Context, s *guardtest.Store) error {
+			s.Hold("k", "thief")
+			return untilDone(ctx)
 		}, guard.LostNotOwner, guard.ReleaseLost},
 		// No other had the key meanwhile, so the release frees it.
-		"too long": {[]guard.Option{guard.MaxHold(time.Second)}, func(*guardtest.Store) func(context.Context) error { return untilLost }, guard.LostMaxHold, guard.ReleaseDone},
-		"not renewed in time": {nil, func(s *guardtest.Store) func(context.Context) error {
-			return func(ctx context.Context) error {
-				s.Inject(guardtest.Fault{Op: guardtest.OpRenew, Err: errors.New("down")})
-				return untilLost(ctx)
-			}
+		"too long": {[]guard.Option{guard.MaxHold(time.Second)}, func(ctx context.Context, _ *guardtest.Store) error {
+			return untilDone(ctx)
+		}, guard.LostMaxHold, guard.ReleaseDone},
+		"not renewed in time": {nil, func(ctx context.Context, s *guardtest.Store) error {
+			s.Inject(guardtest.Fault{Op: guardtest.OpRenew, Err: errors.New("down")})
+			return untilDone(ctx)
 		}, guard.LostExpired, guard.ReleaseDone},
-		"panic": {nil, func(s *guardtest.Store) func(context.Context) error {
-			return func(context.Context) error { s.Hold("k", "thief"); panic("fn") }
+		"panic": {nil, func(ctx context.Context, s *guardtest.Store) error {
+			_ = steal(ctx, s)
+			panic("fn")
 		}, guard.LostNotOwner, guard.ReleaseLost},
 	} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				store := guardtest.NewStore()
-				obs := &recorder{}
-				g := newGuard(t, store, append(c.opts, guard.Observe(obs))...)
+			obs := &recorder{}
+			inBubble(t, func(t *testing.T, store *guardtest.Store, g *guard.Guard) {
 				func() {
 					defer func() { _ = recover() }()
-					_ = g.Do(t.Context(), "k", c.fn(store))
+					err := g.Do(t.Context(), "k", func(ctx context.Context) error { return c.fn(ctx, store) })
+					if (err != nil) != (c.lost != "") {
+						t.Errorf("Do() = %v, lost %q", err, c.lost)
+					}
 				}()
 				if e := obs.ended[0]; e.Lost != c.lost || e.Release != c.release {
 					t.Errorf("RunEnd: lost %q, release %q, want %q, %q", e.Lost, e.Release, c.lost, c.release)
 				}
-			})
+				if obs.saw(guard.EventLost) != (c.lost != "") || obs.saw(guard.EventReleaseFailed) != (c.release == guard.ReleaseFailed) {
+					t.Errorf("saw %v", obs.log)
+				}
+				if owner, held := store.Holder("k"); c.release == guard.ReleaseLost && owner != "thief" || c.release == guard.ReleaseDone && held {
+					t.Errorf("held by %q after %s", owner, c.release)
+				}
+			}, append(c.opts, guard.Observe(obs))...)
 		})
 	}
-}
-
-func TestLossFoundByTheReleaseIsObserved(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		store := guardtest.NewStore()
-		obs := &recorder{}
-		g := newGuard(t, store, guard.Observe(obs))
-		_ = g.Do(t.Context(), "k", func(context.Context) error { store.Hold("k", "thief"); return nil })
-		if got := strings.Join(obs.log, ", "); got != "acquire start, acquire end, run start, lost, run end" {
-			t.Errorf("saw %s", got)
-		}
-	})
 }
 
 // slow is a recorder that takes its time over events.

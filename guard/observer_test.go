@@ -9,7 +9,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/jobguard/jobguard/guard"
@@ -21,7 +20,10 @@ import (
 type recorder struct {
 	mu       sync.Mutex
 	log      []string
+	asked    []string // keys
 	acquired []guard.AcquireEnd
+	ctxErr   []error // of the contexts at each AcquireEnd
+	started  []guard.RunStart
 	ended    []guard.RunEnd
 	events   []guard.Event
 	text     string // what it sends along
@@ -38,8 +40,8 @@ func (r *recorder) add(s string, f func()) {
 	}
 }
 
-func (r *recorder) AcquireStart(ctx context.Context, _ guard.AcquireStart) context.Context {
-	r.add("acquire start", nil)
+func (r *recorder) AcquireStart(ctx context.Context, s guard.AcquireStart) context.Context {
+	r.add("acquire start", func() { r.asked = append(r.asked, s.Key) })
 	return context.WithValue(ctx, mark("acquire"), true)
 }
 
@@ -47,11 +49,11 @@ func (r *recorder) AcquireEnd(ctx context.Context, a guard.AcquireEnd) {
 	if ctx.Value(mark("acquire")) == nil {
 		r.add("AcquireEnd without AcquireStart's context", nil)
 	}
-	r.add("acquire end", func() { r.acquired = append(r.acquired, a) })
+	r.add("acquire end", func() { r.acquired, r.ctxErr = append(r.acquired, a), append(r.ctxErr, ctx.Err()) })
 }
 
-func (r *recorder) RunStart(ctx context.Context, _ guard.RunStart) context.Context {
-	r.add("run start", nil)
+func (r *recorder) RunStart(ctx context.Context, s guard.RunStart) context.Context {
+	r.add("run start", func() { r.started = append(r.started, s) })
 	return context.WithValue(ctx, mark("run"), true)
 }
 
@@ -68,6 +70,15 @@ func (r *recorder) Event(_ context.Context, e guard.Event) {
 
 func (r *recorder) Metadata(context.Context) string { return r.text }
 
+func (r *recorder) losses() (lost []guard.Event) {
+	for _, e := range r.events {
+		if e.Kind == guard.EventLost {
+			lost = append(lost, e)
+		}
+	}
+	return lost
+}
+
 func (r *recorder) saw(k guard.EventKind) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -75,22 +86,17 @@ func (r *recorder) saw(k guard.EventKind) bool {
 }
 
 func TestObserverSeesTheWholeLifeOfARun(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		store := guardtest.NewStore()
-		obs := &recorder{}
-		g := newGuard(t, store, guard.Observe(obs), guard.Name("orders"))
+	obs := &recorder{}
+	inBubble(t, func(t *testing.T, store *guardtest.Store, g *guard.Guard) {
 		err := g.Do(t.Context(), "k", func(ctx context.Context) error {
 			if ctx.Value(mark("run")) == nil {
 				t.Error("fn's context does not come from RunStart's")
 			}
 			time.Sleep(5 * time.Second)
 			store.Expire("k")
-			<-ctx.Done()
-			return nil
+			return untilDone(ctx)
 		})
-		if !errors.Is(err, guard.ErrLost) {
-			t.Fatal(err)
-		}
+		wantError(t, err, guard.ErrLost)
 		got := strings.Join(obs.log, ", ")
 		if want := "acquire start, acquire end, run start, renewed, lost, run end"; got != want {
 			t.Errorf("saw %s\nwant %s", got, want)
@@ -101,19 +107,7 @@ func TestObserverSeesTheWholeLifeOfARun(t *testing.T) {
 		if e := obs.events[0]; e.Left < 5*time.Second || e.Left > 9*time.Second || e.Fence == 0 || e.Key != "k" {
 			t.Errorf("renewed: %+v", e)
 		}
-	})
-}
-
-func TestWaiterLearnsTheHoldersMetadata(t *testing.T) {
-	inBubble2(t, func(t *testing.T, _ *guardtest.Store, a, b *guard.Guard) {
-		first, second := &recorder{text: "trace-of-the-holder"}, &recorder{}
-		end, _ := hold(t, a.With(guard.Observe(first)), "k")
-		_ = b.With(guard.Observe(second), guard.Wait(0)).Do(t.Context(), "k", nothing)
-		if got := second.acquired[0].HolderMetadata; got != "trace-of-the-holder" {
-			t.Errorf("metadata %q", got)
-		}
-		end()
-	})
+	}, guard.Observe(obs), guard.Name("orders"))
 }
 
 // bomb panics wherever it is called.
@@ -138,10 +132,8 @@ func TestPanickingObserverBreaksNothing(t *testing.T) {
 }
 
 func TestNoEventFollowsRunEnd(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		store := guardtest.NewStore()
-		obs := &recorder{}
-		g := newGuard(t, store, guard.Observe(obs))
+	obs := &recorder{}
+	inBubble(t, func(t *testing.T, store *guardtest.Store, g *guard.Guard) {
 		nested := make(chan error, 1)
 		noError(t, g.Do(t.Context(), "k", func(ctx context.Context) error {
 			in := make(chan struct{})
@@ -162,7 +154,7 @@ func TestNoEventFollowsRunEnd(t *testing.T) {
 		if got := strings.Join(obs.log, ", "); got != "acquire start, acquire end, run start, run end" {
 			t.Errorf("the observer saw %s", got)
 		}
-	})
+	}, guard.Observe(obs))
 }
 
 // atStart panics when a run, or an acquire, starts.
@@ -194,13 +186,11 @@ func TestObserverThatPanickedAtAStartIsCalledNoMore(t *testing.T) {
 		"run":     {&atStart{run: true}, "acquire start, acquire end"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				store := guardtest.NewStore()
-				before, after := &recorder{}, &recorder{}
-				g := newGuard(t, store, guard.Observe(before), guard.Observe(c.obs), guard.Observe(after))
+			before, after := &recorder{}, &recorder{}
+			inBubble(t, func(t *testing.T, store *guardtest.Store, g *guard.Guard) {
 				for range 2 { // so that the rest is not forgotten for good
 					c.obs.log, before.log, after.log = nil, nil, nil
-					_ = g.Do(t.Context(), "k", func(ctx context.Context) error { store.Expire("k"); <-ctx.Done(); return nil })
+					_ = g.Do(t.Context(), "k", func(ctx context.Context) error { store.Expire("k"); return untilDone(ctx) })
 					if got := strings.Join(c.obs.log, ", "); got != c.want {
 						t.Errorf("it saw %q, want %q", got, c.want)
 					}
@@ -210,7 +200,7 @@ func TestObserverThatPanickedAtAStartIsCalledNoMore(t *testing.T) {
 						}
 					}
 				}
-			})
+			}, guard.Observe(before), guard.Observe(c.obs), guard.Observe(after))
 		})
 	}
 }
@@ -310,19 +300,8 @@ func TestVariantsOfAGuardDoNotShareObservers(t *testing.T) {
 	}
 }
 
-// starts keeps the beginnings of runs.
-type starts struct {
-	recorder
-	started []guard.RunStart
-}
-
-func (s *starts) RunStart(ctx context.Context, r guard.RunStart) context.Context {
-	s.started = append(s.started, r)
-	return s.recorder.RunStart(ctx, r)
-}
-
 func TestNestedRunsUnderTheSameLeaseAreNotReported(t *testing.T) {
-	obs := &starts{}
+	obs := &recorder{}
 	g := newGuard(t, guardtest.NewStore(), guard.Observe(obs), guard.Name("orders"), guard.TTL(time.Minute))
 	var token int64
 	noError(t, g.Do(t.Context(), "k", func(ctx context.Context) error {

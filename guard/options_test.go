@@ -57,11 +57,18 @@ func recovered(f func()) (p any) {
 	return nil
 }
 
+// incomparable is a Store of a type that cannot be compared.
+type incomparable struct {
+	*guardtest.Store
+	_ []int
+}
+
 func TestMisusePanicsInGuardsName(t *testing.T) {
 	g := newGuard(t, guardtest.NewStore())
 	for name, f := range map[string]func(){
 		"nil store":       func() { _, _ = guard.New(nil) },
 		"typed nil store": func() { _, _ = guard.New((*guardtest.Store)(nil)) },
+		"incomparable":    func() { _, _ = guard.New(incomparable{Store: guardtest.NewStore()}) },
 		"nil fn of Do":    func() { _ = g.Do(t.Context(), "k", nil) },
 		"nil fn of DoAll": func() { _ = g.DoAll(t.Context(), []string{"k"}, nil) },
 		"nil fn of Lead":  func() { _ = g.Lead(t.Context(), "k", nil) },

@@ -152,68 +152,19 @@ func TestGoexitReleases(t *testing.T) {
 	}
 }
 
-func TestRunThatOutlivedItsTrustStillGivesTheKeyBack(t *testing.T) {
-	inBubble(t, func(t *testing.T, store *guardtest.Store, g *guard.Guard) {
-		store.Inject(guardtest.Fault{Op: guardtest.OpRenew, Lost: true}) // renewed, but without a reply
-		var when time.Time
-		var why error
-		err := g.Do(t.Context(), "k", untilDone(&when, &why))
-		wantError(t, err, guard.ErrLost)
-		if owner, held := store.Holder("k"); held {
-			t.Errorf("still held by %q", owner)
-		}
-	})
-}
-
-func TestReleaseIsTriedTwiceBeforeDoReturns(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		store := guardtest.NewStore()
-		obs := &recorder{}
-		g := newGuard(t, store, guard.Observe(obs))
-		store.Inject(guardtest.Fault{Op: guardtest.OpRelease, Err: errors.New("LOADING"), Times: 1})
-		if err := g.Do(t.Context(), "k", nothing); err != nil {
-			t.Errorf("Do() = %v", err)
-		}
-		if _, held := store.Holder("k"); held || obs.saw(guard.EventReleaseFailed) {
-			t.Errorf("held %v, events %v after one failed attempt", held, obs.log)
-		}
-	})
-}
-
 func TestAfterALossTheReleaseIsTriedOnce(t *testing.T) {
 	inBubble(t, func(t *testing.T, store *guardtest.Store, g *guard.Guard) {
-		var when time.Time
-		var why error
-		store.Inject(guardtest.Fault{}) // the network is gone
-		store.Fail(nil)
+		var end ending
 		err := g.Do(t.Context(), "k", func(ctx context.Context) error {
-			store.Inject(guardtest.Fault{})
-			return untilDone(&when, &why)(ctx)
+			store.Inject(guardtest.Fault{}) // the network is gone
+			return end.await(ctx)
 		})
 		wantError(t, err, guard.ErrLost)
-		if d := time.Since(when); d > time.Second {
+		if d := time.Since(end.at); d > time.Second {
 			t.Errorf("kept the caller for %v after the loss, want one attempt", d)
 		}
 		store.Fail(nil)
 		time.Sleep(time.Minute)
-	})
-}
-
-func TestReleaseThatWasRefusedAndThenFindsAThiefIsALoss(t *testing.T) {
-	inBubble(t, func(t *testing.T, store *guardtest.Store, g *guard.Guard) {
-		err := g.Do(t.Context(), "k", func(context.Context) error {
-			store.Hold("k", "thief")
-			refused := fmt.Errorf("NOPERM: %w", lease.ErrRefused)
-			store.Inject(guardtest.Fault{Op: guardtest.OpRelease, Err: refused, Times: 1})
-			return nil
-		})
-		wantError(t, err, guard.ErrLost)
-		if n := store.Calls(guardtest.OpRelease); n != 2 {
-			t.Errorf("%d releases, want the refused one and another", n)
-		}
-		if owner, _ := store.Holder("k"); owner != "thief" {
-			t.Errorf("held by %q, want the thief", owner)
-		}
 	})
 }
 
@@ -230,24 +181,11 @@ func TestReleaseThatFindsAnotherOwnerIsALoss(t *testing.T) {
 	})
 }
 
-func TestReleaseWhoseReplyIsLostIsASuccess(t *testing.T) {
-	inBubble(t, func(t *testing.T, store *guardtest.Store, g *guard.Guard) {
-		store.Inject(guardtest.Fault{Op: guardtest.OpRelease, Lost: true, Times: 1})
-		if err := g.Do(t.Context(), "k", nothing); err != nil {
-			t.Errorf("Do() = %v", err)
-		}
-	})
-}
-
 func TestFailedReleaseIsNoErrorAndIsRetried(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		store := guardtest.NewStore()
-		obs := &recorder{}
-		g := newGuard(t, store, guard.Observe(obs))
+	obs := &recorder{}
+	inBubble(t, func(t *testing.T, store *guardtest.Store, g *guard.Guard) {
 		store.Inject(guardtest.Fault{Op: guardtest.OpRelease, Times: 4})
-		if err := g.Do(t.Context(), "k", nothing); err != nil {
-			t.Errorf("Do() = %v", err)
-		}
+		noError(t, g.Do(t.Context(), "k", nothing))
 		if !obs.saw(guard.EventReleaseFailed) {
 			t.Error("the observer was not called")
 		}
@@ -255,7 +193,7 @@ func TestFailedReleaseIsNoErrorAndIsRetried(t *testing.T) {
 		if owner, ok := store.Holder("k"); ok {
 			t.Errorf("still held by %q: it was not retried", owner)
 		}
-	})
+	}, guard.Observe(obs))
 }
 
 func TestCancelDoesNotReleaseBeforeFnReturns(t *testing.T) {

@@ -41,22 +41,12 @@ func TestBuriedShorterAcquireDoesNotShortenTheLease(t *testing.T) {
 	})
 }
 
-// untilDone is an fn that works until its context ends, and tells when and why.
-func untilDone(when *time.Time, why *error) func(context.Context) error {
-	return func(ctx context.Context) error {
-		<-ctx.Done()
-		*when, *why = time.Now(), context.Cause(ctx)
-		return nil
-	}
-}
-
 func TestRenewalKeepsALongRunAlive(t *testing.T) {
 	inBubble(t, func(t *testing.T, store *guardtest.Store, g *guard.Guard) {
-		err := g.Do(t.Context(), "k", func(ctx context.Context) error {
+		noError(t, g.Do(t.Context(), "k", func(ctx context.Context) error {
 			time.Sleep(time.Hour)
 			return ctx.Err()
-		})
-		noError(t, err)
+		}))
 		// TTL/3, less a tenth of jitter at most: 1080 to 1200 in an hour.
 		if n := store.Calls(guardtest.OpRenew); n < 1080 || n > 1201 {
 			t.Errorf("%d renewals in an hour", n)
@@ -65,30 +55,36 @@ func TestRenewalKeepsALongRunAlive(t *testing.T) {
 }
 
 func TestContextEndsMarginBeforeTheLeaseCanExpire(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		for _, margin := range []time.Duration{100 * time.Millisecond, time.Second, 4 * time.Second} {
-			store := guardtest.NewStore()
-			g := newGuard(t, store, guard.Margin(margin))
-			store.Inject(guardtest.Fault{Op: guardtest.OpRenew}) // no renewal is answered
-			start := time.Now()
-			var when time.Time
-			var why error
-			err := g.Do(t.Context(), "k", untilDone(&when, &why))
-			if d := when.Sub(start); d != 10*time.Second-margin {
-				t.Errorf("Margin %v: ctx ended after %v", margin, d)
-			}
-			if !errors.Is(why, guard.ErrLost) || !errors.Is(err, guard.ErrLost) {
-				t.Errorf("cause %v, result %v, want ErrLost", why, err)
-			}
-			store.Fail(nil)
-		}
-	})
+	down := errors.New("connection refused")
+	for margin, renewals := range map[time.Duration]guardtest.Fault{
+		100 * time.Millisecond: {Op: guardtest.OpRenew}, // no answer
+		time.Second:            {Op: guardtest.OpRenew, Err: down},
+		4 * time.Second:        {Op: guardtest.OpRenew},
+	} {
+		t.Run(margin.String(), func(t *testing.T) {
+			inBubble(t, func(t *testing.T, store *guardtest.Store, g *guard.Guard) {
+				store.Inject(renewals)
+				start := time.Now()
+				var end ending
+				err := g.Do(t.Context(), "k", end.await)
+				if d := end.at.Sub(start); d != 10*time.Second-margin {
+					t.Errorf("ctx ended after %v", d)
+				}
+				for _, err := range []error{err, end.why} {
+					wantError(t, err, guard.ErrLost)
+					if errors.Is(err, down) != (renewals.Err != nil) {
+						t.Errorf("%v, want it to say why renewals failed: %v", err, renewals.Err)
+					}
+				}
+				store.Fail(nil)
+			}, guard.Margin(margin))
+		})
+	}
 }
 
 func TestTrustIsExtendedFromTheSendOfTheRenewal(t *testing.T) {
 	inBubble(t, func(t *testing.T, store *guardtest.Store, g *guard.Guard) {
-		var when time.Time
-		var why error
+		var end ending
 		var sent time.Time
 		go func() {
 			// The first renewal goes out before 1 s. Its reply takes 400 ms, and it
@@ -101,8 +97,8 @@ func TestTrustIsExtendedFromTheSendOfTheRenewal(t *testing.T) {
 			time.Sleep(401 * time.Millisecond)
 			store.Inject(guardtest.Fault{Op: guardtest.OpRenew})
 		}()
-		_ = g.Do(t.Context(), "k", untilDone(&when, &why))
-		if d := when.Sub(sent); d > 2700*time.Millisecond || d < 2690*time.Millisecond {
+		_ = g.Do(t.Context(), "k", end.await)
+		if d := end.at.Sub(sent); d > 2700*time.Millisecond || d < 2690*time.Millisecond {
 			t.Errorf("trusted until %v after the renewal was sent, want 2.7s", d)
 		}
 	}, guard.TTL(3*time.Second), guard.Margin(300*time.Millisecond))
@@ -113,14 +109,13 @@ func TestSlowReplyDoesNotExtendTrust(t *testing.T) {
 		store.Delay(1500 * time.Millisecond)
 		// The first attempt is given up after 100 ms, the second is answered.
 		asked := time.Now().Add(100 * time.Millisecond)
-		var when time.Time
-		var why error
+		var end ending
 		err := g.Do(t.Context(), "k", func(ctx context.Context) error {
 			store.Delay(0)
 			store.Inject(guardtest.Fault{Op: guardtest.OpRenew})
-			return untilDone(&when, &why)(ctx)
+			return end.await(ctx)
 		})
-		if d := when.Sub(asked); d != 3600*time.Millisecond {
+		if d := end.at.Sub(asked); d != 3600*time.Millisecond {
 			t.Errorf("trusted for %v from the request, want 3.6s", d)
 		}
 		wantError(t, err, guard.ErrLost)
@@ -128,46 +123,48 @@ func TestSlowReplyDoesNotExtendTrust(t *testing.T) {
 }
 
 func TestTwoFailedRenewalsLoseNothing(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		for name, f := range map[string]guardtest.Fault{
-			"error reply":          {Op: guardtest.OpRenew, Err: errors.New("LOADING"), Times: 2},
-			"no reply":             {Op: guardtest.OpRenew, Times: 2},
-			"done, but reply lost": {Op: guardtest.OpRenew, Lost: true, Times: 2},
-		} {
-			store := guardtest.NewStore()
-			g := newGuard(t, store)
-			store.Inject(f)
-			err := g.Do(t.Context(), "k", func(ctx context.Context) error {
-				time.Sleep(time.Minute)
-				return ctx.Err()
+	for name, f := range map[string]guardtest.Fault{
+		"error reply":          {Op: guardtest.OpRenew, Err: errors.New("LOADING"), Times: 2},
+		"no reply":             {Op: guardtest.OpRenew, Times: 2},
+		"done, but reply lost": {Op: guardtest.OpRenew, Lost: true, Times: 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, store *guardtest.Store, g *guard.Guard) {
+				store.Inject(f)
+				noError(t, g.Do(t.Context(), "k", func(ctx context.Context) error {
+					time.Sleep(time.Minute)
+					return ctx.Err()
+				}))
 			})
-			if err != nil {
-				t.Errorf("%s: %v", name, err)
+		})
+	}
+}
+
+// losesSight has ctx lose key, and several goroutines race, in real time, for the
+// first look at either.
+func losesSight(ctx context.Context, t *testing.T, store *guardtest.Store, key string) {
+	store.Fail(errors.New("down")) // no renewals any more
+	defer store.Fail(nil)
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for guard.Holding(ctx, key) {
+				continue
 			}
-		}
-	})
+			if ctx.Err() == nil {
+				t.Errorf("%q is lost and ctx.Err() is nil", key)
+			}
+		})
+	}
+	wg.Wait()
 }
 
 func TestALostLeaseMeansAnEndedContext(t *testing.T) {
-	// In real time: the goroutines must really race for the first look.
 	for range 20 {
 		store := guardtest.NewStore()
 		g := newGuard(t, store, guard.TTL(50*time.Millisecond))
 		_ = g.Do(t.Context(), "k", func(ctx context.Context) error {
-			store.Fail(errors.New("down")) // no renewals any more
-			var wg sync.WaitGroup
-			for range 4 {
-				wg.Go(func() {
-					for guard.Holding(ctx, "k") {
-						continue
-					}
-					if ctx.Err() == nil {
-						t.Error("the lease is lost and ctx.Err() is nil")
-					}
-				})
-			}
-			wg.Wait()
-			store.Fail(nil)
+			losesSight(ctx, t, store, "k")
 			return nil
 		})
 	}

@@ -20,65 +20,47 @@ func TestWaitIsCountedFromTheCall(t *testing.T) {
 	} {
 		for _, wait := range []time.Duration{50 * time.Millisecond, 100 * time.Millisecond, 300 * time.Millisecond} {
 			t.Run(fmt.Sprint(name, ", ", wait), func(t *testing.T) {
-				synctest.Test(t, func(t *testing.T) {
-					store := guardtest.NewStore()
+				inBubble(t, func(t *testing.T, store *guardtest.Store, g *guard.Guard) {
 					trouble(store)
 					start := time.Now()
-					err := newGuard(t, store, guard.Wait(wait)).Do(t.Context(), "k", nothing)
-					if err == nil {
-						t.Error("Do() = nil")
-					}
-					if d := time.Since(start); d != wait {
-						t.Errorf("took %v", d)
+					err := g.Do(t.Context(), "k", nothing)
+					if d := time.Since(start); err == nil || d != wait {
+						t.Errorf("Do() = %v after %v", err, d)
 					}
 					time.Sleep(time.Minute)
-				})
+				}, guard.Wait(wait))
 			})
 		}
 	}
 }
 
-func TestWaitZeroTriesOnce(t *testing.T) {
-	inBubble2(t, func(t *testing.T, store *guardtest.Store, a, b *guard.Guard) {
-		end, _ := hold(t, a, "k")
-		for name, g := range map[string]*guard.Guard{"same process": a, "other process": b} {
-			start := time.Now()
-			err := g.With(guard.Wait(0)).Do(t.Context(), "k", nothing)
-			var e *guard.Error
-			if !errors.Is(err, guard.ErrBusy) || !errors.As(err, &e) {
-				t.Fatalf("%s: Do() = %v, want ErrBusy", name, err)
-			}
-			if e.Holder == "" || e.RetryAfter <= 0 || e.RetryAfter > 10*time.Second || e.Key != "k" {
-				t.Errorf("%s: %+v tells too little", name, e)
-			}
-			if time.Since(start) > 0 {
-				t.Errorf("%s: waited %v", name, time.Since(start))
-			}
-		}
-		if n := store.Waiting("k"); n != 0 {
-			t.Errorf("%d left in the queue", n)
-		}
-		end()
-	})
-}
-
 func TestWaitBoundsTheWait(t *testing.T) {
-	inBubble2(t, func(t *testing.T, store *guardtest.Store, a, b *guard.Guard) {
-		end, _ := hold(t, a, "k")
-		for name, g := range map[string]*guard.Guard{"same process": a, "other process": b} {
-			start := time.Now()
-			err := g.With(guard.Wait(3*time.Second)).Do(t.Context(), "k", nothing)
-			wantError(t, err, guard.ErrBusy)
-			if d := time.Since(start); d != 3*time.Second {
-				t.Errorf("%s: waited %v, want 3s", name, d)
-			}
-		}
-		synctest.Wait()
-		if n := store.Waiting("k"); n != 0 {
-			t.Errorf("%d left in the queue", n)
-		}
-		end()
-	})
+	for _, wait := range []time.Duration{0, 3 * time.Second} {
+		t.Run(wait.String(), func(t *testing.T) {
+			inBubble2(t, func(t *testing.T, store *guardtest.Store, a, b *guard.Guard) {
+				end, _ := hold(t, a, "k")
+				for name, g := range map[string]*guard.Guard{"same process": a, "other process": b} {
+					start := time.Now()
+					err := g.With(guard.Wait(wait)).Do(t.Context(), "k", nothing)
+					var e *guard.Error
+					if !errors.Is(err, guard.ErrBusy) || !errors.As(err, &e) {
+						t.Fatalf("%s: Do() = %v, want ErrBusy", name, err)
+					}
+					if e.Holder == "" || e.RetryAfter <= 0 || e.RetryAfter > 10*time.Second || e.Key != "k" {
+						t.Errorf("%s: %+v tells too little", name, e)
+					}
+					if d := time.Since(start); d != wait {
+						t.Errorf("%s: waited %v", name, d)
+					}
+					synctest.Wait()
+					if n := store.Waiting("k"); n != 0 {
+						t.Errorf("%s: %d left in the queue", name, n)
+					}
+				}
+				end()
+			})
+		})
+	}
 }
 
 func TestContextEndWhileWaitingIsReturnedWithItsCause(t *testing.T) {
@@ -96,26 +78,21 @@ func TestContextEndWhileWaitingIsReturnedWithItsCause(t *testing.T) {
 }
 
 func TestWaitZeroOnASilentStoreIsNotBusy(t *testing.T) {
-	for _, c := range []struct {
-		timeout time.Duration
-		want    error
-	}{
-		{50 * time.Millisecond, context.DeadlineExceeded}, // in the first attempt
-		{300 * time.Millisecond, context.DeadlineExceeded},
-		{time.Minute, guard.ErrUnavailable},
+	for timeout, want := range map[time.Duration]error{
+		50 * time.Millisecond:  context.DeadlineExceeded, // in the first attempt
+		300 * time.Millisecond: context.DeadlineExceeded,
+		time.Minute:            guard.ErrUnavailable,
 	} {
-		t.Run(c.timeout.String(), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				store := guardtest.NewStore()
+		t.Run(timeout.String(), func(t *testing.T) {
+			inBubble(t, func(t *testing.T, store *guardtest.Store, g *guard.Guard) {
 				store.Inject(guardtest.Fault{})
-				ctx, cancel := context.WithTimeout(t.Context(), c.timeout)
+				ctx, cancel := context.WithTimeout(t.Context(), timeout)
 				defer cancel()
-				err := newGuard(t, store, guard.Wait(0)).Do(ctx, "k", nothing)
-				if errors.Is(err, guard.ErrBusy) || !errors.Is(err, c.want) {
-					t.Errorf("Do() = %v, want %v: the key is free", err, c.want)
+				if err := g.Do(ctx, "k", nothing); errors.Is(err, guard.ErrBusy) || !errors.Is(err, want) {
+					t.Errorf("Do() = %v, want %v: the key is free", err, want)
 				}
 				time.Sleep(time.Minute)
-			})
+			}, guard.Wait(0))
 		})
 	}
 }
@@ -146,10 +123,8 @@ func TestWaitZeroBehindAnUnansweredAttemptLearnsItsOutcome(t *testing.T) {
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				store := guardtest.NewStore()
+			inBubble(t, func(t *testing.T, store *guardtest.Store, g *guard.Guard) {
 				c.state(store)
-				g := newGuard(t, store, guard.Wait(0))
 				var errs [3]error
 				var wg sync.WaitGroup
 				for i := range errs {
@@ -167,7 +142,7 @@ func TestWaitZeroBehindAnUnansweredAttemptLearnsItsOutcome(t *testing.T) {
 					}
 				}
 				time.Sleep(time.Minute)
-			})
+			}, guard.Wait(0))
 		})
 	}
 }

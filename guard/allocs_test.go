@@ -1,7 +1,6 @@
 package guard_test
 
 import (
-	"context"
 	"testing"
 	"time"
 
@@ -12,13 +11,7 @@ import (
 )
 
 // idle is an Observer that does nothing.
-type idle struct{}
-
-func (idle) AcquireStart(ctx context.Context, _ guard.AcquireStart) context.Context { return ctx }
-func (idle) AcquireEnd(context.Context, guard.AcquireEnd)                           {}
-func (idle) RunStart(ctx context.Context, _ guard.RunStart) context.Context         { return ctx }
-func (idle) RunEnd(context.Context, guard.RunEnd)                                   {}
-func (idle) Event(context.Context, guard.Event)                                     {}
+type idle struct{ guard.ObserverDefaults }
 
 // BenchmarkDoObserved is what it costs to be observed at all.
 func BenchmarkDoObserved(b *testing.B) {

@@ -34,9 +34,7 @@ var namedTest = regexp.MustCompile(`\bTest[A-Z]\w+`)
 // other files in docs/behaviour those of any. An adapter's docs name at least 8.
 func TestDocsNameTestsThatExist(t *testing.T) {
 	files, err := filepath.Glob("../docs/behaviour/*.md")
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	named := make(map[string][]string) // by package
 	for _, file := range files {
 		named[strings.TrimSuffix(filepath.Base(file), ".md")] = namedTest.FindAllString(read(t, file), -1)
@@ -79,9 +77,7 @@ func mustExist(t *testing.T, where string, names []string, defined map[string]bo
 func testsIn(t *testing.T, dir string) map[string]bool {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(dir, "*_test.go"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	defined := make(map[string]bool)
 	for _, file := range files {
 		for _, f := range regexp.MustCompile(`(?m)^func (Test\w+)\(`).FindAllStringSubmatch(read(t, file), -1) {
@@ -108,9 +104,7 @@ func TestDocsOfAdaptersHaveAProgramThatCompiles(t *testing.T) {
 			t.Errorf("the doc of %s has no program", dir)
 		}
 		file := filepath.Join(t.TempDir(), "main.go")
-		if err := os.WriteFile(file, []byte(code), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		must(t, os.WriteFile(file, []byte(code), 0o600))
 		if out, err := exec.CommandContext(t.Context(), "go", "vet", file).CombinedOutput(); err != nil {
 			t.Errorf("the program in the doc of %s: %v\n%s", dir, err, out)
 		}
@@ -120,8 +114,6 @@ func TestDocsOfAdaptersHaveAProgramThatCompiles(t *testing.T) {
 func read(t testing.TB, file string) string {
 	t.Helper()
 	b, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	return string(b)
 }

@@ -1,7 +1,6 @@
 package guard_test
 
 import (
-	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -11,23 +10,16 @@ import (
 // TestReadmeSnippetsAreCompiled finds every Go block of the README in an
 // example of guard or of an adapter, so that all that newcomers copy has been compiled.
 func TestReadmeSnippetsAreCompiled(t *testing.T) {
-	readme, err := os.ReadFile("../README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
+	readme := read(t, "../README.md")
 	files, err := filepath.Glob("*/example_test.go")
 	must(t, err)
 	own, err := filepath.Glob("example*_test.go")
 	must(t, err)
 	var code string
 	for _, file := range append(files, own...) {
-		examples, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		code += squeeze(string(examples))
+		code += squeeze(read(t, file))
 	}
-	blocks := regexp.MustCompile("(?s)```go\n(.*?)```").FindAllStringSubmatch(string(readme), -1)
+	blocks := regexp.MustCompile("(?s)```go\n(.*?)```").FindAllStringSubmatch(readme, -1)
 	if len(blocks) < 5 {
 		t.Fatalf("found %d Go blocks", len(blocks))
 	}
@@ -36,7 +28,7 @@ func TestReadmeSnippetsAreCompiled(t *testing.T) {
 			t.Errorf("no example has\n%s", b[1])
 		}
 	}
-	if n := strings.Count(string(readme), "\n"); n > 250 {
+	if n := strings.Count(readme, "\n"); n > 250 {
 		t.Errorf("the README has %d lines, more than 250", n)
 	}
 }

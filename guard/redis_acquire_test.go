@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -13,87 +12,8 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/jobguard/jobguard/guard"
-	"github.com/jobguard/jobguard/guard/lease/redisstore"
 	"github.com/jobguard/jobguard/internal/redistest"
 )
-
-func TestRedisBuriedShorterAcquireDoesNotShortenTheLease(t *testing.T) {
-	s := redistest.Start(t)
-	admin := s.Client(t)
-	p := redistest.NewProxy(t, s.Addr())
-	// The client gives up after 500 ms. The request stays welcome for 2 s.
-	client := redis.NewClient(&redis.Options{Addr: p.Addr(), ReadTimeout: 500 * time.Millisecond})
-	long := onClient(t, client, nil, guard.TTL(20*time.Second))
-	short := long.With(guard.TTL(3 * time.Second))
-	must(t, long.Do(t.Context(), "warm-up", nothing))
-	sent(t, admin.Set(t.Context(), "guard:k", "another program", 0))
-
-	ctx, cancel := context.WithCancel(t.Context())
-	gone := make(chan error, 1)
-	go func() { gone <- short.Do(ctx, "k", nothing) }()
-	owner := ""
-	for owner == "" { // it is in the queue
-		for _, member := range admin.ZRange(t.Context(), queueOf(t, admin), 0, 0).Val() {
-			_, owner, _ = strings.Cut(member, ";")
-		}
-		time.Sleep(time.Millisecond)
-	}
-	buried := p.HoldNextRequest("evalsha", "guard:k") // its next poll
-	alone := guard.Left(long)
-	running, end := make(chan context.Context, 1), make(chan struct{})
-	done := make(chan error, 1)
-	go func() {
-		done <- long.Do(context.Background(), "k", func(ctx context.Context) error {
-			running <- ctx
-			<-end
-			return ctx.Err()
-		})
-	}()
-	for guard.Left(long) == alone { // it has come
-		time.Sleep(time.Millisecond)
-	}
-	buried.Wait(t)
-	sent(t, admin.Del(t.Context(), "guard:k"))
-	cancel()
-	wantError(t, <-gone, context.Canceled)
-
-	run := <-running
-	if got := admin.Get(t.Context(), "guard:k").Val(); got != owner {
-		t.Fatalf("the key is held by %q and not, as meant here, by %q, whose request is buried", got, owner)
-	}
-	before := scriptsRun(t, admin)
-	buried.Release()
-	for scriptsRun(t, admin) == before { // until it was executed
-		time.Sleep(time.Millisecond)
-	}
-	if left := admin.PTTL(t.Context(), "guard:k").Val(); left < 15*time.Second {
-		t.Errorf("a request with a TTL of 3s cut a lease of 20s to %v", left)
-	}
-	if !guard.Holding(run, "k") {
-		t.Error("the run lost its lease")
-	}
-	close(end)
-	noError(t, <-done)
-}
-
-// scriptsRun returns the server's statistics of calls of scripts.
-func scriptsRun(t *testing.T, admin *redis.Client) string {
-	t.Helper()
-	info := admin.Info(t.Context(), "commandstats")
-	sent(t, info)
-	for line := range strings.Lines(info.Val()) {
-		if calls, ok := strings.CutPrefix(line, "cmdstat_evalsha:calls="); ok {
-			calls, _, _ = strings.Cut(calls, ",")
-			return calls
-		}
-	}
-	return ""
-}
-
-func goexit(context.Context) error {
-	runtime.Goexit()
-	return nil
-}
 
 func TestRedisReplyLostAtAcquireIsRecognised(t *testing.T) {
 	s := redistest.Start(t)
@@ -323,61 +243,6 @@ func queueOf(t *testing.T, admin *redis.Client) string {
 		return k
 	}
 	return "guard:no-queue-yet"
-}
-
-func TestRedisForeignLockExcludesAndIsExcluded(t *testing.T) {
-	s := redistest.Start(t)
-	admin := s.Client(t)
-	g := onClient(t, redis.NewClient(&redis.Options{Addr: s.Addr()}), []redisstore.Option{redisstore.Prefix("")})
-	if !admin.SetNX(t.Context(), "k", "another program", 700*time.Millisecond).Val() {
-		t.Fatal("SET NX PX failed")
-	}
-	err := g.With(guard.Wait(0)).Do(t.Context(), "k", nothing)
-	var e *guard.Error
-	if !errors.Is(err, guard.ErrBusy) || !errors.As(err, &e) || e.Holder != "another program" {
-		t.Errorf("Do() = %v, want ErrBusy that names the holder", err)
-	}
-	start := time.Now()
-	err = g.Do(t.Context(), "k", func(ctx context.Context) error {
-		if time.Since(start) < 500*time.Millisecond {
-			t.Error("runs while a foreign lock holds the key")
-		}
-		if admin.SetNX(ctx, "k", "another program", time.Minute).Val() {
-			t.Error("the foreign program got in")
-		}
-		return ctx.Err()
-	})
-	noError(t, err)
-	if d := time.Since(start); d > 2*time.Second {
-		t.Errorf("waited %v for a lock of 700ms", d)
-	}
-}
-
-func TestRedisForeignTextThatLooksLikeAMarkerIsLeftAlone(t *testing.T) {
-	s := redistest.Start(t)
-	admin := s.Client(t)
-	g := onRedis(t, s.Addr())
-	for _, text := range []string{"shared|token-of-another-program", "limited|token|of another program", "closed|me|"} {
-		for name, mode := range map[string][]guard.Option{
-			"Shared": {guard.Shared()}, "Limit": {guard.Limit(3)}, "exclusive": nil,
-		} {
-			for _, wait := range []time.Duration{0, 100 * time.Millisecond} { // without and with a place in the queue
-				sent(t, admin.Set(t.Context(), "guard:k", text, 20*time.Second))
-				err := g.With(mode...).With(guard.Wait(wait)).Do(t.Context(), "k", func(context.Context) error {
-					t.Errorf("%s ran with %q; the key is %q now", name, text, admin.Get(t.Context(), "guard:k").Val())
-					return nil
-				})
-				wantError(t, err, guard.ErrBusy)
-				for guard.Left(g) > 0 { // it has left the queue
-					time.Sleep(time.Millisecond)
-				}
-				got, left := admin.Get(t.Context(), "guard:k").Val(), admin.PTTL(t.Context(), "guard:k").Val()
-				if got != text || left < 10*time.Second {
-					t.Errorf("after %s: %q for %v, want %q untouched", name, got, left, text)
-				}
-			}
-		}
-	}
 }
 
 func TestRedisAcquireThatArrivesAfterItsCleanUpIsRefused(t *testing.T) {

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"strings"
 	"testing"
 	"time"
 
@@ -97,13 +96,8 @@ func TestRedisResumedProcessSeesTheLossAtItsFirstLook(t *testing.T) {
 		if got := p.hear(t); got != "false true false" {
 			t.Errorf("resumed past its TTL the child says %q: alive, lost, holding", got)
 		}
-		kill(t, p)
+		must(t, p.cmd.Process.Kill())
 	}
-}
-
-func kill(t *testing.T, p *process) {
-	t.Helper()
-	must(t, p.cmd.Process.Kill())
 }
 
 func TestRedisKilledHolderBlocksForItsTTLAtMost(t *testing.T) {
@@ -117,7 +111,7 @@ func TestRedisKilledHolderBlocksForItsTTLAtMost(t *testing.T) {
 			noError(t, err)
 		}()
 		time.Sleep(100 * time.Millisecond)
-		kill(t, p)
+		must(t, p.cmd.Process.Kill())
 		killed := time.Now()
 		if d := (<-waiting).Sub(killed); d > childTTL+time.Second {
 			t.Errorf("the next one was in %v after the kill, TTL %v", d, childTTL)
@@ -169,43 +163,5 @@ func TestRedisFencesRiseOverEveryLossOfTheCounter(t *testing.T) {
 		run(onRedis(t, replica.Addr()), "quick promotion of a stale replica")
 		replica.Kill()
 		s.Resume()
-	}
-}
-
-func TestRedisShutdownLeavesNothingBehind(t *testing.T) {
-	s := redistest.Start(t)
-	admin := s.Client(t)
-	client := redis.NewClient(&redis.Options{Addr: s.Addr()})
-	defer client.Close()
-	g := newGuard(t, redisstore.New(client), guard.TTL(time.Second))
-	end, ran := hold(t, g, "held")
-	waiter := make(chan error, 2)
-	go func() { waiter <- g.Do(context.Background(), "held", nothing) }()
-	other, _ := hold(t, onRedis(t, s.Addr()), "elsewhere")
-	go func() { waiter <- g.Do(context.Background(), "elsewhere", nothing) }()
-	time.Sleep(200 * time.Millisecond)
-
-	down := make(chan error, 1)
-	go func() { down <- g.Shutdown(context.Background()) }()
-	for range 2 {
-		wantError(t, <-waiter, guard.ErrClosed)
-	}
-	time.Sleep(1500 * time.Millisecond) // longer than the TTL: still renewed
-	if n := admin.Exists(t.Context(), "guard:held").Val(); n != 1 {
-		t.Error("the running lease was not renewed during Shutdown")
-	}
-	end()
-	noError(t, <-ran)
-	if err := <-down; err != nil {
-		t.Errorf("Shutdown() = %v", err)
-	}
-	other()
-	for _, k := range admin.Keys(t.Context(), "*").Val() {
-		if !strings.HasPrefix(k, "guard:fence:") && k != "guard:elsewhere" {
-			t.Errorf("%s is left", k)
-		}
-	}
-	if err := client.Ping(t.Context()).Err(); err != nil {
-		t.Errorf("Shutdown closed the client: %v", err)
 	}
 }

@@ -3,6 +3,7 @@ package guard_test
 import (
 	"context"
 	"errors"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -133,39 +134,29 @@ func TestRedisTwoFailedRenewalsLoseNothing(t *testing.T) {
 	s := redistest.Start(t)
 	p := redistest.NewProxy(t, s.Addr())
 	g := onRedis(t, p.Addr(), guard.TTL(3*time.Second))
-	for name, harm := range map[string]func() []*redistest.Trap{
-		"replies lost": func() []*redistest.Trap {
-			return []*redistest.Trap{p.LoseNextReply("evalsha"), p.LoseNextReply("evalsha")}
-		},
-		"requests lost": func() []*redistest.Trap {
-			return []*redistest.Trap{p.LoseNextRequest("evalsha"), p.LoseNextRequest("evalsha")}
+	twice := func(t *testing.T, trap func(...string) *redistest.Trap) {
+		first, second := trap("evalsha"), trap("evalsha")
+		first.Wait(t)
+		second.Wait(t)
+	}
+	for name, harm := range map[string]func(*testing.T){
+		"replies lost":  func(t *testing.T) { twice(t, p.LoseNextReply) },
+		"requests lost": func(t *testing.T) { twice(t, p.LoseNextRequest) },
+		"error replies": func(*testing.T) {
+			p.AnswerErr("LOADING Redis is loading the dataset in memory", "evalsha")
+			time.Sleep(1500 * time.Millisecond) // the first renewals, at 0.9 to 1 s, fail
+			p.Heal()
 		},
 	} {
-		must(t, g.Do(t.Context(), "warm-up", nothing))
-		err := g.Do(t.Context(), "k", func(ctx context.Context) error {
-			for _, trap := range harm() {
-				trap.Wait(t)
-			}
-			time.Sleep(4 * time.Second) // past what the last one before the faults proved
-			return ctx.Err()
+		t.Run(name, func(t *testing.T) {
+			must(t, g.Do(t.Context(), "warm-up", nothing))
+			noError(t, g.Do(t.Context(), "k", func(ctx context.Context) error {
+				harm(t)
+				time.Sleep(4 * time.Second) // past what the last one before the faults proved
+				return ctx.Err()
+			}))
 		})
-		if err != nil {
-			t.Errorf("%s: %v", name, err)
-		}
 	}
-}
-
-func TestRedisErrorRepliesToRenewalLoseNothingWhileTrustLasts(t *testing.T) {
-	s := redistest.Start(t)
-	p := redistest.NewProxy(t, s.Addr())
-	g := onRedis(t, p.Addr(), guard.TTL(1500*time.Millisecond))
-	noError(t, g.Do(t.Context(), "k", func(ctx context.Context) error {
-		p.AnswerErr("LOADING Redis is loading the dataset in memory", "evalsha")
-		time.Sleep(time.Second) // the first renewals, at 450 to 500 ms, fail
-		p.Heal()
-		time.Sleep(2 * time.Second)
-		return ctx.Err()
-	}))
 }
 
 func TestRedisScriptFlushWhileHeldLosesNothing(t *testing.T) {
@@ -264,7 +255,7 @@ func TestRedisPanicAndGoexitPassTheKeyOn(t *testing.T) {
 	s := redistest.Start(t)
 	for name, fn := range map[string]func(context.Context) error{
 		"panic":  func(context.Context) error { panic("boom") },
-		"Goexit": goexit,
+		"Goexit": func(context.Context) error { runtime.Goexit(); return nil },
 	} {
 		a, b := onRedis(t, s.Addr()), onRedis(t, s.Addr())
 		running, next := make(chan struct{}), make(chan error, 1)

@@ -21,7 +21,7 @@ func onRedis(t testing.TB, addr string, opts ...guard.Option) *guard.Guard {
 	return onClient(t, redis.NewClient(&redis.Options{Addr: addr}), nil, opts...)
 }
 
-// onClient is onRedis over a client that it closes.
+// onClient is onRedis over a client that it closes: Shutdown must not.
 func onClient(t testing.TB, client redis.UniversalClient, store []redisstore.Option, opts ...guard.Option) *guard.Guard {
 	t.Helper()
 	g := newGuard(t, redisstore.New(client, store...), opts...)
@@ -29,7 +29,9 @@ func onClient(t testing.TB, client redis.UniversalClient, store []redisstore.Opt
 		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 		defer cancel()
 		noError(t, g.Shutdown(ctx))
-		_ = client.Close()
+		if err := client.Close(); errors.Is(err, redis.ErrClosed) {
+			t.Error("Shutdown closed the client")
+		}
 	})
 	return g
 }

@@ -38,9 +38,7 @@ func TestShutdownWaitsForCleanUps(t *testing.T) {
 	inBubble(t, func(t *testing.T, store *guardtest.Store, g *guard.Guard) {
 		store.Inject(guardtest.Fault{Op: guardtest.OpRelease, Err: errors.New("LOADING"), Times: 5})
 		must(t, g.Do(t.Context(), "k", nothing))
-		if err := g.Shutdown(t.Context()); err != nil {
-			t.Errorf("Shutdown() = %v", err)
-		}
+		noError(t, g.Shutdown(t.Context()))
 		noneLeft(t, store)
 	})
 }
@@ -94,15 +92,9 @@ func TestShutdownWaitsForRunsAndRefusesNewOnes(t *testing.T) {
 			t.Error("a run under way is not renewed during Shutdown")
 		}
 		end()
-		if err := <-ran; err != nil {
-			t.Errorf("the run got %v", err)
-		}
-		if err := <-down; err != nil {
-			t.Errorf("Shutdown() = %v", err)
-		}
-		if err := g.Shutdown(t.Context()); err != nil {
-			t.Errorf("second Shutdown() = %v", err)
-		}
+		noError(t, <-ran)
+		noError(t, <-down)
+		noError(t, g.Shutdown(t.Context())) // once more
 		noneLeft(t, store)
 	})
 }
@@ -163,7 +155,6 @@ func TestShutdownWaitsAtMostATTLForARunThatIgnoresIt(t *testing.T) {
 	})
 }
 
-// A context that is kept keeps no other run.
 func TestAContextThatIsKeptKeepsNoOtherRun(t *testing.T) {
 	g := newGuard(t, guardtest.NewStore())
 	begin := func(key string, seen func(context.Context)) (end func()) {

@@ -42,32 +42,30 @@ func TestDoRunsOneAtATimeAcrossProcesses(t *testing.T) {
 	})
 }
 
+// waiterStartsWithin fails the test if a waiter starts later than limit after the release.
+func waiterStartsWithin(t *testing.T, limit time.Duration, a, b *guard.Guard) {
+	t.Helper()
+	end, _ := hold(t, a, "k")
+	var released time.Time
+	time.AfterFunc(777*time.Millisecond, func() { released = time.Now(); end() })
+	noError(t, b.Do(t.Context(), "k", func(context.Context) error {
+		if d := time.Since(released); d > limit {
+			t.Errorf("slept on a free key for %v", d)
+		}
+		return nil
+	}))
+}
+
 func TestReleaseWakesTheWaiterAtOnce(t *testing.T) {
 	inBubble2(t, func(t *testing.T, _ *guardtest.Store, a, b *guard.Guard) {
-		end, _ := hold(t, a, "k")
-		var released time.Time
-		time.AfterFunc(777*time.Millisecond, func() { released = time.Now(); end() })
-		noError(t, b.Do(t.Context(), "k", func(context.Context) error {
-			if d := time.Since(released); d != 0 {
-				t.Errorf("started %v after the release", d)
-			}
-			return nil
-		}))
+		waiterStartsWithin(t, 0, a, b)
 	})
 }
 
 func TestLostWakeUpCostsAPollAtMost(t *testing.T) {
 	inBubble2(t, func(t *testing.T, store *guardtest.Store, a, b *guard.Guard) {
 		store.Inject(guardtest.Fault{Op: guardtest.OpWake})
-		end, _ := hold(t, a, "k")
-		var released time.Time
-		time.AfterFunc(777*time.Millisecond, func() { released = time.Now(); end() })
-		noError(t, b.Do(t.Context(), "k", func(context.Context) error {
-			if d := time.Since(released); d > 1100*time.Millisecond {
-				t.Errorf("slept on a free key for %v", d)
-			}
-			return nil
-		}))
+		waiterStartsWithin(t, 1100*time.Millisecond, a, b)
 	})
 }
 
@@ -129,7 +127,7 @@ func TestWaitersAreServedInOrderOfArrival(t *testing.T) {
 			})
 			synctest.Wait() // it is in the queue
 		}
-		time.Sleep(time.Second) // longer than local handovers last
+		time.Sleep(time.Second) // longer than local handoffs last
 		end()
 		wg.Wait()
 		if first != b {
@@ -144,10 +142,10 @@ func TestWaitersAreServedInOrderOfArrival(t *testing.T) {
 }
 
 func TestFirstLocalWaiterIsServedBeforeALaterProcess(t *testing.T) {
-	const handover = 10 * time.Millisecond // until then the key may be handed on locally
+	const handoff = 10 * time.Millisecond // until then the key may be handed on locally
 	for name, at := range map[string]struct{ local, other time.Duration }{
-		"a waiter that came after handovers":  {time.Second, 2 * time.Second},
-		"a waiter that came during handovers": {handover / 2, handover + time.Millisecond},
+		"a waiter that came after handoffs":  {time.Second, 2 * time.Second},
+		"a waiter that came during handoffs": {handoff / 2, handoff + time.Millisecond},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble2(t, func(t *testing.T, _ *guardtest.Store, a, b *guard.Guard) {

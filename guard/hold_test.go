@@ -3,8 +3,8 @@ package guard_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,33 +14,47 @@ import (
 )
 
 func TestMinHoldCountsFromTheBeginningOfTheRun(t *testing.T) {
-	const minHold = 5 * time.Second
 	for run, want := range map[time.Duration]time.Duration{
-		time.Millisecond: minHold, // so short that the lease could be handed on in the process
-		3 * time.Second:  minHold,
-		7 * time.Second:  7 * time.Second, // long enough by itself
+		0:               5 * time.Second,
+		3 * time.Second: 5 * time.Second,
+		7 * time.Second: 7 * time.Second, // long enough by itself
 	} {
-		for _, sameProcess := range []bool{true, false} {
-			t.Run(fmt.Sprint(run, ", same process: ", sameProcess), func(t *testing.T) {
-				inBubble2(t, func(t *testing.T, _ *guardtest.Store, a, b *guard.Guard) {
-					start := time.Now()
-					go func() {
-						noError(t, a.Do(t.Context(), "k", func(context.Context) error { time.Sleep(run); return nil }))
-					}()
-					synctest.Wait()
-					next := b
-					if sameProcess {
-						next = a
+		t.Run(run.String(), func(t *testing.T) {
+			inBubble2(t, func(t *testing.T, _ *guardtest.Store, a, b *guard.Guard) {
+				start := time.Now()
+				go func() {
+					noError(t, a.Do(t.Context(), "k", func(context.Context) error { time.Sleep(run); return nil }))
+				}()
+				synctest.Wait()
+				for _, g := range []*guard.Guard{a, b} {
+					wantError(t, g.With(guard.Wait(0)).Do(t.Context(), "k", nothing), guard.ErrBusy)
+				}
+				noError(t, b.Do(t.Context(), "k", nothing))
+				if d := time.Since(start); d < want || d > want+want/10 {
+					t.Errorf("the next began after %v, want %v", d, want)
+				}
+			}, guard.MinHold(5*time.Second))
+		})
+	}
+}
+
+func TestMinHoldKeepsTheKeyClosedInOneProcess(t *testing.T) {
+	inBubble(t, func(t *testing.T, _ *guardtest.Store, g *guard.Guard) {
+		var last time.Time
+		var wg sync.WaitGroup
+		for range 4 {
+			wg.Go(func() {
+				noError(t, g.Do(t.Context(), "k", func(context.Context) error {
+					if d := time.Since(last); d < 5*time.Second {
+						t.Errorf("began %v after the run before", d)
 					}
-					wantError(t, next.With(guard.Wait(0)).Do(t.Context(), "k", nothing), guard.ErrBusy)
-					noError(t, next.Do(t.Context(), "k", nothing))
-					if d := time.Since(start); d < want || d > want+want/10 {
-						t.Errorf("the next began after %v, want %v", d, want)
-					}
-				}, guard.MinHold(minHold))
+					last = time.Now()
+					return nil
+				}))
 			})
 		}
-	}
+		wg.Wait()
+	}, guard.MinHold(5*time.Second))
 }
 
 func TestMaxHoldEndsTheRunAndItsRenewal(t *testing.T) {

@@ -36,6 +36,12 @@ var acquireChecks = []check{
 		h.mustRelease()
 	}},
 
+	{"a delayed request with a short TTL does not shorten the owner's lease", func(c *contract) {
+		h := c.holder(c.A, c.key("k"), long)
+		h.mustHold(short)
+		c.wantRemaining(c.client(c.B, h.key).mustBeRefusedBy(h), long)
+	}},
+
 	{"a lease lives for its TTL and no longer", func(c *contract) {
 		h, rival := c.client(c.A, c.key("k")), c.client(c.B, c.key("k"))
 		sent := time.Now()

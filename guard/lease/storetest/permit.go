@@ -220,22 +220,26 @@ var permitChecks = []check{
 		c.notBefore(sent.Add(short), "granted")
 	}},
 
-	{"a foreign lock keeps readers and limits out", func(c *contract) {
+	{"a foreign lock keeps all owners out and is left alone, whatever its text", func(c *contract) {
 		needs(c, "Foreign", c.Foreign)
-		for _, limit := range []lease.Limit{lease.Shared, 1, 5} {
-			if limit != lease.Shared && c.NoLimit {
+		for _, limit := range []lease.Limit{lease.Exclusive, lease.Shared, 1, 5} {
+			if limit > 0 && c.NoLimit {
 				continue
 			}
 			key := c.key("k")
 			for _, value := range []string{"worker-7", "", "a|b", "shared|x|y", "limited|x|", "closed|x|"} {
 				c.Foreign(key, value, long)
-				reply, err := c.A.Acquire(c.ctx, lease.AcquireRequest{
-					Key: key, Owner: c.A.NewOwner(""), Limit: limit, TTL: long, TokenCount: 1,
-				})
-				if err != nil || reply.Granted || reply.Holder != value {
-					c.Errorf("limit %d: Acquire() = %+v, %v; want refused by %q", limit, reply, err, value)
+				w := c.limited(c.A, key, limit)
+				for range 2 { // the second time when the first has waited and left
+					reply, err := c.A.Acquire(c.ctx, lease.AcquireRequest{
+						Key: key, Owner: w.owner, Limit: limit, TTL: long, Join: true, Reservation: long, TokenCount: 1,
+					})
+					if err != nil || reply.Granted || reply.Holder != value {
+						c.Errorf("limit %d: Acquire() = %+v, %v; want refused by %q", limit, reply, err, value)
+					}
+					c.wantRemaining(reply, long)
+					w.leave()
 				}
-				c.wantRemaining(reply, long)
 			}
 			c.Foreign(key, "worker-7", 0)
 			if reply := c.limited(c.B, key, limit).ask(long); reply.Granted || reply.Remaining >= 0 {

@@ -29,34 +29,19 @@ func TestManyLeasesOfAllKindsAreKeptAlive(t *testing.T) {
 			}
 		}
 		time.Sleep(2 * time.Minute)
-		for _, h := range holds {
-			if lost := h.End(); lost != nil {
-				t.Errorf("TTL %v: %v", h.TTL(), lost)
-			}
-		}
+		endAll(t, holds...)
 	})
 }
 
-func TestALongLeaseIsRenewedAfterAShortOneHasEnded(t *testing.T) {
+func TestLeasesAreRenewedWhenAnotherSetTheTimer(t *testing.T) {
 	inBubble(t, func(t *testing.T, _ *guardtest.Store, k *Keeper) {
-		short := holdKey(t, k, "short", lasting(time.Second)) // sets the timer
-		long := holdKey(t, k, "long", lasting(10*time.Second))
-		noLoss(t, short.End())
-		time.Sleep(time.Minute) // the timer fires for nothing first
-		noLoss(t, long.End())
-	})
-}
-
-func TestAShortLeaseIsRenewedAfterALongOneBegan(t *testing.T) {
-	inBubble(t, func(t *testing.T, _ *guardtest.Store, k *Keeper) {
-		long := holdKey(t, k, "long", lasting(time.Hour)) // sets the timer
 		short := holdKey(t, k, "short", lasting(time.Second))
+		long := holdKey(t, k, "long", lasting(10*time.Second))
+		endAll(t, short)
+		time.Sleep(time.Minute) // the timer fires for nothing first
+		short = holdKey(t, k, "short", lasting(time.Second))
 		time.Sleep(time.Minute)
-		for _, h := range []*Hold{long, short} {
-			if lost := h.End(); lost != nil {
-				t.Errorf("TTL %v: %v", h.TTL(), lost)
-			}
-		}
+		endAll(t, short, long)
 	})
 }
 
@@ -67,9 +52,7 @@ func TestRenewalsTravelTogether(t *testing.T) {
 			holds = append(holds, holdKey(t, k, fmt.Sprint(i), usual))
 		}
 		time.Sleep(time.Minute)
-		for _, h := range holds {
-			noLoss(t, h.End())
-		}
+		endAll(t, holds...)
 		// 18 to 20 renewals of each lease, spread over a tenth of the interval.
 		if n := s.Calls(guardtest.OpRenew); n > 300 {
 			t.Errorf("%d round trips for 100 leases in a minute", n)
@@ -84,9 +67,7 @@ func TestStuckRenewalDelaysNoOthers(t *testing.T) {
 		stuck := holdKey(t, k, "stuck", lasting(3*time.Second)) // for 0.85 s, which is too long for k
 		h := holdKey(t, k, "k", lasting(1100*time.Millisecond))
 		time.Sleep(2500 * time.Millisecond)
-		if lost := h.End(); lost != nil {
-			t.Errorf("lost while another was stuck: %v", lost)
-		}
+		endAll(t, h) // not lost while another was stuck
 		s.Fail(nil)
 		stuck.End()
 	})
@@ -131,15 +112,7 @@ func TestADeadShardCostsOtherShardsNoLease(t *testing.T) {
 		time.Sleep(5 * time.Second)
 		s.dead.Store(true)
 		time.Sleep(time.Minute)
-		lost := 0
-		for _, h := range living {
-			if h.End() != nil {
-				lost++
-			}
-		}
-		if lost > 0 {
-			t.Errorf("%d of %d leases of live shards were lost", lost, n)
-		}
+		endAll(t, living...)
 		s.dead.Store(false)
 		for _, h := range dead {
 			h.End()
@@ -156,11 +129,7 @@ func TestRenewalsGoOnWhenTheOnlyFlusherIsFreeAgain(t *testing.T) {
 		stuck := holdKey(t, k, "stuck", lasting(10*time.Second))
 		h := holdKey(t, k, "k", lasting(2*time.Second)) // can do without for 1.1 s
 		time.Sleep(time.Minute)
-		for _, h := range []*Hold{stuck, h} {
-			if lost := h.End(); lost != nil {
-				t.Errorf("%s: %v", h.Key(), lost)
-			}
-		}
+		endAll(t, stuck, h)
 	})
 }
 
@@ -189,9 +158,7 @@ func TestOnlyAttemptsWithOneTimeoutTravelTogether(t *testing.T) {
 			t.Errorf("%d renewals due at once, want %d", total, len(holds))
 		}
 		k.mu.Unlock()
-		for _, h := range holds {
-			h.End()
-		}
+		endAll(t, holds...)
 	})
 }
 
@@ -217,15 +184,13 @@ func TestARenewalIsNotBrokenOffForAnotherLeaseThatEnds(t *testing.T) {
 				time.Sleep(time.Millisecond)
 			}
 			time.Sleep(time.Millisecond)
-			noLoss(t, h.End())
+			endAll(t, h)
 		}
 		if failed > 0 {
 			t.Errorf("%d renewals failed with the store up", failed)
 		}
 		s.Delay(0)
-		for _, h := range holds[10:] {
-			h.End()
-		}
+		endAll(t, holds[10:]...)
 	})
 }
 

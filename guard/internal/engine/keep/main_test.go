@@ -77,9 +77,20 @@ func must(t testing.TB, err error) {
 	}
 }
 
-func noLoss(t testing.TB, lost *Lost) {
+// endAll ends holds, none of which may be lost.
+func endAll(t testing.TB, holds ...*Hold) {
 	t.Helper()
-	if lost != nil {
-		t.Error(lost)
+	for _, h := range holds {
+		if lost := h.End(); lost != nil {
+			t.Errorf("%s, TTL %v: %v", h.Key(), h.TTL(), lost)
+		}
+	}
+}
+
+// endsLost ends h, which was lost because trust ran out.
+func endsLost(t testing.TB, h *Hold) {
+	t.Helper()
+	if lost := h.End(); lost == nil || lost.Reason != Expired {
+		t.Errorf("End() = %v, want the loss", lost)
 	}
 }

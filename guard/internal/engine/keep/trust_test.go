@@ -29,29 +29,19 @@ func TestEitherClockEndsTrust(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, _ *guardtest.Store, k *Keeper) {
-				h := mustAcquire(t, k, usual)
+				h, unseen := mustAcquire(t, k, usual), holdKey(t, k, "unseen", usual)
 				calls := 0
 				h.Bind(onLost(func(*Lost) { calls++ }), false)
 				spend(h, clock.mono, clock.wall)
 				if h.Live() || h.TrustLeft() != 0 || calls != 1 {
 					t.Errorf("live %v, trusted for %v, called %d times", h.Live(), h.TrustLeft(), calls)
 				}
-				if lost := h.End(); lost == nil || lost.Reason != Expired {
-					t.Errorf("End() = %v, want the loss", lost)
-				}
+				endsLost(t, h)
+				spend(unseen, clock.mono, clock.wall)
+				endsLost(t, unseen) // the first look is that of End
 			})
 		})
 	}
-}
-
-func TestEndFindsALossThatNoTimerHasSeen(t *testing.T) {
-	inBubble(t, func(t *testing.T, _ *guardtest.Store, k *Keeper) {
-		h := mustAcquire(t, k, usual)
-		spend(h, true, true)
-		if lost := h.End(); lost == nil || lost.Reason != Expired {
-			t.Errorf("End() = %v, want the loss", lost)
-		}
-	})
 }
 
 func TestReplyAfterTheEndOfTrustRevivesNothing(t *testing.T) {
@@ -208,8 +198,6 @@ func TestTrustNeverRevives(t *testing.T) {
 		if at := <-ended; at != 9*time.Second || len(ended) > 0 {
 			t.Errorf("cancelled after %v and %d times more, want once after 9s", at, len(ended))
 		}
-		if lost := h.End(); lost == nil || lost.Reason != Expired {
-			t.Errorf("End() = %v, want the loss", lost)
-		}
+		endsLost(t, h)
 	})
 }

@@ -39,7 +39,7 @@ func TestALostOuterLeaseMeansAnEndedNestedContext(t *testing.T) {
 		g := newGuard(t, store)
 		_ = g.With(guard.TTL(50*time.Millisecond)).Do(t.Context(), "outer", func(ctx context.Context) error {
 			return g.Do(ctx, "inner", func(ctx context.Context) error {
-				losesSight(ctx, t, store, "outer")
+				raceForTheLoss(ctx, t, store, "outer")
 				return nil
 			})
 		})

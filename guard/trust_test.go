@@ -140,9 +140,9 @@ func TestTwoFailedRenewalsLoseNothing(t *testing.T) {
 	}
 }
 
-// losesSight has ctx lose key, and several goroutines race, in real time, for the
+// raceForTheLoss has ctx lose key, and several goroutines race, in real time, for the
 // first look at either.
-func losesSight(ctx context.Context, t *testing.T, store *guardtest.Store, key string) {
+func raceForTheLoss(ctx context.Context, t *testing.T, store *guardtest.Store, key string) {
 	store.Fail(errors.New("down")) // no renewals any more
 	defer store.Fail(nil)
 	var wg sync.WaitGroup
@@ -164,7 +164,7 @@ func TestALostLeaseMeansAnEndedContext(t *testing.T) {
 		store := guardtest.NewStore()
 		g := newGuard(t, store, guard.TTL(50*time.Millisecond))
 		_ = g.Do(t.Context(), "k", func(ctx context.Context) error {
-			losesSight(ctx, t, store, "k")
+			raceForTheLoss(ctx, t, store, "k")
 			return nil
 		})
 	}

@@ -133,6 +133,14 @@ func TestFailingStoreIsRetriedForTheLesserOfWaitAndTTL(t *testing.T) {
 	}
 }
 
+func TestOneStallOfASecondStillAcquires(t *testing.T) {
+	inBubble(t, func(t *testing.T, store *guardtest.Store, g *guard.Guard) {
+		store.Delay(100 * time.Millisecond)
+		store.Inject(guardtest.Fault{Op: guardtest.OpAcquire, Times: 1})
+		noError(t, g.Do(t.Context(), "k", nothing))
+	}, guard.TTL(2*time.Second))
+}
+
 // A deadline gives the store time, as Wait does. A cancelled caller gave it none.
 func TestStoreThatDoesNotAnswerByTheDeadlineIsUnavailable(t *testing.T) {
 	inBubble(t, func(t *testing.T, store *guardtest.Store, g *guard.Guard) {

@@ -162,16 +162,16 @@ func TestRedisTwoFailedRenewalsLoseNothing(t *testing.T) {
 func TestRedisScriptFlushWhileHeldLosesNothing(t *testing.T) {
 	s := redistest.Start(t)
 	admin := s.Client(t)
-	g, other := onRedis(t, s.Addr(), guard.TTL(600*time.Millisecond)), onRedis(t, s.Addr())
+	g, other := onRedis(t, s.Addr(), guard.TTL(2*time.Second)), onRedis(t, s.Addr())
 	noError(t, g.Do(t.Context(), "k", func(ctx context.Context) error {
 		for range 4 {
-			sent(t, admin.ScriptFlush(ctx))
-			time.Sleep(300 * time.Millisecond)
+			sent(t, admin.ScriptFlush(t.Context()))
+			time.Sleep(700 * time.Millisecond) // a renewal or two
 		}
 		if err := other.With(guard.Wait(0)).Do(ctx, "k", nothing); !errors.Is(err, guard.ErrBusy) && err != nil {
 			t.Error(err)
 		}
-		sent(t, admin.ScriptFlush(ctx))
+		sent(t, admin.ScriptFlush(t.Context()))
 		return ctx.Err()
 	}))
 	if n := admin.Exists(t.Context(), "guard:k").Val(); n != 0 {

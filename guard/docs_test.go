@@ -1,6 +1,7 @@
 package guard_test
 
 import (
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -31,7 +32,7 @@ var adapters = []string{"httpmw", "asynqmw", "cronwrap"}
 var namedTest = regexp.MustCompile(`\bTest[A-Z]\w+`)
 
 // The docs of a package, in doc.go and docs/behaviour, name tests of that package, and
-// other files in docs/behaviour those of any. An adapter's docs name at least 8.
+// redisstore's also those of guard; other files in docs/behaviour name those of any. An adapter's docs name at least 8.
 func TestDocsNameTestsThatExist(t *testing.T) {
 	files, err := filepath.Glob("../docs/behaviour/*.md")
 	must(t, err)
@@ -44,6 +45,9 @@ func TestDocsNameTestsThatExist(t *testing.T) {
 		defined := testsIn(t, dir)
 		for test := range defined {
 			everywhere[test] = true
+		}
+		if pkg == "redisstore" {
+			maps.Copy(defined, testsIn(t, documented["guard"])) // TestRedis… are about both
 		}
 		names := slices.Concat(named[pkg], namedTest.FindAllString(read(t, filepath.Join(dir, "doc.go")), -1))
 		if slices.Contains(adapters, pkg) && len(names) < 8 {

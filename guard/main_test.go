@@ -21,6 +21,9 @@ func TestMain(m *testing.M) {
 		if os.Getenv(churnEnv) != "" {
 			churn(addr)
 		}
+		if os.Getenv(queueEnv) != "" {
+			waitInLine(addr)
+		}
 		child(addr)
 		return
 	}

@@ -239,7 +239,7 @@ func TestRedisNewcomerDoesNotBargeOnAFreeKeyWithALine(t *testing.T) {
 // queueOf returns the name of the only queue there is, or of none.
 func queueOf(t *testing.T, admin *redis.Client) string {
 	t.Helper()
-	for _, k := range admin.Keys(t.Context(), "guard:q:*").Val() {
+	for _, k := range admin.Keys(t.Context(), "guard:w:*").Val() {
 		return k
 	}
 	return "guard:no-queue-yet"

@@ -49,11 +49,12 @@ type process struct {
 	hear func(t testing.TB) string // reads one
 }
 
-// startChild returns a child that holds key "k".
-func startChild(t *testing.T, addr string) *process {
+// startChild returns a child that holds key "k", or does what env says.
+func startChild(t *testing.T, addr string, env ...string) *process {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), childEnv+"="+addr)
+	cmd.Env = append(cmd.Env, env...)
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
 	must(t, err)

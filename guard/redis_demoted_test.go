@@ -56,7 +56,7 @@ func holdersBesideDemotedPrimary(t *testing.T) (most int64, shown bool) {
 	}
 	subscribed := func() bool { return len(admin.PubSubChannels(t.Context(), "*").Val()) == len(guards) }
 	eventually(t, "three subscriptions", subscribed)
-	lines := admin.Keys(t.Context(), "guard:q:*first").Val()
+	lines := admin.Keys(t.Context(), "guard:w:*first").Val()
 	if len(lines) != 1 {
 		t.Fatalf("the waiters are in %q, want one queue", lines)
 	}

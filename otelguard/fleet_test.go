@@ -100,7 +100,7 @@ func TestOneTraceFromTheRequestToTheRunInItsWay(t *testing.T) {
 	})
 	c := redis.Client(t)
 	eventually(t, "it stands in line", func() bool {
-		lines, _ := c.Keys(t.Context(), "guard:q:*").Result()
+		lines, _ := c.Keys(t.Context(), "guard:w:*").Result()
 		return len(lines) == 1
 	})
 	close(waiting)

@@ -131,7 +131,7 @@ func TestHandlerDoesNotStartWhileACloneIsBeingEnqueued(t *testing.T) {
 	f.serve(t, asynqmw.Configure(quick()), asynqmw.New(g, tries.key, asynqmw.WithClient(client), asynqmw.DeferFor(time.Hour))(&r))
 	f.enqueue(t, "x", asynq.MaxRetry(0))
 	trap.Wait(t)
-	eventually(t, "x is queued", func() bool { return len(f.admin.Keys(t.Context(), "guard:q:*").Val()) == 1 })
+	eventually(t, "x is queued", func() bool { return len(f.admin.Keys(t.Context(), "guard:w:*").Val()) == 1 })
 	release()
 	f.finished(t, "x")
 	f.wantNoTrace(t)

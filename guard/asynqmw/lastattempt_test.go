@@ -203,7 +203,7 @@ func TestWhileNoCloneCanBeEnqueuedTheTaskKeepsItsQueuePlace(t *testing.T) {
 	f.enqueue(t, "x", asynq.MaxRetry(0))
 	queued := func(n int64) func() bool {
 		return func() bool {
-			lines := f.admin.Keys(t.Context(), "guard:q:*").Val()
+			lines := f.admin.Keys(t.Context(), "guard:w:*").Val()
 			return len(lines) == 1 && f.admin.ZCard(t.Context(), lines[0]).Val() == n
 		}
 	}

@@ -54,7 +54,7 @@ func TestSchedulerIsTakenOverWithinTheTTLWhenItsProcessDies(t *testing.T) {
 			return r.scheduler(t, f)
 		})
 	})
-	eventually(t, "it is queued", func() bool { return len(f.admin.Keys(t.Context(), "guard:q:*").Val()) == 1 })
+	eventually(t, "it is queued", func() bool { return len(f.admin.Keys(t.Context(), "guard:w:*").Val()) == 1 })
 	if len(took) != 0 {
 		t.Fatal("two lead")
 	}

@@ -23,12 +23,18 @@ type holder struct {
 }
 
 type waiter struct {
-	owner       string
-	limit       lease.Limit
-	ticket      int64
-	reservation time.Duration
-	asked       time.Time // time of its last request
-	watched     bool      // at that time
+	owner   string
+	limit   lease.Limit
+	ticket  int64
+	place   lease.Place
+	asked   time.Time // time of its last request
+	watched bool      // at that time
+}
+
+// dead reports whether w has not asked for longer than it is presumed alive.
+func (w waiter) dead() bool {
+	patience := w.place.Patience()
+	return patience > 0 && time.Since(w.asked) > patience
 }
 
 // stateLocked returns the state of key without expired leases. Callers that change
@@ -69,12 +75,14 @@ func (s *Store) acquireLocked(r lease.AcquireRequest) lease.AcquireReply {
 		return s.grantedLocked(r)
 	}
 	reply := lease.AcquireReply{Holder: k.holder(), Remaining: k.remaining(r.Limit)}
+	reply.Foreign = lease.OwnerProcess(reply.Holder) == "" && !lease.KeptClosed(reply.Holder)
 	if len(k.queue) > 0 && k.queue[0].owner != r.Owner { // nor before the head is granted
 		reply.Remaining = later(reply.Remaining, k.remaining(k.queue[0].limit))
 	}
 	if r.Join {
 		reply.Ticket = s.joinLocked(k, r)
 		reply.Head = k.queue[0].owner == r.Owner
+		reply.Watched = s.watchedLocked(r.Owner)
 	}
 	return reply
 }
@@ -90,7 +98,7 @@ func (s *Store) grantedLocked(r lease.AcquireRequest) lease.AcquireReply {
 // joinLocked puts r.Owner into the queue, if it is not in it, and returns its ticket.
 // An owner that asks again without a ticket, since the reply was lost, keeps its place.
 func (s *Store) joinLocked(k *keyState, r lease.AcquireRequest) int64 {
-	w := waiter{owner: r.Owner, limit: r.Limit, ticket: r.Ticket, reservation: r.Reservation, asked: time.Now(), watched: s.watchedLocked(r.Owner)}
+	w := waiter{owner: r.Owner, limit: r.Limit, ticket: r.Ticket, place: r.Place, asked: time.Now(), watched: s.watchedLocked(r.Owner)}
 	if i := k.place(r.Owner); i >= 0 && w.ticket == 0 {
 		w.ticket = k.queue[i].ticket
 	}
@@ -138,19 +146,23 @@ func (s *Store) releaseLocked(r lease.ReleaseRequest) lease.ReleaseReply {
 // handOnLocked grants the key to all at the front of the queue that fit, up to the
 // first that does not, or to asking, whose own call grants it.
 //
-// Waiters that were watched at their last request, and no longer are, are dropped:
-// no wake-up would reach them.
+// Waiters that were watched at their last request, and no longer are, are dropped: no
+// wake-up would reach them. So are those presumed dead.
 func (s *Store) handOnLocked(key string, k *keyState, asking string) {
 	for len(k.queue) > 0 {
 		head := k.queue[0]
-		if head.owner == asking || !fits(k.holders, head.limit) {
+		if head.owner == asking {
+			return
+		}
+		if head.watched && !s.watchedLocked(head.owner) || head.dead() {
+			k.queue = k.queue[1:]
+			continue
+		}
+		if !fits(k.holders, head.limit) {
 			return
 		}
 		k.queue = k.queue[1:]
-		if head.watched && !s.watchedLocked(head.owner) {
-			continue
-		}
-		k.admit(head.owner, head.limit, head.reservation)
+		k.admit(head.owner, head.limit, head.place.Reservation)
 		s.wakeLocked(key, head)
 	}
 }

@@ -12,7 +12,7 @@ import (
 func join(t *testing.T, s *Store, owner string, limit lease.Limit, ttl time.Duration) lease.AcquireReply {
 	t.Helper()
 	reply, err := s.Acquire(t.Context(), lease.AcquireRequest{
-		Key: "k", Owner: owner, Limit: limit, TTL: ttl, Join: true, Reservation: time.Second, TokenCount: 1,
+		Key: "k", Owner: owner, Limit: limit, TTL: ttl, Join: true, Place: lease.Place{Reservation: time.Second}, TokenCount: 1,
 	})
 	if err != nil {
 		t.Fatalf("Acquire: %v", err)

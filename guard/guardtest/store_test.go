@@ -20,7 +20,7 @@ func inBubble(t *testing.T, f func(t *testing.T, s *Store)) {
 func acquire(t *testing.T, s *Store, key, owner string, ttl time.Duration) lease.AcquireReply {
 	t.Helper()
 	reply, err := s.Acquire(t.Context(), lease.AcquireRequest{
-		Key: key, Owner: owner, TTL: ttl, Join: true, Reservation: time.Second, TokenCount: 1,
+		Key: key, Owner: owner, TTL: ttl, Join: true, Place: lease.Place{Reservation: time.Second}, TokenCount: 1,
 	})
 	if err != nil {
 		t.Fatalf("Acquire(%q): %v", key, err)
@@ -30,7 +30,7 @@ func acquire(t *testing.T, s *Store, key, owner string, ttl time.Duration) lease
 
 func release(t *testing.T, s *Store, key, owner string, keepClosed time.Duration) bool {
 	t.Helper()
-	reply, err := s.Release(t.Context(), lease.ReleaseRequest{Key: key, Owner: owner, Reservation: time.Second, KeepClosed: keepClosed})
+	reply, err := s.Release(t.Context(), lease.ReleaseRequest{Key: key, Owner: owner, Place: lease.Place{Reservation: time.Second}, KeepClosed: keepClosed})
 	if err != nil {
 		t.Fatalf("Release(%q): %v", key, err)
 	}

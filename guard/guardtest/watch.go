@@ -1,6 +1,10 @@
 package guardtest
 
-import "github.com/jobguard/jobguard/guard/lease"
+import (
+	"time"
+
+	"github.com/jobguard/jobguard/guard/lease"
+)
 
 // Watch implements [lease.Watcher]. wake is called on the goroutine whose call made
 // the grant, before that call returns.
@@ -32,7 +36,7 @@ func (s *Store) wakeLocked(key string, w waiter) {
 	var grant lease.Grant
 	if w.limit == lease.Exclusive {
 		grant.Fence, _ = s.mintLocked(1)
-		grant.Since = w.asked
+		grant.Since = time.Now()
 	}
 	s.wakes = append(s.wakes, func() { wake(grant) })
 }

@@ -74,9 +74,8 @@ type Grant struct {
 	// Fence is the one token minted for the grant; 0: ask.
 	Fence int64
 
-	// Since is before the grant: when the owner sent its last Acquire that was
-	// answered, with "not granted". The lease lives at least until Since plus the
-	// Reservation of that request.
+	// Since is not after the grant. The lease lives at least until Since plus the
+	// Reservation of the owner's last Acquire.
 	Since time.Time
 }
 
@@ -103,14 +102,34 @@ type AcquireRequest struct {
 	TTL   time.Duration // life of the lease from the grant
 	Limit Limit         // the same in all requests of an owner
 
-	Join        bool          // wait in the queue if not granted
-	Ticket      int64         // from an earlier reply; 0 in the first request
-	Reservation time.Duration // how long a grant made to this waiter stays reserved for it
+	Join   bool  // wait in the queue if not granted
+	Ticket int64 // from an earlier reply; 0 in the first request
+	Place        // in the queue
 
 	// TokenCount is how many consecutive fencing tokens to mint, at least 1. More
 	// than one serves local handoffs without another request. The store may mint
 	// fewer: tokens never run more than 10 ms (10 000) ahead of the server's clock.
 	TokenCount int
+}
+
+// Place is what the store needs to know of a waiter in the queue. It is the same in all
+// requests of an owner.
+type Place struct {
+	// Reservation is how long a grant made to this waiter stays reserved for it.
+	Reservation time.Duration
+
+	// Poll is how often the waiter asks again, at least, if nothing wakes it. One that
+	// has not asked for 5/4 of it and half a second more is presumed dead: it loses its
+	// place, and returns to it when it asks with its ticket. 0: it is never presumed dead.
+	Poll time.Duration
+}
+
+// Patience is how long the waiter is presumed alive after each request; 0: for ever.
+func (p Place) Patience() time.Duration {
+	if p.Poll <= 0 {
+		return 0
+	}
+	return p.Poll*5/4 + 500*time.Millisecond
 }
 
 // AcquireReply answers an AcquireRequest.
@@ -129,6 +148,8 @@ type AcquireReply struct {
 	Remaining time.Duration // until the owner would fit if no lease is renewed; negative if never
 	Ticket    int64         // orders the queue, if joined
 	Head      bool          // first in the queue
+	Foreign   bool          // another program's lock is in the way: its release wakes no waiter
+	Watched   bool          // a grant is as good as sure to wake the owner, which may ask as rarely as Place.Poll says
 }
 
 // RenewRequest is one lease to extend.
@@ -149,10 +170,10 @@ type RenewReply struct {
 
 // ReleaseRequest ends a lease, or leaves the queue.
 type ReleaseRequest struct {
-	Key         string
-	Owner       string
-	Reservation time.Duration // as in the owner's AcquireRequest
-	Limit       Limit
+	Key   string
+	Owner string
+	Limit Limit
+	Place // as in the owner's AcquireRequest
 
 	// Of the tokens up to LastFence that the owner was given it has used those up
 	// to Fence. The store may mint the rest again, so that tokens do not run

@@ -20,7 +20,7 @@ func TestReplicaAck(t *testing.T) {
 	p := newProcess(t, primary.Client(t), redisstore.ReplicaAck(1, 5*time.Second))
 	owner, refused := p.NewOwner(""), p.NewOwner("")
 
-	if r, err := p.Acquire(within(t, 10*time.Second), lease.AcquireRequest{Key: "k", Owner: owner, TTL: time.Minute, Reservation: reservation, TokenCount: 1}); err != nil || !r.Granted {
+	if r, err := p.Acquire(within(t, 10*time.Second), lease.AcquireRequest{Key: "k", Owner: owner, TTL: time.Minute, Place: lease.Place{Reservation: reservation}, TokenCount: 1}); err != nil || !r.Granted {
 		t.Fatalf("acquire: %+v, %v", r, err)
 	}
 	if got := replica.Client(t).Get(t.Context(), "guard:k").Val(); got != owner {

@@ -31,11 +31,11 @@ func BenchmarkUncontended(b *testing.B) {
 		},
 		"store": func(key string) error {
 			owner := store.NewOwner("")
-			r, err := store.Acquire(ctx, lease.AcquireRequest{Key: key, Owner: owner, TTL: 10 * time.Second, Reservation: time.Second, Join: true, TokenCount: 1})
+			r, err := store.Acquire(ctx, lease.AcquireRequest{Key: key, Owner: owner, TTL: 10 * time.Second, Place: lease.Place{Reservation: time.Second}, Join: true, TokenCount: 1})
 			if err != nil || !r.Granted {
 				return fmt.Errorf("%+v, %v", r, err)
 			}
-			_, err = store.Release(ctx, lease.ReleaseRequest{Key: key, Owner: owner, Reservation: time.Second})
+			_, err = store.Release(ctx, lease.ReleaseRequest{Key: key, Owner: owner, Place: lease.Place{Reservation: time.Second}})
 			return err
 		},
 	}

@@ -50,14 +50,14 @@ func TestCallsReturnByTheirDeadlineIfTheClientHangs(t *testing.T) {
 			p := newProcess(t, client)
 			for what, call := range map[string]func(ctx context.Context, owner string) error{
 				"Acquire": func(ctx context.Context, owner string) error {
-					_, err := p.Acquire(ctx, lease.AcquireRequest{Key: "k", Owner: owner, TTL: ttl, Reservation: reservation, TokenCount: 1})
+					_, err := p.Acquire(ctx, lease.AcquireRequest{Key: "k", Owner: owner, TTL: ttl, Place: lease.Place{Reservation: reservation}, TokenCount: 1})
 					return err
 				},
 				"Renew": func(ctx context.Context, owner string) error {
 					return p.Renew(ctx, []lease.RenewRequest{{Key: "k", Owner: owner, TTL: ttl}})[0].Err
 				},
 				"Release": func(ctx context.Context, owner string) error {
-					_, err := p.Release(ctx, lease.ReleaseRequest{Key: "k", Owner: owner, Reservation: reservation})
+					_, err := p.Release(ctx, lease.ReleaseRequest{Key: "k", Owner: owner, Place: lease.Place{Reservation: reservation}})
 					return err
 				},
 			} {

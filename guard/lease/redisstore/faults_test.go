@@ -153,7 +153,7 @@ func TestFullMemoryRefusesAcquiresButNotReleases(t *testing.T) {
 	if n := p.client.Exists(t.Context(), "guard:new").Val(); n != 0 {
 		t.Error("a refused acquire left a lease")
 	}
-	if names := p.client.Keys(t.Context(), "guard:q:*").Val(); len(names) != 0 {
+	if names := p.client.Keys(t.Context(), "guard:w:*").Val(); len(names) != 0 {
 		t.Errorf("a refused acquire waits in the queue: %q", names)
 	}
 	r, err := p.Release(within(t, time.Second), lease.ReleaseRequest{Key: "c", Owner: former, KeepClosed: time.Second})

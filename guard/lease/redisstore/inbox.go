@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"net"
-	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -37,8 +35,9 @@ const (
 type inbox struct {
 	client   redis.UniversalClient
 	channel  string
-	trusting bool                            // a wake-up is enough to start on a grant
-	unwanted func(owner string, c candidate) // releases a grant without a watch; called on the inbox's goroutine
+	single   bool          // the server that a beacon is sent to counts all subscribers
+	trusting bool          // a wake-up is enough to start on a grant
+	unwanted func(message) // gives back a grant to an owner that is not here; called on the inbox's goroutine
 
 	current atomic.Pointer[subscription] // nil until an owner has to wait; changed under mu
 
@@ -48,52 +47,37 @@ type inbox struct {
 	stop    *time.Timer
 }
 
-// ownerState is kept of an owner that is watched, or that stopped waiting without
-// an answer from the server.
+// ownerState is kept of an owner while it is watched, and from its first request that
+// brought no grant until its release: a grant may be announced to it. A grant to any
+// other owner of this process is unwanted.
 type ownerState struct {
-	wake      func(lease.Grant) bool // nil: not watched
-	candidate candidate
-	// finished: it took its grant, or was released. A wake-up that arrives later does
-	// not mean a grant without a watch.
-	finished bool
+	wake    func(lease.Grant) bool // nil: not watched
+	queued  bool                   // it may be, or have been, in the queue
+	left    bool                   // its watch ended without a grant
+	holding bool                   // it took its grant: an announcement that arrives later is outdated
+	as      message                // its place and lease, once it was answered with "wait"
 
-	// The last poll that was answered with "wait". A later grant, by the server's
-	// clock, lasts for the whole reservation from polled on.
+	// The last poll that was answered with "wait".
 	polled   time.Time // when it was sent
 	answered int64     // when it ran, by the server's clock in µs; 0: never
-}
-
-// maxLeft bounds the owners kept because their release was not answered. A grant to
-// any further one lasts for its reservation.
-const maxLeft = 1024
-
-// candidate is what a release needs to know of a waiter besides its owner id.
-type candidate struct {
-	key         string // the user's
-	limit       lease.Limit
-	reservation time.Duration
 }
 
 // subscription is one run of the inbox's goroutine.
 type subscription struct {
 	confirmed atomic.Bool // by the server
 	cancel    context.CancelFunc
+	beacons
 }
 
-func newInbox(client redis.UniversalClient, channel string, trusting bool, unwanted func(owner string, c candidate)) *inbox {
+func newInbox(client redis.UniversalClient, channel string, single, trusting bool, unwanted func(message)) *inbox {
 	return &inbox{
 		client:   client,
 		channel:  channel,
+		single:   single,
 		trusting: trusting,
 		unwanted: unwanted,
 		owners:   make(map[string]ownerState),
 	}
-}
-
-// listening reports whether a message published now would be received.
-func (in *inbox) listening() bool {
-	s := in.current.Load()
-	return s != nil && s.confirmed.Load()
 }
 
 // Watch implements [lease.Watcher]. wake is called on the goroutine that receives
@@ -111,7 +95,7 @@ func (in *inbox) watch(owner string, wake func(lease.Grant) bool) {
 	if state.wake == nil {
 		in.watched++
 	}
-	state.wake, state.finished = wake, false
+	state.wake, state.left, state.holding = wake, false, false
 	in.owners[owner] = state
 	if in.stop != nil {
 		in.stop.Stop()
@@ -126,15 +110,13 @@ func (in *inbox) unwatch(owner string) {
 		return
 	}
 	in.watched--
-	subscribed := in.current.Load() != nil
-	waited := state.candidate.key != ""
-	if !waited || state.finished || !subscribed || len(in.owners)-in.watched > maxLeft {
-		delete(in.owners, owner)
-	} else {
-		state.wake = nil
+	if state.queued {
+		state.wake, state.left = nil, !state.holding
 		in.owners[owner] = state
+	} else {
+		delete(in.owners, owner)
 	}
-	if in.watched == 0 && subscribed {
+	if in.watched == 0 && in.current.Load() != nil {
 		if in.stop == nil {
 			in.stop = time.AfterFunc(linger, in.end)
 		} else {
@@ -149,48 +131,61 @@ func (in *inbox) end() {
 	defer in.mu.Unlock()
 	if s := in.current.Load(); s != nil && in.watched == 0 {
 		in.current.Store(nil)
-		clear(in.owners) // no message can arrive any more
 		s.cancel()
 	}
 }
 
-// finished records that owner took its grant or was released: a wake-up that arrives
-// from now on is outdated.
-func (in *inbox) finished(owner string) {
-	if in.current.Load() == nil {
-		return // a later subscription receives later grants only
-	}
+// granted records that owner has the key.
+func (in *inbox) granted(owner string) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	state, known := in.owners[owner]
-	switch {
-	case known && state.wake == nil:
-		delete(in.owners, owner)
-	case known:
-		state.finished = true
+	if state, known := in.owners[owner]; known {
+		state.holding, state.left = true, false
 		in.owners[owner] = state
 	}
 }
 
-// waiting records that owner waits in the queue, and subscribes if there is no
-// subscription. When the server confirms it, all watched owners are woken, which
-// makes up for messages missed until then.
-func (in *inbox) waiting(owner string, c candidate, polled time.Time, answered int64) {
+// mayWait records that owner asked to wait, and that a reply is missing.
+func (in *inbox) mayWait(owner string) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	state := in.owners[owner]
-	if state.wake == nil {
-		return
-	}
-	state.finished, state.candidate = false, c
-	state.polled, state.answered = polled, answered
+	state.queued = true
 	in.owners[owner] = state
-	if in.current.Load() == nil {
+}
+
+// released records that owner's release was sent: a grant that is announced to it from
+// now on is unwanted, unless it asks again.
+func (in *inbox) released(owner string) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if state, known := in.owners[owner]; known && state.wake == nil {
+		delete(in.owners, owner)
+	}
+}
+
+// waiting records that an owner waits in the queue, and subscribes if there is no
+// subscription. When the server confirms it, all watched owners are woken, which
+// makes up for messages missed until then. It reports whether a wake-up would arrive,
+// as far as the beacons show.
+func (in *inbox) waiting(as message, polled time.Time, answered int64) (sure bool) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	state := in.owners[as.owner]
+	state.queued, state.holding, state.as = true, false, as
+	state.polled, state.answered = polled, answered
+	in.owners[as.owner] = state
+	if state.wake == nil {
+		return false
+	}
+	s := in.current.Load()
+	if s == nil {
 		ctx, cancel := context.WithCancel(context.Background())
-		s := &subscription{cancel: cancel}
+		s = &subscription{cancel: cancel}
 		in.current.Store(s)
 		go in.run(ctx, s)
 	}
+	return s.confirmed.Load() && s.prove(time.Now())
 }
 
 // run keeps the subscription until ctx ends.
@@ -199,6 +194,9 @@ func (in *inbox) run(ctx context.Context, s *subscription) {
 		err := in.listen(ctx, s)
 		if s.confirmed.Swap(false) {
 			failures = 1
+		}
+		if failures == 2 {
+			in.wakeAll(s) // they may have relied on it, and asked rarely
 		}
 		wait := backoff.Pause(failures, firstPause, lastPause)
 		if refused(err) {
@@ -211,8 +209,14 @@ func (in *inbox) run(ctx context.Context, s *subscription) {
 	}
 }
 
-// listen subscribes and delivers messages until ctx ends or the connection breaks.
+// listen subscribes and delivers messages until ctx ends, the connection breaks, or
+// beacons show that messages do not arrive.
 func (in *inbox) listen(ctx context.Context, s *subscription) error {
+	ctx, hangUp := context.WithCancel(ctx)
+	defer hangUp()
+	in.mu.Lock()
+	s.beacons = beacons{hangUp: hangUp}
+	in.mu.Unlock()
 	pubsub := in.client.Subscribe(ctx)                            // to no channel yet, without I/O
 	defer func() { _ = pubsub.Close() }()                         // or already closed
 	defer context.AfterFunc(ctx, func() { _ = pubsub.Close() })() // interrupts Receive
@@ -221,6 +225,9 @@ func (in *inbox) listen(ctx context.Context, s *subscription) error {
 	}
 	for pinged := false; ; {
 		message, err := pubsub.ReceiveTimeout(ctx, silence)
+		if in.deaf(s) {
+			return errDeaf
+		}
 		if err != nil {
 			var timeout net.Error
 			if pinged || !errors.As(err, &timeout) || !timeout.Timeout() {
@@ -244,18 +251,18 @@ func (in *inbox) listen(ctx context.Context, s *subscription) error {
 }
 
 // wakeAll makes up for messages that may have been missed: all watched owners ask
-// again, and grants to owners that left are released.
+// again, and what those that left may have been granted is given back.
 func (in *inbox) wakeAll(s *subscription) {
 	in.mu.Lock()
 	var all []func(lease.Grant) bool
-	left := make(map[string]candidate)
+	var left []message
 	if in.current.Load() == s {
-		for owner, state := range in.owners {
+		for _, state := range in.owners {
 			switch {
 			case state.wake != nil:
 				all = append(all, state.wake)
-			case !state.finished && state.candidate.key != "":
-				left[owner] = state.candidate
+			case state.left && state.as.owner != "":
+				left = append(left, state.as)
 			}
 		}
 	}
@@ -263,51 +270,49 @@ func (in *inbox) wakeAll(s *subscription) {
 	for _, wake := range all {
 		wake(lease.Grant{})
 	}
-	for owner, c := range left {
-		in.unwanted(owner, c)
+	for _, m := range left {
+		in.unwanted(m)
 	}
 }
 
-// deliver handles one message, as queue.lua writes it.
+// deliver handles one message, as the scripts write it.
 func (in *inbox) deliver(s *subscription, payload string) {
 	m := readMessage(payload)
+	if m.beacon > 0 {
+		in.arrived(s, m.beacon)
+		return
+	}
 	in.mu.Lock()
 	state, known := in.owners[m.owner]
-	if !known || in.current.Load() != s {
-		in.mu.Unlock()
-		return // it polled or took its grant already
-	}
+	stopped := in.current.Load() != s
 	in.mu.Unlock()
-	var grant lease.Grant
-	// A message older than the last answer is of a grant that was taken or expired.
-	if in.trusting && state.answered > 0 && m.granted > state.answered {
-		grant = lease.Grant{Fence: m.fence, Since: state.polled}
-	}
 	switch {
-	case state.wake == nil && state.candidate.key != "":
-		in.unwanted(m.owner, state.candidate)
-	case state.wake != nil && state.wake(grant):
-		in.finished(m.owner)
-	}
-}
-
-// message says that owner was granted a lease.
-type message struct {
-	owner   string
-	granted int64 // when, by the server's clock in µs
-	fence   int64 // the token minted for it; 0 for one that is not exclusive
-}
-
-// readMessage parses "<owner>\n<granted>\n<fence>\n<lease>". Of a message in another
-// form only the owner is used: a reason to ask.
-func readMessage(payload string) message {
-	parts := strings.SplitN(payload, "\n", 4)
-	if len(parts) == 4 {
-		granted, err1 := strconv.ParseInt(parts[1], 10, 64)
-		fence, err2 := strconv.ParseInt(parts[2], 10, 64)
-		if err1 == nil && err2 == nil {
-			return message{owner: parts[0], granted: granted, fence: fence}
+	case m.owner == "" || state.holding:
+		// Of another form, or taken by its own request already.
+	case state.wake != nil:
+		if !stopped && state.wake(in.grantOf(m, state)) {
+			in.granted(m.owner)
 		}
+	case m.grant && (!known || state.left):
+		in.unwanted(m)
 	}
-	return message{owner: parts[0]}
+}
+
+// grantOf is what an owner may rely on because of m.
+//
+// Its lease lasts for the reservation from the grant on. By the server's clock that was
+// m.granted − state.answered after the server answered the last poll, which was after
+// that poll was sent. Clocks drift apart by less than maxDrift. A time after now shows
+// that the server's clock jumped, and one before the answer that the grant lapsed or was
+// taken.
+func (in *inbox) grantOf(m message, state ownerState) lease.Grant {
+	if !in.trusting || m.fence == 0 || state.answered == 0 || m.granted <= state.answered {
+		return lease.Grant{}
+	}
+	after := m.granted - state.answered
+	since := state.polled.Add(time.Duration(after-after*maxDrift/1e6) * time.Microsecond)
+	if since.After(time.Now()) {
+		return lease.Grant{}
+	}
+	return lease.Grant{Fence: m.fence, Since: since}
 }

@@ -9,10 +9,10 @@ import (
 // no control characters, so the escaped key is no other user key.
 const escapePrefix = "\x1f"
 
-// names are the Redis keys of one user key: lease, queue, holders and fence counter,
-// in the order of the scripts' KEYS.
+// names are the Redis keys of one user key: lease, queue, holders, fence counter and
+// when waiters were heard, in the order of the scripts' KEYS.
 type names struct {
-	all  [4]string
+	all  [5]string
 	slot int
 }
 
@@ -23,33 +23,34 @@ func namesOf(prefix, key string) names {
 	key = escapeCompanion(key)
 	slot := slotOf(prefix + key)
 	tag := tags()[slot]
-	// One string, cut into four, saves allocations: a run makes these names twice.
+	// One string, cut into five, saves allocations: a run makes these names twice.
 	var b strings.Builder
-	b.Grow(4*len(prefix) + 3*len(key) + 3*len(tag) + len("q:{}:h:{}:fence:{}"))
-	var cuts [4]int
+	b.Grow(5*len(prefix) + 4*len(key) + 4*len(tag) + len("w:{}:h:{}:fence:{}heard:{}:"))
+	var cuts [5]int
 	for i, parts := range [...][4]string{
 		{prefix, key},
-		{prefix, "q:{", tag, "}:"},
+		{prefix, "w:{", tag, "}:"},
 		{prefix, "h:{", tag, "}:"},
 		{prefix, "fence:{", tag, "}"},
+		{prefix, "heard:{", tag, "}:"},
 	} {
 		for _, part := range parts {
 			b.WriteString(part)
 		}
-		if i == 1 || i == 2 {
+		if i == 1 || i == 2 || i == 4 {
 			b.WriteString(key)
 		}
 		cuts[i] = b.Len()
 	}
 	all := b.String()
 	return names{
-		all:  [4]string{all[:cuts[0]], all[cuts[0]:cuts[1]], all[cuts[1]:cuts[2]], all[cuts[2]:]},
+		all:  [5]string{all[:cuts[0]], all[cuts[0]:cuts[1]], all[cuts[1]:cuts[2]], all[cuts[2]:cuts[3]], all[cuts[3]:]},
 		slot: slot,
 	}
 }
 
 // leaseOnly is namesOf without the companions.
-func leaseOnly(prefix, key string) names { return names{all: [4]string{prefix + escapeCompanion(key)}} }
+func leaseOnly(prefix, key string) names { return names{all: [5]string{prefix + escapeCompanion(key)}} }
 
 func escapeCompanion(key string) string {
 	if strings.IndexByte(key, '{') >= 0 && companion.MatchString(key) {
@@ -59,5 +60,6 @@ func escapeCompanion(key string) string {
 }
 
 // companion matches keys that could be a companion, also of a store whose prefix
-// ends in ':' on the same server.
-var companion = regexp.MustCompile(`(^|:)(q|h|tick|fence):\{`)
+// ends in ':' on the same server. q was the queue before its members said how long a
+// waiter is presumed alive.
+var companion = regexp.MustCompile(`(^|:)(w|q|h|heard|tick|fence):\{`)

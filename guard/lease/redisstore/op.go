@@ -25,7 +25,7 @@ type op struct {
 
 	// The script's arguments are pointers to these fields, which saves an allocation
 	// each. Only the lease's name is a plain string, for hooks that print commands.
-	args    [12]any
+	args    [13]any
 	names   names
 	texts   [3]string
 	numbers [3]int64

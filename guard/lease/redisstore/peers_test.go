@@ -131,7 +131,7 @@ func TestKeyOfAnotherTypeIsAForeignLock(t *testing.T) {
 			admin.PExpire(ctx, kind, time.Minute)
 			for _, limit := range []lease.Limit{lease.Exclusive, lease.Shared, 3} {
 				owner := p.NewOwner("")
-				r := lease.AcquireRequest{Key: kind, Owner: owner, TTL: time.Second, Limit: limit, Join: true, Reservation: time.Second, TokenCount: 1}
+				r := lease.AcquireRequest{Key: kind, Owner: owner, TTL: time.Second, Limit: limit, Join: true, Place: lease.Place{Reservation: time.Second}, TokenCount: 1}
 				reply, err := p.Acquire(within(t, time.Second), r)
 				if err != nil || reply.Granted || reply.Holder != want || reply.Remaining <= 0 || reply.Ticket == 0 {
 					t.Errorf("acquire, limit %d: %+v, %v", limit, reply, err)
@@ -140,7 +140,7 @@ func TestKeyOfAnotherTypeIsAForeignLock(t *testing.T) {
 				if renewed.Err != nil || renewed.Held || renewed.Holder != want {
 					t.Errorf("renew, limit %d: %+v", limit, renewed)
 				}
-				released, err := p.Release(within(t, time.Second), lease.ReleaseRequest{Key: kind, Owner: owner, Limit: limit, Reservation: time.Second})
+				released, err := p.Release(within(t, time.Second), lease.ReleaseRequest{Key: kind, Owner: owner, Limit: limit, Place: lease.Place{Reservation: time.Second}})
 				if err != nil || released.Released {
 					t.Errorf("release, limit %d: %+v, %v", limit, released, err)
 				}
@@ -179,7 +179,7 @@ func TestFullMemoryLosesNoLeaseWithALimit(t *testing.T) {
 			t.Errorf("renew, limit %d: %+v", limit, r)
 		}
 		// Of the tokens that it was given the exclusive owner has used one.
-		r := lease.ReleaseRequest{Key: key(limit), Owner: owner, Limit: limit, Reservation: time.Minute}
+		r := lease.ReleaseRequest{Key: key(limit), Owner: owner, Limit: limit, Place: lease.Place{Reservation: time.Minute}}
 		if limit == lease.Exclusive {
 			r.Fence, r.LastFence = 1, 2
 		}

@@ -64,7 +64,7 @@ func (p *process) refused(key, owner string, ticket int64) lease.AcquireReply {
 
 func (p *process) release(key, owner string) bool {
 	p.t.Helper()
-	r, err := p.Release(within(p.t, 5*time.Second), lease.ReleaseRequest{Key: key, Owner: owner, Reservation: reservation})
+	r, err := p.Release(within(p.t, 5*time.Second), lease.ReleaseRequest{Key: key, Owner: owner, Place: lease.Place{Reservation: reservation}})
 	if err != nil {
 		p.t.Fatalf("release %q: %v", key, err)
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/jobguard/jobguard/guard/lease"
 	"github.com/jobguard/jobguard/internal/redistest"
 )
 
@@ -40,7 +41,7 @@ func TestWaiterIsInTheQueueOnce(t *testing.T) {
 
 func (p *process) queue(key string) string {
 	p.t.Helper()
-	for _, name := range p.client.Keys(p.t.Context(), "*q:{*}:"+key).Val() {
+	for _, name := range p.client.Keys(p.t.Context(), "*w:{*}:"+key).Val() {
 		return name
 	}
 	p.t.Fatal("no queue")
@@ -62,6 +63,7 @@ func (p *process) crashed(n int) {
 	eventually(p.t, "the inbox of the crashed process is gone", func() bool {
 		return p.client.PubSubNumSub(p.t.Context(), inboxOf(other)).Val()[inboxOf(other)] == 0
 	})
+	time.Sleep(time.Second) // those that asked just now are presumed alive
 }
 
 func TestWaitersOfACrashedProcessAreSkipped(t *testing.T) {
@@ -105,7 +107,39 @@ func TestQueueOfACrashedProcessKeepsNoKey(t *testing.T) {
 	}
 }
 
-func TestAtMost15WaitersAreSkippedAtOnce(t *testing.T) {
+func TestWhenWaitersWereHeardIsKeptOfThoseInTheQueueOnly(t *testing.T) {
+	p := newProcess(t, redistest.Start(t).Client(t))
+	holder := p.NewOwner("")
+	p.granted("k", holder)
+	place := lease.Place{Reservation: reservation, Poll: time.Second}
+	heard := func() (n int64) {
+		for _, key := range p.client.Keys(t.Context(), "guard:heard:*").Val() {
+			n += p.client.ZCard(t.Context(), key).Val()
+		}
+		return n
+	}
+	owners := []string{p.NewOwner(""), p.NewOwner(""), p.NewOwner("")}
+	for _, owner := range owners {
+		for ticket := int64(0); ticket == 0 || heard() == 0; {
+			r, err := p.Acquire(within(t, 5*time.Second), lease.AcquireRequest{
+				Key: "k", Owner: owner, TTL: ttl, Join: true, Ticket: ticket, TokenCount: 1, Place: place,
+			})
+			must(t, err)
+			ticket = r.Ticket
+			time.Sleep(60 * time.Millisecond)
+		}
+	}
+	if _, err := p.Release(within(t, time.Second), lease.ReleaseRequest{Key: "k", Owner: owners[1], Place: place}); err != nil {
+		t.Fatal(err)
+	}
+	p.release("k", holder)
+	p.release("k", owners[0])
+	if p.value("guard:k") != owners[2] || heard() != 0 {
+		t.Errorf("held by %q, heard %d", p.value("guard:k"), heard())
+	}
+}
+
+func TestAtMostAThousandAreDroppedByOneCall(t *testing.T) {
 	server := redistest.Start(t)
 	p := newProcess(t, server.Client(t))
 	holder := p.NewOwner("")
@@ -113,14 +147,15 @@ func TestAtMost15WaitersAreSkippedAtOnce(t *testing.T) {
 	p.refused("k", p.NewOwner(""), 0)
 	queue := p.queue("k")
 	p.client.Del(t.Context(), queue)
-	for i := range 40 {
-		p.client.ZAdd(t.Context(), queue, redis.Z{Score: float64(2*i + 1), Member: fmt.Sprintf("500,0;gone:%d||", i)})
+	for i := range 1500 {
+		p.client.ZAdd(t.Context(), queue, redis.Z{Score: float64(2 * i), Member: fmt.Sprintf("500,1,0;gone:%d||", i)})
 	}
+	p.client.ZAdd(t.Context(), queue, redis.Z{Score: 0, Member: "of another form"})
 	p.release("k", holder)
-	if n := p.client.ZCard(t.Context(), queue).Val(); n != 24 {
-		t.Errorf("%d left of 40", n)
+	if n := p.client.ZCard(t.Context(), queue).Val(); n != 500 {
+		t.Errorf("%d left of 1500", n)
 	}
-	if got := p.value("guard:k"); got != "gone:15||" {
+	if got := p.value("guard:k"); got != "gone:999||" {
 		t.Errorf("held by %q", got)
 	}
 }

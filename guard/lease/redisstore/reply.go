@@ -2,6 +2,7 @@ package redisstore
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/jobguard/jobguard/guard/lease"
@@ -20,6 +21,8 @@ type acquired struct {
 	status int64
 	server int64     // its clock, µs
 	sent   time.Time // before the request was sent
+
+	receivers int64 // of the beacon that the request carried; negative: not known
 }
 
 func readAcquired(o *op) (acquired, error) {
@@ -37,8 +40,17 @@ func readAcquired(o *op) (acquired, error) {
 		a.Holder = r.text()
 		a.Remaining = time.Duration(r.integer()) * time.Millisecond
 		a.Ticket, a.Head = r.integer(), r.integer() == 1
+		a.receivers = r.integer()
+		a.Foreign = foreign(a.Holder)
 	}
 	return a, r.err
+}
+
+// foreign reports whether value, found under a lease key, is another program's: it is
+// neither an owner id, a closed marker, nor the marker of several holders in queue.lua.
+func foreign(value string) bool {
+	return lease.OwnerProcess(value) == "" && !lease.KeptClosed(value) &&
+		!strings.HasPrefix(value, "limited|") && !strings.HasPrefix(value, "shared|")
 }
 
 func readRenewed(o *op) (lease.RenewReply, error) {

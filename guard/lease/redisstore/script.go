@@ -7,8 +7,12 @@ import (
 )
 
 var (
+	//go:embed scripts/argument.lua
+	argumentLua string
 	//go:embed scripts/queue.lua
 	queueLua string
+	//go:embed scripts/join.lua
+	joinLua string
 	//go:embed scripts/acquire.lua
 	acquireLua string
 	//go:embed scripts/acquire_queue.lua
@@ -33,13 +37,17 @@ var (
 	tickEndLua string
 
 	// Scripts for several holders begin with queue.lua and the locals that it uses.
-	limitLua = "local lease, queue, owner, now = KEYS[1], KEYS[2], ARGV[1], nil\n" + queueLua
+	limitLua = "local lease, queue, owner, now = KEYS[1], KEYS[2], ARGV[1], nil\n" + argumentLua + queueLua
 
-	acquireScript      = newScript(acquireLua + queueLua + acquireQueueLua)
-	acquireLimitScript = newScript(limitLua + acquireLimitLua)
+	// A waiter that finds the key held, which is the usual case, needs no queue.lua: it
+	// is run only inside the condition.
+	acquireScript = newScript(acquireLua + argumentLua +
+		"if type(holder) ~= 'string' then\n" + queueLua + acquireQueueLua + "end\n" +
+		"local left = redis.call('PTTL', lease)\n" + joinLua)
+	acquireLimitScript = newScript(limitLua + acquireLimitLua + joinLua)
 	renewScript        = newScript(renewLua)
 	renewLimitScript   = newScript(limitLua + renewLimitLua)
-	releaseScript      = newScript(releaseLua + queueLua + releaseQueueLua)
+	releaseScript      = newScript(releaseLua + argumentLua + queueLua + releaseQueueLua)
 	releaseLimitScript = newScript(limitLua + releaseLimitLua)
 	releaseOneScript   = newScript(releaseOneLua)
 	tickClaimScript    = newScript(tickClaimLua)

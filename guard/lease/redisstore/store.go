@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"reflect"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -29,7 +30,7 @@ type Store struct {
 	router   *router
 	clock    *clock
 	inbox    *inbox
-	unwanted chan struct{} // semaphore of releaseUnwanted
+	unwanted chan struct{} // semaphore of giveBack
 }
 
 var (
@@ -72,7 +73,7 @@ func New(client redis.UniversalClient, opts ...Option) *Store {
 		unwanted: make(chan struct{}, maxUnwanted),
 	}
 	// With ReplicaAck a grant counts only once replicas have it: a message is not enough.
-	s.inbox = newInbox(client, s.inboxes+s.process, c.replicas == 0, s.releaseUnwanted)
+	s.inbox = newInbox(client, s.inboxes+s.process, single, c.replicas == 0, s.giveBack)
 	return s
 }
 
@@ -93,6 +94,9 @@ func (s *Store) Acquire(ctx context.Context, r lease.AcquireRequest) (lease.Acqu
 	for range lateTries {
 		reply, err := s.acquireOnce(ctx, names, r)
 		if err != nil {
+			if r.Join {
+				s.inbox.mayWait(r.Owner)
+			}
 			return lease.AcquireReply{}, fault(ctx, "acquire", err)
 		}
 		if reply.status == statusLate {
@@ -102,9 +106,10 @@ func (s *Store) Acquire(ctx context.Context, r lease.AcquireRequest) (lease.Acqu
 			continue
 		}
 		if reply.Granted {
-			s.inbox.finished(r.Owner)
+			s.inbox.granted(r.Owner)
 		} else if r.Join {
-			s.inbox.waiting(r.Owner, candidate{key: r.Key, limit: r.Limit, reservation: r.Reservation}, reply.sent, reply.server)
+			as := message{place: placeText(r.Place, r.Limit), owner: r.Owner, lease: names.lease()}
+			reply.Watched = s.inbox.waiting(as, reply.sent, reply.server)
 		}
 		return reply.AcquireReply, nil
 	}
@@ -122,7 +127,11 @@ func (s *Store) acquireOnce(ctx context.Context, names names, r lease.AcquireReq
 		script = acquireLimitScript
 	}
 	numbers := [...]int64{millis(r.TTL), s.clock.notAfter(clockSlot, deadline, bounded), int64(max(1, r.TokenCount))}
-	o := script.call(names, 4, []string{r.Owner}, numbers[:], s.queueArgument(r.Limit, millis(r.Reservation), 0, r.Join, r.Ticket))
+	argument := queueArgument{place: placeText(r.Place, r.Limit), ticket: r.Ticket, join: r.Join}
+	if r.Join {
+		argument.counted, argument.beacon = s.inbox.beacon()
+	}
+	o := script.call(names, 5, []string{r.Owner}, numbers[:], s.argument(argument))
 	s.router.do(ctx, s.replicas > 0, o)
 	if err := o.outcome(); err != nil {
 		return acquired{}, err
@@ -133,21 +142,43 @@ func (s *Store) acquireOnce(ctx context.Context, names names, r lease.AcquireReq
 	}
 	reply.sent = sent
 	s.clock.learn(clockSlot, reply.server, s.clock.at(sent), reply.status == statusLate)
+	if argument.beacon != 0 && reply.status == statusHeld {
+		s.inbox.published(argument.beacon, reply.receivers)
+	}
 	if reply.Granted {
 		err = s.checkAcks(o)
 	}
 	return reply, err
 }
 
-// queueArgument is ARGV[5] of acquire.lua, which scripts parse only if there is a
-// queue or there are several holders.
-func (s *Store) queueArgument(limit lease.Limit, reservation, keepClosed int64, join bool, ticket int64) string {
-	b := make([]byte, 0, 64+len(s.inboxes))
-	for _, n := range [...]int64{int64(limit), reservation, keepClosed, bit(join), ticket, bit(s.single && s.inbox.listening()), bit(s.single)} {
+// queueArgument is ARGV[5] of the scripts, which they parse only if there is a queue or
+// there are several holders; see argument.lua.
+type queueArgument struct {
+	place      string
+	keepClosed int64
+	join       bool
+	ticket     int64
+	counted    bool
+	beacon     int64
+}
+
+func (s *Store) argument(a queueArgument) string {
+	b := make([]byte, 0, 64+len(a.place)+len(s.inboxes))
+	b = append(append(b, a.place...), ';')
+	for _, n := range [...]int64{a.keepClosed, bit(a.join), a.ticket, bit(a.counted), bit(s.single), a.beacon} {
 		b = strconv.AppendInt(b, n, 10)
 		b = append(b, ',')
 	}
 	return string(append(b, s.inboxes...))
+}
+
+// placeText is a waiter's place as the scripts write it: with the owner it is the
+// member of the queue.
+func placeText(p lease.Place, limit lease.Limit) string {
+	b := make([]byte, 0, 24)
+	b = append(strconv.AppendInt(b, millis(p.Reservation), 10), ',')
+	b = append(strconv.AppendInt(b, millis(p.Patience()), 10), ',')
+	return string(strconv.AppendInt(b, int64(limit), 10))
 }
 
 func bit(b bool) int64 {
@@ -188,7 +219,7 @@ func (s *Store) renewal(r lease.RenewRequest) *op {
 		return renewScript.call(leaseOnly(s.prefix, r.Key), 1, []string{r.Owner}, []int64{millis(r.TTL)}, "")
 	}
 	numbers := [...]int64{millis(r.TTL), 0, 0}
-	return renewLimitScript.call(namesOf(s.prefix, r.Key), 3, []string{r.Owner}, numbers[:], s.queueArgument(r.Limit, 0, 0, false, 0))
+	return renewLimitScript.call(namesOf(s.prefix, r.Key), 3, []string{r.Owner}, numbers[:], s.argument(queueArgument{place: placeText(lease.Place{}, r.Limit)}))
 }
 
 func (s *Store) renewed(o *op) (lease.RenewReply, error) {
@@ -205,46 +236,66 @@ func (s *Store) renewed(o *op) (lease.RenewReply, error) {
 // Release implements [lease.Store]. It is sent once. If the caller repeats it after
 // an error, Released may be false because the first attempt took effect.
 func (s *Store) Release(ctx context.Context, r lease.ReleaseRequest) (lease.ReleaseReply, error) {
-	names := namesOf(s.prefix, r.Key)
-	reservation, keepClosed := millis(r.Reservation), millis(r.KeepClosed)
-	marker := ""
-	if keepClosed > 0 {
-		marker = lease.ClosedMarker(r.Owner)
-	}
-	script := releaseScript
-	if r.Limit != lease.Exclusive {
-		script = releaseLimitScript
-	}
-	numbers := [...]int64{r.Fence, r.LastFence}
-	o := script.call(names, 4, []string{r.Owner, marker}, numbers[:], s.queueArgument(r.Limit, reservation, keepClosed, false, 0))
-	s.router.do(ctx, false, o)
-	err := o.outcome()
-	if err != nil && r.Limit == lease.Exclusive && redis.HasErrorPrefix(err, "TRYAGAIN") {
-		o, err = s.releaseMoving(ctx, names, r.Owner, reservation, marker, keepClosed)
-	}
+	defer s.inbox.released(r.Owner)
+	released, err := s.release(ctx, releasing{
+		names:      namesOf(s.prefix, r.Key),
+		owner:      r.Owner,
+		place:      placeText(r.Place, r.Limit),
+		keepClosed: millis(r.KeepClosed),
+		fence:      r.Fence,
+		lastFence:  r.LastFence,
+	})
 	if err != nil {
 		return lease.ReleaseReply{}, fault(ctx, "release", err)
+	}
+	return lease.ReleaseReply{Released: released}, nil
+}
+
+// releasing is what a release tells the server.
+type releasing struct {
+	names            names
+	owner, place     string
+	keepClosed       int64 // ms
+	fence, lastFence int64
+}
+
+func (r releasing) exclusive() bool { return strings.HasSuffix(r.place, ",0") }
+
+// marker is the value that keeps the key closed, "" to free it.
+func (r releasing) marker() string {
+	if r.keepClosed <= 0 {
+		return ""
+	}
+	return lease.ClosedMarker(r.owner)
+}
+
+func (s *Store) release(ctx context.Context, r releasing) (released bool, err error) {
+	script := releaseLimitScript
+	if r.exclusive() {
+		script = releaseScript
+	}
+	numbers := [...]int64{r.fence, r.lastFence}
+	o := script.call(r.names, 5, []string{r.owner, r.marker()}, numbers[:], s.argument(queueArgument{place: r.place, keepClosed: r.keepClosed}))
+	s.router.do(ctx, false, o)
+	if err := o.outcome(); err != nil {
+		if !redis.HasErrorPrefix(err, "TRYAGAIN") || !r.exclusive() {
+			return false, err
+		}
+		if o, err = s.releaseMoving(ctx, r); err != nil {
+			return false, err
+		}
 	}
 	n, err := o.Int64()
-	if err != nil {
-		return lease.ReleaseReply{}, fault(ctx, "release", err)
-	}
-	s.inbox.finished(r.Owner)
-	return lease.ReleaseReply{Released: n == 1}, nil
+	return n == 1, err
 }
 
 // releaseMoving releases while a Cluster moves the slot, when a script with several
 // keys fails with TRYAGAIN.
-func (s *Store) releaseMoving(ctx context.Context, names names, owner string, reservation int64, marker string, keepClosed int64) (*op, error) {
-	leave := newOp(names.lease(), "zrem", names.queue(), member(owner, reservation))
-	free := releaseOneScript.call(names, 1, []string{owner, marker}, []int64{keepClosed}, "")
+func (s *Store) releaseMoving(ctx context.Context, r releasing) (*op, error) {
+	leave := newOp(r.names.lease(), "zrem", r.names.queue(), r.place+";"+r.owner) // its key in heard expires
+	free := releaseOneScript.call(r.names, 1, []string{r.owner, r.marker()}, []int64{r.keepClosed}, "")
 	s.router.do(ctx, false, leave, free)
 	return free, errors.Join(leave.outcome(), free.outcome())
-}
-
-// member is an exclusive owner's member of the queue, as queue.lua writes it.
-func member(owner string, reservation int64) string {
-	return fmt.Sprintf("%d,%d;%s", reservation, lease.Exclusive, owner)
 }
 
 // checkAcks returns an error if too few replicas have the write.

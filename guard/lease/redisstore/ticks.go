@@ -16,7 +16,7 @@ var _ lease.TickStore = (*Store)(nil)
 func tickName(prefix, key string) names {
 	key = escapeCompanion(key)
 	slot := slotOf(prefix + key)
-	return names{all: [4]string{prefix + "tick:{" + tags()[slot] + "}:" + key}, slot: slot}
+	return names{all: [5]string{prefix + "tick:{" + tags()[slot] + "}:" + key}, slot: slot}
 }
 
 // LastTick implements [lease.TickStore].

@@ -53,7 +53,7 @@ func TestCallsReturnByTheirDeadlineWhateverTheOptions(t *testing.T) {
 					defer attempt.End()
 					for _, ctx := range []context.Context{attempt, within(t, 2*patience)} {
 						start := time.Now()
-						_, err := p.Acquire(ctx, lease.AcquireRequest{Key: "k", Owner: p.NewOwner(""), TTL: ttl, Reservation: reservation, TokenCount: 1})
+						_, err := p.Acquire(ctx, lease.AcquireRequest{Key: "k", Owner: p.NewOwner(""), TTL: ttl, Place: lease.Place{Reservation: reservation}, TokenCount: 1})
 						if took := time.Since(start); !errors.Is(err, context.DeadlineExceeded) || took > 2*patience+time.Second {
 							t.Errorf("%v after %v, want the end of its context", err, took)
 						}

@@ -2,20 +2,23 @@ package redisstore
 
 import (
 	"context"
+	"strings"
 	"time"
-
-	"github.com/jobguard/jobguard/guard/lease"
 )
 
 const (
 	unwantedTimeout = 10 * time.Second
-	maxUnwanted     = 16 // released at once; further grants last for their reservation
+	maxUnwanted     = 64 // given back at once; further grants last for their reservation
 )
 
-// releaseUnwanted releases a grant to an owner without a watch: its waiter left, but
-// the release did not reach the server. It runs on a goroutine that ends by itself,
-// after unwantedTimeout at the latest.
-func (s *Store) releaseUnwanted(owner string, c candidate) {
+// giveBack releases a grant to an owner that is not here: its waiter left, but the
+// release did not reach the server. It runs on a goroutine that ends by itself, after
+// unwantedTimeout at the latest.
+func (s *Store) giveBack(m message) {
+	key, ok := strings.CutPrefix(m.lease, s.prefix)
+	if !ok {
+		return
+	}
 	select {
 	case s.unwanted <- struct{}{}:
 	default:
@@ -26,6 +29,10 @@ func (s *Store) releaseUnwanted(owner string, c candidate) {
 		ctx, cancel := context.WithTimeout(context.Background(), unwantedTimeout)
 		defer cancel()
 		// If this fails, the reservation expires.
-		_, _ = s.Release(ctx, lease.ReleaseRequest{Key: c.key, Owner: owner, Limit: c.limit, Reservation: c.reservation})
+		_, _ = s.release(ctx, releasing{
+			names: namesOf(s.prefix, strings.TrimPrefix(key, escapePrefix)),
+			owner: m.owner,
+			place: m.place,
+		})
 	}()
 }

@@ -17,7 +17,7 @@ var contextChecks = []check{
 		for _, end := range overContexts() {
 			n := c.client(c.A, c.key(end.name))
 			reply, err := n.store.Acquire(end.ctx, lease.AcquireRequest{
-				Key: n.key, Owner: n.owner, TTL: long, Join: true, Reservation: long, TokenCount: 1,
+				Key: n.key, Owner: n.owner, TTL: long, Join: true, Place: lease.Place{Reservation: long}, TokenCount: 1,
 			})
 			if !isContextError(err) || reply.Granted {
 				c.Errorf("%s: Acquire() = %+v, %v; want a context error", end.name, reply, err)
@@ -27,7 +27,7 @@ var contextChecks = []check{
 			held := c.holder(c.A, c.key(end.name+" held"), long)
 			n.key = held.key
 			_, err = n.store.Acquire(end.ctx, lease.AcquireRequest{
-				Key: n.key, Owner: n.owner, TTL: long, Join: true, Reservation: long, TokenCount: 1,
+				Key: n.key, Owner: n.owner, TTL: long, Join: true, Place: lease.Place{Reservation: long}, TokenCount: 1,
 			})
 			if !isContextError(err) {
 				c.Errorf("%s: Acquire() of a held key = %v, want a context error", end.name, err)
@@ -56,7 +56,7 @@ var contextChecks = []check{
 	{"a Release whose context is over returns its error", func(c *contract) {
 		h := c.holder(c.A, c.key("k"), long)
 		for _, end := range overContexts() {
-			_, err := h.store.Release(end.ctx, lease.ReleaseRequest{Key: h.key, Owner: h.owner, Reservation: h.reservation})
+			_, err := h.store.Release(end.ctx, lease.ReleaseRequest{Key: h.key, Owner: h.owner, Place: lease.Place{Reservation: h.reservation}})
 			if !isContextError(err) {
 				c.Errorf("%s: Release() = %v, want a context error", end.name, err)
 			}
@@ -75,7 +75,7 @@ var contextChecks = []check{
 				return h.store.Renew(ctx, []lease.RenewRequest{{Key: h.key, Owner: h.owner, TTL: long}})[0].Err
 			},
 			"Release": func(ctx context.Context) error {
-				_, err := h.store.Release(ctx, lease.ReleaseRequest{Key: h.key, Owner: h.owner, Reservation: h.reservation})
+				_, err := h.store.Release(ctx, lease.ReleaseRequest{Key: h.key, Owner: h.owner, Place: lease.Place{Reservation: h.reservation}})
 				return err
 			},
 		}
@@ -113,7 +113,7 @@ var contextChecks = []check{
 				ctx, cancel := context.WithTimeout(c.ctx, stall/4)
 				defer cancel()
 				_, err := late.store.Acquire(ctx, lease.AcquireRequest{
-					Key: late.key, Owner: late.owner, Limit: late.limit, TTL: long, Join: true, Reservation: long, TokenCount: 1,
+					Key: late.key, Owner: late.owner, Limit: late.limit, TTL: long, Join: true, Place: lease.Place{Reservation: long}, TokenCount: 1,
 				})
 				if err == nil {
 					c.Error("Acquire was answered by a stalled server")

@@ -87,6 +87,7 @@ type client struct {
 	limit       lease.Limit
 	ticket      int64
 	reservation time.Duration
+	poll        time.Duration // 0: never presumed dead
 }
 
 func (c *contract) client(store lease.Store, key string) *client {
@@ -141,6 +142,7 @@ func (n *client) join(ttl time.Duration) lease.AcquireReply {
 func (n *client) acquire(r lease.AcquireRequest) lease.AcquireReply {
 	n.c.Helper()
 	r.Key, r.Owner, r.Limit, r.Ticket, r.Reservation = n.key, n.owner, n.limit, n.ticket, n.reservation
+	r.Poll = n.poll
 	r.TokenCount = max(1, r.TokenCount)
 	reply, err := n.store.Acquire(n.c.ctx, r)
 	if err != nil {
@@ -251,7 +253,7 @@ func (c *contract) mustNotBeHolders(ns ...*client) {
 func (n *client) release(keepClosed time.Duration) lease.ReleaseReply {
 	n.c.Helper()
 	reply, err := n.store.Release(n.c.ctx, lease.ReleaseRequest{
-		Key: n.key, Owner: n.owner, Limit: n.limit, Reservation: n.reservation, KeepClosed: keepClosed,
+		Key: n.key, Owner: n.owner, Limit: n.limit, Place: lease.Place{Reservation: n.reservation, Poll: n.poll}, KeepClosed: keepClosed,
 	})
 	if err != nil {
 		n.c.Fatalf("Release(%q): %v", n.key, err)

@@ -232,7 +232,7 @@ var permitChecks = []check{
 				w := c.limited(c.A, key, limit)
 				for range 2 { // the second time when the first has waited and left
 					reply, err := c.A.Acquire(c.ctx, lease.AcquireRequest{
-						Key: key, Owner: w.owner, Limit: limit, TTL: long, Join: true, Reservation: long, TokenCount: 1,
+						Key: key, Owner: w.owner, Limit: limit, TTL: long, Join: true, Place: lease.Place{Reservation: long}, TokenCount: 1,
 					})
 					if err != nil || reply.Granted || reply.Holder != value {
 						c.Errorf("limit %d: Acquire() = %+v, %v; want refused by %q", limit, reply, err, value)

@@ -116,6 +116,33 @@ var queueChecks = []check{
 		w3.mustBeRefusedBy(late)
 	}},
 
+	{"waiters that stopped asking are passed over in one step, and return to their places", func(c *contract) {
+		c.needsQueue()
+		h := c.holder(c.A, c.key("k"), long)
+		silent := c.sixClients(h.key)
+		for _, n := range silent {
+			n.poll = 100 * time.Millisecond
+			n.mustWait()
+		}
+		alive := c.client(c.A, h.key)
+		alive.poll = 400 * time.Millisecond
+		alive.mustWait()
+		patient := c.waiter(c.B, h.key, long)
+		patience := lease.Place{Poll: silent[0].poll}.Patience()
+		for last := time.Now(); time.Since(last) < patience+200*time.Millisecond; time.Sleep(100 * time.Millisecond) {
+			alive.mustWait()
+		}
+		h.mustRelease()
+		patient.mustBeRefusedBy(alive)
+		for i, n := range silent {
+			if reply := n.mustWait(); reply.Head != (i == 0) {
+				c.Errorf("the silent waiter %d returned with Head = %v", i, reply.Head)
+			}
+		}
+		alive.mustRelease()
+		patient.mustBeRefusedBy(silent[0])
+	}},
+
 	{"leaving takes a waiter out of the queue", func(c *contract) {
 		c.needsQueue()
 		h := c.holder(c.A, c.key("k"), long)

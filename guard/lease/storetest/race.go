@@ -39,7 +39,7 @@ var raceChecks = []check{
 						c.Errorf("Renew() = %+v while holding", replies[0])
 					}
 					inside.Add(-1)
-					released, err := store.Release(c.ctx, lease.ReleaseRequest{Key: key, Owner: n.owner, Reservation: n.reservation})
+					released, err := store.Release(c.ctx, lease.ReleaseRequest{Key: key, Owner: n.owner, Place: lease.Place{Reservation: n.reservation}})
 					if err != nil || !released.Released {
 						c.Errorf("Release() = %+v, %v while holding", released, err)
 						return
@@ -174,7 +174,7 @@ func (c *contract) storm(limits ...lease.Limit) {
 					c.Errorf("Renew() = %+v while holding", replies[0])
 				}
 				leave(n)
-				released, err := store.Release(c.ctx, lease.ReleaseRequest{Key: key, Owner: n.owner, Limit: n.limit, Reservation: n.reservation})
+				released, err := store.Release(c.ctx, lease.ReleaseRequest{Key: key, Owner: n.owner, Limit: n.limit, Place: lease.Place{Reservation: n.reservation}})
 				if err != nil || !released.Released {
 					c.Errorf("Release() = %+v, %v while holding", released, err)
 					return
@@ -192,7 +192,7 @@ func (n *client) contend(ctx context.Context) (lease.AcquireReply, error) {
 	defer stop()
 	for {
 		reply, err := n.store.Acquire(ctx, lease.AcquireRequest{
-			Key: n.key, Owner: n.owner, Limit: n.limit, TTL: long, Join: true, Ticket: n.ticket, Reservation: n.reservation, TokenCount: 1,
+			Key: n.key, Owner: n.owner, Limit: n.limit, TTL: long, Join: true, Ticket: n.ticket, Place: lease.Place{Reservation: n.reservation}, TokenCount: 1,
 		})
 		if err != nil || reply.Granted {
 			return reply, err

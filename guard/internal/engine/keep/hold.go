@@ -78,11 +78,13 @@ func (l *Lease) NewHoldLocked(attempts int32) *Hold {
 		h = new(Hold)
 	}
 	h.l = l
-	h.Fence = l.nextToken
 	h.Attempts = attempts
 	h.granted = l.k.instant(time.Now())
 	h.runs = 1
-	l.nextToken++
+	if l.terms.Limit == lease.Exclusive {
+		h.Fence = l.nextToken
+		l.nextToken++
+	}
 	l.hold = h
 	return h
 }

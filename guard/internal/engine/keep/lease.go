@@ -47,10 +47,10 @@ type Next interface {
 
 // Grant is what a lease begins with.
 type Grant struct {
-	Key, Owner  string
-	Reservation time.Duration // life of a grant from the queue; see lease.AcquireRequest
-	Fence       int64         // the first of TokenCount tokens
-	TokenCount  int
+	Key, Owner string
+	Place      lease.Place // that the owner had in the queue
+	Fence      int64       // the first of TokenCount tokens
+	TokenCount int
 
 	Unknown time.Time     // the latest deadline of Acquires that went unanswered before; zero if none
 	Life    time.Duration // the longest that any of them could leave something
@@ -60,12 +60,12 @@ type Grant struct {
 // one hold after another. Except where said, its fields are guarded by Keeper.mu.
 type Lease struct {
 	// Fixed at the start.
-	k           *Keeper
-	next        Next
-	key, owner  string
-	reservation time.Duration
-	terms       Terms
-	began       instant
+	k          *Keeper
+	next       Next
+	key, owner string
+	place      lease.Place
+	terms      Terms
+	began      instant
 
 	unknown instant
 	life    time.Duration
@@ -101,13 +101,15 @@ type clocks struct {
 // Init prepares l, whose memory was not used before.
 func (l *Lease) Init(k *Keeper, g Grant, terms Terms, next Next) {
 	l.k, l.next, l.terms = k, next, terms
-	l.key, l.owner, l.reservation = g.Key, g.Owner, g.Reservation
+	l.key, l.owner, l.place = g.Key, g.Owner, g.Place
 	if !g.Unknown.IsZero() {
 		l.unknown = k.instant(g.Unknown)
 	}
-	l.life = max(g.Life, terms.TTL, g.Reservation) // a grant from the queue lives for the reservation
+	l.life = max(g.Life, terms.TTL, g.Place.Reservation) // a grant from the queue lives for the reservation
 	l.began = k.instant(time.Now())
-	l.nextToken, l.lastToken = g.Fence, g.Fence+int64(g.TokenCount)-1
+	if terms.Limit == lease.Exclusive {
+		l.nextToken, l.lastToken = g.Fence, g.Fence+int64(g.TokenCount)-1
+	}
 }
 
 // Used reports whether Init was called.

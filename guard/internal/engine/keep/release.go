@@ -62,8 +62,8 @@ func (h *Hold) end(ran bool) *Lost {
 	k.unplanLocked(l)
 	g := givingBack{
 		ReleaseRequest: lease.ReleaseRequest{
-			Key: l.key, Owner: l.owner, Reservation: l.reservation, Limit: l.terms.Limit,
-			Fence: l.nextToken - 1, LastFence: l.lastToken,
+			Key: l.key, Owner: l.owner, Place: l.place, Limit: l.terms.Limit,
+			Fence: l.hold.Fence, LastFence: l.lastToken,
 		},
 		closedUntil: closedUntil,
 	}

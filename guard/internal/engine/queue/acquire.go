@@ -97,11 +97,17 @@ func (e *Engine) acquire(ctx context.Context, key string, w *waiter) (*keep.Hold
 		e.keeper.Unlock()
 		return nil, f
 	}
-	if l.needsCandidateLocked() {
+	near := firstRTTs*e.rtt <= firstPatience
+	switch {
+	case l.needsCandidateLocked():
 		c := l.startLocked(&w.candidate)
-		near := firstRTTs*e.rtt <= firstPatience
 		e.keeper.Unlock()
 		c.first(ctx, w, near)
+		e.keeper.Lock()
+	case l.mayTryLocked():
+		c := l.tryLocked(&w.candidate)
+		e.keeper.Unlock()
+		c.try(ctx, w, near)
 		e.keeper.Lock()
 	}
 	if w.hold != nil || w.fail != nil {

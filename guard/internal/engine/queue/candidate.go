@@ -18,11 +18,11 @@ import (
 // is all there is to an uncontended key. A goroutine goes on from there. The one
 // follows the other, so there is at most one Acquire under way for the owner id.
 type candidate struct {
-	l           *local
-	owner       string
-	reservation time.Duration
-	watched     bool
-	ticket      int64 // the place in the store's queue; 0 before joining
+	l       *local
+	owner   string
+	place   lease.Place
+	watched bool
+	ticket  int64 // orders the store's queue; 0 before joining
 
 	// What follows is guarded by the Keeper's mutex.
 	lastReply
@@ -43,7 +43,8 @@ type candidate struct {
 	life    time.Duration // the longest that any of them could leave something
 
 	limit    lease.Limit
-	failures int // in a row
+	failures int  // in a row
+	trying   bool // see [candidate.try]
 }
 
 // lastReply is what a candidate knows of the key.
@@ -57,17 +58,31 @@ type lastReply struct {
 
 // startLocked makes c l's candidate, for the first waiter.
 func (l *local) startLocked(c *candidate) *candidate {
-	e := l.e
-	c.l = l
-	c.owner = e.store.NewOwner(l.waiters.first.opt.Metadata)
-	c.reservation = reservationFor(l.waiters.first.opt.TTL, e.rtt)
-	c.limit = l.waiters.first.opt.Limit
-	if e.watcher != nil {
-		e.watcher.Watch(c.owner, c.woken)
+	c.initLocked(l)
+	if w := l.e.watcher; w != nil {
+		w.Watch(c.owner, c.woken)
 		c.watched = true
 	}
 	l.candidate = c
 	return c
+}
+
+func (c *candidate) initLocked(l *local) {
+	w := l.waiters.first
+	c.l = l
+	c.owner = l.e.store.NewOwner(w.opt.Metadata)
+	c.place = placeFor(w.opt.TTL, l.e.rtt)
+	c.limit = l.limit
+}
+
+// endLocked is the end of c.
+func (c *candidate) endLocked() {
+	switch l := c.l; {
+	case c.trying:
+		l.trials--
+	case l.candidate == c:
+		l.candidate = nil
+	}
 }
 
 // knowsObstacle reports whether c, if there is one, knows what is in the way.
@@ -115,22 +130,27 @@ func (c *candidate) first(ctx context.Context, w *waiter, near bool) {
 	var pause time.Duration
 	on := true
 	if near {
-		deadline := w.since.Add(min(firstPatience, w.opt.acquireTimeout()))
-		if d, ok := ctx.Deadline(); ok && d.Before(deadline) {
-			deadline = d
-		}
-		if w.opt.Wait > 0 && w.since.Add(w.opt.Wait).Before(deadline) {
-			deadline = w.since.Add(w.opt.Wait)
-		}
-		attempt := lease.NewAttempt(deadline)
-		pause, on = c.attempt(attempt, true)
-		attempt.End()
+		pause, on = c.attemptOf(ctx, w)
 	}
 	if on {
 		c.l.e.keeper.Lock()
 		c.spawnLocked(pause)
 		c.l.e.keeper.Unlock()
 	}
+}
+
+// attemptOf makes an attempt on the goroutine of the caller, for which w waits.
+func (c *candidate) attemptOf(ctx context.Context, w *waiter) (pause time.Duration, on bool) {
+	deadline := w.since.Add(min(firstPatience, w.opt.acquireTimeout()))
+	if d, ok := ctx.Deadline(); ok && d.Before(deadline) {
+		deadline = d
+	}
+	if w.opt.Wait > 0 && w.since.Add(w.opt.Wait).Before(deadline) {
+		deadline = w.since.Add(w.opt.Wait)
+	}
+	attempt := lease.NewAttempt(deadline)
+	defer attempt.End()
+	return c.attempt(attempt, true)
 }
 
 // contend goes on asking the store until a waiter has the key or none is left.
@@ -214,7 +234,7 @@ func (c *candidate) request() (_ lease.AcquireRequest, ok bool) {
 		return lease.AcquireRequest{}, false
 	}
 	if l.waiters.n == 0 {
-		l.candidate = nil
+		c.endLocked()
 		l.dropLocked()
 		c.leave()
 		return lease.AcquireRequest{}, false
@@ -226,14 +246,14 @@ func (c *candidate) request() (_ lease.AcquireRequest, ok bool) {
 	}
 	l.calls++
 	return lease.AcquireRequest{
-		Key:         l.key,
-		Owner:       c.owner,
-		TTL:         w.opt.TTL,
-		Limit:       w.opt.Limit,
-		Join:        l.waiters.n > l.waiters.tries,
-		Ticket:      c.ticket,
-		Reservation: c.reservation,
-		TokenCount:  tokens,
+		Key:        l.key,
+		Owner:      c.owner,
+		TTL:        w.opt.TTL,
+		Limit:      w.opt.Limit,
+		Join:       l.waiters.n > l.waiters.tries && !c.trying,
+		Ticket:     c.ticket,
+		Place:      c.place,
+		TokenCount: tokens,
 	}, true
 }
 
@@ -304,12 +324,15 @@ func (c *candidate) held(r lease.AcquireRequest, reply lease.AcquireReply, sent 
 		c.expires = time.Now().Add(reply.Remaining)
 	}
 	l.seenLocked(reply.Holder)
+	if c.trying {
+		return 0
+	}
 	l.refuseTriesLocked()
 	if l.waiters.n == 0 || !r.Join {
 		return 0 // leave; or join, since a caller arrived that wants to wait
 	}
 	c.resting = true
-	return pollAfter(reply, c.reservation)
+	return pollAfter(reply, c.place)
 }
 
 // deliver gives the granted key to the first waiter, which starts a lease. It
@@ -335,6 +358,7 @@ func (c *candidate) deliver(r lease.AcquireRequest, reply lease.AcquireReply, se
 	if granted.ExtendLocked(sent, w.opt.TTL) <= 0 {
 		return false // so slow a reply that its trust is spent already
 	}
+	c.endLocked()
 	l.grantedLocked(granted, time.Now().Add(w.opt.RenewPause()))
 	return true
 }
@@ -342,7 +366,7 @@ func (c *candidate) deliver(r lease.AcquireRequest, reply lease.AcquireReply, se
 // grant is what a lease in place of c begins with.
 func (c *candidate) grant(fence int64, tokens int) keep.Grant {
 	return keep.Grant{
-		Key: c.l.key, Owner: c.owner, Reservation: c.reservation,
+		Key: c.l.key, Owner: c.owner, Place: c.place,
 		Fence: fence, TokenCount: tokens,
 		Unknown: c.unknown, Life: c.life,
 	}
@@ -378,11 +402,12 @@ func (c *candidate) startNowLocked(g lease.Grant) bool {
 	}
 	w, now := l.waiters.first, time.Now()
 	granted := l.newLease(c.grant(g.Fence, 1), w.opt.Terms)
-	left := granted.ExtendLocked(g.Since, min(c.reservation, now.Sub(g.Since)+w.opt.TTL))
-	if left < min(c.reservation, w.opt.TTL)/reservationRest {
+	left := granted.ExtendLocked(g.Since, min(c.place.Reservation, now.Sub(g.Since)+w.opt.TTL))
+	if left < min(c.place.Reservation, w.opt.TTL)/reservationRest {
 		return false
 	}
 	c.resting, c.relieved = false, true
+	c.endLocked()
 	l.grantedLocked(granted, now.Add(min(confirmAfter, left/3)))
 	return true
 }
@@ -393,6 +418,6 @@ func (c *candidate) leave() {
 	if !c.joined && c.unknown.IsZero() {
 		return
 	}
-	r := lease.ReleaseRequest{Key: c.l.key, Owner: c.owner, Reservation: c.reservation, Limit: c.limit}
-	c.l.e.keeper.CleanUp(r, c.unknown, max(c.life, c.reservation))
+	r := lease.ReleaseRequest{Key: c.l.key, Owner: c.owner, Place: c.place, Limit: c.limit}
+	c.l.e.keeper.CleanUp(r, c.unknown, max(c.life, c.place.Reservation))
 }

@@ -19,8 +19,14 @@ type Engine struct {
 	closed chan struct{} // closed by Close
 
 	// Guarded by the Keeper's mutex.
-	queues map[string]*local // keys that are held exclusively here, or waited for
-	rtt    time.Duration     // smoothed round trip of acquires, for reservations
+	queues map[string]*local    // keys that are held exclusively here, or waited for
+	shared map[sharedKey]*local // the same of other limits
+	rtt    time.Duration        // smoothed round trip of acquires, for reservations
+}
+
+type sharedKey struct {
+	key   string
+	limit lease.Limit
 }
 
 // New returns an engine over store. It starts nothing.
@@ -30,6 +36,7 @@ func New(store lease.Store) *Engine {
 		store:  store,
 		closed: make(chan struct{}),
 		queues: make(map[string]*local),
+		shared: make(map[sharedKey]*local),
 	}
 	e.watcher, _ = store.(lease.Watcher)
 	return e
@@ -60,7 +67,7 @@ func (e *Engine) Drain(ctx context.Context) { e.keeper.Drain(ctx) }
 // goroutines. It is 0 when no key is held or waited for.
 func (e *Engine) Left() int {
 	e.keeper.Lock()
-	queues := len(e.queues)
+	queues := len(e.queues) + len(e.shared)
 	e.keeper.Unlock()
 	return queues + e.keeper.Left()
 }

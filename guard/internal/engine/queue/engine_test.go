@@ -156,22 +156,25 @@ func TestUnknownAttemptBeforeAGrantIsCleanedUp(t *testing.T) {
 	})
 }
 
-func TestPollIsBoundedAndOnlyTheHeadWaitsForTheExpiry(t *testing.T) {
+func TestPollIsBoundedAndMeetsTheExpiry(t *testing.T) {
 	const s, ms = time.Second, time.Millisecond
 	for _, c := range []struct {
 		name   string
 		reply  lease.AcquireReply
 		lo, hi time.Duration
 	}{
-		{"foreign key without expiry", lease.AcquireReply{Ticket: 1, Head: true, Remaining: -1}, s, s},
+		{"foreign key without expiry", lease.AcquireReply{Ticket: 1, Head: true, Remaining: -1, Foreign: true}, 50 * ms, 100 * ms},
 		{"expires at once", lease.AcquireReply{Ticket: 1, Head: true, Remaining: 0}, 50 * ms, 54 * ms},
 		{"expires soon", lease.AcquireReply{Ticket: 1, Head: true, Remaining: 400 * ms}, 400 * ms, 425 * ms},
-		{"expires late", lease.AcquireReply{Ticket: 1, Head: true, Remaining: time.Hour}, s, s + s/16},
-		{"not the head", lease.AcquireReply{Ticket: 1, Remaining: 60 * ms}, 750 * ms, s},
-		{"no queue", lease.AcquireReply{Remaining: time.Hour}, 250 * ms, 266 * ms},
+		{"expires late", lease.AcquireReply{Ticket: 1, Head: true, Remaining: time.Hour}, 750 * ms, s},
+		{"not the head, expires soon", lease.AcquireReply{Ticket: 1, Remaining: 60 * ms}, 500 * ms, 532 * ms},
+		{"not the head, expires late", lease.AcquireReply{Ticket: 1, Remaining: time.Hour, Foreign: true}, 750 * ms, s},
+		{"watched, expires late", lease.AcquireReply{Ticket: 1, Remaining: time.Hour, Watched: true}, 4500 * ms, 5 * s},
+		{"watched, expires soon", lease.AcquireReply{Ticket: 1, Head: true, Remaining: 2 * s, Watched: true}, 2 * s, 2050 * ms},
+		{"no queue", lease.AcquireReply{Remaining: time.Hour}, 187 * ms, 250 * ms},
 	} {
 		for range 100 {
-			if d := pollAfter(c.reply, reservationMax); d < c.lo || d > c.hi {
+			if d := pollAfter(c.reply, placeFor(time.Minute, 0)); d < c.lo || d > c.hi {
 				t.Errorf("%s: polls after %v, want %v to %v", c.name, d, c.lo, c.hi)
 			}
 		}
@@ -180,13 +183,21 @@ func TestPollIsBoundedAndOnlyTheHeadWaitsForTheExpiry(t *testing.T) {
 
 func TestReservationOutlastsPollsAndRoundTrips(t *testing.T) {
 	for _, ttl := range []time.Duration{50 * time.Millisecond, 300 * time.Millisecond, time.Second, 10 * time.Second, time.Hour} {
-		d := reservationFor(ttl, time.Millisecond)
+		place := placeFor(ttl, time.Millisecond)
+		d := place.Reservation
 		if d > max(ttl, reservationMin) || d > reservationMax {
 			t.Errorf("TTL %v: reserved for %v, longer than a crashed holder may block", ttl, d)
 		}
+		if dead := place.Patience() + d; dead > ttl+2*time.Second {
+			t.Errorf("TTL %v: waiters that died may be in the way for %v", ttl, dead)
+		}
 		for _, reply := range []lease.AcquireReply{{Ticket: 1}, {Ticket: 1, Head: true, Remaining: time.Hour}, {Remaining: time.Hour}} {
-			if poll := pollAfter(reply, d); 2*poll > d+d/8 {
+			if poll := pollAfter(reply, place); 2*poll > d+d/8 {
 				t.Errorf("TTL %v: polls after %v, reserved for %v", ttl, poll, d)
+			}
+			reply.Watched = true
+			if poll := pollAfter(reply, place); poll > ttl/2 || poll > 5*time.Second {
+				t.Errorf("TTL %v: polls after %v while watched", ttl, poll)
 			}
 		}
 	}

@@ -7,20 +7,24 @@ import (
 	"github.com/jobguard/jobguard/guard/lease"
 )
 
-// local is the queue of one key in this process, with the candidate that stands
-// for it in the store's queue and the lease under which the process holds the
+// local is the queue of one key and limit in this process, with the candidate that
+// stands for it in the store's queue and the leases under which the process holds the
 // key. It exists while the key is waited for or held here, and is guarded by the
 // Keeper's mutex. What is done for each waiter costs the same however many there are.
 //
-// Callers that share a key do not keep each other waiting, so each has a queue of
-// its own, which no other call finds, and a place of its own in the store's.
+// Exclusive callers have one lease at a time. Callers that share a key have one each,
+// and do not keep each other waiting: while the store has refused none of them, each
+// tries for itself; see trial.
 type local struct {
-	e   *Engine
-	key string
+	e     *Engine
+	key   string
+	limit lease.Limit
 
 	waiters   waiters
 	candidate *candidate  // nil if none is in the store's queue
-	lease     *keep.Lease // the live one: trusted, or just being released
+	trials    int32       // under way
+	lease     *keep.Lease // the live one, if exclusive: trusted, or just being released
+	shared    int32       // how many leases are live, if not
 	aging     *time.Timer // fires when lease is old enough for a candidate; nil until one waited
 	calls     int32       // store calls made since the queue exists
 
@@ -82,20 +86,29 @@ func (ws *waiters) each(f func(*waiter)) {
 
 // localLocked returns the local queue of key, making it if need be.
 func (e *Engine) localLocked(key string, limit lease.Limit) *local {
-	if limit != lease.Exclusive {
-		return &local{e: e, key: key}
-	}
 	l := e.queues[key]
-	if l == nil {
-		l = &local{e: e, key: key}
+	if limit != lease.Exclusive {
+		l = e.shared[sharedKey{key, limit}]
+	}
+	if l != nil {
+		return l
+	}
+	l = &local{e: e, key: key, limit: limit}
+	if limit == lease.Exclusive {
 		e.queues[key] = l
+	} else {
+		e.shared[sharedKey{key, limit}] = l
 	}
 	return l
 }
 
 // dropLocked forgets a queue that is not needed any more.
 func (l *local) dropLocked() {
-	if l.waiters.n == 0 && l.candidate == nil && l.lease == nil && l.e.queues[l.key] == l {
+	switch {
+	case l.waiters.n > 0, l.candidate != nil, l.lease != nil, l.shared > 0, l.trials > 0:
+	case l.limit != lease.Exclusive:
+		delete(l.e.shared, sharedKey{l.key, l.limit})
+	case l.e.queues[l.key] == l:
 		delete(l.e.queues, l.key)
 	}
 }
@@ -153,22 +166,33 @@ func (l *local) leaveLocked(w *waiter) *Failure {
 		return nil
 	}
 	l.removeLocked(w)
-	if l.waiters.n == 0 && l.candidate != nil {
-		l.candidate.breakOffLocked()
-	}
+	l.breakOffLocked()
 	return l.obstacleLocked(w)
 }
 
-// grantedLocked begins a lease in place of the candidate and serves the first
-// waiter. renewal is when to renew first.
+// breakOffLocked ends a candidate that no waiter needs any more.
+func (l *local) breakOffLocked() {
+	if l.waiters.n == 0 && l.candidate != nil {
+		l.candidate.breakOffLocked()
+	}
+}
+
+// grantedLocked begins a lease, in place of the candidate that got it, and serves the
+// first waiter. renewal is when to renew first.
 func (l *local) grantedLocked(granted *keep.Lease, renewal time.Time) {
-	l.candidate = nil
-	l.stopAgingLocked() // of a lease whose release is not answered yet
-	l.lease = granted
+	if l.limit == lease.Exclusive {
+		l.stopAgingLocked() // of a lease whose release is not answered yet
+		l.lease = granted
+	} else {
+		l.shared++
+	}
 	w := l.waiters.first
 	l.answerLocked(w, granted.BeginLocked(l.calls-w.calls, renewal), nil)
-	l.seenLocked(granted.Owner())
-	l.refuseTriesLocked()
+	if l.limit == lease.Exclusive {
+		l.seenLocked(granted.Owner())
+		l.refuseTriesLocked()
+	}
+	l.kickLocked()
 }
 
 // HandOver implements [keep.Next]: it gives the key to the next waiter without
@@ -180,16 +204,21 @@ func (l *local) HandOver(held *keep.Lease) bool {
 		return false
 	}
 	l.answerLocked(w, held.NewHoldLocked(l.calls-w.calls), nil)
+	l.breakOffLocked()
 	return true
 }
 
 // OnFree implements [keep.Next].
 func (l *local) OnFree(held *keep.Lease) {
-	if l.lease != held {
+	switch {
+	case l.limit != lease.Exclusive:
+		l.shared--
+	case l.lease != held:
 		return
+	default:
+		l.lease = nil
+		l.stopAgingLocked()
 	}
-	l.lease = nil
-	l.stopAgingLocked()
 	l.kickLocked()
 }
 
@@ -205,7 +234,7 @@ func (l *local) stopAgingLocked() {
 // Until then a place in that queue would mostly be of no use; from then on it
 // counts, against those of other processes.
 func (l *local) needsCandidateLocked() bool {
-	if l.waiters.n == 0 || l.candidate != nil {
+	if l.waiters.n <= l.trials || l.candidate != nil {
 		return false
 	}
 	if l.lease == nil {

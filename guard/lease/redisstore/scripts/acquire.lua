@@ -1,24 +1,17 @@
--- acquire: one request for a key, exclusive. Followed by queue.lua and
--- acquire_queue.lua, which run only if the key is held or has waiters; without
--- contention this file is all that runs.
+-- acquire: one request for a key, exclusive. Without contention this file is all that
+-- runs. script.go says what follows it.
 --
--- KEYS[1] lease  KEYS[2] queue  KEYS[3] holders  KEYS[4] fence counter, all in one slot
+-- KEYS[1] lease  KEYS[2] queue  KEYS[3] holders  KEYS[4] fence counter  KEYS[5] heard,
+-- all in one slot
 -- ARGV[1] owner id
 -- ARGV[2] TTL of the lease, ms
 -- ARGV[3] deadline of the request by the server's clock, µs; 0 = not known, past
 -- ARGV[4] number of fencing tokens wanted, at least 1
--- ARGV[5] fields for the queue and for limits, in one argument:
---         "<limit>,<reservation>,<keep closed>,<join>,<ticket>,<listens>,<count>,<inbox prefix>"
---         limit        0 = exclusive, -1 = shared, n = at most n holders; here 0
---         reservation  TTL of a grant to this waiter, ms
---         keep closed  for release only: how long the key or permit stays taken, ms
---         join         1 = wait in the queue if not granted
---         ticket       from an earlier reply, 0 = first request
---         listens      1 = the owner's process is subscribed to its inbox
---         count        1 = PUBSUB NUMSUB counts all subscribers (not on a Cluster)
+-- ARGV[5] what the queue and limits need, in one argument: see argument.lua
 --
 -- Returns {1, now µs, first token, number of tokens}             granted
---         {0, now µs, holder, its PTTL ms, ticket, 1 if head}    not granted
+--         {0, now µs, holder, its PTTL ms, ticket, 1 if head, receivers of the beacon}
+--                                                        not granted
 --         {2, now µs}                                            past the deadline: no effect
 --
 -- Invariants: at most one owner under the lease key; no request overtakes the

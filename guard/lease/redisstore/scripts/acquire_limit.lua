@@ -1,11 +1,12 @@
 -- acquire_limit: one request for a key, with a limit or shared. Preceded by
--- queue.lua. KEYS, ARGV and Returns as in acquire.lua, except that limit is not 0
+-- argument.lua and queue.lua, followed by join.lua. KEYS, ARGV and Returns as in acquire.lua, except that limit is not 0
 -- and no tokens are minted: both numbers are 0.
 --
 -- Invariants: never more holders than the strictest limit among them allows, and
 -- none together with an exclusive owner; no request overtakes the queue; if the
 -- first write fails, nothing was changed.
 
+local limit = tonumber(string.match(place, '[^,]*$'))
 local ttl = tonumber(ARGV[2])
 if clock() > tonumber(ARGV[3]) then return {2, now} end
 
@@ -23,17 +24,15 @@ end
 
 local at_head
 value, at_head = grant_head(prune(value), owner)
-local fit, limited, excess = fits(value, limit)
+local fit, strictest, mixed, excess = fits(value, limit)
 if at_head or fit and redis.call('EXISTS', queue) == 0 then
-  admit(value, owner, limit, ttl, limited)
+  admit(value, owner, limit, ttl, strictest, mixed)
   return {1, now, 0, 0}
 end
 
-local left
+local holder, left = value or '', nil
 if excess > 0 then -- until so many leases have ended
   left = math.ceil((redis.call('ZRANGE', KEYS[3], excess - 1, excess - 1, 'WITHSCORES')[2] - now) / 1000)
 else
   left = redis.call('PTTL', lease)
 end
-local own_ticket, head = join_queue()
-return {0, now, value or '', left, own_ticket, head}

@@ -1,4 +1,4 @@
--- acquire, second part: the key is held or has waiters.
+-- acquire, second part: the key has waiters and is free, or it is of another type.
 
 if type(holder) == 'table' then holder = lease_value() end
 if not holder then
@@ -10,6 +10,3 @@ if not holder then
     return granted
   end
 end
-
-local own_ticket, head = join_queue()
-return {0, now, holder, redis.call('PTTL', lease), own_ticket, head}

@@ -1,14 +1,14 @@
--- release: end an exclusive lease, or leave the queue. Followed by queue.lua and
--- release_queue.lua, which run only if the key is kept closed, has waiters, or is
--- not owner's.
+-- release: end an exclusive lease, or leave the queue. Without contention this file is
+-- all that runs. script.go says what follows it.
 --
--- KEYS[1] lease  KEYS[2] queue  KEYS[3] holders  KEYS[4] fence counter, all in one slot
+-- KEYS[1] lease  KEYS[2] queue  KEYS[3] holders  KEYS[4] fence counter  KEYS[5] heard,
+-- all in one slot
 -- ARGV[1] owner id
 -- ARGV[2] closed marker that replaces owner; empty = free the key
 -- ARGV[3] last token that the owner used
 -- ARGV[4] last token that the owner was given; if equal, none is taken back
--- ARGV[5] as in acquire.lua; used are limit, reservation, keep closed, count and
---         inbox prefix
+-- ARGV[5] as in argument.lua; used are the first three, keep closed, single and inbox
+--         prefix
 --
 -- Returns 1 if owner held the lease, else 0
 --
@@ -23,7 +23,11 @@ local holder = redis.pcall('GET', lease) -- an error if the key has another type
 if holder == owner and ARGV[3] ~= ARGV[4] and redis.call('GET', KEYS[4]) == ARGV[4] then
   redis.pcall('SET', KEYS[4], ARGV[3]) -- pcall: it may fail when memory is full
 end
-if holder == owner and ARGV[2] == '' and redis.call('EXISTS', queue) == 0 then
-  redis.call('DEL', lease)
-  return 1
+local head -- popped first: it works when memory is full
+if holder == owner and ARGV[2] == '' then
+  head = redis.call('ZPOPMIN', queue)
+  if not head[1] then
+    redis.call('DEL', lease)
+    return 1
+  end
 end

@@ -1,10 +1,11 @@
 -- release_limit: end the lease of one of several holders, or leave the queue.
--- Preceded by queue.lua. KEYS, ARGV and Returns as in release.lua, except that
+-- Preceded by argument.lua and queue.lua. KEYS, ARGV and Returns as in release.lua, except that
 -- limit is not 0, and that the owner's permit, not the key, is kept closed.
 --
 -- Invariants: never touches another owner's lease; the waiters at the front of the
 -- queue that fit are granted.
 
+local limit = string.match(place, '[^,]*$')
 local released, member = 0, limit .. ';' .. owner
 local value = lease_value()
 if is_marker(value) then
@@ -24,6 +25,6 @@ if is_marker(value) then
   end
   if value and ends then set_marker(value) end
 end
-redis.call('ZREM', queue, own_member())
+leave_queue()
 if not value or is_marker(value) then grant_head(value, nil) end
 return released

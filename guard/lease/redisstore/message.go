@@ -1,0 +1,39 @@
+package redisstore
+
+import (
+	"strconv"
+	"strings"
+)
+
+// message is what the scripts publish to an inbox.
+type message struct {
+	beacon int64 // its number; 0: not one. Then nothing else is set.
+
+	place   string // of the waiter, as in argument.lua
+	owner   string // "" if the message has another form
+	grant   bool   // owner was granted lease; else it should ask again
+	granted int64  // when, by the server's clock in µs
+	fence   int64  // the token minted for it; 0 for one that is not exclusive
+	lease   string // the key, with the prefix
+}
+
+// readMessage parses "<place>;<owner>\n<granted>\n<fence>\n<lease>" and "\n<beacon>".
+// A fence of "" is no grant.
+func readMessage(payload string) message {
+	if number, ok := strings.CutPrefix(payload, "\n"); ok {
+		n, _ := strconv.ParseInt(number, 10, 64)
+		return message{beacon: n}
+	}
+	parts := strings.Split(payload, "\n")
+	place, owner, ok := strings.Cut(parts[0], ";")
+	if !ok || len(parts) != 4 {
+		return message{}
+	}
+	m := message{place: place, owner: owner, lease: parts[3]}
+	granted, err1 := strconv.ParseInt(parts[1], 10, 64)
+	fence, err2 := strconv.ParseInt(parts[2], 10, 64)
+	if err1 == nil && err2 == nil {
+		m.grant, m.granted, m.fence = true, granted, fence
+	}
+	return m
+}

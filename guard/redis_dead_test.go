@@ -1,0 +1,212 @@
+package guard_test
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/jobguard/jobguard/guard"
+	"github.com/jobguard/jobguard/guard/lease"
+	"github.com/jobguard/jobguard/guard/lease/redisstore"
+	"github.com/jobguard/jobguard/internal/redistest"
+)
+
+// queueEnv makes a child process wait for "k" with so many callers, under Limit(1) if it
+// begins with "limit ".
+const queueEnv = "JOBGUARD_TEST_QUEUE"
+
+// waitInLine is that child. addrs has several addresses for a Cluster.
+func waitInLine(addrs string) {
+	client := redis.NewUniversalClient(&redis.UniversalOptions{Addrs: strings.Split(addrs, ","), IsClusterMode: strings.Contains(addrs, ",")})
+	opts := []guard.Option{guard.TTL(childTTL)}
+	number, limit := strings.CutPrefix(os.Getenv(queueEnv), "limit ")
+	if limit {
+		opts = append(opts, guard.Limit(1))
+	}
+	g, err := guard.New(redisstore.New(client), opts...)
+	if err != nil {
+		panic(err)
+	}
+	n, err := strconv.Atoi(number)
+	if err != nil {
+		panic(err)
+	}
+	for range n {
+		go func() {
+			_ = g.Do(context.Background(), "k", func(ctx context.Context) error { <-ctx.Done(); return nil })
+		}()
+	}
+	fmt.Println("held")
+	select {}
+}
+
+func TestRedisCallersOfADeadProcessBlockTheNextForTheTTLAtMost(t *testing.T) {
+	single, cluster := redistest.Start(t), redistest.StartCluster(t)
+	for _, c := range []struct {
+		name    string
+		signal  syscall.Signal
+		callers string
+		limit   int
+		client  func(testing.TB) redis.UniversalClient
+		addrs   string
+	}{
+		{"killed", syscall.SIGKILL, "200", 0, func(t testing.TB) redis.UniversalClient { return single.Client(t) }, single.Addr()},
+		{"stopped", syscall.SIGSTOP, "200", 0, func(t testing.TB) redis.UniversalClient { return single.Client(t) }, single.Addr()},
+		{"stopped, with a limit", syscall.SIGSTOP, "limit 200", 1, func(t testing.TB) redis.UniversalClient { return single.Client(t) }, single.Addr()},
+		{"killed, on a Cluster", syscall.SIGKILL, "10", 0, func(t testing.TB) redis.UniversalClient { return cluster.Client(t) }, strings.Join(cluster.Addrs(), ",")},
+		{"stopped, with a limit on a Cluster", syscall.SIGSTOP, "limit 10", 1, func(t testing.TB) redis.UniversalClient { return cluster.Client(t) }, strings.Join(cluster.Addrs(), ",")},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			opts := []guard.Option{guard.TTL(childTTL)}
+			if c.limit > 0 {
+				opts = append(opts, guard.Limit(c.limit))
+			}
+			end, _ := hold(t, onClient(t, c.client(t), nil, opts...), "k")
+			p := startChild(t, c.addrs, queueEnv+"="+c.callers)
+			admin := c.client(t)
+			eventually(t, "a place in the queue", func() bool { return places(t, admin, "k") == 1 })
+			time.Sleep(childTTL / 2) // the wake-ups work by then
+			must(t, p.cmd.Process.Signal(c.signal))
+			end()
+			next := onClient(t, c.client(t), nil, opts...)
+			inTime(t, childTTL+2*time.Second, "the next caller", func() {
+				noError(t, next.Do(t.Context(), "k", nothing))
+			})
+			must(t, p.cmd.Process.Kill())
+			eventually(t, "an empty queue", func() bool { return places(t, admin, "k") == 0 })
+		})
+	}
+}
+
+// places counts the places in the queue of key.
+func places(t testing.TB, admin redis.UniversalClient, key string) (n int) {
+	t.Helper()
+	count := func(ctx context.Context, node *redis.Client) error {
+		for _, queue := range node.Keys(ctx, "guard:w:{*}:"+key).Val() {
+			n += int(node.ZCard(ctx, queue).Val())
+		}
+		return nil
+	}
+	switch c := admin.(type) {
+	case *redis.Client:
+		must(t, count(t.Context(), c))
+	case *redis.ClusterClient:
+		var mu sync.Mutex
+		must(t, c.ForEachMaster(t.Context(), func(ctx context.Context, node *redis.Client) error {
+			mu.Lock()
+			defer mu.Unlock()
+			return count(ctx, node)
+		}))
+	}
+	return n
+}
+
+// After an outage there are places of callers that gave up meanwhile, and whose release
+// came to nothing.
+func TestRedisPlacesThatNoCallerNeedsDoNotBlockAFreeKey(t *testing.T) {
+	s := redistest.Start(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	var waiting sync.WaitGroup
+	defer waiting.Wait()
+	defer cancel()
+	endElsewhere, _ := hold(t, onRedis(t, s.Addr()), "elsewhere")
+	defer endElsewhere()
+	end, ended := hold(t, onRedis(t, s.Addr()), "k")
+	admin := s.Client(t)
+	for range 8 {
+		store := redisstore.New(s.Client(t))
+		g := newGuard(t, store)
+		waiting.Go(func() { _ = g.Do(ctx, "elsewhere", nothing) }) // the process is alive
+		owner := store.NewOwner("")
+		store.Watch(owner, func(lease.Grant) bool { return false })
+		limit, stop := context.WithTimeout(t.Context(), 10*time.Second)
+		_, err := store.Acquire(limit, lease.AcquireRequest{
+			Key: "k", Owner: owner, TTL: 10 * time.Second, Join: true, TokenCount: 1,
+			Place: lease.Place{Reservation: 2 * time.Second, Poll: 5 * time.Second},
+		})
+		stop()
+		must(t, err)
+		store.Unwatch(owner)
+	}
+	eventually(t, "all to listen", func() bool { return len(admin.PubSubChannels(t.Context(), "*").Val()) == 8 })
+	end()
+	<-ended
+	fresh := onRedis(t, s.Addr())
+	inTime(t, 1500*time.Millisecond, "the next caller", func() {
+		noError(t, fresh.Do(t.Context(), "k", nothing))
+	})
+}
+
+// After a planned failover the connections stay open: the subscriptions are left at the
+// old primary, which hears all, and the new one counts no subscriber.
+func TestRedisProcessesTakeTurnsAfterAPlannedFailover(t *testing.T) {
+	clients := func(t *testing.T, dial func() *redis.Client) (turns *[2]atomic.Int64) {
+		turns = new([2]atomic.Int64)
+		ctx, cancel := context.WithCancel(t.Context())
+		var running sync.WaitGroup
+		for i := range turns {
+			g := onClient(t, dial(), nil, guard.TTL(5*time.Second))
+			running.Go(func() {
+				for ctx.Err() == nil {
+					_ = g.Do(ctx, "hot", func(context.Context) error {
+						turns[i].Add(1)
+						time.Sleep(20 * time.Millisecond)
+						return nil
+					})
+				}
+			})
+		}
+		t.Cleanup(func() { cancel(); running.Wait() })
+		return turns
+	}
+	count := func(turns *[2]atomic.Int64, d time.Duration) (fewer, more int64) {
+		a, b := turns[0].Load(), turns[1].Load()
+		time.Sleep(d)
+		a, b = turns[0].Load()-a, turns[1].Load()-b
+		return min(a, b), max(a, b)
+	}
+	fair := func(t *testing.T, turns *[2]atomic.Int64, when string) {
+		t.Helper()
+		fewer, more := count(turns, 5*time.Second)
+		t.Logf("%s the failover: %d and %d turns", when, fewer, more)
+		if more == 0 || float64(fewer) < 0.7*float64(more) {
+			t.Errorf("%s the failover: %d and %d turns in 5s", when, fewer, more)
+		}
+	}
+	t.Run("by Sentinel", func(t *testing.T) {
+		t.Parallel()
+		s := redistest.StartSentinel(t, 1)
+		turns := clients(t, func() *redis.Client { return s.Client(t) })
+		fair(t, turns, "before")
+		s.Failover(t)
+		time.Sleep(3 * time.Second)
+		fair(t, turns, "after")
+	})
+	t.Run("by FAILOVER behind a name", func(t *testing.T) {
+		t.Parallel()
+		old := redistest.Start(t)
+		next := redistest.StartReplica(t, old)
+		var address atomic.Value
+		address.Store(old.Addr())
+		turns := clients(t, func() *redis.Client {
+			return redis.NewClient(&redis.Options{Addr: "redis:6379", Dialer: func(ctx context.Context, network, _ string) (net.Conn, error) {
+				return new(net.Dialer).DialContext(ctx, network, address.Load().(string))
+			}})
+		})
+		fair(t, turns, "before")
+		address.Store(next.Addr())
+		must(t, old.Client(t).Do(t.Context(), "failover", "to", "127.0.0.1", strconv.Itoa(next.Port())).Err())
+		time.Sleep(3 * time.Second)
+		fair(t, turns, "after")
+	})
+}

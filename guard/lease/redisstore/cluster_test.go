@@ -1,7 +1,7 @@
 package redisstore_test
 
 import (
-	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -21,7 +21,8 @@ func TestCluster(t *testing.T) {
 	}{
 		{"a prefix with a tag keeps everything on one shard", clusterPrefixTag},
 		{"requests follow a slot that moved", clusterMoved},
-		{"a release while the slot moves frees the key", clusterMoving},
+		{"exclusive locks go on while the slot moves", clusterMoving},
+		{"leases under a limit go on while the slot moves", clusterMovingLimit},
 		{"a dead shard does not delay the others", clusterDeadShard}, // last: it stops a node
 	}
 	for _, test := range tests {
@@ -73,30 +74,85 @@ func clusterMoved(t *testing.T, cluster *redistest.Cluster) {
 	}
 }
 
+// While a slot moves, some keys of a lock are on one node and some on the other; the
+// lease and its companions move at any time.
 func clusterMoving(t *testing.T, cluster *redistest.Cluster) {
 	p := newProcess(t, cluster.Client(t))
-	const key = "moving"
-	owner, waiter := p.NewOwner(""), p.NewOwner("")
-	p.granted(key, owner)
-	p.refused(key, waiter, 0)
-	move := cluster.Migrate(t, "guard:"+key, other(t, cluster, "guard:"+key))
-	move.MoveKeys(t, "guard:"+key) // the lease has moved, the queue has not
-	_, err := p.try(key, p.NewOwner(""), 0)
-	if err == nil || errors.Is(err, lease.ErrRefused) || !strings.Contains(err.Error(), "TRYAGAIN") {
-		t.Errorf("acquire: %v", err)
+	for i, moved := range [][]string{{}, {"guard:%s"}, {"guard:h:{%s}:%s"}, {"guard:fence:{%s}"}, {"guard:%s", "guard:h:{%s}:%s", "guard:fence:{%s}"}} {
+		key := fmt.Sprint("moving", i)
+		tag := redisstore.TagOf("guard:" + key)
+		owner, waiter := p.NewOwner(""), p.NewOwner("")
+		first := p.granted(key, owner)
+		ticket := p.refused(key, waiter, 0).Ticket
+		move := cluster.Migrate(t, "guard:"+key, other(t, cluster, "guard:"+key))
+		for _, name := range moved {
+			name = strings.ReplaceAll(strings.ReplaceAll(name, "{%s}", "{"+tag+"}"), "%s", key)
+			if len(p.client.Keys(t.Context(), name).Val()) > 0 || strings.HasPrefix(name, "guard:fence") || name == "guard:"+key {
+				move.MoveKeys(t, name)
+			}
+		}
+		if r := p.renew(key, owner); !r.Held || r.Err != nil {
+			t.Errorf("%v: renew: %+v", moved, r)
+		}
+		if r := p.refused(key, waiter, ticket); r.Holder != owner || r.Ticket != ticket {
+			t.Errorf("%v: a waiter got %+v", moved, r)
+		}
+		if !p.release(key, owner) {
+			t.Errorf("%v: not released", moved)
+		}
+		next := p.granted(key, waiter)
+		if next.Fence <= first.Fence || next.TokenCount != 1 {
+			t.Errorf("%v: %d tokens from %d after %d", moved, next.TokenCount, next.Fence, first.Fence)
+		}
+		if r := p.granted(key, waiter); r.Fence <= next.Fence { // its own retry
+			t.Errorf("%v: token %d after %d", moved, r.Fence, next.Fence)
+		}
+		if !p.release(key, waiter) {
+			t.Errorf("%v: not released", moved)
+		}
+		free := p.NewOwner("") // a key that never was held
+		p.granted(key+"{free", free)
+		p.release(key+"{free", free)
+		move.Finish(t)
+		p.granted(key, owner)
+		p.release(key, owner)
 	}
-	if r := p.renew(key, owner); !r.Held || r.Err != nil {
-		t.Errorf("renew: %+v", r)
+}
+
+func clusterMovingLimit(t *testing.T, cluster *redistest.Cluster) {
+	p := newProcess(t, cluster.Client(t))
+	for limit, moved := range map[lease.Limit]string{2: "guard:%s", lease.Shared: "guard:h:{%s}:%s"} {
+		key := fmt.Sprint("limited", limit)
+		owners := []string{p.NewOwner(""), p.NewOwner("")}
+		for _, owner := range owners {
+			r, err := p.acquire(lease.AcquireRequest{Key: key, Owner: owner, Limit: limit, Join: true})
+			if err != nil || !r.Granted {
+				t.Fatalf("%+v, %v", r, err)
+			}
+		}
+		move := cluster.Migrate(t, "guard:"+key, other(t, cluster, "guard:"+key))
+		move.MoveKeys(t, strings.ReplaceAll(strings.ReplaceAll(moved, "{%s}", "{"+redisstore.TagOf("guard:"+key)+"}"), "%s", key))
+		renew := func(owner string) lease.RenewReply {
+			return p.Renew(within(t, time.Second), []lease.RenewRequest{{Key: key, Owner: owner, Limit: limit, TTL: ttl}})[0]
+		}
+		if r := renew(owners[0]); !r.Held || r.Err != nil {
+			t.Errorf("limit %d: renew: %+v", limit, r)
+		}
+		r, err := p.Release(within(t, time.Second), lease.ReleaseRequest{Key: key, Owner: owners[0], Limit: limit, Place: lease.Place{Reservation: reservation}})
+		if err != nil || !r.Released {
+			t.Errorf("limit %d: release: %+v, %v", limit, r, err)
+		}
+		if r := renew(owners[0]); r.Held || r.Err != nil {
+			t.Errorf("limit %d: renewed after the release: %+v", limit, r)
+		}
+		if _, err := p.try(key, p.NewOwner(""), 0); err != nil {
+			t.Errorf("limit %d: an exclusive owner: %v, want refused", limit, err)
+		}
+		move.Finish(t)
+		if r := renew(owners[1]); !r.Held || r.Err != nil {
+			t.Errorf("limit %d: renew after the move: %+v", limit, r)
+		}
 	}
-	if !p.release(key, owner) {
-		t.Error("not released")
-	}
-	move.Finish(t)
-	if n := p.client.Exists(t.Context(), "guard:"+key).Val(); n != 0 {
-		t.Error("the key is not free")
-	}
-	p.granted(key, waiter)
-	p.release(key, waiter)
 }
 
 func clusterDeadShard(t *testing.T, cluster *redistest.Cluster) {

@@ -16,8 +16,13 @@ type names struct {
 	slot int
 }
 
-func (n *names) lease() string { return n.all[0] }
-func (n *names) queue() string { return n.all[1] }
+func (n *names) lease() string   { return n.all[0] }
+func (n *names) queue() string   { return n.all[1] }
+func (n *names) holders() string { return n.all[2] }
+
+// fenceOnly and holdersOnly are for scripts that have that key alone.
+func (n *names) fenceOnly() names   { return names{all: [5]string{n.all[3]}} }
+func (n *names) holdersOnly() names { return names{all: [5]string{n.all[2]}} }
 
 func namesOf(prefix, key string) names {
 	key = escapeCompanion(key)

@@ -31,6 +31,12 @@ var (
 	releaseLimitLua string
 	//go:embed scripts/release_one.lua
 	releaseOneLua string
+	//go:embed scripts/acquire_one.lua
+	acquireOneLua string
+	//go:embed scripts/mint.lua
+	mintLua string
+	//go:embed scripts/renew_limit_one.lua
+	renewLimitOneLua string
 	//go:embed scripts/tick_claim.lua
 	tickClaimLua string
 	//go:embed scripts/tick_end.lua
@@ -44,14 +50,17 @@ var (
 	acquireScript = newScript(acquireLua + argumentLua +
 		"if type(holder) ~= 'string' then\n" + queueLua + acquireQueueLua + "end\n" +
 		"local left = redis.call('PTTL', lease)\n" + joinLua)
-	acquireLimitScript = newScript(limitLua + acquireLimitLua + joinLua)
-	renewScript        = newScript(renewLua)
-	renewLimitScript   = newScript(limitLua + renewLimitLua)
-	releaseScript      = newScript(releaseLua + argumentLua + queueLua + releaseQueueLua)
-	releaseLimitScript = newScript(limitLua + releaseLimitLua)
-	releaseOneScript   = newScript(releaseOneLua)
-	tickClaimScript    = newScript(tickClaimLua)
-	tickEndScript      = newScript(tickEndLua)
+	acquireLimitScript  = newScript(limitLua + acquireLimitLua + joinLua)
+	renewScript         = newScript(renewLua)
+	renewLimitScript    = newScript(limitLua + renewLimitLua)
+	releaseScript       = newScript(releaseLua + argumentLua + queueLua + releaseQueueLua)
+	releaseLimitScript  = newScript(limitLua + releaseLimitLua)
+	releaseOneScript    = newScript(releaseOneLua)
+	acquireOneScript    = newScript(acquireOneLua)
+	mintScript          = newScript(mintLua)
+	renewLimitOneScript = newScript(renewLimitOneLua)
+	tickClaimScript     = newScript(tickClaimLua)
+	tickEndScript       = newScript(tickEndLua)
 )
 
 // script is a Lua script that is sent by its digest, and in full only to a server

@@ -133,10 +133,15 @@ func (s *Store) acquireOnce(ctx context.Context, names names, r lease.AcquireReq
 	}
 	o := script.call(names, 5, []string{r.Owner}, numbers[:], s.argument(argument))
 	s.router.do(ctx, s.replicas > 0, o)
-	if err := o.outcome(); err != nil {
-		return acquired{}, err
+	var reply acquired
+	err := o.outcome()
+	if r.Limit == lease.Exclusive && moving(err) {
+		reply, err = s.acquireMoving(ctx, names, r, numbers[1])
+	} else if err == nil {
+		if reply, err = readAcquired(o); reply.Granted && err == nil {
+			err = s.checkAcks(o)
+		}
 	}
-	reply, err := readAcquired(o)
 	if err != nil {
 		return acquired{}, err
 	}
@@ -144,9 +149,6 @@ func (s *Store) acquireOnce(ctx context.Context, names names, r lease.AcquireReq
 	s.clock.learn(clockSlot, reply.server, s.clock.at(sent), reply.status == statusLate)
 	if argument.beacon != 0 && reply.status == statusHeld {
 		s.inbox.published(argument.beacon, reply.receivers)
-	}
-	if reply.Granted {
-		err = s.checkAcks(o)
 	}
 	return reply, err
 }
@@ -206,6 +208,9 @@ func (s *Store) Renew(ctx context.Context, rs []lease.RenewRequest) []lease.Rene
 	replies := make([]lease.RenewReply, len(rs))
 	for i, o := range ops {
 		reply, err := s.renewed(o)
+		if rs[i].Limit != lease.Exclusive && moving(err) {
+			reply, err = s.renewMoving(ctx, rs[i])
+		}
 		if err != nil {
 			reply = lease.RenewReply{Err: fault(ctx, "renew", err)}
 		}
@@ -259,7 +264,12 @@ type releasing struct {
 	fence, lastFence int64
 }
 
-func (r releasing) exclusive() bool { return strings.HasSuffix(r.place, ",0") }
+func (r releasing) exclusive() bool { return r.limit() == lease.Exclusive }
+
+func (r releasing) limit() lease.Limit {
+	limit, _ := strconv.Atoi(r.place[strings.LastIndexByte(r.place, ',')+1:])
+	return lease.Limit(limit)
+}
 
 // marker is the value that keeps the key closed, "" to free it.
 func (r releasing) marker() string {
@@ -277,25 +287,13 @@ func (s *Store) release(ctx context.Context, r releasing) (released bool, err er
 	numbers := [...]int64{r.fence, r.lastFence}
 	o := script.call(r.names, 5, []string{r.owner, r.marker()}, numbers[:], s.argument(queueArgument{place: r.place, keepClosed: r.keepClosed}))
 	s.router.do(ctx, false, o)
-	if err := o.outcome(); err != nil {
-		if !redis.HasErrorPrefix(err, "TRYAGAIN") || !r.exclusive() {
-			return false, err
-		}
-		if o, err = s.releaseMoving(ctx, r); err != nil {
-			return false, err
-		}
+	if err := o.outcome(); moving(err) && (r.exclusive() || r.keepClosed == 0) {
+		return s.releaseMoving(ctx, r)
+	} else if err != nil {
+		return false, err
 	}
 	n, err := o.Int64()
 	return n == 1, err
-}
-
-// releaseMoving releases while a Cluster moves the slot, when a script with several
-// keys fails with TRYAGAIN.
-func (s *Store) releaseMoving(ctx context.Context, r releasing) (*op, error) {
-	leave := newOp(r.names.lease(), "zrem", r.names.queue(), r.place+";"+r.owner) // its key in heard expires
-	free := releaseOneScript.call(r.names, 1, []string{r.owner, r.marker()}, []int64{r.keepClosed}, "")
-	s.router.do(ctx, false, leave, free)
-	return free, errors.Join(leave.outcome(), free.outcome())
 }
 
 // checkAcks returns an error if too few replicas have the write.

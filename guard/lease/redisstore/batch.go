@@ -20,28 +20,40 @@ const (
 // returns. A flusher is a goroutine that ends when no command is unsent. See
 // docs/design/redisstore-batching.md.
 type batcher struct {
-	send sender
+	send  sender
+	fresh sender // over another connection, for resend; nil: nothing is sent again
 
 	timer deadlineTimer // of sendHere, which runs once at a time
 	pool  pool
 
 	mu       sync.Mutex // never held while sending
+	link     link
 	unsent   []*op
 	flushers int // without those whose callers all gave up
 }
 
-// flight is one round trip of a batch, and the context of it: its deadline is the
-// latest of its callers', and it is done when all have given up. Then it no longer
-// counts as a flusher: a hanging connection must not delay later commands.
+// flight is a batch on its way: one round trip, and others while that is not
+// answered. It is the context of them: its deadline leaves the latest of its callers
+// its time, and one that makes a connection the time for that; it is done when all
+// have an answer or have given up. Then it no longer counts as a flusher: a hanging
+// connection must not delay later commands.
 type flight struct {
 	callCtx
-	gone    chan struct{} // callCtx.done
-	waiting int           // guarded by batcher.mu
+	gone chan struct{} // callCtx.done
+	ops  []*op
+
+	// Guarded by batcher.mu.
+	counts  bool // as a flusher
+	waiting int  // callers
+	sends   int  // round trips under way
 }
 
-func newFlight(ops []*op) *flight {
+func newFlight(ops []*op, setup time.Duration) *flight {
 	gone := make(chan struct{})
-	f := &flight{callCtx: callCtx{deadline: ops[0].deadline, done: gone, ended: context.Canceled}, gone: gone, waiting: len(ops)}
+	f := &flight{
+		callCtx: callCtx{deadline: time.Now().Add(setup), done: gone, ended: context.Canceled},
+		gone:    gone, ops: ops, waiting: len(ops),
+	}
 	for _, o := range ops {
 		o.flight = f
 		if o.deadline.IsZero() || f.deadline.IsZero() {
@@ -53,27 +65,43 @@ func newFlight(ops []*op) *flight {
 	return f
 }
 
-// sendHere sends ops on the caller's goroutine if no flight is under way, and
-// reports whether it did. It returns by attempt's deadline, which the client obeys.
-func (b *batcher) sendHere(attempt *lease.Attempt, ops []*op) bool {
+// sendHere sends o on the caller's goroutine if no flight is under way and the node
+// is near. If taken but not done, the connection did not answer and was given up, and
+// o was submitted again. It returns by attempt's deadline, which the client obeys.
+func (b *batcher) sendHere(attempt *lease.Attempt, o *op) (taken, done bool) {
 	b.mu.Lock()
-	if len(b.unsent) > 0 || b.flushers > 0 {
+	if len(b.unsent) > 0 || b.flushers > 0 || !b.link.near() {
 		b.mu.Unlock()
-		return false
+		return false, false
 	}
 	b.flushers++
+	doubt := b.link.doubt()
 	b.mu.Unlock()
+
+	o.sent = time.Now()
+	last, _ := attempt.Deadline()
+	deadline := last
+	if d := o.sent.Add(doubt); d.Before(last) && b.fresh != nil {
+		deadline = d
+	}
+	missed := false
 	defer func() { // also if a hook of the client panics
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		b.flushers--
+		if missed {
+			o.deadline, o.done = last, b.pool.channel()
+			go b.resend(newFlight([]*op{o}, 0), doubt) // ends as flush does
+		} else if o.answered() {
+			b.link.observe(time.Since(o.sent))
+		}
 		b.startLocked() // for commands that arrived meanwhile
 	}()
-	deadline, _ := attempt.Deadline()
-	done := b.timer.set(deadline)
+	expired := b.timer.set(deadline)
 	defer b.timer.stop()
-	b.send(&callCtx{deadline: deadline, done: done, ended: context.DeadlineExceeded}, ops)
-	return true
+	b.send(&callCtx{deadline: deadline, done: expired, ended: context.DeadlineExceeded}, []*op{o})
+	missed = deadline.Before(last) && !o.answered() && !time.Now().Before(deadline)
+	return true, !missed
 }
 
 // submit starts sending the commands; wait waits for the replies.
@@ -131,8 +159,12 @@ func (b *batcher) abandon(why error, o *op) {
 
 func (b *batcher) leaveLocked(f *flight) {
 	f.waiting--
-	if f.waiting == 0 {
-		close(f.gone)
+	if f.waiting > 0 {
+		return
+	}
+	close(f.gone)
+	if f.counts {
+		f.counts = false
 		b.flushers--
 		b.startLocked()
 	}
@@ -163,8 +195,9 @@ func (b *batcher) takeLocked() []*op {
 }
 
 // flush sends commands until none is unsent, or until all callers of its flight
-// have given up.
+// have left.
 func (b *batcher) flush() {
+	var overdue *resendTimer
 	for {
 		b.mu.Lock()
 		ops := b.takeLocked()
@@ -173,18 +206,29 @@ func (b *batcher) flush() {
 			b.mu.Unlock()
 			return
 		}
-		f := newFlight(ops)
+		f := newFlight(ops, b.link.setup())
+		f.counts, f.sends = true, 1
+		doubt := b.link.doubt()
 		b.mu.Unlock()
 
+		if overdue == nil && b.fresh != nil {
+			overdue = new(resendTimer)
+		}
+		if overdue != nil {
+			overdue.start(b, f, doubt)
+		}
+		sent := time.Now()
 		b.send(f, ops)
+		if overdue != nil && !overdue.stop() {
+			overdue = nil
+		}
 
 		b.mu.Lock()
-		awaited := f.waiting > 0
-		for _, o := range ops {
-			o.done <- struct{}{}
-		}
+		counts := f.counts
+		f.counts = false
+		b.arrivedLocked(f, ops, ops, sent)
 		b.mu.Unlock()
-		if !awaited {
+		if !counts {
 			return // leaveLocked counted it out
 		}
 	}

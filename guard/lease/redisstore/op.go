@@ -7,7 +7,7 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// op is one command. Its caller waits for done; until then only the flusher that
+// op is one command. Its caller waits for done; until then only the flight that
 // sends it uses the command.
 type op struct {
 	redis.Cmd
@@ -21,10 +21,16 @@ type op struct {
 	deadline   time.Time // of its context; zero if it has none
 	unanswered error     // why it gave up waiting; then no other field may be read
 
-	flight *flight // guarded by batcher.mu; nil while unsent
+	// Guarded by batcher.mu until done.
+	flight *flight // nil while unsent
+	over   bool    // done was sent
+	answer *op     // the twin that was answered, if it is not the command itself
+	resent bool    // twins were sent: more than one may take effect
+	sent   time.Time
 
 	// The script's arguments are pointers to these fields, which saves an allocation
 	// each. Only the lease's name is a plain string, for hooks that print commands.
+	request []any // never changed; args' memory for a script
 	args    [12]any
 	names   names
 	texts   [3]string
@@ -37,7 +43,7 @@ func (*op) NoRetry() bool { return true }
 
 // newOp prepares a plain command that goes to the node of key.
 func newOp(key string, args ...any) *op {
-	return &op{Cmd: *redis.NewCmd(context.Background(), args...), key: key}
+	return &op{Cmd: *redis.NewCmd(context.Background(), args...), key: key, request: args}
 }
 
 // call prepares a script with the first keys of n as KEYS, and as ARGV one or two
@@ -58,8 +64,15 @@ func (s *script) call(n names, keys int, texts []string, numbers []int64, last s
 		o.texts[2] = last
 		args = append(args, &o.texts[2])
 	}
+	o.request = args
 	o.Cmd = *redis.NewCmd(context.Background(), args...)
 	return o
+}
+
+// twin is the same command, to be sent beside o: what is written to o meanwhile
+// does not concern it.
+func (o *op) twin() *op {
+	return &op{Cmd: *redis.NewCmd(context.Background(), o.request...), script: o.script, key: o.key, request: o.request}
 }
 
 // outcome is the error of the command; nil if the server answered without one.
@@ -67,7 +80,34 @@ func (o *op) outcome() error {
 	if o.unanswered != nil {
 		return o.unanswered
 	}
-	return o.Err()
+	return o.final().Err()
+}
+
+// final is the command itself, or the twin that was answered in its place.
+func (o *op) final() *op {
+	if o.answer != nil {
+		return o.answer
+	}
+	return o
+}
+
+// Slice returns the reply.
+func (o *op) Slice() ([]any, error) { return o.final().Cmd.Slice() }
+
+// Int64 returns the reply.
+func (o *op) Int64() (int64, error) { return o.final().Cmd.Int64() }
+
+// Text returns the reply.
+func (o *op) Text() (string, error) { return o.final().Cmd.Text() }
+
+// answered reports whether the server did what was asked, or said why not: after a
+// redirection it did neither.
+func (o *op) answered() bool {
+	err := o.Err()
+	if err == nil {
+		return true
+	}
+	return isReply(err) && !redis.HasErrorPrefix(err, "MOVED") && !redis.HasErrorPrefix(err, "ASK")
 }
 
 // unknown reports whether the server does not have the script. Then nothing ran.
@@ -77,13 +117,12 @@ func (o *op) unknown() bool {
 
 // inFull prepares the command to be sent again with the script's source.
 func (o *op) inFull() {
-	args := o.Args()
-	args[0], args[1] = "eval", o.script.source
+	args := append([]any{"eval", o.script.source}, o.request[2:]...)
 	o.Cmd = *redis.NewCmd(context.Background(), args...)
 }
 
 // again prepares an answered command to be sent again.
 func (o *op) again() {
-	o.Cmd = *redis.NewCmd(context.Background(), o.Args()...)
-	o.flight = nil
+	o.Cmd = *redis.NewCmd(context.Background(), o.request...)
+	o.flight, o.over, o.answer = nil, false, nil
 }

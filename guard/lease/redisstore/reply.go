@@ -18,8 +18,7 @@ const (
 type acquired struct {
 	lease.AcquireReply
 	status int64
-	server int64     // its clock, µs
-	sent   time.Time // before the request was sent
+	server int64 // its clock, µs
 }
 
 func readAcquired(o *op) (acquired, error) {

@@ -90,11 +90,16 @@ const lateTries = 4
 // one to learn the server's clock.
 func (s *Store) Acquire(ctx context.Context, r lease.AcquireRequest) (lease.AcquireReply, error) {
 	names := namesOf(s.prefix, r.Key)
+	var unanswered time.Time // by a try before
 	for range lateTries {
 		reply, err := s.acquireOnce(ctx, names, r)
 		if err != nil {
 			return lease.AcquireReply{}, fault(ctx, "acquire", err)
 		}
+		if reply.Unanswered.IsZero() {
+			reply.Unanswered = unanswered
+		}
+		unanswered = reply.Unanswered
 		if reply.status == statusLate {
 			if err := ctx.Err(); err != nil {
 				return lease.AcquireReply{}, fault(ctx, "acquire", err)
@@ -104,7 +109,7 @@ func (s *Store) Acquire(ctx context.Context, r lease.AcquireRequest) (lease.Acqu
 		if reply.Granted {
 			s.inbox.finished(r.Owner)
 		} else if r.Join {
-			s.inbox.waiting(r.Owner, candidate{key: r.Key, limit: r.Limit, reservation: r.Reservation}, reply.sent, reply.server)
+			s.inbox.waiting(r.Owner, candidate{key: r.Key, limit: r.Limit, reservation: r.Reservation}, reply.Sent, reply.server)
 		}
 		return reply.AcquireReply, nil
 	}
@@ -116,7 +121,6 @@ var errLate = errors.New("the server refused every attempt as late: does its clo
 func (s *Store) acquireOnce(ctx context.Context, names names, r lease.AcquireRequest) (acquired, error) {
 	deadline, bounded := ctx.Deadline()
 	clockSlot := s.clockSlot(names.slot)
-	sent := time.Now()
 	script := acquireScript
 	if r.Limit != lease.Exclusive {
 		script = acquireLimitScript
@@ -131,8 +135,11 @@ func (s *Store) acquireOnce(ctx context.Context, names names, r lease.AcquireReq
 	if err != nil {
 		return acquired{}, err
 	}
-	reply.sent = sent
-	s.clock.learn(clockSlot, reply.server, s.clock.at(sent), reply.status == statusLate)
+	reply.Sent = o.final().sent
+	if o.resent {
+		reply.Unanswered = deadline
+	}
+	s.clock.learn(clockSlot, reply.server, s.clock.at(reply.Sent), reply.status == statusLate)
 	if reply.Granted {
 		err = s.checkAcks(o)
 	}
@@ -196,14 +203,15 @@ func (s *Store) renewed(o *op) (lease.RenewReply, error) {
 		return lease.RenewReply{}, err
 	}
 	reply, err := readRenewed(o)
+	reply.Sent = o.final().sent
 	if err == nil && reply.Held {
 		err = s.checkAcks(o)
 	}
 	return reply, err
 }
 
-// Release implements [lease.Store]. It is sent once. If the caller repeats it after
-// an error, Released may be false because the first attempt took effect.
+// Release implements [lease.Store]. If the caller repeats it after an error, Released
+// may be false because the first attempt took effect.
 func (s *Store) Release(ctx context.Context, r lease.ReleaseRequest) (lease.ReleaseReply, error) {
 	names := namesOf(s.prefix, r.Key)
 	reservation, keepClosed := millis(r.Reservation), millis(r.KeepClosed)
@@ -218,9 +226,10 @@ func (s *Store) Release(ctx context.Context, r lease.ReleaseRequest) (lease.Rele
 	numbers := [...]int64{r.Fence, r.LastFence}
 	o := script.call(names, 4, []string{r.Owner, marker}, numbers[:], s.queueArgument(r.Limit, reservation, keepClosed, false, 0))
 	s.router.do(ctx, false, o)
-	err := o.outcome()
+	err, resent := o.outcome(), o.resent
 	if err != nil && r.Limit == lease.Exclusive && redis.HasErrorPrefix(err, "TRYAGAIN") {
 		o, err = s.releaseMoving(ctx, names, r.Owner, reservation, marker, keepClosed)
+		resent = resent || o.resent
 	}
 	if err != nil {
 		return lease.ReleaseReply{}, fault(ctx, "release", err)
@@ -230,7 +239,7 @@ func (s *Store) Release(ctx context.Context, r lease.ReleaseRequest) (lease.Rele
 		return lease.ReleaseReply{}, fault(ctx, "release", err)
 	}
 	s.inbox.finished(r.Owner)
-	return lease.ReleaseReply{Released: n == 1}, nil
+	return lease.ReleaseReply{Released: n == 1, Resent: resent}, nil
 }
 
 // releaseMoving releases while a Cluster moves the slot, when a script with several
@@ -249,8 +258,8 @@ func member(owner string, reservation int64) string {
 
 // checkAcks returns an error if too few replicas have the write.
 func (s *Store) checkAcks(o *op) error {
-	if o.acked < s.replicas {
-		return fmt.Errorf("acknowledged by %d of %d replicas", o.acked, s.replicas)
+	if acked := o.final().acked; acked < s.replicas {
+		return fmt.Errorf("acknowledged by %d of %d replicas", acked, s.replicas)
 	}
 	return nil
 }

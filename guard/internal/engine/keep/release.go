@@ -95,7 +95,7 @@ func (h *Hold) release(g givingBack) *Lost {
 	var err error
 	maybeDone := false
 	for range attempts {
-		a := lease.NewAttempt(time.Now().Add(l.terms.renewTimeout()))
+		a := lease.NewAttempt(time.Now().Add(l.terms.renewTimeout(k.RoundTrip())))
 		var reply lease.ReleaseReply
 		reply, err = k.store.Release(a, g.request())
 		a.End()
@@ -103,6 +103,7 @@ func (h *Hold) release(g givingBack) *Lost {
 			maybeDone = maybeDone || !errors.Is(err, lease.ErrRefused)
 			continue
 		}
+		maybeDone = maybeDone || reply.Resent
 		if lost == nil && !maybeDone && !reply.Released {
 			lost = &Lost{Reason: NotOwner}
 			h.event(lostEvent(lost))
@@ -164,7 +165,7 @@ type cleaner struct {
 	g        givingBack
 	unknown  time.Time
 	end      time.Time
-	timeout  time.Duration // of one attempt
+	longest  time.Duration // of one attempt
 	failures int
 }
 
@@ -172,7 +173,7 @@ type cleaner struct {
 // if that is later; failures counts the attempts that have failed already. It
 // counts as work until it ends.
 func (k *Keeper) cleanUp(g givingBack, unknown time.Time, life time.Duration, failures int) {
-	c := &cleaner{k: k, g: g, unknown: unknown, end: time.Now().Add(life), timeout: min(life/3, time.Second), failures: failures}
+	c := &cleaner{k: k, g: g, unknown: unknown, end: time.Now().Add(life), longest: life / 3, failures: failures}
 	if unknown.After(time.Now()) {
 		c.end = unknown.Add(life)
 	}
@@ -188,7 +189,8 @@ func (c *cleaner) pause() time.Duration { return backoff.Pause(c.failures, first
 
 func (c *cleaner) attempt() {
 	buried := c.unknown.After(time.Now())
-	ctx, cancel := context.WithTimeout(c.k.ctx, c.timeout)
+	timeout := min(attemptTime(c.k.RoundTrip())<<min(c.failures, 10), c.longest)
+	ctx, cancel := context.WithTimeout(c.k.ctx, timeout)
 	_, err := c.k.store.Release(ctx, c.g.request())
 	cancel()
 	var pause time.Duration

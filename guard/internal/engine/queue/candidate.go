@@ -60,7 +60,7 @@ func (l *local) startLocked(c *candidate) *candidate {
 	e := l.e
 	c.l = l
 	c.owner = e.store.NewOwner(l.waiters.first.opt.Metadata)
-	c.reservation = reservationFor(l.waiters.first.opt.TTL, e.rtt)
+	c.reservation = reservationFor(l.waiters.first.opt.TTL, e.keeper.RoundTrip())
 	c.limit = l.waiters.first.opt.Limit
 	if e.watcher != nil {
 		e.watcher.Watch(c.owner, c.woken)
@@ -115,7 +115,7 @@ func (c *candidate) first(ctx context.Context, w *waiter, near bool) {
 	var pause time.Duration
 	on := true
 	if near {
-		deadline := w.since.Add(min(firstPatience, w.opt.acquireTimeout()))
+		deadline := w.since.Add(min(firstPatience, w.opt.acquireTimeout(0)))
 		if d, ok := ctx.Deadline(); ok && d.Before(deadline) {
 			deadline = d
 		}
@@ -169,7 +169,7 @@ func (c *candidate) timeout() time.Duration {
 	if c.l.waiters.n == 0 {
 		return reservationMax // there will be no attempt, unless a caller comes just now
 	}
-	return c.l.waiters.first.opt.acquireTimeout()
+	return c.l.waiters.first.opt.acquireTimeout(c.failures)
 }
 
 // attempt asks once on behalf of the first waiter, and reports whether to go on
@@ -182,6 +182,12 @@ func (c *candidate) attempt(ctx context.Context, first bool) (pause time.Duratio
 	}
 	sent := time.Now()
 	reply, err := c.l.e.store.Acquire(ctx, r)
+	if !reply.Sent.IsZero() {
+		sent = reply.Sent
+	}
+	if !reply.Unanswered.IsZero() {
+		c.unanswered(r, reply.Unanswered)
+	}
 
 	deadline, _ := ctx.Deadline()
 	switch {
@@ -228,7 +234,7 @@ func (c *candidate) request() (_ lease.AcquireRequest, ok bool) {
 	return lease.AcquireRequest{
 		Key:         l.key,
 		Owner:       c.owner,
-		TTL:         w.opt.TTL,
+		TTL:         w.opt.Life(),
 		Limit:       w.opt.Limit,
 		Join:        l.waiters.n > l.waiters.tries,
 		Ticket:      c.ticket,
@@ -298,7 +304,7 @@ func (c *candidate) held(r lease.AcquireRequest, reply lease.AcquireReply, sent 
 
 	l.e.keeper.Lock()
 	defer l.e.keeper.Unlock()
-	l.e.observeRTTLocked(time.Since(sent))
+	l.e.keeper.ObserveLocked(time.Since(sent))
 	c.lastReply = lastReply{heard: true, holder: reply.Holder}
 	if reply.Remaining >= 0 {
 		c.expires = time.Now().Add(reply.Remaining)
@@ -322,14 +328,14 @@ func (c *candidate) deliver(r lease.AcquireRequest, reply lease.AcquireReply, se
 
 	l.e.keeper.Lock()
 	defer l.e.keeper.Unlock()
-	l.e.observeRTTLocked(time.Since(sent))
+	l.e.keeper.ObserveLocked(time.Since(sent))
 	c.lastReply = lastReply{}
 	if l.waiters.n == 0 {
 		return false
 	}
 	w := l.waiters.first
-	if w.opt.TTL != r.TTL {
-		return false // the waiter we asked for has left; the next wants another TTL
+	if w.opt.Life() != r.TTL {
+		return false // the waiter we asked for has left; the next wants another life
 	}
 	granted := l.newLease(c.grant(reply.Fence, reply.TokenCount), w.opt.Terms)
 	if granted.ExtendLocked(sent, w.opt.TTL) <= 0 {
@@ -366,6 +372,7 @@ func (c *candidate) woken(g lease.Grant) (taken bool) {
 //
 //   - a call is under way; its reply may know better;
 //   - several wait here: the lease needs tokens for them;
+//   - MinHold is longer than the reservation;
 //   - what is proven of the reservation would be over before renewals had their
 //     chance.
 //
@@ -377,6 +384,9 @@ func (c *candidate) startNowLocked(g lease.Grant) bool {
 		return false
 	}
 	w, now := l.waiters.first, time.Now()
+	if w.opt.MinHold > c.reservation {
+		return false
+	}
 	granted := l.newLease(c.grant(g.Fence, 1), w.opt.Terms)
 	left := granted.ExtendLocked(g.Since, min(c.reservation, now.Sub(g.Since)+w.opt.TTL))
 	if left < min(c.reservation, w.opt.TTL)/reservationRest {

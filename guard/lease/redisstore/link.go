@@ -1,0 +1,60 @@
+package redisstore
+
+import "time"
+
+const (
+	// While a node has not answered yet, a request is sent again after firstDoubt. It
+	// is short because that costs a connection only: the first request stays open.
+	firstDoubt = 250 * time.Millisecond
+	// leastDoubt is more than a server on a near network stalls now and then: while
+	// it forks, or runs a slow command.
+	leastDoubt = 100 * time.Millisecond
+
+	// go-redis makes a connection in up to five round trips, without TLS, and the
+	// command takes one more.
+	setupRTTs = 8
+	// longest is the same while the round trip is not known. Behind Sentinel there are
+	// two connections to make.
+	longest = 10 * time.Second
+)
+
+// link is what is known of the way to a node. It is guarded by batcher.mu.
+type link struct {
+	rtt   time.Duration // smoothed time from sending to the reply
+	known bool
+	extra time.Duration // that an answer may take besides: ReplicaAck's timeout
+}
+
+// observe folds in one measured time. Making a connection takes several round trips
+// and is measured with them, so less counts for more.
+func (l *link) observe(d time.Duration) {
+	switch {
+	case !l.known:
+		l.rtt, l.known = d, true
+	case d < l.rtt:
+		l.rtt -= (l.rtt - d) / 2
+	default:
+		l.rtt += (d - l.rtt) / 8
+	}
+}
+
+// doubt is when a request without an answer is sent again.
+func (l *link) doubt() time.Duration {
+	if !l.known {
+		return firstDoubt + l.extra
+	}
+	return max(leastDoubt, 2*l.rtt) + l.extra
+}
+
+// near reports whether a connection that does not answer may be given up after
+// doubt: then its answer is hardly still under way.
+func (l *link) near() bool { return l.known && setupRTTs*l.rtt <= leastDoubt }
+
+// setup is how long a request may take that has to make its connection. It goes on for so
+// long after its callers have left: or over a slow link no connection was ever made.
+func (l *link) setup() time.Duration {
+	if !l.known {
+		return longest + l.extra
+	}
+	return min(setupRTTs*l.rtt, longest) + l.extra
+}

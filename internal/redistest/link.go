@@ -28,6 +28,7 @@ type link struct {
 	change *sync.Cond // on mu: queues, counters, done, or the proxy's weather
 	queue  [Both][]message
 	lossy  bool // bytes are missing in the middle: not to be used after Heal
+	lost   bool // forgotten: it passes nothing on
 
 	// Replies come in the order of the requests, so counting both tells which
 	// reply belongs to which. Published messages and confirmations of
@@ -97,6 +98,13 @@ func (l *link) heal() {
 	if lossy {
 		l.end()
 	}
+}
+
+func (l *link) forget() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.lost, l.lossy = true, true
+	l.change.Broadcast()
 }
 
 // wake lets waiting goroutines look at the weather again.
@@ -346,7 +354,7 @@ func (l *link) next(way Direction, wait bool) (m message, ready, ok bool) {
 		switch queue := l.queue[way]; {
 		case len(queue) > 0 && time.Now().Before(queue[0].due):
 			return queue[0], false, true
-		case len(queue) > 0 && weather.lost[way]:
+		case len(queue) > 0 && (weather.lost[way] || l.lost):
 			l.lossy = true
 			l.queue[way] = queue[1:]
 			continue

@@ -21,13 +21,15 @@ const (
 // docs/design/redisstore-batching.md.
 type batcher struct {
 	send  sender
-	fresh sender // over another connection, for resend; nil: nothing is sent again
+	fresh sender                                   // over another connection, for resend; nil: nothing is sent again
+	sweep func(key string, patience time.Duration) // of the idle connections; with fresh
 
 	timer deadlineTimer // of sendHere, which runs once at a time
 	pool  pool
 
 	mu       sync.Mutex // never held while sending
 	link     link
+	sweeping bool
 	unsent   []*op
 	flushers int // without those whose callers all gave up
 }

@@ -6,7 +6,8 @@ import "time"
 // one over which the answer takes long. So a flight without an answer goes on, and
 // its commands are sent again over a fresh connection, after doubt, and after twice
 // that, and so on until the callers have an answer or have left. The first answer
-// counts, whichever round trip it belongs to.
+// counts, whichever round trip it belongs to. If it came over the fresh connection,
+// the idle ones are swept.
 
 // resend sends the commands of f again that are still waited for. It runs on the
 // timer's goroutine, one for each round trip, which ends as flush does.
@@ -31,14 +32,23 @@ func (b *batcher) resend(f *flight, doubt time.Duration) {
 	b.fresh(f, twins)
 
 	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.arrivedLocked(f, ops, twins, sent)
+	if !b.arrivedLocked(f, ops, twins, sent) || b.sweeping {
+		b.mu.Unlock()
+		return
+	}
+	b.sweeping = true
+	patience := 2 * b.link.doubt()
+	b.mu.Unlock()
+	b.sweep(ops[0].key, patience)
+	b.mu.Lock()
+	b.sweeping = false
+	b.mu.Unlock()
 }
 
-// arrivedLocked ends one round trip of f: sends are ops themselves, or their twins.
-// Without an answer a command's callers go on waiting for the other round trips.
-func (b *batcher) arrivedLocked(f *flight, ops, sends []*op, sent time.Time) {
-	answered := false
+// arrivedLocked ends one round trip of f, and reports whether it had an answer: sends
+// are ops themselves, or their twins. Without an answer a command's callers go on
+// waiting for the other round trips.
+func (b *batcher) arrivedLocked(f *flight, ops, sends []*op, sent time.Time) (answered bool) {
 	for i, s := range sends {
 		s.sent = sent
 		if s.answered() {
@@ -55,6 +65,7 @@ func (b *batcher) arrivedLocked(f *flight, ops, sends []*op, sent time.Time) {
 			b.finishLocked(o, o)
 		}
 	}
+	return answered
 }
 
 // finishLocked gives a command's caller the outcome that by has, unless it has one or

@@ -186,6 +186,12 @@ func (r *router) newBatcher(id routeID) *batcher {
 			}
 			s.send(ctx, node.(*redis.Client), to, ops)
 		}
+		b.sweep = func(key string, patience time.Duration) {
+			ctx := context.Background()
+			if node, err := r.node(ctx, key); err == nil {
+				sweep(ctx, node.(*redis.Client), patience)
+			}
+		}
 	}
 	return b
 }

@@ -189,7 +189,7 @@ func (c *cleaner) pause() time.Duration { return backoff.Pause(c.failures, first
 
 func (c *cleaner) attempt() {
 	buried := c.unknown.After(time.Now())
-	timeout := min(attemptTime(c.k.RoundTrip())<<min(c.failures, 10), c.longest)
+	timeout := min(attemptTime(c.k.RoundTrip()), c.longest)
 	ctx, cancel := context.WithTimeout(c.k.ctx, timeout)
 	_, err := c.k.store.Release(ctx, c.g.request())
 	cancel()

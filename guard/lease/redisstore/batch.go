@@ -6,6 +6,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/jobguard/jobguard/guard/lease"
 )
 
@@ -21,8 +23,8 @@ const (
 // docs/design/redisstore-batching.md.
 type batcher struct {
 	send  sender
-	fresh sender                                   // over another connection, for resend; nil: nothing is sent again
-	sweep func(key string, patience time.Duration) // of the idle connections; with fresh
+	fresh sender                         // over another connection, for resend; nil: nothing is sent again
+	node  func(key string) *redis.Client // whose connections are swept; with fresh
 
 	timer deadlineTimer // of sendHere, which runs once at a time
 	pool  pool
@@ -210,7 +212,7 @@ func (b *batcher) flush() {
 		}
 		f := newFlight(ops, b.link.setup())
 		f.counts, f.sends = true, 1
-		doubt := b.link.doubt()
+		doubt, known := b.link.doubt(), b.link.known
 		b.mu.Unlock()
 
 		if overdue == nil && b.fresh != nil {
@@ -220,7 +222,7 @@ func (b *batcher) flush() {
 			overdue.start(b, f, doubt)
 		}
 		sent := time.Now()
-		b.send(f, ops)
+		took := b.timed(f, ops, known)
 		if overdue != nil && !overdue.stop() {
 			overdue = nil
 		}
@@ -228,7 +230,9 @@ func (b *batcher) flush() {
 		b.mu.Lock()
 		counts := f.counts
 		f.counts = false
-		b.arrivedLocked(f, ops, ops, sent)
+		if b.arrivedLocked(f, ops, ops, sent) && took > 0 {
+			b.link.observe(took)
+		}
 		b.mu.Unlock()
 		if !counts {
 			return // leaveLocked counted it out

@@ -1,6 +1,9 @@
 package redisstore
 
-import "time"
+import (
+	"context"
+	"time"
+)
 
 const (
 	// While a node has not answered yet, a request is sent again after firstDoubt. It
@@ -25,8 +28,8 @@ type link struct {
 	extra time.Duration // that an answer may take besides: ReplicaAck's timeout
 }
 
-// observe folds in one measured time. Making a connection takes several round trips
-// and is measured with them, so less counts for more.
+// observe folds in one measured time. What stood in the way, such as a connection to
+// make, is measured with it, so less counts for more.
 func (l *link) observe(d time.Duration) {
 	switch {
 	case !l.known:
@@ -57,4 +60,38 @@ func (l *link) setup() time.Duration {
 		return longest + l.extra
 	}
 	return min(setupRTTs*l.rtt, longest) + l.extra
+}
+
+// timed sends ops and returns how long that took. It returns 0 if a connection was
+// made meanwhile, unless the round trip is known: several times that would be a bad
+// start.
+func (b *batcher) timed(ctx context.Context, ops []*op, known bool) time.Duration {
+	made := uint32(0)
+	if !known {
+		made = b.connections(ops[0].key)
+	}
+	sent := time.Now()
+	b.send(ctx, ops)
+	took := time.Since(sent)
+	if !known && made != b.connections(ops[0].key) {
+		return 0
+	}
+	return took
+}
+
+// connections counts those that the node's client has made.
+func (b *batcher) connections(key string) uint32 {
+	if b.node == nil {
+		return 0
+	}
+	node := b.node(key)
+	if node == nil {
+		return 0
+	}
+	stats := node.PoolStats()
+	made := stats.Misses
+	if stats.PipelineStats != nil { // they have a pool of their own
+		made += stats.PipelineStats.Misses
+	}
+	return made
 }

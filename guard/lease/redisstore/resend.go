@@ -39,7 +39,9 @@ func (b *batcher) resend(f *flight, doubt time.Duration) {
 	b.sweeping = true
 	patience := 2 * b.link.doubt()
 	b.mu.Unlock()
-	b.sweep(ops[0].key, patience)
+	if node := b.node(ops[0].key); node != nil {
+		sweep(node, patience)
+	}
 	b.mu.Lock()
 	b.sweeping = false
 	b.mu.Unlock()
@@ -55,9 +57,6 @@ func (b *batcher) arrivedLocked(f *flight, ops, sends []*op, sent time.Time) (an
 			answered = true
 			b.finishLocked(ops[i], s)
 		}
-	}
-	if answered {
-		b.link.observe(time.Since(sent))
 	}
 	f.sends--
 	if f.sends == 0 {

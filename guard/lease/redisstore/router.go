@@ -186,11 +186,10 @@ func (r *router) newBatcher(id routeID) *batcher {
 			}
 			s.send(ctx, node.(*redis.Client), to, ops)
 		}
-		b.sweep = func(key string, patience time.Duration) {
-			ctx := context.Background()
-			if node, err := r.node(ctx, key); err == nil {
-				sweep(ctx, node.(*redis.Client), patience)
-			}
+		b.node = func(key string) *redis.Client {
+			node, _ := r.node(context.Background(), key)
+			client, _ := node.(*redis.Client)
+			return client
 		}
 	}
 	return b

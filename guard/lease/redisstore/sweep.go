@@ -15,10 +15,10 @@ const maxSwept = 64
 // without a word has probably dropped others: those that do not answer within
 // patience are closed by the client, instead of costing a later command its time.
 // It returns then.
-func sweep(ctx context.Context, client *redis.Client, patience time.Duration) {
+func sweep(client *redis.Client, patience time.Duration) {
 	stats := client.PoolStats()
 	client, _ = withDeadlines(client)
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	var all sync.WaitGroup
 	for range min(stats.IdleConns, maxSwept) {

@@ -121,8 +121,10 @@ func (o *op) inFull() {
 	o.Cmd = *redis.NewCmd(context.Background(), args...)
 }
 
-// again prepares an answered command to be sent again.
-func (o *op) again() {
-	o.Cmd = *redis.NewCmd(context.Background(), o.request...)
-	o.flight, o.over, o.answer = nil, false, nil
+// become gives o, which has its outcome, that of its twin, which was sent later.
+func (o *op) become(twin *op) {
+	if o.unanswered = twin.unanswered; o.unanswered == nil {
+		o.answer = twin.final()
+	}
+	o.resent = o.resent || twin.resent
 }

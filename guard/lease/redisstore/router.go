@@ -100,10 +100,10 @@ func (r *router) once(ctx context.Context, acked bool, ops []*op) {
 func (r *router) follow(ctx context.Context, ops []*op) {
 	const tries, pause = 10, 50 * time.Millisecond
 	for range tries {
-		var moved []*op
+		var moved, twins []*op
 		for _, o := range ops {
 			if redis.HasErrorPrefix(o.outcome(), "MOVED") {
-				moved = append(moved, o)
+				moved, twins = append(moved, o), append(twins, o.twin())
 			}
 		}
 		if moved == nil {
@@ -115,10 +115,10 @@ func (r *router) follow(ctx context.Context, ops []*op) {
 		case <-ctx.Done():
 			return
 		}
-		for _, o := range moved {
-			o.again()
+		r.once(ctx, true, twins)
+		for i, o := range moved {
+			o.become(twins[i])
 		}
-		r.once(ctx, true, moved)
 	}
 }
 

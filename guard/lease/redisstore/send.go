@@ -47,7 +47,7 @@ func withScripts(send sender) sender {
 				again = append(again, o)
 			}
 		}
-		if again != nil {
+		if again != nil && ctx.Err() == nil {
 			send(ctx, again)
 		}
 	}

@@ -88,6 +88,14 @@ func spareOptions(o *redis.Options) *redis.Options {
 	n.DialerRetries = 1
 	n.DisableIdentity = true
 	n.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+	n.OnConnect = func(ctx context.Context, conn *redis.Conn) error {
+		if o.OnConnect != nil {
+			if err := o.OnConnect(ctx, conn); err != nil {
+				return err
+			}
+		}
+		return ctx.Err() // the command was answered meanwhile: it must not be sent any more
+	}
 	n.ClientSideCache, n.ClientSideCacheConfig, n.PushNotificationProcessor = nil, nil, nil
 	return &n
 }

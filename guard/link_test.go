@@ -65,8 +65,8 @@ func TestMinHoldOutlastsAHolderThatDies(t *testing.T) {
 						time.Sleep(2 * time.Second)
 						return nil
 					})
-					s.Fail(nil)
 					noError(t, b.Do(t.Context(), "k", func(context.Context) error {
+						s.Fail(nil)
 						if d := time.Since(began); d < minHold || d > minHold+time.Second {
 							t.Errorf("the next began after %v", d)
 						}
@@ -100,8 +100,8 @@ func TestMinHoldOutlastsAWaiterThatDies(t *testing.T) {
 			return nil
 		}))
 		<-over
-		s.Fail(nil)
 		noError(t, a.Do(t.Context(), "k", func(context.Context) error {
+			s.Fail(nil)
 			if d := time.Since(began); d < minHold || d > minHold+time.Second {
 				t.Errorf("the next began after %v", d)
 			}

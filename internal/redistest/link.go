@@ -100,13 +100,6 @@ func (l *link) heal() {
 	}
 }
 
-func (l *link) forget() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.lost, l.lossy = true, true
-	l.change.Broadcast()
-}
-
 // wake lets waiting goroutines look at the weather again.
 func (l *link) wake() {
 	l.mu.Lock()

@@ -136,6 +136,13 @@ func (p *Proxy) Forget() int {
 	return len(links)
 }
 
+func (l *link) forget() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.lost, l.lossy = true, true
+	l.change.Broadcast()
+}
+
 func cover(ways [Both]bool, d Direction) [Both]bool {
 	for way := range Both {
 		ways[way] = ways[way] || d.covers(way)

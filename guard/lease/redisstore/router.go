@@ -176,20 +176,16 @@ func (r *router) newBatcher(id routeID) *batcher {
 	if _, single := r.client.(*redis.Client); single || r.cluster != nil {
 		s := new(spare)
 		b.fresh = func(ctx context.Context, ops []*op) {
-			node, err := r.node(ctx, ops[0].key)
-			if err == nil && r.cluster != nil && node.(*redis.Client).Options().Addr != id.addr {
-				err = errMoved
-			}
+			node, err := r.nodeAt(ctx, id.addr, ops[0].key)
 			if err != nil {
 				failAll(ops, err)
 				return
 			}
-			s.send(ctx, node.(*redis.Client), to, ops)
+			s.send(ctx, node, to, ops)
 		}
 		b.node = func(key string) *redis.Client {
-			node, _ := r.node(context.Background(), key)
-			client, _ := node.(*redis.Client)
-			return client
+			node, _ := r.nodeAt(context.Background(), id.addr, key) // nil with an error
+			return node
 		}
 	}
 	return b
@@ -216,7 +212,20 @@ func (r *router) node(ctx context.Context, key string) (redis.UniversalClient, e
 	return master, nil
 }
 
-func (r *router) batcherFor(id routeID, make func() *batcher) *batcher {
+// nodeAt is node, if that is still the one at addr.
+func (r *router) nodeAt(ctx context.Context, addr, key string) (*redis.Client, error) {
+	node, err := r.node(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	client, ok := node.(*redis.Client)
+	if !ok || r.cluster != nil && client.Options().Addr != addr {
+		return nil, errMoved
+	}
+	return client, nil
+}
+
+func (r *router) batcherFor(id routeID, create func() *batcher) *batcher {
 	r.mu.RLock()
 	b := r.byID[id]
 	r.mu.RUnlock()
@@ -227,7 +236,7 @@ func (r *router) batcherFor(id routeID, make func() *batcher) *batcher {
 	defer r.mu.Unlock()
 	b = r.byID[id]
 	if b == nil {
-		b = make()
+		b = create()
 		r.byID[id] = b
 	}
 	return b

@@ -44,7 +44,9 @@ var (
 // moves keys to another node when it considers theirs down. Add hooks to the client
 // before New.
 //
-// Calls return by their deadline. Set ContextTimeoutEnabled on a *redis.ClusterClient,
+// Calls return by their deadline. Of a *redis.Client or *redis.ClusterClient the Store
+// copies the options for connections of its own, as many as 32 to a node, which a
+// timer closes 5 s after their last use. Set ContextTimeoutEnabled on a *redis.ClusterClient,
 // or a type that wraps a client, so that a hanging connection is then given up too.
 func New(client redis.UniversalClient, opts ...Option) *Store {
 	if v := reflect.ValueOf(client); client == nil || v.Kind() == reflect.Pointer && v.IsNil() {

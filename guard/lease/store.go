@@ -13,7 +13,8 @@ import (
 // Every call carries a context with a deadline, the attempt's timeout, and
 // returns soon after that context ends, whatever the network does. A call that
 // returned an error may have taken effect all the same, unless the error wraps
-// [ErrRefused]; the caller repeats it or cleans up. A Store may send a request again
+// [ErrRefused]; the caller repeats it or cleans up. For a patient [Attempt] the timeout
+// counts from when the request is sent. A Store may send a request again
 // within one call when an answer is overdue; replies say so where it matters.
 type Store interface {
 	// NewOwner returns an owner id that no other call in any process ever

@@ -3,6 +3,7 @@ package redisstore
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -32,8 +33,10 @@ type batcher struct {
 	mu       sync.Mutex // never held while sending
 	link     link
 	sweeping bool
-	unsent   []*op
-	flushers int // without those whose callers all gave up
+	unsent   unsent
+	flights  []*flight // with callers that wait
+	flushers int       // without those whose callers all gave up
+	watch    watch
 }
 
 // flight is a batch on its way: one round trip, and others while that is not
@@ -52,18 +55,26 @@ type flight struct {
 	sends   int  // round trips under way
 }
 
-func newFlight(ops []*op, setup time.Duration) *flight {
-	gone := make(chan struct{})
+// flightLocked makes the flight of ops, whose time counts from now.
+func (b *batcher) flightLocked(ops []*op, setup time.Duration) *flight {
+	now, gone := time.Now(), make(chan struct{})
 	f := &flight{
-		callCtx: callCtx{deadline: time.Now().Add(setup), done: gone, ended: context.Canceled},
+		callCtx: callCtx{deadline: now.Add(setup), done: gone, ended: context.Canceled},
 		gone:    gone, ops: ops, waiting: len(ops),
 	}
+	b.flights = append(b.flights, f)
 	for _, o := range ops {
 		o.flight = f
-		if o.deadline.IsZero() || f.deadline.IsZero() {
+		o.begins(b.unsent.silentSince(o))
+		if o.attempt != nil {
+			b.watchLocked(o.deadline)
+		}
+		// expire ends the wait of a patient one. The socket has more time: a reply is not
+		// read after its deadline even if it arrived before.
+		if end := o.deadline.Add(o.patience()); o.deadline.IsZero() || f.deadline.IsZero() {
 			f.deadline = time.Time{}
-		} else if o.deadline.After(f.deadline) {
-			f.deadline = o.deadline
+		} else if end.After(f.deadline) {
+			f.deadline = end
 		}
 	}
 	return f
@@ -74,7 +85,7 @@ func newFlight(ops []*op, setup time.Duration) *flight {
 // o was submitted again. It returns by attempt's deadline, which the client obeys.
 func (b *batcher) sendHere(attempt *lease.Attempt, o *op) (taken, done bool) {
 	b.mu.Lock()
-	if len(b.unsent) > 0 || b.flushers > 0 || !b.link.near() {
+	if b.unsent.n > 0 || b.flushers > 0 || !b.link.near() {
 		b.mu.Unlock()
 		return false, false
 	}
@@ -94,8 +105,8 @@ func (b *batcher) sendHere(attempt *lease.Attempt, o *op) (taken, done bool) {
 		defer b.mu.Unlock()
 		b.flushers--
 		if missed {
-			o.deadline, o.done = last, b.pool.channel()
-			go b.resend(newFlight([]*op{o}, 0), doubt) // ends as flush does
+			o.attempt, o.deadline, o.done = attempt, last, b.pool.channel()
+			go b.resend(b.flightLocked([]*op{o}, 0), doubt) // ends as flush does
 		} else if o.answered() {
 			b.link.observe(time.Since(o.sent))
 		}
@@ -111,33 +122,29 @@ func (b *batcher) sendHere(attempt *lease.Attempt, o *op) (taken, done bool) {
 // submit starts sending the commands; wait waits for the replies.
 func (b *batcher) submit(ctx context.Context, ops ...*op) {
 	deadline, _ := ctx.Deadline()
-	for _, o := range ops {
-		o.deadline, o.done = deadline, b.pool.channel()
-	}
+	attempt, _ := ctx.(*lease.Attempt)
+	now := time.Now()
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.unsent = append(b.unsent, ops...)
+	for _, o := range ops {
+		o.deadline, o.done, o.attempt, o.submitted = deadline, b.pool.channel(), attempt, now
+		b.unsent.add(o)
+		b.watchLocked(b.unsent.due(o))
+	}
 	b.startLocked()
 }
 
-// wait returns when a submitted command is answered, or ctx ends.
+// wait returns when a submitted command is answered, or its time is over, or ctx is
+// cancelled.
 func (b *batcher) wait(ctx context.Context, o *op) {
-	if _, ok := ctx.(*lease.Attempt); ok {
-		// It ends by its deadline alone; a pooled timer costs less than its Done.
-		t := b.pool.timer(time.Until(o.deadline))
-		defer b.pool.freeTimer(t)
-		select {
-		case <-o.done:
-			b.pool.freeChannel(o.done)
-		case <-t.C:
-			b.abandon(context.DeadlineExceeded, o)
-		}
-		return
+	ended := ctx.Done
+	if attempt, ok := ctx.(*lease.Attempt); ok {
+		ended = attempt.Cancelled // expire ends its time
 	}
 	select {
 	case <-o.done:
 		b.pool.freeChannel(o.done)
-	case <-ctx.Done():
+	case <-ended():
 		b.abandon(ctx.Err(), o)
 	}
 }
@@ -148,17 +155,21 @@ func (b *batcher) abandon(why error, o *op) {
 	defer b.mu.Unlock()
 	select {
 	case <-o.done: // answered meanwhile
-		return
 	default:
+		// An unsent one stays where it is, and take passes it over: to search for
+		// each that is given up costs more than to send it.
+		b.giveUpLocked(why, o)
 	}
-	if o.flight != nil {
-		o.unanswered = fmt.Errorf("no answer in time: %w", why)
-		b.leaveLocked(o.flight)
+}
+
+func (b *batcher) giveUpLocked(why error, o *op) {
+	if o.flight == nil {
+		o.begins(b.unsent.silentSince(o))
+		o.unanswered = fmt.Errorf("not sent in time: %w", why)
 		return
 	}
-	// It stays where it is, and takeLocked passes it over: with very many unsent
-	// commands, to search for each that times out costs more than to send it.
-	o.unanswered = fmt.Errorf("not sent in time: %w", why)
+	o.unanswered = fmt.Errorf("no answer in time: %w", why)
+	b.leaveLocked(o.flight)
 }
 
 func (b *batcher) leaveLocked(f *flight) {
@@ -167,6 +178,7 @@ func (b *batcher) leaveLocked(f *flight) {
 		return
 	}
 	close(f.gone)
+	b.flights = slices.DeleteFunc(b.flights, func(other *flight) bool { return other == f })
 	if f.counts {
 		f.counts = false
 		b.flushers--
@@ -175,27 +187,10 @@ func (b *batcher) leaveLocked(f *flight) {
 }
 
 func (b *batcher) startLocked() {
-	if len(b.unsent) > 0 && b.flushers < maxFlushers {
+	if b.unsent.n > 0 && b.flushers < maxFlushers {
 		b.flushers++
 		go b.flush()
 	}
-}
-
-// takeLocked removes the next batch of commands for which a caller still waits.
-func (b *batcher) takeLocked() []*op {
-	var n, taken int
-	for n < len(b.unsent) && taken < maxBatch {
-		if o := b.unsent[n]; o.unanswered == nil {
-			b.unsent[taken] = o
-			taken++
-		}
-		n++
-	}
-	ops := b.unsent[:taken:taken]
-	if b.unsent = b.unsent[n:]; len(b.unsent) == 0 {
-		b.unsent = nil
-	}
-	return ops
 }
 
 // flush sends commands until none is unsent, or until all callers of its flight
@@ -204,13 +199,13 @@ func (b *batcher) flush() {
 	var overdue *resendTimer
 	for {
 		b.mu.Lock()
-		ops := b.takeLocked()
+		ops := b.unsent.take()
 		if len(ops) == 0 {
 			b.flushers--
 			b.mu.Unlock()
 			return
 		}
-		f := newFlight(ops, b.link.setup())
+		f := b.flightLocked(ops, b.link.setup())
 		f.counts, f.sends = true, 1
 		doubt, known := b.link.doubt(), b.link.known
 		b.mu.Unlock()

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/jobguard/jobguard/guard/lease"
 )
 
 // op is one command. Its caller waits for done; until then only the flight that
@@ -16,10 +18,18 @@ type op struct {
 	key    string  // determines the node
 	done   chan struct{}
 	acked  int // replicas that acknowledged it, if asked
+	kind   kind
 
-	// Set by the caller.
-	deadline   time.Time // of its context; zero if it has none
-	unanswered error     // why it gave up waiting; then no other field may be read
+	// Set when it is submitted.
+	submitted time.Time
+	attempt   *lease.Attempt // its context, if that is one: expire ends the wait, not the caller
+	deadline  time.Time      // of its context; zero if it has none
+
+	// If set, it is called when the command is sent by a patient attempt, with the
+	// new deadline. It may change numbers.
+	onSend func(deadline time.Time)
+
+	unanswered error // why it was given up; then no other field may be read
 
 	// Guarded by batcher.mu until done.
 	flight *flight // nil while unsent
@@ -81,6 +91,26 @@ func (o *op) outcome() error {
 		return o.unanswered
 	}
 	return o.final().Err()
+}
+
+// patience is how long it may wait while the node answers nothing at all; 0 if its
+// deadline stands.
+func (o *op) patience() time.Duration {
+	if o.attempt == nil {
+		return 0
+	}
+	return o.attempt.Timeout()
+}
+
+// begins notes when the time of a patient command began, as it is sent now.
+func (o *op) begins(at time.Time) {
+	if o.patience() == 0 {
+		return
+	}
+	o.deadline = o.attempt.Sent(at)
+	if o.onSend != nil {
+		o.onSend(o.deadline)
+	}
 }
 
 // final is the command itself, or the twin that was answered in its place.

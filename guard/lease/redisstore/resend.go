@@ -55,6 +55,7 @@ func (b *batcher) arrivedLocked(f *flight, ops, sends []*op, sent time.Time) (an
 		s.sent = sent
 		if s.answered() {
 			answered = true
+			b.unsent.answered = time.Now()
 			b.finishLocked(ops[i], s)
 		}
 	}

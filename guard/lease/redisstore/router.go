@@ -69,7 +69,7 @@ func (r *router) once(ctx context.Context, acked bool, ops []*op) {
 	if len(ops) == 1 {
 		b := r.to(ctx, ops[0].key, acked)
 		var taken, done bool
-		if attempt, ok := ctx.(*lease.Attempt); ok && r.inline && !acked {
+		if attempt, ok := ctx.(*lease.Attempt); ok && attempt.Cancelled() == nil && r.inline && !acked {
 			taken, done = b.sendHere(attempt, ops[0])
 		}
 		if !taken {

@@ -129,6 +129,10 @@ func (s *Store) acquireOnce(ctx context.Context, names names, r lease.AcquireReq
 	}
 	numbers := [...]int64{millis(r.TTL), s.clock.notAfter(clockSlot, deadline, bounded), int64(max(1, r.TokenCount))}
 	o := script.call(names, 4, []string{r.Owner}, numbers[:], s.queueArgument(r.Limit, millis(r.Reservation), 0, r.Join, r.Ticket))
+	o.kind = acquiring
+	if attempt, ok := ctx.(*lease.Attempt); ok && attempt.Timeout() > 0 {
+		o.onSend = func(deadline time.Time) { o.numbers[1] = s.clock.notAfter(clockSlot, deadline, true) }
+	}
 	s.router.do(ctx, s.replicas > 0, o)
 	if err := o.outcome(); err != nil {
 		return acquired{}, err
@@ -139,7 +143,7 @@ func (s *Store) acquireOnce(ctx context.Context, names names, r lease.AcquireReq
 	}
 	reply.Sent = o.final().sent
 	if o.resent {
-		reply.Unanswered = deadline
+		reply.Unanswered, _ = ctx.Deadline()
 	}
 	s.clock.learn(clockSlot, reply.server, s.clock.at(reply.Sent), reply.status == statusLate)
 	if reply.Granted {
@@ -179,6 +183,7 @@ func (s *Store) Renew(ctx context.Context, rs []lease.RenewRequest) []lease.Rene
 	ops := make([]*op, len(rs))
 	for i, r := range rs {
 		ops[i] = s.renewal(r)
+		ops[i].kind = renewing
 	}
 	s.router.do(ctx, s.replicas > 0, ops...)
 	replies := make([]lease.RenewReply, len(rs))

@@ -179,8 +179,10 @@ func (k *Keeper) flush() {
 		k.mu.Unlock()
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), due[0].attemptTimeout(time.Now()))
+	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
+	attempt := lease.NewPatientAttempt(ctx, due[0].attemptTimeout(time.Now()))
+	defer attempt.End()
 	b := &batch{left: len(due), cancel: cancel}
 	for _, l := range due {
 		l.renewal.batch = b
@@ -190,7 +192,7 @@ func (k *Keeper) flush() {
 	k.renewals.armLocked()
 	k.mu.Unlock()
 
-	_ = k.renew(ctx, due) // each lease has its own outcome
+	_ = k.renew(attempt, due) // each lease has its own outcome
 
 	k.mu.Lock()
 	k.renewals.flushers--

@@ -95,7 +95,7 @@ func (h *Hold) release(g givingBack) *Lost {
 	var err error
 	maybeDone := false
 	for range attempts {
-		a := lease.NewAttempt(time.Now().Add(l.terms.renewTimeout(k.RoundTrip())))
+		a := lease.NewPatientAttempt(context.Background(), l.terms.renewTimeout(k.RoundTrip()))
 		var reply lease.ReleaseReply
 		reply, err = k.store.Release(a, g.request())
 		a.End()
@@ -104,12 +104,14 @@ func (h *Hold) release(g givingBack) *Lost {
 			continue
 		}
 		maybeDone = maybeDone || reply.Resent
-		if lost == nil && !maybeDone && !reply.Released {
-			lost = &Lost{Reason: NotOwner}
-			h.event(lostEvent(lost))
-		}
-		if !maybeDone && !reply.Released {
+		// Trust had not ended when the run did. If it ended while the release waited
+		// for its turn, the lease may have expired since: that is no loss.
+		if !reply.Released && !maybeDone && (lost != nil || l.trustLeft(time.Now()) > 0) {
 			h.outcome.Store(int32(ReleaseLost))
+			if lost == nil {
+				lost = &Lost{Reason: NotOwner}
+				h.event(lostEvent(lost))
+			}
 		}
 		// An attempt of ours to acquire that is still buried somewhere could
 		// re-create the lease: release once more when the store will refuse it.
@@ -190,9 +192,9 @@ func (c *cleaner) pause() time.Duration { return backoff.Pause(c.failures, first
 func (c *cleaner) attempt() {
 	buried := c.unknown.After(time.Now())
 	timeout := min(attemptTime(c.k.RoundTrip()), c.longest)
-	ctx, cancel := context.WithTimeout(c.k.ctx, timeout)
-	_, err := c.k.store.Release(ctx, c.g.request())
-	cancel()
+	a := lease.NewPatientAttempt(c.k.ctx, timeout)
+	_, err := c.k.store.Release(a, c.g.request())
+	a.End()
 	var pause time.Duration
 	switch {
 	case err != nil:

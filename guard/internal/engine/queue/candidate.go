@@ -140,11 +140,13 @@ func (c *candidate) contend(pause time.Duration) {
 	k := c.l.e.keeper
 	for on := true; on; {
 		c.sleep(pause)
-		ctx, cancel := context.WithTimeout(k.Context(), c.timeout())
+		ctx, cancel := context.WithCancel(k.Context())
 		k.Lock()
 		c.breakOff = cancel
 		k.Unlock()
-		pause, on = c.attempt(ctx, false)
+		attempt := lease.NewPatientAttempt(ctx, c.timeout())
+		pause, on = c.attempt(attempt, false)
+		attempt.End()
 		cancel()
 	}
 }
@@ -174,14 +176,14 @@ func (c *candidate) timeout() time.Duration {
 
 // attempt asks once on behalf of the first waiter, and reports whether to go on
 // and how long to pause before. If not, the candidate has ended.
-func (c *candidate) attempt(ctx context.Context, first bool) (pause time.Duration, on bool) {
+func (c *candidate) attempt(attempt *lease.Attempt, first bool) (pause time.Duration, on bool) {
 	r, ok := c.request()
 	if !ok {
 		c.unwatch()
 		return 0, false
 	}
 	sent := time.Now()
-	reply, err := c.l.e.store.Acquire(ctx, r)
+	reply, err := c.l.e.store.Acquire(attempt, r)
 	if !reply.Sent.IsZero() {
 		sent = reply.Sent
 	}
@@ -189,14 +191,17 @@ func (c *candidate) attempt(ctx context.Context, first bool) (pause time.Duratio
 		c.unanswered(r, reply.Unanswered)
 	}
 
-	deadline, _ := ctx.Deadline()
+	deadline, _ := attempt.Deadline()
 	switch {
-	case err != nil && (first && !time.Now().Before(deadline) || errors.Is(ctx.Err(), context.Canceled)):
+	case err != nil && (first && !time.Now().Before(deadline) || errors.Is(attempt.Err(), context.Canceled)):
 		// No fault of the store: too short an attempt, or one that was broken off
 		// because all had left. Present waiters must not suffer for it.
 		c.unanswered(r, deadline)
 		return 0, true
 	case err != nil:
+		if waited := deadline.Add(-attempt.Timeout()); attempt.Timeout() > 0 && waited.After(sent) {
+			sent = waited
+		}
 		return c.failed(r, sent, deadline, err), true
 	case reply.Granted:
 		if c.deliver(r, reply, sent) {

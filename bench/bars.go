@@ -60,6 +60,11 @@ var bars = []bar{
 	{workload: manyLeases, text: "0 goroutines per lease", metric: leaseGoroutines, sense: atMost, limit: 0.01},
 	{workload: manyLeases, text: "≤ 1 KiB heap + stack per lease beyond the user's own", metric: leaseMemory, sense: atMost, limit: 1024},
 	{workload: manyLeases, text: "p99 renewal lateness < 1 s", metric: leaseLateP99, sense: atMost, limit: 1},
+
+	{workload: leaving, text: "all calls return within 3 s", metric: leavingTook, sense: atMost, limit: 3},
+	{workload: leaving, text: "no call returns an error", metric: leavingErrors, sense: atMost, limit: 0},
+	{workload: leaving3, text: "all calls return within 10 s", metric: leavingTook, sense: atMost, limit: 10},
+	{workload: leaving3, text: "no call returns an error", metric: leavingErrors, sense: atMost, limit: 0},
 }
 
 // outcome is how a bar was met. The rounds say how sure that is.

@@ -17,6 +17,13 @@ import (
 )
 
 func main() {
+	if addr := os.Getenv(pingEnv); addr != "" {
+		if err := ping(addr, os.Stdin, os.Stdout, os.Stderr); err != nil {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	// A broken pipe is then the error of a write, and servers are stopped as after
 	// any other error.
 	signal.Ignore(syscall.SIGPIPE)

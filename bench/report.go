@@ -28,6 +28,10 @@ func report(m machine, p plan, r *results) string {
 			"All had used 8 KiB of stack before. The runtime keeps stacks in powers of two and halves one only if less than a quarter is in use. " +
 			"The observer that these figures come from is included.\n")
 	}
+	if t := leavingTable(p, r); len(t.rows) > 1 {
+		b.WriteString("\n## Many runs that end at once\n\n" + t.String())
+		b.WriteString("\nPING is sent by another process every millisecond. It competes for the machine's cores, too.\n")
+	}
 	b.WriteString("\n## How it was measured\n\n")
 	fmt.Fprintf(&b, "%s. %s, %s, Redis %s on loopback, %s. Load before the run: %s.\n",
 		m.date, m.cpu, m.system, m.redis, m.versions["go"], m.load)
@@ -83,7 +87,7 @@ func (o outcome) figure(v float64) string {
 	switch {
 	case o.against != "":
 		return figure(v) + " ×"
-	case o.metric == leaseLateP99:
+	case o.metric == leaseLateP99, o.metric == leavingTook:
 		return seconds(v)
 	default:
 		return figure(v)
@@ -162,6 +166,18 @@ func leasesTable(p plan, s sample) *table {
 	t.row("renewals a second", figure(s[leaseRenewals]))
 	t.row("Redis CPU share", fmt.Sprintf("%.1f %% of a core", 100*s[leaseRedisCPU]))
 	t.row("grants a second while they were taken", figure(s[leaseGrants]))
+	return t
+}
+
+func leavingTable(p plan, r *results) *table {
+	t := &table{}
+	t.row("leases", "TTL", "all calls returned after", "errors", "Redis CPU share", "PING p99", "worst PING")
+	for _, name := range []string{leaving, leaving3} {
+		for _, s := range r.samples[cell{name, nameGuard}] {
+			t.row(figure(s[leasesHeld]), p.leaseTTL.String(), seconds(s[leavingTook]), figure(s[leavingErrors]),
+				fmt.Sprintf("%.0f %% of a core", 100*s[leavingCPU]), seconds(s[leavingPingP99]), seconds(s[leavingPingMax]))
+		}
+	}
 	return t
 }
 

@@ -35,6 +35,12 @@ const (
 	leaseGrants     metric = "grants/s" // while the leases were taken
 	leaseRedisCPU   metric = "Redis CPU share"
 	leaseRedisBytes metric = "Redis bytes/lease"
+
+	leavingTook    metric = "s until all calls returned"
+	leavingErrors  metric = "calls with an error"
+	leavingCPU     metric = "Redis CPU share meanwhile"
+	leavingPingP99 metric = "PING p99 meanwhile" // of another process
+	leavingPingMax metric = "PING max meanwhile"
 )
 
 // sample is what one measurement found.

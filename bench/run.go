@@ -37,7 +37,7 @@ func (p plan) run(ctx context.Context, tell func(line string)) (*results, error)
 
 // brief is the one figure of s that progress shows.
 func brief(s sample) string {
-	for _, m := range []metric{rate, allocs, leaseMemory} {
+	for _, m := range []metric{rate, allocs, leaseMemory, leavingTook} {
 		if v, ok := s[m]; ok {
 			return figure(v) + " " + string(m)
 		}

@@ -97,12 +97,15 @@ func withoutLeases(ctx context.Context, p plan, g *guard.Guard) (footprint, erro
 type herd struct {
 	size    int
 	do      func(ctx context.Context, key string, fn func(context.Context) error) error
-	busy    chan struct{} // a place for each that is on its way in or out
+	busy    chan struct{} // a place for each that is on its way in, or out
 	release chan struct{} // closed when all may go
 	inside  sync.WaitGroup
 	outside sync.WaitGroup
 	lost    atomic.Int64 // contexts that ended before release
 	failed  atomic.Pointer[error]
+	errors  atomic.Int64 // calls of do that returned one
+
+	stampede bool // all go at the same time, without a place in busy
 }
 
 // atOnce is how many come or go at the same time: what a busy process does, not
@@ -124,22 +127,30 @@ func (h *herd) gather(ctx context.Context) {
 }
 
 func (h *herd) hold(ctx context.Context, key string) {
-	defer func() { <-h.busy }()
 	useStack()
-	arrive := sync.OnceFunc(h.inside.Done)
-	defer arrive()
-	err := h.do(ctx, key, func(ctx context.Context) error {
+	arrive := sync.OnceFunc(func() {
 		<-h.busy
+		h.inside.Done()
+	})
+	defer arrive()
+	leaving := false
+	err := h.do(ctx, key, func(ctx context.Context) error {
 		arrive()
 		select {
 		case <-h.release:
 		case <-ctx.Done():
 			h.lost.Add(1)
 		}
-		h.busy <- struct{}{}
+		if leaving = !h.stampede; leaving {
+			h.busy <- struct{}{}
+		}
 		return nil
 	})
+	if leaving {
+		<-h.busy
+	}
 	if err != nil {
+		h.errors.Add(1)
 		h.failed.CompareAndSwap(nil, &err)
 	}
 }

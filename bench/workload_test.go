@@ -28,6 +28,10 @@ func TestEveryWorkloadWorksWithEveryRival(t *testing.T) {
 					if s[leasesLost] != 0 || s[leaseRenewals] <= 0 { // so few leases drown in the noise of Redis' memory
 						t.Errorf("leases were lost, or not renewed: %v", s)
 					}
+				case leaving, leaving3:
+					if s[leavingErrors] != 0 || s[leasesLost] != 0 || s[leavingTook] <= 0 || s[leavingPingMax] <= 0 {
+						t.Errorf("calls failed, or these figures cannot be true: %v", s)
+					}
 				default:
 					if s[waitP50] <= 0 || s[waitMax] < s[waitP99] || s[commands] <= 0 && s[rate] < 1e5 {
 						t.Errorf("these figures cannot be true: %v", s)

@@ -24,6 +24,8 @@ const (
 	oneKeyWork = "8x8-1ms"
 	garbage    = "allocs"
 	manyLeases = "leases"
+	leaving    = "shutdown"
+	leaving3   = "shutdown-3x"
 )
 
 func workloads() []workload {
@@ -40,5 +42,7 @@ func workloads() []workload {
 			as(oneKeyWork, "one key, 8 clients × 8, 1 ms of work"),
 		{name: garbage, title: "memory allocated by a run", once: true, measure: measureAllocs},
 		{name: manyLeases, title: "many leases held for long", only: nameGuard, once: true, measure: measureLeases},
+		{name: leaving, title: "many runs that end at once", only: nameGuard, once: true, measure: shutdown(1)},
+		{name: leaving3, title: "three times as many", only: nameGuard, once: true, measure: shutdown(3)},
 	}
 }

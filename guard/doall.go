@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/jobguard/jobguard/guard/internal/backoff"
@@ -185,9 +186,22 @@ func (r *round) unbind() {
 	}
 }
 
-// abandon gives everything back, the last first.
+// abandon gives everything back.
 func (r *round) abandon() {
-	for _, h := range slices.Backward(r.holds) {
+	endAll(r.holds, func(h *keep.Hold) *keep.Lost {
 		h.Abandon()
+		return nil
+	})
+}
+
+// endAll ends holds side by side, each on a goroutine of its own, and returns what
+// came of each when all have ended: it takes no longer than one release.
+func endAll(holds []*keep.Hold, end func(*keep.Hold) *keep.Lost) []*keep.Lost {
+	losses := make([]*keep.Lost, len(holds))
+	var all sync.WaitGroup
+	for i, h := range holds {
+		all.Go(func() { losses[i] = end(h) })
 	}
+	all.Wait()
+	return losses
 }

@@ -82,7 +82,8 @@ func MaxHold(d time.Duration) Option { return option(func(o *options) { o.maxHol
 
 // MinHold keeps the key closed for at least so long after a run began, however
 // soon it ends: a job of a millisecond then still runs once on replicas whose
-// clocks differ by less. A run that never started does not count. Default 0.
+// clocks differ by less. If the process dies meanwhile, the key stays closed as long,
+// also beyond the TTL. A run that never started does not count. Default 0.
 func MinHold(d time.Duration) Option { return option(func(o *options) { o.minHold = d }) }
 
 // Name is what observers call this group of keys ("orders"). It becomes a

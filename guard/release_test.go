@@ -59,7 +59,7 @@ func (s *burying) Acquire(ctx context.Context, r lease.AcquireRequest) (lease.Ac
 }
 
 // buryBehindShorter leaves a store with a lease of 10 s that is of no use and
-// not known. Its request, which was the second attempt, was welcome for 2 s
+// not known. Its request, which was the second attempt, was welcome for 4 s
 // from then on. Those after it, with a TTL of 60 ms, were over much sooner.
 func buryBehindShorter(t *testing.T) *burying {
 	t.Helper()
@@ -88,7 +88,7 @@ func buryBehindShorter(t *testing.T) *burying {
 func TestCleanUpWaitsForTheLatestOpenDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := buryBehindShorter(t)
-		time.Sleep(time.Second + 50*time.Millisecond) // its deadline, and the first caller's last one
+		time.Sleep(3*time.Second + 50*time.Millisecond) // its deadline, and the first caller's last one
 		if owner, held := s.Holder("k"); held {
 			t.Errorf("a zombie holds the key, %q, for %v more", owner, s.Remaining("k"))
 		}

@@ -127,8 +127,15 @@ func (r *run) release() (reason LossReason, _ error) {
 	tooLong := r.tooLong.Load()
 	r.cancel(nil)
 	var err *Error
-	for _, h := range slices.Backward(r.holds) {
-		why := h.End()
+	var losses []*keep.Lost
+	if len(r.holds) == 1 {
+		one := [...]*keep.Lost{r.holds[0].End()} // which needs no memory or goroutine
+		losses = one[:]
+	} else {
+		losses = endAll(r.holds, (*keep.Hold).End)
+	}
+	for i, why := range slices.Backward(losses) {
+		h := r.holds[i]
 		h.Unbind(r) // a nested run may keep the hold longer than this one
 		if why != nil && (err == nil || why.Reason != keep.MaxHold) {
 			err, reason = lost(r.op, h, why), lossReason(why)

@@ -13,7 +13,9 @@ import (
 // Every call carries a context with a deadline, the attempt's timeout, and
 // returns soon after that context ends, whatever the network does. A call that
 // returned an error may have taken effect all the same, unless the error wraps
-// [ErrRefused]; the caller repeats it or cleans up.
+// [ErrRefused]; the caller repeats it or cleans up. For a patient [Attempt] the timeout
+// counts from when the request is sent. A Store may send a request again
+// within one call when an answer is overdue; replies say so where it matters.
 type Store interface {
 	// NewOwner returns an owner id that no other call in any process ever
 	// returns. It names one lease, from the first request to the release. metadata
@@ -37,7 +39,9 @@ type Store interface {
 	// the queue asks again when Remaining has passed.
 	//
 	// An Acquire that reaches the server after ctx's deadline has no effect.
-	// Acquire is never called twice at once for one owner.
+	// Acquire is never called twice at once for one owner. A request that it sent
+	// again and that is still under way when it returns is refused after ctx's
+	// deadline too; see Unanswered.
 	Acquire(ctx context.Context, r AcquireRequest) (AcquireReply, error)
 
 	// Renew extends each lease that its owner still holds to a full TTL from
@@ -150,6 +154,11 @@ type AcquireReply struct {
 	Head      bool          // first in the queue
 	Foreign   bool          // another program's lock is in the way: its release wakes no waiter
 	Watched   bool          // a grant is as good as sure to wake the owner, which may ask as rarely as Place.Poll says
+
+	// Sent is before the request left that was answered; zero: the call's start counts.
+	Sent time.Time
+	// Unanswered is until when another request of the call may take effect; zero: none.
+	Unanswered time.Time
 }
 
 // RenewRequest is one lease to extend.
@@ -164,7 +173,8 @@ type RenewRequest struct {
 // lease is gone; an error says nothing.
 type RenewReply struct {
 	Held   bool
-	Holder string // owner id that holds the key instead; "" if it is free
+	Holder string    // owner id that holds the key instead; "" if it is free
+	Sent   time.Time // as in AcquireReply
 	Err    error
 }
 
@@ -190,6 +200,10 @@ type ReleaseRequest struct {
 // ReleaseReply says whether Owner held the lease when the release arrived.
 type ReleaseReply struct {
 	Released bool
+
+	// Resent: the request was sent more than once. Then Owner may have held the lease
+	// even if Released is false.
+	Resent bool
 }
 
 // HolderFinder is implemented by a Store that can say who holds a key without

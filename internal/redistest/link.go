@@ -28,6 +28,7 @@ type link struct {
 	change *sync.Cond // on mu: queues, counters, done, or the proxy's weather
 	queue  [Both][]message
 	lossy  bool // bytes are missing in the middle: not to be used after Heal
+	lost   bool // forgotten: it passes nothing on
 
 	// Replies come in the order of the requests, so counting both tells which
 	// reply belongs to which. Published messages and confirmations of
@@ -346,7 +347,7 @@ func (l *link) next(way Direction, wait bool) (m message, ready, ok bool) {
 		switch queue := l.queue[way]; {
 		case len(queue) > 0 && time.Now().Before(queue[0].due):
 			return queue[0], false, true
-		case len(queue) > 0 && weather.lost[way]:
+		case len(queue) > 0 && (weather.lost[way] || l.lost):
 			l.lossy = true
 			l.queue[way] = queue[1:]
 			continue

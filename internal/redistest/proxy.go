@@ -123,6 +123,26 @@ func (p *Proxy) Lose(d Direction) {
 	p.change(func(w *weather) { w.lost = cover(w.lost, d) })
 }
 
+// Forget drops the connections there are, as a load balancer does with idle ones:
+// neither end learns of it, and what goes over them is thrown away. New ones work. It
+// returns how many there were. Heal closes them.
+func (p *Proxy) Forget() int {
+	p.mu.Lock()
+	links := p.openLinksLocked()
+	p.mu.Unlock()
+	for _, l := range links {
+		l.forget()
+	}
+	return len(links)
+}
+
+func (l *link) forget() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.lost, l.lossy = true, true
+	l.change.Broadcast()
+}
+
 func cover(ways [Both]bool, d Direction) [Both]bool {
 	for way := range Both {
 		ways[way] = ways[way] || d.covers(way)

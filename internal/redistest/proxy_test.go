@@ -627,3 +627,21 @@ func TestClosedProxyLeavesNothingBehind(t *testing.T) {
 		t.Errorf("a new connection: %v", err)
 	}
 }
+
+func TestForgottenConnectionsAreSilentAndNewOnesWork(t *testing.T) {
+	t.Parallel()
+	p, through, direct := proxied(t)
+	if n := p.Forget(); n != 1 {
+		t.Errorf("%d connections forgotten, want 1", n)
+	}
+	if err := through.Incr(within(t), "n").Err(); !isTimeout(err) {
+		t.Errorf("over the forgotten connection: %v", err)
+	}
+	if err := through.Ping(within(t)).Err(); err != nil { // go-redis has closed the other
+		t.Errorf("over a new one: %v", err)
+	}
+	p.Heal()
+	if got := direct.Exists(within(t), "n").Val(); got != 0 {
+		t.Error("the server got what went over the forgotten connection")
+	}
+}

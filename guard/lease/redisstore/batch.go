@@ -3,8 +3,11 @@ package redisstore
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 
 	"github.com/jobguard/jobguard/guard/lease"
 )
@@ -20,92 +23,128 @@ const (
 // returns. A flusher is a goroutine that ends when no command is unsent. See
 // docs/design/redisstore-batching.md.
 type batcher struct {
-	send sender
+	send  sender
+	fresh sender                         // over another connection, for resend; nil: nothing is sent again
+	node  func(key string) *redis.Client // whose connections are swept; with fresh
 
 	timer deadlineTimer // of sendHere, which runs once at a time
 	pool  pool
 
 	mu       sync.Mutex // never held while sending
-	unsent   []*op
-	flushers int // without those whose callers all gave up
+	link     link
+	sweeping bool
+	unsent   unsent
+	flights  []*flight // with callers that wait
+	flushers int       // without those whose callers all gave up
+	watch    watch
 }
 
-// flight is one round trip of a batch, and the context of it: its deadline is the
-// latest of its callers', and it is done when all have given up. Then it no longer
-// counts as a flusher: a hanging connection must not delay later commands.
+// flight is a batch on its way: one round trip, and others while that is not
+// answered. It is the context of them: its deadline leaves the latest of its callers
+// its time, and one that makes a connection the time for that; it is done when all
+// have an answer or have given up. Then it no longer counts as a flusher: a hanging
+// connection must not delay later commands.
 type flight struct {
 	callCtx
-	gone    chan struct{} // callCtx.done
-	waiting int           // guarded by batcher.mu
+	gone chan struct{} // callCtx.done
+	ops  []*op
+
+	// Guarded by batcher.mu.
+	counts  bool // as a flusher
+	waiting int  // callers
+	sends   int  // round trips under way
 }
 
-func newFlight(ops []*op) *flight {
-	gone := make(chan struct{})
-	f := &flight{callCtx: callCtx{deadline: ops[0].deadline, done: gone, ended: context.Canceled}, gone: gone, waiting: len(ops)}
+// flightLocked makes the flight of ops, whose time counts from now.
+func (b *batcher) flightLocked(ops []*op, setup time.Duration) *flight {
+	now, gone := time.Now(), make(chan struct{})
+	f := &flight{
+		callCtx: callCtx{deadline: now.Add(setup), done: gone, ended: context.Canceled},
+		gone:    gone, ops: ops, waiting: len(ops),
+	}
+	b.flights = append(b.flights, f)
 	for _, o := range ops {
 		o.flight = f
-		if o.deadline.IsZero() || f.deadline.IsZero() {
+		o.begins(b.unsent.silentSince(o))
+		if o.attempt != nil {
+			b.watchLocked(o.deadline)
+		}
+		// expire ends the wait of a patient one. The socket has more time: a reply is not
+		// read after its deadline even if it arrived before.
+		if end := o.deadline.Add(o.patience()); o.deadline.IsZero() || f.deadline.IsZero() {
 			f.deadline = time.Time{}
-		} else if o.deadline.After(f.deadline) {
-			f.deadline = o.deadline
+		} else if end.After(f.deadline) {
+			f.deadline = end
 		}
 	}
 	return f
 }
 
-// sendHere sends ops on the caller's goroutine if no flight is under way, and
-// reports whether it did. It returns by attempt's deadline, which the client obeys.
-func (b *batcher) sendHere(attempt *lease.Attempt, ops []*op) bool {
+// sendHere sends o on the caller's goroutine if no flight is under way and the node
+// is near. If taken but not done, the connection did not answer and was given up, and
+// o was submitted again. It returns by attempt's deadline, which the client obeys.
+func (b *batcher) sendHere(attempt *lease.Attempt, o *op) (taken, done bool) {
 	b.mu.Lock()
-	if len(b.unsent) > 0 || b.flushers > 0 {
+	if b.unsent.n > 0 || b.flushers > 0 || !b.link.near() {
 		b.mu.Unlock()
-		return false
+		return false, false
 	}
 	b.flushers++
+	doubt := b.link.doubt()
 	b.mu.Unlock()
+
+	o.sent = time.Now()
+	last, _ := attempt.Deadline()
+	deadline := last
+	if d := o.sent.Add(doubt); d.Before(last) && b.fresh != nil {
+		deadline = d
+	}
+	missed := false
 	defer func() { // also if a hook of the client panics
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		b.flushers--
+		if missed {
+			o.attempt, o.deadline, o.done = attempt, last, b.pool.channel()
+			go b.resend(b.flightLocked([]*op{o}, 0), doubt) // ends as flush does
+		} else if o.answered() {
+			b.link.observe(time.Since(o.sent))
+		}
 		b.startLocked() // for commands that arrived meanwhile
 	}()
-	deadline, _ := attempt.Deadline()
-	done := b.timer.set(deadline)
+	expired := b.timer.set(deadline)
 	defer b.timer.stop()
-	b.send(&callCtx{deadline: deadline, done: done, ended: context.DeadlineExceeded}, ops)
-	return true
+	b.send(&callCtx{deadline: deadline, done: expired, ended: context.DeadlineExceeded}, []*op{o})
+	missed = deadline.Before(last) && !o.answered() && !time.Now().Before(deadline)
+	return true, !missed
 }
 
 // submit starts sending the commands; wait waits for the replies.
 func (b *batcher) submit(ctx context.Context, ops ...*op) {
 	deadline, _ := ctx.Deadline()
-	for _, o := range ops {
-		o.deadline, o.done = deadline, b.pool.channel()
-	}
+	attempt, _ := ctx.(*lease.Attempt)
+	now := time.Now()
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.unsent = append(b.unsent, ops...)
+	for _, o := range ops {
+		o.deadline, o.done, o.attempt, o.submitted = deadline, b.pool.channel(), attempt, now
+		b.unsent.add(o)
+		b.watchLocked(b.unsent.due(o))
+	}
 	b.startLocked()
 }
 
-// wait returns when a submitted command is answered, or ctx ends.
+// wait returns when a submitted command is answered, or its time is over, or ctx is
+// cancelled.
 func (b *batcher) wait(ctx context.Context, o *op) {
-	if _, ok := ctx.(*lease.Attempt); ok {
-		// It ends by its deadline alone; a pooled timer costs less than its Done.
-		t := b.pool.timer(time.Until(o.deadline))
-		defer b.pool.freeTimer(t)
-		select {
-		case <-o.done:
-			b.pool.freeChannel(o.done)
-		case <-t.C:
-			b.abandon(context.DeadlineExceeded, o)
-		}
-		return
+	ended := ctx.Done
+	if attempt, ok := ctx.(*lease.Attempt); ok {
+		ended = attempt.Cancelled // expire ends its time
 	}
 	select {
 	case <-o.done:
 		b.pool.freeChannel(o.done)
-	case <-ctx.Done():
+	case <-ended():
 		b.abandon(ctx.Err(), o)
 	}
 }
@@ -116,75 +155,81 @@ func (b *batcher) abandon(why error, o *op) {
 	defer b.mu.Unlock()
 	select {
 	case <-o.done: // answered meanwhile
-		return
 	default:
+		// An unsent one stays where it is, and take passes it over: to search for
+		// each that is given up costs more than to send it.
+		b.giveUpLocked(why, o)
 	}
-	if o.flight != nil {
-		o.unanswered = fmt.Errorf("no answer in time: %w", why)
-		b.leaveLocked(o.flight)
+}
+
+func (b *batcher) giveUpLocked(why error, o *op) {
+	if o.flight == nil {
+		o.begins(b.unsent.silentSince(o))
+		o.unanswered = fmt.Errorf("not sent in time: %w", why)
 		return
 	}
-	// It stays where it is, and takeLocked passes it over: with very many unsent
-	// commands, to search for each that times out costs more than to send it.
-	o.unanswered = fmt.Errorf("not sent in time: %w", why)
+	o.unanswered = fmt.Errorf("no answer in time: %w", why)
+	b.leaveLocked(o.flight)
 }
 
 func (b *batcher) leaveLocked(f *flight) {
 	f.waiting--
-	if f.waiting == 0 {
-		close(f.gone)
+	if f.waiting > 0 {
+		return
+	}
+	close(f.gone)
+	b.flights = slices.DeleteFunc(b.flights, func(other *flight) bool { return other == f })
+	if f.counts {
+		f.counts = false
 		b.flushers--
 		b.startLocked()
 	}
 }
 
 func (b *batcher) startLocked() {
-	if len(b.unsent) > 0 && b.flushers < maxFlushers {
+	if b.unsent.n > 0 && b.flushers < maxFlushers {
 		b.flushers++
 		go b.flush()
 	}
 }
 
-// takeLocked removes the next batch of commands for which a caller still waits.
-func (b *batcher) takeLocked() []*op {
-	var n, taken int
-	for n < len(b.unsent) && taken < maxBatch {
-		if o := b.unsent[n]; o.unanswered == nil {
-			b.unsent[taken] = o
-			taken++
-		}
-		n++
-	}
-	ops := b.unsent[:taken:taken]
-	if b.unsent = b.unsent[n:]; len(b.unsent) == 0 {
-		b.unsent = nil
-	}
-	return ops
-}
-
 // flush sends commands until none is unsent, or until all callers of its flight
-// have given up.
+// have left.
 func (b *batcher) flush() {
+	var overdue *resendTimer
 	for {
 		b.mu.Lock()
-		ops := b.takeLocked()
+		ops := b.unsent.take()
 		if len(ops) == 0 {
 			b.flushers--
 			b.mu.Unlock()
 			return
 		}
-		f := newFlight(ops)
+		f := b.flightLocked(ops, b.link.setup())
+		f.counts, f.sends = true, 1
+		doubt, known := b.link.doubt(), b.link.known
 		b.mu.Unlock()
 
-		b.send(f, ops)
+		if overdue == nil && b.fresh != nil {
+			overdue = new(resendTimer)
+		}
+		if overdue != nil {
+			overdue.start(b, f, doubt)
+		}
+		sent := time.Now()
+		took := b.timed(f, ops, known)
+		if overdue != nil && !overdue.stop() {
+			overdue = nil
+		}
 
 		b.mu.Lock()
-		awaited := f.waiting > 0
-		for _, o := range ops {
-			o.done <- struct{}{}
+		counts := f.counts
+		f.counts = false
+		if b.arrivedLocked(f, ops, ops, sent) && took > 0 {
+			b.link.observe(took)
 		}
 		b.mu.Unlock()
-		if !awaited {
+		if !counts {
 			return // leaveLocked counted it out
 		}
 	}

@@ -42,7 +42,7 @@ func giveUp(t *testing.T, n int) time.Duration {
 	}
 	for {
 		b.mu.Lock()
-		flushers, unsent := b.flushers, len(b.unsent)
+		flushers, unsent := b.flushers, b.unsent.n
 		b.mu.Unlock()
 		if flushers == 0 {
 			if unsent > 0 {

@@ -40,18 +40,21 @@
 //
 // # Failures
 //
-// Calls return by the deadline of their context and send nothing twice; after an
-// error a call may have taken effect. An Acquire that reaches the server after its
-// deadline has no effect. Errors that a retry does not change wrap
+// Calls return by the deadline of their context; after an error a call may have taken
+// effect. A request without an answer is sent again over a fresh connection, after
+// twice the round trip and at least 100 ms. An Acquire that reaches the server after
+// its deadline has no effect. Errors that a retry does not change wrap
 // [lease.ErrRefused]. Without wake-ups, for example without permission for channels,
 // waiters poll.
 //
-// docs/behaviour/redisstore.md lists the keys, the permissions of a server user, the
-// format of wake-ups, and each failure with the test that shows it.
+// docs/behaviour/redisstore.md lists the keys, the permissions of a server user, which
+// client options suit, and each failure with the test that shows it.
 //
 // # Concurrency
 //
 // Concurrent calls share pipelines. An idle Store has no goroutine: those that send
-// end when nothing is unsent, and the one that receives wake-ups starts when a
-// watched owner has to wait and ends shortly after the last [Store.Unwatch].
+// end with the reply, or some seconds after their callers have left; the one that
+// receives wake-ups starts when a watched owner has to wait and ends shortly after the
+// last [Store.Unwatch]. Fresh connections are the Store's own, without the client's
+// hooks; it closes them when they were not used for 5 s.
 package redisstore

@@ -119,6 +119,12 @@ func badTLS(err error) bool {
 // them too, and what was sent may have had its effect.
 var errNeverAnswered = errors.New("the server has never answered and closes connections: does it expect TLS, or does a proxy not pass HELLO?")
 
+// isReply reports whether err is the server's reply.
+func isReply(err error) bool {
+	var reply redis.Error
+	return errors.As(err, &reply)
+}
+
 // firstContact notes whether the server has ever answered.
 type firstContact struct{ made atomic.Bool }
 
@@ -131,10 +137,9 @@ func (f *firstContact) note(ops []*op) {
 		if o.unanswered != nil {
 			continue
 		}
-		err := o.Err()
-		var reply redis.Error
+		err := o.outcome()
 		switch {
-		case err == nil, errors.As(err, &reply):
+		case err == nil, isReply(err):
 			f.made.Store(true)
 			return
 		case errors.Is(err, io.EOF):

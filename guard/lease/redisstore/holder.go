@@ -27,7 +27,7 @@ func (s *Store) FindHolder(ctx context.Context, key string) (lease.Holder, error
 	}
 	if redis.HasErrorPrefix(err, "WRONGTYPE") {
 		value, err = s.otherType(ctx, name)
-		get.SetErr(err)
+		get.final().SetErr(err)
 	}
 	if err := errors.Join(get.outcome(), pttl.outcome()); err != nil {
 		return lease.Holder{}, fault(ctx, "find holder", err)

@@ -60,21 +60,18 @@ func (s *Store) renewMoving(ctx context.Context, r lease.RenewRequest) (lease.Re
 
 // releaseMoving releases a lease, and leaves the queue. The marker of several holders
 // stays until it expires: another holder may just have joined them.
-func (s *Store) releaseMoving(ctx context.Context, r releasing) (released bool, err error) {
+func (s *Store) releaseMoving(ctx context.Context, r releasing) (lease.ReleaseReply, error) {
 	leave := newOp(r.names.lease(), "zrem", r.names.queue(), r.place+";"+r.owner) // its key in heard expires
-	if !r.exclusive() {
-		free := newOp(r.names.lease(), "zrem", r.names.holders(), holderMember(r.limit(), r.owner))
-		s.router.do(ctx, false, leave, free)
-		n, err := free.Int64()
-		return n == 1, errors.Join(leave.outcome(), free.outcome(), err)
+	free := newOp(r.names.lease(), "zrem", r.names.holders(), holderMember(r.limit(), r.owner))
+	if r.exclusive() {
+		free = releaseOneScript.call(r.names, 1, []string{r.owner, r.marker()}, []int64{r.keepClosed}, "")
 	}
-	free := releaseOneScript.call(r.names, 1, []string{r.owner, r.marker()}, []int64{r.keepClosed}, "")
 	s.router.do(ctx, false, leave, free)
 	if err := errors.Join(leave.outcome(), free.outcome()); err != nil {
-		return false, err
+		return lease.ReleaseReply{}, err
 	}
 	n, err := free.Int64()
-	return n == 1, err
+	return lease.ReleaseReply{Released: n == 1, Resent: free.resent}, err
 }
 
 // holderMember is an owner's member of the holders, as queue.lua writes it.

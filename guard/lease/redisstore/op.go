@@ -5,9 +5,11 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/jobguard/jobguard/guard/lease"
 )
 
-// op is one command. Its caller waits for done; until then only the flusher that
+// op is one command. Its caller waits for done; until then only the flight that
 // sends it uses the command.
 type op struct {
 	redis.Cmd
@@ -16,15 +18,29 @@ type op struct {
 	key    string  // determines the node
 	done   chan struct{}
 	acked  int // replicas that acknowledged it, if asked
+	kind   kind
 
-	// Set by the caller.
-	deadline   time.Time // of its context; zero if it has none
-	unanswered error     // why it gave up waiting; then no other field may be read
+	// Set when it is submitted.
+	submitted time.Time
+	attempt   *lease.Attempt // its context, if that is one: expire ends the wait, not the caller
+	deadline  time.Time      // of its context; zero if it has none
 
-	flight *flight // guarded by batcher.mu; nil while unsent
+	// If set, it is called when the command is sent by a patient attempt, with the
+	// new deadline. It may change numbers.
+	onSend func(deadline time.Time)
+
+	unanswered error // why it was given up; then no other field may be read
+
+	// Guarded by batcher.mu until done.
+	flight *flight // nil while unsent
+	over   bool    // done was sent
+	answer *op     // the twin that was answered, if it is not the command itself
+	resent bool    // twins were sent: more than one may take effect
+	sent   time.Time
 
 	// The script's arguments are pointers to these fields, which saves an allocation
 	// each. Only the lease's name is a plain string, for hooks that print commands.
+	request []any // never changed; args' memory for a script
 	args    [13]any
 	names   names
 	texts   [3]string
@@ -37,7 +53,7 @@ func (*op) NoRetry() bool { return true }
 
 // newOp prepares a plain command that goes to the node of key.
 func newOp(key string, args ...any) *op {
-	return &op{Cmd: *redis.NewCmd(context.Background(), args...), key: key}
+	return &op{Cmd: *redis.NewCmd(context.Background(), args...), key: key, request: args}
 }
 
 // call prepares a script with the first keys of n as KEYS, and as ARGV one or two
@@ -58,8 +74,15 @@ func (s *script) call(n names, keys int, texts []string, numbers []int64, last s
 		o.texts[2] = last
 		args = append(args, &o.texts[2])
 	}
+	o.request = args
 	o.Cmd = *redis.NewCmd(context.Background(), args...)
 	return o
+}
+
+// twin is the same command, to be sent beside o: what is written to o meanwhile
+// does not concern it.
+func (o *op) twin() *op {
+	return &op{Cmd: *redis.NewCmd(context.Background(), o.request...), script: o.script, key: o.key, request: o.request}
 }
 
 // outcome is the error of the command; nil if the server answered without one.
@@ -67,7 +90,54 @@ func (o *op) outcome() error {
 	if o.unanswered != nil {
 		return o.unanswered
 	}
-	return o.Err()
+	return o.final().Err()
+}
+
+// patience is how long it may wait while the node answers nothing at all; 0 if its
+// deadline stands.
+func (o *op) patience() time.Duration {
+	if o.attempt == nil {
+		return 0
+	}
+	return o.attempt.Timeout()
+}
+
+// begins notes when the time of a patient command began, as it is sent now.
+func (o *op) begins(at time.Time) {
+	if o.patience() == 0 {
+		return
+	}
+	o.deadline = o.attempt.Sent(at)
+	if o.onSend != nil {
+		o.onSend(o.deadline)
+	}
+}
+
+// final is the command itself, or the twin that was answered in its place.
+func (o *op) final() *op {
+	if o.answer != nil {
+		return o.answer
+	}
+	return o
+}
+
+// Slice returns the reply.
+func (o *op) Slice() ([]any, error) { return o.final().Cmd.Slice() }
+
+// Int64 returns the reply.
+func (o *op) Int64() (int64, error) { return o.final().Cmd.Int64() }
+
+// Text returns the reply.
+func (o *op) Text() (string, error) { return o.final().Cmd.Text() }
+
+// answered reports whether the server did what was asked, or said why not: after a
+// redirection it did neither.
+func (o *op) answered() bool {
+	err := o.Err()
+	if err == nil {
+		return true
+	}
+	return isReply(err) && !redis.HasErrorPrefix(err, "MOVED") && !redis.HasErrorPrefix(err, "ASK")
 }
 
 // unknown reports whether the server does not have the script. Then nothing ran.
@@ -77,13 +147,14 @@ func (o *op) unknown() bool {
 
 // inFull prepares the command to be sent again with the script's source.
 func (o *op) inFull() {
-	args := o.Args()
-	args[0], args[1] = "eval", o.script.source
+	args := append([]any{"eval", o.script.source}, o.request[2:]...)
 	o.Cmd = *redis.NewCmd(context.Background(), args...)
 }
 
-// again prepares an answered command to be sent again.
-func (o *op) again() {
-	o.Cmd = *redis.NewCmd(context.Background(), o.Args()...)
-	o.flight = nil
+// become gives o, which has its outcome, that of its twin, which was sent later.
+func (o *op) become(twin *op) {
+	if o.unanswered = twin.unanswered; o.unanswered == nil {
+		o.answer = twin.final()
+	}
+	o.resent = o.resent || twin.resent
 }

@@ -1,28 +1,11 @@
 package redisstore
 
-import (
-	"sync"
-	"time"
-)
+import "sync"
 
-// pool keeps timers and channels for the callers of a batcher. Each batcher has its
-// own, so that none leaves a synctest bubble.
+// pool keeps channels for the callers of a batcher. Each batcher has its own, so that
+// none leaves a synctest bubble.
 type pool struct {
-	timers, channels sync.Pool
-}
-
-func (p *pool) timer(d time.Duration) *time.Timer {
-	if t, ok := p.timers.Get().(*time.Timer); ok {
-		t.Reset(d)
-		return t
-	}
-	return time.NewTimer(d)
-}
-
-// freeTimer stops t, which also drops an unread tick (since Go 1.23).
-func (p *pool) freeTimer(t *time.Timer) {
-	t.Stop()
-	p.timers.Put(t)
+	channels sync.Pool
 }
 
 func (p *pool) channel() chan struct{} {

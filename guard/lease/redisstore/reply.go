@@ -19,8 +19,7 @@ const (
 type acquired struct {
 	lease.AcquireReply
 	status int64
-	server int64     // its clock, µs
-	sent   time.Time // before the request was sent
+	server int64 // its clock, µs
 
 	receivers int64 // of the beacon that the request carried; negative: not known
 }

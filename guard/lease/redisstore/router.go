@@ -2,6 +2,7 @@ package redisstore
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -67,11 +68,16 @@ func (r *router) do(ctx context.Context, acked bool, ops ...*op) {
 func (r *router) once(ctx context.Context, acked bool, ops []*op) {
 	if len(ops) == 1 {
 		b := r.to(ctx, ops[0].key, acked)
-		if attempt, ok := ctx.(*lease.Attempt); ok && r.inline && !acked && b.sendHere(attempt, ops) {
-			return
+		var taken, done bool
+		if attempt, ok := ctx.(*lease.Attempt); ok && attempt.Cancelled() == nil && r.inline && !acked {
+			taken, done = b.sendHere(attempt, ops[0])
 		}
-		b.submit(ctx, ops[0])
-		b.wait(ctx, ops[0])
+		if !taken {
+			b.submit(ctx, ops[0])
+		}
+		if !done {
+			b.wait(ctx, ops[0])
+		}
 		return
 	}
 	groups := make(map[*batcher][]*op)
@@ -94,10 +100,10 @@ func (r *router) once(ctx context.Context, acked bool, ops []*op) {
 func (r *router) follow(ctx context.Context, ops []*op) {
 	const tries, pause = 10, 50 * time.Millisecond
 	for range tries {
-		var moved []*op
+		var moved, twins []*op
 		for _, o := range ops {
 			if redis.HasErrorPrefix(o.outcome(), "MOVED") {
-				moved = append(moved, o)
+				moved, twins = append(moved, o), append(twins, o.twin())
 			}
 		}
 		if moved == nil {
@@ -109,10 +115,10 @@ func (r *router) follow(ctx context.Context, ops []*op) {
 		case <-ctx.Done():
 			return
 		}
-		for _, o := range moved {
-			o.again()
+		r.once(ctx, true, twins)
+		for i, o := range moved {
+			o.become(twins[i])
 		}
-		r.once(ctx, true, moved)
 	}
 }
 
@@ -120,7 +126,7 @@ func (r *router) follow(ctx context.Context, ops []*op) {
 // when ctx ends, although the client may take longer.
 func (r *router) discover(ctx context.Context) error {
 	asked := newOp("")
-	b := r.batcherFor(routeID{}, func() sender { return r.load })
+	b := r.batcherFor(routeID{}, func() *batcher { return &batcher{send: r.load} })
 	b.submit(ctx, asked)
 	b.wait(ctx, asked)
 	return asked.outcome()
@@ -146,15 +152,55 @@ func (r *router) to(ctx context.Context, key string, acked bool) *batcher {
 			id.addr = "?"
 		}
 	}
-	return r.batcherFor(id, func() sender {
-		if acked {
-			return sendAcked(r.node, r.options.replicas, r.options.ackTimeout)
-		}
-		return sendTo(r.client)
-	})
+	return r.batcherFor(id, func() *batcher { return r.newBatcher(id) })
 }
 
-// node returns a client of the node that serves key.
+// newBatcher returns the batcher for one node.
+func (r *router) newBatcher(id routeID) *batcher {
+	to := sendTo
+	b := &batcher{send: sendTo(r.client)}
+	if id.acked {
+		b.link.extra = r.options.ackTimeout
+		to = func(client redis.UniversalClient) sender {
+			return sendAcked(client, r.options.replicas, r.options.ackTimeout)
+		}
+		b.send = func(ctx context.Context, ops []*op) {
+			client, err := r.node(ctx, ops[0].key)
+			if err != nil {
+				failAll(ops, err)
+				return
+			}
+			to(client)(ctx, ops)
+		}
+	}
+	if _, single := r.client.(*redis.Client); single || r.cluster != nil {
+		s := new(spare)
+		b.fresh = func(ctx context.Context, ops []*op) {
+			node, err := r.nodeAt(ctx, id.addr, ops[0].key)
+			if err != nil {
+				failAll(ops, err)
+				return
+			}
+			s.send(ctx, node, to, ops)
+		}
+		b.node = func(key string) *redis.Client {
+			node, _ := r.nodeAt(context.Background(), id.addr, key) // nil with an error
+			return node
+		}
+	}
+	return b
+}
+
+var errMoved = errors.New("another node serves the key by now")
+
+func failAll(ops []*op, err error) {
+	for _, o := range ops {
+		o.SetErr(err)
+	}
+}
+
+// node returns a client of the node that serves key. It is asked for each flight, since
+// clients of nodes that left a Cluster are closed and their addresses may return.
 func (r *router) node(ctx context.Context, key string) (redis.UniversalClient, error) {
 	if r.cluster == nil {
 		return r.client, nil
@@ -166,7 +212,20 @@ func (r *router) node(ctx context.Context, key string) (redis.UniversalClient, e
 	return master, nil
 }
 
-func (r *router) batcherFor(id routeID, send func() sender) *batcher {
+// nodeAt is node, if that is still the one at addr.
+func (r *router) nodeAt(ctx context.Context, addr, key string) (*redis.Client, error) {
+	node, err := r.node(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	client, ok := node.(*redis.Client)
+	if !ok || r.cluster != nil && client.Options().Addr != addr {
+		return nil, errMoved
+	}
+	return client, nil
+}
+
+func (r *router) batcherFor(id routeID, create func() *batcher) *batcher {
 	r.mu.RLock()
 	b := r.byID[id]
 	r.mu.RUnlock()
@@ -177,7 +236,7 @@ func (r *router) batcherFor(id routeID, send func() sender) *batcher {
 	defer r.mu.Unlock()
 	b = r.byID[id]
 	if b == nil {
-		b = &batcher{send: send()}
+		b = create()
 		r.byID[id] = b
 	}
 	return b

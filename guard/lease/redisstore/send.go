@@ -47,24 +47,16 @@ func withScripts(send sender) sender {
 				again = append(again, o)
 			}
 		}
-		if again != nil {
+		if again != nil && ctx.Err() == nil {
 			send(ctx, again)
 		}
 	}
 }
 
 // sendAcked returns the sender to one node that waits for its replicas: WAIT must
-// follow the writes on the same connection. node is called for each flight, since
-// clients of nodes that left a Cluster are closed and their addresses may return.
-func sendAcked(node func(ctx context.Context, key string) (redis.UniversalClient, error), replicas int, timeout time.Duration) sender {
+// follow the writes on the same connection.
+func sendAcked(client redis.UniversalClient, replicas int, timeout time.Duration) sender {
 	return withScripts(func(ctx context.Context, ops []*op) {
-		client, err := node(ctx, ops[0].key)
-		if err != nil {
-			for _, o := range ops {
-				o.SetErr(err)
-			}
-			return
-		}
 		pipe := outlastWait(client, timeout).Pipeline()
 		for _, o := range ops {
 			_ = pipe.Process(ctx, o)

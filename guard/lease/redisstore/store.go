@@ -45,7 +45,9 @@ var (
 // moves keys to another node when it considers theirs down. Add hooks to the client
 // before New.
 //
-// Calls return by their deadline. Set ContextTimeoutEnabled on a *redis.ClusterClient,
+// Calls return by their deadline. Of a *redis.Client or *redis.ClusterClient the Store
+// copies the options for connections of its own, as many as 32 to a node, which a
+// timer closes 5 s after their last use. Set ContextTimeoutEnabled on a *redis.ClusterClient,
 // or a type that wraps a client, so that a hanging connection is then given up too.
 func New(client redis.UniversalClient, opts ...Option) *Store {
 	if v := reflect.ValueOf(client); client == nil || v.Kind() == reflect.Pointer && v.IsNil() {
@@ -91,6 +93,7 @@ const lateTries = 4
 // one to learn the server's clock.
 func (s *Store) Acquire(ctx context.Context, r lease.AcquireRequest) (lease.AcquireReply, error) {
 	names := namesOf(s.prefix, r.Key)
+	var unanswered time.Time // by a try before
 	for range lateTries {
 		reply, err := s.acquireOnce(ctx, names, r)
 		if err != nil {
@@ -99,6 +102,10 @@ func (s *Store) Acquire(ctx context.Context, r lease.AcquireRequest) (lease.Acqu
 			}
 			return lease.AcquireReply{}, fault(ctx, "acquire", err)
 		}
+		if reply.Unanswered.IsZero() {
+			reply.Unanswered = unanswered
+		}
+		unanswered = reply.Unanswered
 		if reply.status == statusLate {
 			if err := ctx.Err(); err != nil {
 				return lease.AcquireReply{}, fault(ctx, "acquire", err)
@@ -109,7 +116,7 @@ func (s *Store) Acquire(ctx context.Context, r lease.AcquireRequest) (lease.Acqu
 			s.inbox.granted(r.Owner)
 		} else if r.Join {
 			as := message{place: placeText(r.Place, r.Limit), owner: r.Owner, lease: names.lease()}
-			reply.Watched = s.inbox.waiting(as, reply.sent, reply.server)
+			reply.Watched = s.inbox.waiting(as, reply.Sent, reply.server)
 		}
 		return reply.AcquireReply, nil
 	}
@@ -121,7 +128,6 @@ var errLate = errors.New("the server refused every attempt as late: does its clo
 func (s *Store) acquireOnce(ctx context.Context, names names, r lease.AcquireRequest) (acquired, error) {
 	deadline, bounded := ctx.Deadline()
 	clockSlot := s.clockSlot(names.slot)
-	sent := time.Now()
 	script := acquireScript
 	if r.Limit != lease.Exclusive {
 		script = acquireLimitScript
@@ -132,11 +138,18 @@ func (s *Store) acquireOnce(ctx context.Context, names names, r lease.AcquireReq
 		argument.counted, argument.beacon = s.inbox.beacon()
 	}
 	o := script.call(names, 5, []string{r.Owner}, numbers[:], s.argument(argument))
+	o.kind = acquiring
+	if attempt, ok := ctx.(*lease.Attempt); ok && attempt.Timeout() > 0 {
+		o.onSend = func(deadline time.Time) { o.numbers[1] = s.clock.notAfter(clockSlot, deadline, true) }
+	}
 	s.router.do(ctx, s.replicas > 0, o)
+	if r.Join && o.resent {
+		s.inbox.mayWait(r.Owner) // one request may have joined the queue, and the other been granted
+	}
 	var reply acquired
 	err := o.outcome()
 	if r.Limit == lease.Exclusive && moving(err) {
-		reply, err = s.acquireMoving(ctx, names, r, numbers[1])
+		reply, err = s.acquireMoving(ctx, names, r, o.numbers[1])
 	} else if err == nil {
 		if reply, err = readAcquired(o); reply.Granted && err == nil {
 			err = s.checkAcks(o)
@@ -145,8 +158,11 @@ func (s *Store) acquireOnce(ctx context.Context, names names, r lease.AcquireReq
 	if err != nil {
 		return acquired{}, err
 	}
-	reply.sent = sent
-	s.clock.learn(clockSlot, reply.server, s.clock.at(sent), reply.status == statusLate)
+	reply.Sent = o.final().sent
+	if o.resent {
+		reply.Unanswered, _ = ctx.Deadline()
+	}
+	s.clock.learn(clockSlot, reply.server, s.clock.at(reply.Sent), reply.status == statusLate)
 	if argument.beacon != 0 && reply.status == statusHeld {
 		s.inbox.published(argument.beacon, reply.receivers)
 	}
@@ -203,6 +219,7 @@ func (s *Store) Renew(ctx context.Context, rs []lease.RenewRequest) []lease.Rene
 	ops := make([]*op, len(rs))
 	for i, r := range rs {
 		ops[i] = s.renewal(r)
+		ops[i].kind = renewing
 	}
 	s.router.do(ctx, s.replicas > 0, ops...)
 	replies := make([]lease.RenewReply, len(rs))
@@ -232,17 +249,18 @@ func (s *Store) renewed(o *op) (lease.RenewReply, error) {
 		return lease.RenewReply{}, err
 	}
 	reply, err := readRenewed(o)
+	reply.Sent = o.final().sent
 	if err == nil && reply.Held {
 		err = s.checkAcks(o)
 	}
 	return reply, err
 }
 
-// Release implements [lease.Store]. It is sent once. If the caller repeats it after
-// an error, Released may be false because the first attempt took effect.
+// Release implements [lease.Store]. If the caller repeats it after an error, Released
+// may be false because the first attempt took effect.
 func (s *Store) Release(ctx context.Context, r lease.ReleaseRequest) (lease.ReleaseReply, error) {
 	defer s.inbox.released(r.Owner)
-	released, err := s.release(ctx, releasing{
+	reply, err := s.release(ctx, releasing{
 		names:      namesOf(s.prefix, r.Key),
 		owner:      r.Owner,
 		place:      placeText(r.Place, r.Limit),
@@ -253,7 +271,7 @@ func (s *Store) Release(ctx context.Context, r lease.ReleaseRequest) (lease.Rele
 	if err != nil {
 		return lease.ReleaseReply{}, fault(ctx, "release", err)
 	}
-	return lease.ReleaseReply{Released: released}, nil
+	return reply, nil
 }
 
 // releasing is what a release tells the server.
@@ -279,7 +297,7 @@ func (r releasing) marker() string {
 	return lease.ClosedMarker(r.owner)
 }
 
-func (s *Store) release(ctx context.Context, r releasing) (released bool, err error) {
+func (s *Store) release(ctx context.Context, r releasing) (lease.ReleaseReply, error) {
 	script := releaseLimitScript
 	if r.exclusive() {
 		script = releaseScript
@@ -288,18 +306,20 @@ func (s *Store) release(ctx context.Context, r releasing) (released bool, err er
 	o := script.call(r.names, 5, []string{r.owner, r.marker()}, numbers[:], s.argument(queueArgument{place: r.place, keepClosed: r.keepClosed}))
 	s.router.do(ctx, false, o)
 	if err := o.outcome(); moving(err) && (r.exclusive() || r.keepClosed == 0) {
-		return s.releaseMoving(ctx, r)
+		reply, err := s.releaseMoving(ctx, r)
+		reply.Resent = reply.Resent || o.resent
+		return reply, err
 	} else if err != nil {
-		return false, err
+		return lease.ReleaseReply{}, err
 	}
 	n, err := o.Int64()
-	return n == 1, err
+	return lease.ReleaseReply{Released: n == 1, Resent: o.resent}, err
 }
 
 // checkAcks returns an error if too few replicas have the write.
 func (s *Store) checkAcks(o *op) error {
-	if o.acked < s.replicas {
-		return fmt.Errorf("acknowledged by %d of %d replicas", o.acked, s.replicas)
+	if acked := o.final().acked; acked < s.replicas {
+		return fmt.Errorf("acknowledged by %d of %d replicas", acked, s.replicas)
 	}
 	return nil
 }

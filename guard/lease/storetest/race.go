@@ -40,7 +40,7 @@ var raceChecks = []check{
 					}
 					inside.Add(-1)
 					released, err := store.Release(c.ctx, lease.ReleaseRequest{Key: key, Owner: n.owner, Place: lease.Place{Reservation: n.reservation}})
-					if err != nil || !released.Released {
+					if err != nil || !worked(released) {
 						c.Errorf("Release() = %+v, %v while holding", released, err)
 						return
 					}
@@ -175,7 +175,7 @@ func (c *contract) storm(limits ...lease.Limit) {
 				}
 				leave(n)
 				released, err := store.Release(c.ctx, lease.ReleaseRequest{Key: key, Owner: n.owner, Limit: n.limit, Place: lease.Place{Reservation: n.reservation}})
-				if err != nil || !released.Released {
+				if err != nil || !worked(released) {
 					c.Errorf("Release() = %+v, %v while holding", released, err)
 					return
 				}

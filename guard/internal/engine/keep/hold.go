@@ -89,6 +89,12 @@ func (l *Lease) NewHoldLocked(attempts int32) *Hold {
 	return h
 }
 
+// lifeLocked is how long the store must keep l from now on, while it is held.
+func (l *Lease) lifeLocked(now time.Time) time.Duration {
+	closed := l.k.time(l.hold.granted).Add(l.terms.MinHold)
+	return max(l.terms.TTL, closed.Sub(now))
+}
+
 // Key is the key that is held.
 func (h *Hold) Key() string { return h.l.key }
 
@@ -167,7 +173,7 @@ func (h *Hold) Ensure(ctx context.Context, d time.Duration) error {
 	if h.TrustLeft() >= d || !h.Live() {
 		return nil
 	}
-	attempt, cancel := context.WithTimeout(ctx, h.l.terms.renewTimeout())
+	attempt, cancel := context.WithTimeout(ctx, h.l.terms.renewTimeout(h.l.k.RoundTrip()))
 	defer cancel()
 	err := h.l.k.renew(attempt, []*Lease{h.l})
 	if err != nil && ctx.Err() == nil {

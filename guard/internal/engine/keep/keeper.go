@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jobguard/jobguard/guard/internal/backoff"
@@ -19,6 +20,8 @@ type Keeper struct {
 	ctx  context.Context // parent of cleaners' and candidates' store calls; ends with Drain
 	stop context.CancelFunc
 	work pending.Counter // goroutines and cleaners under way
+
+	roundTrip atomic.Int64 // smoothed, ns; written under mu
 
 	mu       sync.Mutex // see the package comment
 	renewals schedule
@@ -54,6 +57,26 @@ func (k *Keeper) Go(f func()) {
 		f()
 	}()
 }
+
+// ObserveLocked folds in one measured round trip. The way to the store may have to be
+// made first and is measured with it, so less counts for more.
+func (k *Keeper) ObserveLocked(d time.Duration) {
+	switch old := k.RoundTrip(); {
+	case old == 0:
+		k.roundTrip.Store(int64(d))
+	case d < old:
+		k.roundTrip.Store(int64(old - (old-d)/2))
+	default:
+		k.roundTrip.Store(int64(old + (d-old)/8))
+	}
+}
+
+// RoundTrip is how long a call of the store takes; 0 before the first.
+func (k *Keeper) RoundTrip() time.Duration { return time.Duration(k.roundTrip.Load()) }
+
+// attemptTime is how long to wait for an answer at first: four round trips are enough
+// for one whose connection has to be made.
+func attemptTime(roundTrip time.Duration) time.Duration { return max(time.Second, 4*roundTrip) }
 
 // Drain waits until no goroutine of the Keeper is left, at most until ctx ends;
 // then it breaks off the store calls still under way. Call it when the last hold
@@ -156,8 +179,10 @@ func (k *Keeper) flush() {
 		k.mu.Unlock()
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), due[0].attemptTimeout(time.Now()))
+	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
+	attempt := lease.NewPatientAttempt(ctx, due[0].attemptTimeout(time.Now()))
+	defer attempt.End()
 	b := &batch{left: len(due), cancel: cancel}
 	for _, l := range due {
 		l.renewal.batch = b
@@ -167,7 +192,7 @@ func (k *Keeper) flush() {
 	k.renewals.armLocked()
 	k.mu.Unlock()
 
-	_ = k.renew(ctx, due) // each lease has its own outcome
+	_ = k.renew(attempt, due) // each lease has its own outcome
 
 	k.mu.Lock()
 	k.renewals.flushers--
@@ -176,14 +201,16 @@ func (k *Keeper) flush() {
 	k.work.End()
 }
 
-// attemptTimeout bounds the next renewal. The first one of a lease that began on a
-// wake-up leaves time for another before trust ends.
+// attemptTimeout bounds the next renewal. It grows with each that failed, and leaves
+// time for another before trust ends, unless that would be too short for the link.
 func (l *Lease) attemptTimeout(now time.Time) time.Duration {
-	d := l.terms.renewTimeout()
-	if left := l.trustLeft(now); l.renewal.failed == 0 && left > 0 && left < 2*d {
-		return left / 2
+	d := l.terms.renewTimeout(l.k.RoundTrip())
+	left := l.trustLeft(now)
+	if left <= 0 {
+		return d
 	}
-	return d
+	d <<= min(l.renewal.failed, 10)
+	return max(min(d, left/2), min(4*l.k.RoundTrip(), left))
 }
 
 // takeDueLocked removes a batch from the heap: what is due now or very soon,
@@ -219,17 +246,28 @@ func (k *Keeper) takeDueLocked() []*Lease {
 // It returns the last error, for a single lease.
 func (k *Keeper) renew(ctx context.Context, leases []*Lease) (err error) {
 	rs := make([]lease.RenewRequest, len(leases))
-	for i, l := range leases {
-		rs[i] = lease.RenewRequest{Key: l.key, Owner: l.owner, TTL: l.terms.TTL, Limit: l.terms.Limit}
-	}
 	sent := time.Now()
+	k.mu.Lock()
+	for i, l := range leases {
+		rs[i] = lease.RenewRequest{Key: l.key, Owner: l.owner, TTL: l.lifeLocked(sent), Limit: l.terms.Limit}
+	}
+	k.mu.Unlock()
 	replies := k.store.Renew(ctx, rs)
 
 	var losses []loss
 	var events []func()
+	measured := false
 	k.mu.Lock()
 	for i, l := range leases {
 		l.renewal.batch = nil
+		sent := sent
+		if at := replies[i].Sent; !at.IsZero() {
+			sent = at
+		}
+		if replies[i].Err == nil && !measured {
+			k.ObserveLocked(time.Since(sent))
+			measured = true
+		}
 		lost, event := l.renewedLocked(sent, replies[i])
 		losses = append(losses, lost)
 		if event != nil {

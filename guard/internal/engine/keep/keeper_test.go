@@ -148,7 +148,7 @@ func TestOnlyAttemptsWithOneTimeoutTravelTogether(t *testing.T) {
 		total := 0
 		for batch := k.takeDueLocked(); batch != nil; batch = k.takeDueLocked() {
 			for _, other := range batch {
-				if a, b := batch[0].terms.renewTimeout(), other.terms.renewTimeout(); a != b {
+				if a, b := batch[0].terms.renewTimeout(0), other.terms.renewTimeout(0); a != b {
 					t.Errorf("attempts of %v and %v in one call", a, b)
 				}
 			}
@@ -197,7 +197,7 @@ func TestARenewalIsNotBrokenOffForAnotherLeaseThatEnds(t *testing.T) {
 func TestTwoAttemptsFitIntoTrust(t *testing.T) {
 	for _, ttl := range []time.Duration{50 * time.Millisecond, time.Second, 10 * time.Second, time.Hour} {
 		o := Terms{TTL: ttl, Margin: ttl/2 - 1}
-		if d := o.renewTimeout(); d <= 0 || o.renewEvery()+2*d > ttl-o.Margin {
+		if d := o.renewTimeout(0); d <= 0 || o.renewEvery()+2*d > ttl-o.Margin {
 			t.Errorf("TTL %v: two attempts of %v do not fit", ttl, d)
 		}
 	}

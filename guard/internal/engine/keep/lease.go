@@ -27,10 +27,14 @@ func (o Terms) RenewPause() time.Duration {
 	return backoff.Jitter(o.renewEvery()*9/10, o.renewEvery())
 }
 
-// renewTimeout bounds one renewal or release attempt, so that two full
+// Life is how long the store keeps a lease from the grant on: if the holder dies, or
+// its release is lost, the key stays closed for MinHold all the same.
+func (o Terms) Life() time.Duration { return max(o.TTL, o.MinHold) }
+
+// renewTimeout bounds the first attempt to renew or to release, so that two full
 // time-outs still fit between the first renewal and the end of trust.
-func (o Terms) renewTimeout() time.Duration {
-	return min((o.TTL-o.Margin-o.renewEvery())/2, time.Second)
+func (o Terms) renewTimeout(roundTrip time.Duration) time.Duration {
+	return min((o.TTL-o.Margin-o.renewEvery())/2, attemptTime(roundTrip))
 }
 
 // Next is what follows a lease in its process. Its methods are called with the
@@ -105,7 +109,7 @@ func (l *Lease) Init(k *Keeper, g Grant, terms Terms, next Next) {
 	if !g.Unknown.IsZero() {
 		l.unknown = k.instant(g.Unknown)
 	}
-	l.life = max(g.Life, terms.TTL, g.Place.Reservation) // a grant from the queue lives for the reservation
+	l.life = max(g.Life, terms.Life(), g.Place.Reservation) // a grant from the queue lives for the reservation
 	l.began = k.instant(time.Now())
 	if terms.Limit == lease.Exclusive {
 		l.nextToken, l.lastToken = g.Fence, g.Fence+int64(g.TokenCount)-1

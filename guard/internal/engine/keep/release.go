@@ -95,7 +95,7 @@ func (h *Hold) release(g givingBack) *Lost {
 	var err error
 	maybeDone := false
 	for range attempts {
-		a := lease.NewAttempt(time.Now().Add(l.terms.renewTimeout()))
+		a := lease.NewPatientAttempt(context.Background(), l.terms.renewTimeout(k.RoundTrip()))
 		var reply lease.ReleaseReply
 		reply, err = k.store.Release(a, g.request())
 		a.End()
@@ -103,12 +103,15 @@ func (h *Hold) release(g givingBack) *Lost {
 			maybeDone = maybeDone || !errors.Is(err, lease.ErrRefused)
 			continue
 		}
-		if lost == nil && !maybeDone && !reply.Released {
-			lost = &Lost{Reason: NotOwner}
-			h.event(lostEvent(lost))
-		}
-		if !maybeDone && !reply.Released {
+		maybeDone = maybeDone || reply.Resent
+		// Trust had not ended when the run did. If it ended while the release waited
+		// for its turn, the lease may have expired since: that is no loss.
+		if !reply.Released && !maybeDone && (lost != nil || l.trustLeft(time.Now()) > 0) {
 			h.outcome.Store(int32(ReleaseLost))
+			if lost == nil {
+				lost = &Lost{Reason: NotOwner}
+				h.event(lostEvent(lost))
+			}
 		}
 		// An attempt of ours to acquire that is still buried somewhere could
 		// re-create the lease: release once more when the store will refuse it.
@@ -164,7 +167,7 @@ type cleaner struct {
 	g        givingBack
 	unknown  time.Time
 	end      time.Time
-	timeout  time.Duration // of one attempt
+	longest  time.Duration // of one attempt
 	failures int
 }
 
@@ -172,7 +175,7 @@ type cleaner struct {
 // if that is later; failures counts the attempts that have failed already. It
 // counts as work until it ends.
 func (k *Keeper) cleanUp(g givingBack, unknown time.Time, life time.Duration, failures int) {
-	c := &cleaner{k: k, g: g, unknown: unknown, end: time.Now().Add(life), timeout: min(life/3, time.Second), failures: failures}
+	c := &cleaner{k: k, g: g, unknown: unknown, end: time.Now().Add(life), longest: life / 3, failures: failures}
 	if unknown.After(time.Now()) {
 		c.end = unknown.Add(life)
 	}
@@ -188,9 +191,10 @@ func (c *cleaner) pause() time.Duration { return backoff.Pause(c.failures, first
 
 func (c *cleaner) attempt() {
 	buried := c.unknown.After(time.Now())
-	ctx, cancel := context.WithTimeout(c.k.ctx, c.timeout)
-	_, err := c.k.store.Release(ctx, c.g.request())
-	cancel()
+	timeout := min(attemptTime(c.k.RoundTrip()), c.longest)
+	a := lease.NewPatientAttempt(c.k.ctx, timeout)
+	_, err := c.k.store.Release(a, c.g.request())
+	a.End()
 	var pause time.Duration
 	switch {
 	case err != nil:

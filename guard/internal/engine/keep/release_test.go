@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/jobguard/jobguard/guard/guardtest"
+	"github.com/jobguard/jobguard/guard/lease"
 )
 
 func TestAbandonedHoldDoesNotKeepTheKeyClosed(t *testing.T) {
@@ -52,4 +54,31 @@ func TestCleanerEndsWithDrain(t *testing.T) {
 			t.Errorf("%d attempts after Drain", more)
 		}
 	})
+}
+
+// slowRelease is a store that answers a release after wait, with a denial.
+type slowRelease struct {
+	*guardtest.Store
+	wait time.Duration
+}
+
+func (s slowRelease) Release(context.Context, lease.ReleaseRequest) (lease.ReleaseReply, error) {
+	time.Sleep(s.wait)
+	return lease.ReleaseReply{}, nil
+}
+
+func TestLeaseThatExpiresWhileItsReleaseWaitsIsNotLost(t *testing.T) {
+	for wait, lost := range map[time.Duration]bool{
+		usual.TTL - usual.Margin - 1: true, // trust says that it was there
+		usual.TTL - usual.Margin:     false,
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			k := New(slowRelease{guardtest.NewStore(), wait})
+			h := mustAcquire(t, k, usual)
+			if why := h.End(); (why != nil) != lost || (h.Released() == ReleaseLost) != lost {
+				t.Errorf("denied after %v: %v, released %v", wait, why, h.Released())
+			}
+			drain(t, k)
+		})
+	}
 }

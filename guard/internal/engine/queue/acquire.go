@@ -18,10 +18,11 @@ type Options struct {
 	Metadata string        // travels in the owner id
 }
 
-// acquireTimeout bounds one Acquire attempt. After TTL − Margin a grant would
-// arrive with its trust already spent.
-func (o Options) acquireTimeout() time.Duration {
-	return min(o.TTL-o.Margin, 2*time.Second)
+// acquireTimeout bounds one Acquire attempt, after so many failures in a row: over a
+// slow link an attempt may have a connection to make. After TTL − Margin a grant
+// would arrive with its trust already spent.
+func (o Options) acquireTimeout(failures int) time.Duration {
+	return min(o.TTL-o.Margin, 2*time.Second<<min(failures, 10))
 }
 
 // Kind tells why Acquire gave no hold.
@@ -97,7 +98,7 @@ func (e *Engine) acquire(ctx context.Context, key string, w *waiter) (*keep.Hold
 		e.keeper.Unlock()
 		return nil, f
 	}
-	near := firstRTTs*e.rtt <= firstPatience
+	near := firstRTTs*e.keeper.RoundTrip() <= firstPatience
 	switch {
 	case l.needsCandidateLocked():
 		c := l.startLocked(&w.candidate)

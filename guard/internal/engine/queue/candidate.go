@@ -71,7 +71,7 @@ func (c *candidate) initLocked(l *local) {
 	w := l.waiters.first
 	c.l = l
 	c.owner = l.e.store.NewOwner(w.opt.Metadata)
-	c.place = placeFor(w.opt.TTL, l.e.rtt)
+	c.place = placeFor(w.opt.TTL, l.e.keeper.RoundTrip())
 	c.limit = l.limit
 }
 
@@ -141,7 +141,7 @@ func (c *candidate) first(ctx context.Context, w *waiter, near bool) {
 
 // attemptOf makes an attempt on the goroutine of the caller, for which w waits.
 func (c *candidate) attemptOf(ctx context.Context, w *waiter) (pause time.Duration, on bool) {
-	deadline := w.since.Add(min(firstPatience, w.opt.acquireTimeout()))
+	deadline := w.since.Add(min(firstPatience, w.opt.acquireTimeout(0)))
 	if d, ok := ctx.Deadline(); ok && d.Before(deadline) {
 		deadline = d
 	}
@@ -160,11 +160,13 @@ func (c *candidate) contend(pause time.Duration) {
 	k := c.l.e.keeper
 	for on := true; on; {
 		c.sleep(pause)
-		ctx, cancel := context.WithTimeout(k.Context(), c.timeout())
+		ctx, cancel := context.WithCancel(k.Context())
 		k.Lock()
 		c.breakOff = cancel
 		k.Unlock()
-		pause, on = c.attempt(ctx, false)
+		attempt := lease.NewPatientAttempt(ctx, c.timeout())
+		pause, on = c.attempt(attempt, false)
+		attempt.End()
 		cancel()
 	}
 }
@@ -189,28 +191,37 @@ func (c *candidate) timeout() time.Duration {
 	if c.l.waiters.n == 0 {
 		return reservationMax // there will be no attempt, unless a caller comes just now
 	}
-	return c.l.waiters.first.opt.acquireTimeout()
+	return c.l.waiters.first.opt.acquireTimeout(c.failures)
 }
 
 // attempt asks once on behalf of the first waiter, and reports whether to go on
 // and how long to pause before. If not, the candidate has ended.
-func (c *candidate) attempt(ctx context.Context, first bool) (pause time.Duration, on bool) {
+func (c *candidate) attempt(attempt *lease.Attempt, first bool) (pause time.Duration, on bool) {
 	r, ok := c.request()
 	if !ok {
 		c.unwatch()
 		return 0, false
 	}
 	sent := time.Now()
-	reply, err := c.l.e.store.Acquire(ctx, r)
+	reply, err := c.l.e.store.Acquire(attempt, r)
+	if !reply.Sent.IsZero() {
+		sent = reply.Sent
+	}
+	if !reply.Unanswered.IsZero() {
+		c.unanswered(r, reply.Unanswered)
+	}
 
-	deadline, _ := ctx.Deadline()
+	deadline, _ := attempt.Deadline()
 	switch {
-	case err != nil && (first && !time.Now().Before(deadline) || errors.Is(ctx.Err(), context.Canceled)):
+	case err != nil && (first && !time.Now().Before(deadline) || errors.Is(attempt.Err(), context.Canceled)):
 		// No fault of the store: too short an attempt, or one that was broken off
 		// because all had left. Present waiters must not suffer for it.
 		c.unanswered(r, deadline)
 		return 0, true
 	case err != nil:
+		if waited := deadline.Add(-attempt.Timeout()); attempt.Timeout() > 0 && waited.After(sent) {
+			sent = waited
+		}
 		return c.failed(r, sent, deadline, err), true
 	case reply.Granted:
 		if c.deliver(r, reply, sent) {
@@ -248,7 +259,7 @@ func (c *candidate) request() (_ lease.AcquireRequest, ok bool) {
 	return lease.AcquireRequest{
 		Key:        l.key,
 		Owner:      c.owner,
-		TTL:        w.opt.TTL,
+		TTL:        w.opt.Life(),
 		Limit:      w.opt.Limit,
 		Join:       l.waiters.n > l.waiters.tries && !c.trying,
 		Ticket:     c.ticket,
@@ -318,7 +329,7 @@ func (c *candidate) held(r lease.AcquireRequest, reply lease.AcquireReply, sent 
 
 	l.e.keeper.Lock()
 	defer l.e.keeper.Unlock()
-	l.e.observeRTTLocked(time.Since(sent))
+	l.e.keeper.ObserveLocked(time.Since(sent))
 	c.lastReply = lastReply{heard: true, holder: reply.Holder}
 	if reply.Remaining >= 0 {
 		c.expires = time.Now().Add(reply.Remaining)
@@ -345,14 +356,14 @@ func (c *candidate) deliver(r lease.AcquireRequest, reply lease.AcquireReply, se
 
 	l.e.keeper.Lock()
 	defer l.e.keeper.Unlock()
-	l.e.observeRTTLocked(time.Since(sent))
+	l.e.keeper.ObserveLocked(time.Since(sent))
 	c.lastReply = lastReply{}
 	if l.waiters.n == 0 {
 		return false
 	}
 	w := l.waiters.first
-	if w.opt.TTL != r.TTL {
-		return false // the waiter we asked for has left; the next wants another TTL
+	if w.opt.Life() != r.TTL {
+		return false // the waiter we asked for has left; the next wants another life
 	}
 	granted := l.newLease(c.grant(reply.Fence, reply.TokenCount), w.opt.Terms)
 	if granted.ExtendLocked(sent, w.opt.TTL) <= 0 {
@@ -390,6 +401,7 @@ func (c *candidate) woken(g lease.Grant) (taken bool) {
 //
 //   - a call is under way; its reply may know better;
 //   - several wait here: the lease needs tokens for them;
+//   - MinHold is longer than the reservation;
 //   - what is proven of the reservation would be over before renewals had their
 //     chance.
 //
@@ -401,6 +413,9 @@ func (c *candidate) startNowLocked(g lease.Grant) bool {
 		return false
 	}
 	w, now := l.waiters.first, time.Now()
+	if w.opt.MinHold > c.place.Reservation {
+		return false
+	}
 	granted := l.newLease(c.grant(g.Fence, 1), w.opt.Terms)
 	left := granted.ExtendLocked(g.Since, min(c.place.Reservation, now.Sub(g.Since)+w.opt.TTL))
 	if left < min(c.place.Reservation, w.opt.TTL)/reservationRest {

@@ -3,7 +3,6 @@ package queue
 import (
 	"context"
 	"sync"
-	"time"
 
 	"github.com/jobguard/jobguard/guard/internal/engine/keep"
 	"github.com/jobguard/jobguard/guard/lease"
@@ -21,7 +20,6 @@ type Engine struct {
 	// Guarded by the Keeper's mutex.
 	queues map[string]*local    // keys that are held exclusively here, or waited for
 	shared map[sharedKey]*local // the same of other limits
-	rtt    time.Duration        // smoothed round trip of acquires, for reservations
 }
 
 type sharedKey struct {
@@ -70,14 +68,4 @@ func (e *Engine) Left() int {
 	queues := len(e.queues) + len(e.shared)
 	e.keeper.Unlock()
 	return queues + e.keeper.Left()
-}
-
-// observeRTTLocked folds one measured round trip into the smoothed value, with the
-// weight 1/8 that TCP uses for the same purpose (RFC 6298).
-func (e *Engine) observeRTTLocked(d time.Duration) {
-	if e.rtt == 0 {
-		e.rtt = d
-		return
-	}
-	e.rtt += (d - e.rtt) / 8
 }

@@ -136,7 +136,7 @@ func TestUnknownOutcomeIsCleanedUpTwice(t *testing.T) {
 			t.Fatal("acquired")
 		}
 		time.Sleep(time.Minute)
-		deadline := usual.acquireTimeout()
+		deadline := usual.acquireTimeout(0)
 		if at := s.releasedAt(); len(at) != 2 || at[0].Sub(start) != patience || at[1].Sub(start) < deadline {
 			t.Errorf("released at %v, want at once and after %v", at, deadline)
 		}
@@ -230,7 +230,7 @@ func (s *claims) Acquire(ctx context.Context, r lease.AcquireRequest) (lease.Acq
 func TestAttemptsFitIntoTrust(t *testing.T) {
 	for _, ttl := range []time.Duration{50 * time.Millisecond, time.Second, 10 * time.Second, time.Hour} {
 		o := Options{Terms: keep.Terms{TTL: ttl, Margin: ttl/2 - 1}}
-		if d := o.acquireTimeout(); d <= 0 || d > ttl-o.Margin {
+		if d := o.acquireTimeout(0); d <= 0 || d > ttl-o.Margin {
 			t.Errorf("TTL %v: an acquire may take %v", ttl, d)
 		}
 	}

@@ -37,8 +37,8 @@ func (c *candidate) try(ctx context.Context, w *waiter, near bool) {
 	}
 	k := c.l.e.keeper
 	k.Go(func() {
-		attempt, cancel := context.WithTimeout(k.Context(), c.timeout())
-		defer cancel()
+		attempt := lease.NewPatientAttempt(k.Context(), c.timeout())
+		defer attempt.End()
 		if _, on := c.attempt(attempt, false); on {
 			c.triedInVain()
 		}

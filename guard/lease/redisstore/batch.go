@@ -108,6 +108,7 @@ func (b *batcher) sendHere(attempt *lease.Attempt, o *op) (taken, done bool) {
 			o.attempt, o.deadline, o.done = attempt, last, b.pool.channel()
 			go b.resend(b.flightLocked([]*op{o}, 0), doubt) // ends as flush does
 		} else if o.answered() {
+			b.link.answered(time.Since(o.sent))
 			b.link.observe(time.Since(o.sent))
 		}
 		b.startLocked() // for commands that arrived meanwhile
@@ -225,8 +226,11 @@ func (b *batcher) flush() {
 		b.mu.Lock()
 		counts := f.counts
 		f.counts = false
-		if b.arrivedLocked(f, ops, ops, sent) && took > 0 {
-			b.link.observe(took)
+		if b.arrivedLocked(f, ops, ops, sent) {
+			b.link.answered(time.Since(sent))
+			if took > 0 {
+				b.link.observe(took)
+			}
 		}
 		b.mu.Unlock()
 		if !counts {

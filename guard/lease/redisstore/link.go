@@ -7,8 +7,10 @@ import (
 
 const (
 	// While a node has not answered yet, a request is sent again after firstDoubt. It
-	// is short because that costs a connection only: the first request stays open.
-	firstDoubt = 250 * time.Millisecond
+	// is short because the first request stays open.
+	firstDoubt = 350 * time.Millisecond
+	// mostDoubt bounds what late answers add.
+	mostDoubt = 2 * time.Second
 	// leastDoubt is more than a server on a near network stalls now and then: while
 	// it forks, or runs a slow command.
 	leastDoubt = 100 * time.Millisecond
@@ -25,6 +27,7 @@ const (
 type link struct {
 	rtt   time.Duration // smoothed time from sending to the reply
 	known bool
+	late  time.Duration // twice what an answer took that came after doubt; it fades
 	extra time.Duration // that an answer may take besides: ReplicaAck's timeout
 }
 
@@ -41,12 +44,24 @@ func (l *link) observe(d time.Duration) {
 	}
 }
 
+// answered notes that a first request was answered after d. If a second one had been
+// sent by then it was of no use: where a machine is too busy to answer sooner, more
+// requests would only make it worse.
+func (l *link) answered(d time.Duration) {
+	if d > l.doubt() {
+		l.late = min(2*d, mostDoubt)
+	} else {
+		l.late -= l.late / 8
+	}
+}
+
 // doubt is when a request without an answer is sent again.
 func (l *link) doubt() time.Duration {
-	if !l.known {
-		return firstDoubt + l.extra
+	least := firstDoubt
+	if l.known {
+		least = max(leastDoubt, 2*l.rtt)
 	}
-	return max(leastDoubt, 2*l.rtt) + l.extra
+	return max(least, l.late) + l.extra
 }
 
 // near reports whether a connection that does not answer may be given up after

@@ -26,6 +26,16 @@ func TestLinkLearnsTheRoundTripDespiteConnectionsMadeMeanwhile(t *testing.T) {
 	if !l.near() || l.doubt() != leastDoubt {
 		t.Errorf("of a near link: near %v, doubt %v", l.near(), l.doubt())
 	}
+	l.answered(400 * time.Millisecond) // the machine was busy
+	if d := l.doubt(); d != 800*time.Millisecond {
+		t.Errorf("after a late answer the next is overdue after %v", d)
+	}
+	for range 20 {
+		l.answered(time.Millisecond)
+	}
+	if d := l.doubt(); d != leastDoubt {
+		t.Errorf("after many in time one is overdue after %v", d)
+	}
 	for range 20 {
 		l.observe(trip)
 	}

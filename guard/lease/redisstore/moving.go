@@ -55,7 +55,10 @@ func (s *Store) renewMoving(ctx context.Context, r lease.RenewRequest) (lease.Re
 	}
 	holder := renewLimitOneScript.call(names.holdersOnly(), 1, []string{holderMember(r.Limit, r.Owner)}, numbers, "")
 	s.router.do(ctx, s.replicas > 0, holder)
-	return s.renewed(holder)
+	sent := reply.Sent // the earlier of the two
+	reply, err = s.renewed(holder)
+	reply.Sent = sent
+	return reply, err
 }
 
 // releaseMoving releases a lease, and leaves the queue. The marker of several holders

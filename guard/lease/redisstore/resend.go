@@ -4,8 +4,8 @@ import "time"
 
 // A connection that something in the network has dropped without a word looks like
 // one over which the answer takes long. So a flight without an answer goes on, and
-// its commands are sent again over a fresh connection, after doubt, and after twice
-// that, and so on until the callers have an answer or have left. The first answer
+// its commands are sent again over a fresh connection, after doubt, and after three
+// times that, and so on until the callers have an answer or have left. The first answer
 // counts, whichever round trip it belongs to. If it came over the fresh connection,
 // the idle ones are swept.
 
@@ -27,7 +27,7 @@ func (b *batcher) resend(f *flight, doubt time.Duration) {
 	f.sends++
 	b.mu.Unlock()
 
-	time.AfterFunc(2*doubt, func() { b.resend(f, 2*doubt) })
+	time.AfterFunc(3*doubt, func() { b.resend(f, 3*doubt) })
 	sent := time.Now()
 	b.fresh(f, twins)
 

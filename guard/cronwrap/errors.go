@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// ErrNoTicks is what Add returns if OncePerTick is wanted and the guard's store
-// cannot remember ticks: it is no lease.TickStore.
+// ErrNoTicks is what Add returns if the guard's store cannot remember ticks: it is no
+// lease.TickStore.
 var ErrNoTicks = errors.New("the store cannot remember ticks (it is no lease.TickStore); MutualExclusion works without")
 
 // ErrDuplicate is what Add returns if the Runner has a job of that name.
@@ -23,6 +23,20 @@ var ErrSchedule = errors.New("the schedule's Next has to be later than its argum
 // ErrSkew is reported for a tick that lies further ahead of the store's clock
 // than MaxSkew: this machine's clock is wrong, or the store's.
 var ErrSkew = errors.New("the tick lies too far ahead of the store's clock")
+
+// ErrMissed is reported for a tick that came due in this process and ran nowhere: a
+// later one was claimed before it, after a failure of the store, or of a runner for
+// whose run it was dropped.
+var ErrMissed = errors.New("no replica ran the tick, and a later one has begun")
+
+// ErrDead is reported, once in all replicas, for a tick that [MaxAttempts] gave up.
+var ErrDead = errors.New("the tick is dead")
+
+// ErrSpec is reported, with the tick, when another process claims a tick under the
+// job's name that this one's schedule does not have: another spec or time zone, or
+// another service with the same prefix and name. Ticks run twice then, or are missed. It is
+// reported once for each such process, and logged at level Warn too.
+var ErrSpec = errors.New("another process has another spec or time zone for this job")
 
 // Error is what the handler of [OnError] gets.
 type Error struct {
@@ -83,6 +97,9 @@ func callHandler(h func(*Error), e *Error) {
 
 // logError is the default handler.
 func logError(e *Error) {
+	if errors.Is(e.Err, ErrSpec) {
+		return // it was logged
+	}
 	args := []any{"job", e.Name, "error", e.Err}
 	if !e.Tick.IsZero() {
 		args = append(args, "tick", e.Tick)

@@ -1,0 +1,148 @@
+package cronwrap
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jobguard/jobguard/guard"
+	"github.com/jobguard/jobguard/guard/lease"
+)
+
+// JobStatus is a job as [Runner.Jobs] lists it. Times are zero for what has not happened,
+// and in the location of cron.
+type JobStatus struct {
+	Name string
+
+	// Last is the latest tick that this process knows to have been claimed, by any
+	// replica; Next is the next one, zero before cron is started.
+	Last, Next time.Time
+
+	// Began, Duration and Err are of the latest run in this process for a tick; Err is
+	// what fn returned, or its panic.
+	Began    time.Time
+	Duration time.Duration
+	Err      error
+
+	// Dead is the latest tick that MaxAttempts gave up, in any replica, as far as this
+	// process knows. The store remembers it.
+	Dead time.Time
+}
+
+// Jobs lists the jobs of the Runner, sorted by name. It asks cron, and not the store.
+func (r *Runner) Jobs() []JobStatus {
+	entries := r.cron.Entries()
+	r.adding.Lock()
+	defer r.adding.Unlock()
+	var all []JobStatus
+	for _, e := range entries {
+		s, ok := e.Schedule.(starting)
+		if !ok || s.job.Runner != r {
+			continue
+		}
+		r.mu.Lock()
+		status := s.job.status
+		r.mu.Unlock()
+		if !e.Next.IsZero() {
+			status.Next = e.Next.Add(r.ahead())
+		}
+		all = append(all, status)
+	}
+	slices.SortFunc(all, func(a, b JobStatus) int { return strings.Compare(a.Name, b.Name) })
+	return all
+}
+
+// RunNow runs the job of that name now, on the calling goroutine, and returns fn's
+// error; a panic of fn as a *PanicError. It waits in the queue of the key, as long as
+// the guard's Wait says, else until ctx ends. It is no tick: it neither uses one up nor
+// makes one up, and the replicas treat it as other code that holds the key. [Tick] is
+// the time of the call, and [Attempt] 1. The other errors are those of guard.Do, and
+// guard.ErrClosed after Shutdown, which cancels it like other runs.
+func (r *Runner) RunNow(ctx context.Context, name string) error {
+	r.adding.Lock()
+	j := r.jobs[name]
+	r.adding.Unlock()
+	if j == nil || !j.entry().Valid() {
+		return fmt.Errorf("cronwrap: there is no job %q", name)
+	}
+	r.mu.Lock()
+	closed := r.closing.Err() != nil
+	if !closed {
+		r.work.Begin()
+	}
+	r.mu.Unlock()
+	if closed {
+		return fmt.Errorf("cronwrap: job %q: %w", name, guard.ErrClosed)
+	}
+	defer r.work.End()
+	tick := r.now().Truncate(time.Microsecond).In(j.schedule.location)
+	ctx, begin, end := r.turn(ctx)
+	defer end()
+	return j.queue.Do(ctx, name, func(ctx context.Context) error {
+		if !begin() {
+			return guard.ErrClosed
+		}
+		return j.call(ctx, tick, 1)
+	})
+}
+
+// earliest returns the earliest tick that is due.
+func (j *job) earliest() (tick time.Time) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if len(j.due) > 0 {
+		tick = j.due[0].tick
+	}
+	return tick
+}
+
+func (j *job) setRunning(began time.Time) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.running = began
+}
+
+// ran notes a run that has ended.
+func (j *job) ran(tick, began time.Time, err error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.retries = 0
+	if tick.After(j.status.Last) {
+		j.status.Last = tick
+	}
+	j.status.Began, j.status.Duration, j.status.Err = began.In(j.schedule.location), j.now().Sub(began), err
+}
+
+// saw notes what the store remembers, and warns of a claimant with another schedule.
+func (j *job) saw(last lease.Tick) {
+	j.mu.Lock()
+	j.down = false
+	if !j.seen {
+		j.seen, j.first = true, last.At
+	}
+	since := last.At.After(j.first)
+	if last.At.After(j.status.Last) {
+		j.status.Last = last.At.In(j.schedule.location)
+	}
+	if !last.Dead.IsZero() {
+		j.status.Dead = last.Dead.In(j.schedule.location)
+	}
+	j.mu.Unlock()
+	// Before the first look the spec may have been another. A time within a second is
+	// mostly none of a tick, but what TickEnd.Settled has left of Through.
+	if !since || last.At.Nanosecond() != 0 || j.schedule.has(last.At) {
+		return
+	}
+	by := lease.OwnerName(last.Owner)
+	j.mu.Lock()
+	known := j.warned[by]
+	j.warned[by] = true
+	j.mu.Unlock()
+	if !known {
+		slog.Warn("cronwrap: another spec or time zone for this job", "job", j.name, "tick", last.At.In(j.schedule.location), "claimed_by", by)
+		j.report(last.At.In(j.schedule.location), fmt.Errorf("%w: claimed by %s", ErrSpec, by))
+	}
+}

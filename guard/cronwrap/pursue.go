@@ -1,0 +1,277 @@
+package cronwrap
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/jobguard/jobguard/guard"
+	"github.com/jobguard/jobguard/guard/internal/backoff"
+	"github.com/jobguard/jobguard/guard/lease"
+)
+
+// errNoSlot is why a backfill gave the key back: others of this process are at work.
+var errNoSlot = errors.New("too many jobs backfill at once")
+
+// beginLocked reports whether the caller is to call pursue.
+func (j *job) beginLocked() bool {
+	if j.pursued || j.closing.Err() != nil {
+		return false
+	}
+	j.pursued = true
+	j.work.Begin()
+	return true
+}
+
+// pursue works until no tick of the job is due here and none is to be looked for: it
+// looks what the store remembers, decides, takes the key, and runs what is to run. One
+// goroutine at a time does, after beginLocked.
+func (j *job) pursue() {
+	s := slot{of: j.slots}
+	ended := false
+	defer func() {
+		s.free()
+		if !ended { // fn exited the goroutine
+			j.mu.Lock()
+			j.pursued = false
+			j.mu.Unlock()
+		}
+		j.work.End()
+	}()
+	began, failures := time.Now(), 0
+	for ended = !j.more(); !ended; ended = !j.more() {
+		err := caught(func() error { return j.once(&s) })
+		switch {
+		case err == nil:
+			began, failures = time.Now(), 0
+		case j.closing.Err() != nil:
+		case !errors.Is(err, guard.ErrUnavailable):
+			j.giveUp(err, 0, true)
+		case errors.Is(err, lease.ErrRefused):
+			j.giveUp(err, 0, true)
+			j.later()
+		default:
+			failures++
+			j.giveUp(err, attemptTimeout, time.Since(began) >= attemptTimeout)
+			pause(j.closing, failures)
+		}
+	}
+}
+
+// more reports whether there is work left. If not, another goroutine may pursue.
+func (j *job) more() bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	live := j.look
+	for _, d := range j.due {
+		live = live || !d.asked
+	}
+	j.pursued = live && j.closing.Err() == nil
+	return j.pursued
+}
+
+// giveUp reports err for the ticks that have waited for so long. With look the search
+// for missed ticks ends too, to be made later.
+func (j *job) giveUp(err error, waited time.Duration, look bool) {
+	ticks := j.takeDue(waited)
+	j.mu.Lock()
+	look = look && j.look
+	if look {
+		j.look = false
+	}
+	if look && len(ticks) == 0 && !j.down {
+		ticks = append(ticks, time.Time{}) // there is none to report it for
+	}
+	unavailable := errors.Is(err, guard.ErrUnavailable)
+	j.down = j.down || unavailable && len(ticks) > 0
+	j.mu.Unlock()
+	for _, tick := range ticks {
+		j.report(tick, err)
+	}
+	if (look || len(ticks) > 0) && (unavailable || errors.Is(err, guard.ErrLost)) {
+		j.later()
+	}
+}
+
+// once looks and decides, and if the key is wanted, asks for it and works under it.
+func (j *job) once(s *slot) error {
+	ctx, begin, end := j.turn(j.ctx)
+	defer end()
+	last, err := j.remembered(ctx)
+	if err != nil {
+		return err
+	}
+	p := j.decide(last, false, nil)
+	j.settle(p.settled)
+	if !p.wanted() {
+		j.caughtUp()
+		return nil
+	}
+	g, asked := j.ask, time.Now()
+	switch backfill := p.missed > 0 && !p.open; {
+	case !backfill:
+		s.free()
+	case !s.taken:
+		return s.take(ctx) // and look again
+	default:
+		if h, err := j.guard.Holder(ctx, j.name); err == nil && h.Owner != "" {
+			return j.leave(s)
+		}
+		g = j.askOnce
+	}
+	t := &tenure{job: j, slot: s, asked: asked}
+	defer t.exited()
+	err = g.Do(ctx, j.name, func(ctx context.Context) error {
+		if !begin() {
+			return guard.ErrClosed
+		}
+		t.granted = true
+		return t.work(ctx)
+	})
+	switch {
+	case t.granted:
+		return t.conclude(err)
+	case errors.Is(err, guard.ErrBusy) && s.taken:
+		return j.leave(s)
+	case errors.Is(err, guard.ErrBusy) && ctx.Err() == nil:
+		return j.drop(ctx, asked, err)
+	}
+	return err
+}
+
+// leave leaves a backfill to the replica that has the key, and looks later.
+func (j *job) leave(s *slot) error {
+	s.free()
+	j.takeDue(0) // the store remembers what ran, so these are missed ticks now
+	j.caughtUp()
+	j.later()
+	return nil
+}
+
+// drop is for the ticks that came before asked and did not get the key in time. Of one
+// that is dropped for an earlier run it is learned later how that ended.
+func (j *job) drop(ctx context.Context, asked time.Time, busy error) error {
+	last, err := j.remembered(ctx)
+	if err != nil {
+		return err
+	}
+	j.settle(j.decide(last, false, nil).settled)
+	overlap := !last.At.IsZero() && !last.Done
+	if overlap && j.opts.missed == 0 {
+		j.mu.Lock()
+		for i := range j.due {
+			j.due[i].asked = j.due[i].asked || !j.due[i].came.After(asked)
+		}
+		j.mu.Unlock()
+		j.log(slog.LevelDebug, last.At, fmt.Errorf("%w: %w", errOverlap, busy))
+		return nil
+	}
+	level := slog.LevelWarn // a nightly job must not be dropped unnoticed
+	if overlap || j.ticks == nil {
+		level = slog.LevelDebug
+	}
+	for _, tick := range j.takeDue(time.Since(asked)) {
+		j.log(level, tick, busy)
+	}
+	j.caughtUp()
+	return nil
+}
+
+// caughtUp notes that there is nothing to look for.
+func (j *job) caughtUp() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.look = false
+}
+
+// later looks for missed ticks again, after a pause that grows from 2 s to a minute, on
+// a goroutine of its own. It ends with Shutdown.
+func (j *job) later() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.opts.missed == 0 || j.retrying || j.closing.Err() != nil {
+		return
+	}
+	j.retrying = true
+	j.retries++
+	d := backoff.Pause(j.retries, 2*time.Second, time.Minute)
+	j.work.Begin()
+	go func() {
+		defer j.work.End()
+		select {
+		case <-time.After(d):
+		case <-j.closing.Done():
+			return
+		}
+		there := j.entry().Valid() // else it was removed from cron: it has no ticks any more
+		j.mu.Lock()
+		j.retrying, j.look = false, there
+		begun := there && j.beginLocked()
+		j.mu.Unlock()
+		if begun {
+			j.pursue()
+		}
+	}()
+}
+
+// start looks for missed ticks if cron runs. starting calls it; but other code can find
+// the schedule in cron's entries and call its Next too, and a process that never
+// starts cron must not run jobs.
+func (j *job) start() {
+	defer j.work.End()
+	for !j.hasNext() {
+		j.started.Store(false)
+		// cron may have started meanwhile and found that start was called already.
+		if !j.hasNext() || !j.started.CompareAndSwap(false, true) {
+			return
+		}
+	}
+	j.mu.Lock()
+	j.look = true
+	begun := j.beginLocked()
+	j.mu.Unlock()
+	if begun {
+		j.pursue()
+	}
+}
+
+// hasNext reports whether cron has computed when the job comes due next. It has once
+// it runs, and answers only after it has asked all schedules.
+func (j *job) hasNext() bool { return !j.entry().Next.IsZero() }
+
+// slot is the right of a job to backfill, of which a process has a few.
+type slot struct {
+	of    chan struct{}
+	taken bool
+}
+
+func (s *slot) take(ctx context.Context) error {
+	select {
+	case s.of <- struct{}{}:
+		s.taken = true
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// try takes one that is free.
+func (s *slot) try() bool {
+	if !s.taken {
+		select {
+		case s.of <- struct{}{}:
+			s.taken = true
+		default:
+		}
+	}
+	return s.taken
+}
+
+func (s *slot) free() {
+	if s.taken {
+		s.taken = false
+		<-s.of
+	}
+}

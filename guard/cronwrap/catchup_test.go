@@ -25,7 +25,7 @@ func TestMissedTicksAreBackfilledWhenTheFleetIsBack(t *testing.T) {
 		"with wait":        {[]any{cronwrap.CatchUp(100, h), cronwrap.OverlapWait()}, []int{10, 20, 30, 40, 50, 60}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			fleet(t, "@every 10s", c.opts...).lasting(s).at(15*s, stop).at(53*s, start(3)).at(63*s).ran(c.want...)
+			fleet(t, "@every 10s", c.opts...).lasting(s).at(15*s, stop).at(53*s, start(3)).at(63 * s).ran(c.want...)
 		})
 	}
 }
@@ -50,7 +50,7 @@ func TestJobThatNeverRanHasMissedNothing(t *testing.T) {
 
 // A tick that came due during a run was not missed, also if a replica starts just then.
 func TestTicksDroppedForARunAreNotBackfilled(t *testing.T) {
-	fleet(t, "@every 10s", cronwrap.CatchUp(100, h)).lasting(35*s).at(25*s, start(1)).at(49*s).ran(10)
+	fleet(t, "@every 10s", cronwrap.CatchUp(100, h)).lasting(35*s).at(25*s, start(1)).at(49 * s).ran(10)
 }
 
 func TestTicksMissedInAnOutageAreBackfilled(t *testing.T) {

@@ -16,8 +16,9 @@ type view struct {
 	now   time.Time
 	last  lease.Tick // what the store remembers; zero with MutualExclusion
 	due   []dueTick  // what came due here and is not settled, in order
+	first time.Time  // what came due here first
 	held  bool       // the key is ours alone: no run of another is under way
-	spans []span     // of this tenure of the key, in order
+	spans []span     // in order, what matters of them
 }
 
 // dueTick is a tick that came due in this process.
@@ -30,12 +31,8 @@ type dueTick struct {
 	asked bool
 }
 
-// span is a time in which the key was held: by a run of this tenure, or before it by
-// others while this process waited.
-type span struct {
-	began, ended time.Time
-	waited       bool
-}
+// span is the time of a run in this process.
+type span struct{ began, ended time.Time }
 
 // plan is what to do.
 type plan struct {
@@ -71,7 +68,7 @@ func (o *jobOptions) decide(v view, s schedule) plan {
 			// Until its run is over.
 		case !v.last.At.IsZero() && !d.tick.After(v.last.At):
 			why := errDealtWith
-			if d.tick.Before(v.last.Since) && !superseded(d.tick, v.spans) {
+			if d.tick.Before(v.last.Since) {
 				why = ErrMissed
 			}
 			p.settled = append(p.settled, settled{d.tick, why})
@@ -110,10 +107,13 @@ func (o *jobOptions) decide(v view, s schedule) plan {
 
 // missedTicks returns the ticks to backfill that did not come due here.
 func (o *jobOptions) missedTicks(v view, s schedule) []time.Time {
-	if o.missed == 0 || v.last.At.IsZero() {
+	after := v.last.At
+	if after.IsZero() && !v.first.IsZero() { // the job never ran
+		after = v.first.Add(-time.Microsecond)
+	}
+	if o.missed == 0 || after.IsZero() {
 		return nil
 	}
-	after := v.last.At
 	if oldest := v.now.Add(-o.within - time.Microsecond); after.Before(oldest) {
 		after = oldest
 	}
@@ -131,29 +131,29 @@ func (o *jobOptions) missedTicks(v view, s schedule) []time.Time {
 // So long a tick asks for the key.
 const grace = 250 * time.Millisecond
 
-// overlapped reports whether tick came due during a run of this tenure, and is dropped
-// for that.
+// overlapped reports whether tick came due during a run in this process, and is
+// dropped for that.
 func (o *jobOptions) overlapped(tick time.Time, spans []span) bool {
 	return !o.wait && slices.ContainsFunc(spans, func(s span) bool {
-		return !s.waited && tick.After(s.began) && !tick.After(s.ended.Add(-grace))
+		return tick.After(s.began) && !tick.After(s.ended.Add(-grace))
 	})
 }
 
-// superseded reports whether tick waited while the key was held.
+// superseded reports whether tick came due during a run.
 func superseded(tick time.Time, spans []span) bool {
 	return slices.ContainsFunc(spans, func(s span) bool {
-		return !tick.Before(s.began) && !tick.After(s.ended)
+		return tick.After(s.began) && !tick.After(s.ended)
 	})
 }
 
 // accounted returns the last tick from tick on up to which each was overlapped by a run
-// of this tenure, or superseded: what the end of tick's run settles.
+// in this process, or superseded: what the end of tick's run settles.
 func (o *jobOptions) accounted(tick time.Time, spans []span, s schedule) time.Time {
 	for _, sp := range spans {
 		switch next := s.after(tick); {
 		case o.wait && o.missed > 0, next.IsZero():
 			return tick
-		case sp.waited, next.After(sp.ended):
+		case next.After(sp.ended):
 			continue
 		case !next.After(sp.began):
 			return tick

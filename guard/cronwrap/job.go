@@ -36,23 +36,26 @@ type job struct {
 	ask      *guard.Guard    // the user's Wait, or what opts say
 	askOnce  *guard.Guard
 	queue    *guard.Guard // the user's Wait, or none
-	waited   contention   // of ask
+	spans    []span       // since the last tick that the store remembers; the pursuer's
 
 	id      cron.EntryID // guarded by Runner.adding
 	started atomic.Bool  // cron was started, as far as is known
+	stuck   atomic.Bool  // the last run's lease could not be given back
 	shared  atomic.Bool  // the guard has a Limit or is Shared: nothing can be taken over
 
 	// Guarded by Runner.mu.
 	due      []dueTick
 	look     bool      // for missed ticks, even if none is due
 	pursued  bool      // a goroutine is in pursue
+	asking   time.Time // since when it waits for the key; zero: it does not
 	running  time.Time // when the run under way in this process began; zero: none
 	retrying bool      // a goroutine will look later
 	retries  int       // in a row
 	down     bool      // that the store fails was reported
 	status   JobStatus
+	first    time.Time       // what came due here first
 	seen     bool            // the store was read
-	first    time.Time       // the last tick then
+	found    time.Time       // the last tick then
 	warned   map[string]bool // of these claimants
 }
 
@@ -68,6 +71,9 @@ func (j *job) Run() {
 		return
 	}
 	j.mu.Lock()
+	if j.first.IsZero() {
+		j.first = tick
+	}
 	if i, known := slices.BinarySearchFunc(j.due, tick, func(d dueTick, t time.Time) int { return d.tick.Compare(t) }); !known {
 		j.due = slices.Insert(j.due, i, dueTick{tick: tick, came: time.Now()})
 	}
@@ -79,10 +85,14 @@ func (j *job) Run() {
 		over = append(over, settled{j.due[i].tick, ErrMissed})
 	}
 	begun := j.beginLocked()
+	waiting := !j.asking.IsZero() && j.opts.wait && j.opts.missed == 0 && !j.opts.exclusive
 	j.mu.Unlock()
 	j.settle(over)
-	if begun {
+	switch {
+	case begun:
 		j.pursue()
+	case waiting:
+		j.supersede(tick)
 	}
 }
 
@@ -98,13 +108,13 @@ func (j *job) scheduled() time.Time {
 }
 
 // decide applies the job's options to what is known.
-func (j *job) decide(last lease.Tick, held bool, spans []span) plan {
+func (j *job) decide(last lease.Tick, held bool) plan {
 	o := j.opts
 	o.again = o.again && !j.shared.Load()
 	j.mu.Lock()
-	due := slices.Clone(j.due)
+	v := view{now: j.now(), last: last, due: slices.Clone(j.due), first: j.first, held: held, spans: j.spans}
 	j.mu.Unlock()
-	return o.decide(view{now: j.now(), last: last, due: due, held: held, spans: spans}, j.schedule)
+	return o.decide(v, j.schedule)
 }
 
 // settle forgets due ticks, and says what became of them.
@@ -153,11 +163,39 @@ func (j *job) call(ctx context.Context, tick time.Time, attempt int) error {
 	return caught(func() error { return j.fn(withRun(ctx, run{j.name, tick, attempt})) })
 }
 
-// contention is an observer that knows whether a key was waited for.
-type contention struct {
+// supersede drops ticks before tick that have waited for nothing but the key, if that is
+// held. If the store does not answer, or the lease of this process's last run could not
+// be given back, they may be waiting for that.
+func (j *job) supersede(tick time.Time) {
+	h, err := j.guard.Holder(j.closing, j.name)
+	if err != nil || h.Owner == "" || j.stuck.Load() {
+		return
+	}
+	var earlier []settled
+	j.mu.Lock()
+	for _, d := range j.due {
+		if d.tick.Before(tick) && !j.asking.IsZero() && d.came.After(j.asking.Add(-grace)) {
+			earlier = append(earlier, settled{d.tick, errSuperseded})
+		}
+	}
+	j.mu.Unlock()
+	j.settle(earlier)
+}
+
+// releases is an observer that knows whether the last run's lease could be given back.
+type releases struct {
 	guard.ObserverDefaults
-	held atomic.Bool
+	stuck *atomic.Bool
 }
 
 // AcquireEnd implements [guard.Observer].
-func (c *contention) AcquireEnd(_ context.Context, e guard.AcquireEnd) { c.held.Store(e.Contended) }
+func (r releases) AcquireEnd(_ context.Context, e guard.AcquireEnd) {
+	if e.Err == nil {
+		r.stuck.Store(false)
+	}
+}
+
+// RunEnd implements [guard.Observer].
+func (r releases) RunEnd(_ context.Context, e guard.RunEnd) {
+	r.stuck.Store(e.Release == guard.ReleaseFailed)
+}

@@ -89,14 +89,10 @@ func (r *Runner) RunNow(ctx context.Context, name string) error {
 	})
 }
 
-// earliest returns the earliest tick that is due.
-func (j *job) earliest() (tick time.Time) {
+func (j *job) setAsking(asking time.Time) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if len(j.due) > 0 {
-		tick = j.due[0].tick
-	}
-	return tick
+	j.asking = asking
 }
 
 func (j *job) setRunning(began time.Time) {
@@ -121,9 +117,9 @@ func (j *job) saw(last lease.Tick) {
 	j.mu.Lock()
 	j.down = false
 	if !j.seen {
-		j.seen, j.first = true, last.At
+		j.seen, j.found = true, last.At
 	}
-	since := last.At.After(j.first)
+	since := last.At.After(j.found)
 	if last.At.After(j.status.Last) {
 		j.status.Last = last.At.In(j.schedule.location)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/jobguard/jobguard/guard"
@@ -48,13 +49,14 @@ func (j *job) pursue() {
 			began, failures = time.Now(), 0
 		case j.closing.Err() != nil:
 		case !errors.Is(err, guard.ErrUnavailable):
-			j.giveUp(err, 0, true)
+			j.giveUp(err, 0)
 		case errors.Is(err, lease.ErrRefused):
-			j.giveUp(err, 0, true)
-			j.later()
+			j.giveUp(err, 0)
 		default:
 			failures++
-			j.giveUp(err, attemptTimeout, time.Since(began) >= attemptTimeout)
+			if time.Since(began) >= attemptTimeout {
+				j.giveUp(err, attemptTimeout)
+			}
 			pause(j.closing, failures)
 		}
 	}
@@ -72,25 +74,22 @@ func (j *job) more() bool {
 	return j.pursued
 }
 
-// giveUp reports err for the ticks that have waited for so long. With look the search
-// for missed ticks ends too, to be made later.
-func (j *job) giveUp(err error, waited time.Duration, look bool) {
-	ticks := j.takeDue(waited)
+// giveUp reports err for the ticks that came at least so long ago, and puts off the
+// look for missed ones.
+func (j *job) giveUp(err error, age time.Duration) {
+	ticks := j.takeDue(age)
 	j.mu.Lock()
-	look = look && j.look
-	if look {
-		j.look = false
-	}
-	if look && len(ticks) == 0 && !j.down {
+	if j.look && len(ticks) == 0 && !j.down {
 		ticks = append(ticks, time.Time{}) // there is none to report it for
 	}
 	unavailable := errors.Is(err, guard.ErrUnavailable)
-	j.down = j.down || unavailable && len(ticks) > 0
+	j.down = j.down || unavailable
+	j.look = false
 	j.mu.Unlock()
 	for _, tick := range ticks {
 		j.report(tick, err)
 	}
-	if (look || len(ticks) > 0) && (unavailable || errors.Is(err, guard.ErrLost)) {
+	if unavailable || errors.Is(err, guard.ErrLost) {
 		j.later()
 	}
 }
@@ -103,7 +102,8 @@ func (j *job) once(s *slot) error {
 	if err != nil {
 		return err
 	}
-	p := j.decide(last, false, nil)
+	j.spans = slices.DeleteFunc(j.spans, func(s span) bool { return j.opts.missed == 0 || s.ended.Before(last.At) })
+	p := j.decide(last, false)
 	j.settle(p.settled)
 	if !p.wanted() {
 		j.caughtUp()
@@ -123,13 +123,16 @@ func (j *job) once(s *slot) error {
 	}
 	t := &tenure{job: j, slot: s, asked: asked}
 	defer t.exited()
+	j.setAsking(time.Now())
 	err = g.Do(ctx, j.name, func(ctx context.Context) error {
+		j.setAsking(time.Time{})
 		if !begin() {
 			return guard.ErrClosed
 		}
 		t.granted = true
 		return t.work(ctx)
 	})
+	j.setAsking(time.Time{})
 	switch {
 	case t.granted:
 		return t.conclude(err)
@@ -157,7 +160,7 @@ func (j *job) drop(ctx context.Context, asked time.Time, busy error) error {
 	if err != nil {
 		return err
 	}
-	j.settle(j.decide(last, false, nil).settled)
+	j.settle(j.decide(last, false).settled)
 	overlap := !last.At.IsZero() && !last.Done
 	if overlap && j.opts.missed == 0 {
 		j.mu.Lock()

@@ -166,7 +166,7 @@ func (r *Runner) newJob(s cron.Schedule, name string, fn func(context.Context) e
 	case j.opts.missed > 0:
 		j.ask = j.queue
 	case j.opts.wait && !j.opts.exclusive:
-		j.ask = j.queue.With(guard.Observe(&j.waited))
+		j.ask = j.queue.With(guard.Observe(releases{stuck: &j.stuck}))
 	case j.opts.wait:
 		j.ask = j.queue
 	case j.opts.exclusive:

@@ -16,7 +16,6 @@ type tenure struct {
 	slot    *slot
 	asked   time.Time // for the key
 	granted bool
-	spans   []span
 
 	// The latest tick that was claimed.
 	tick    time.Time
@@ -34,9 +33,6 @@ func (t *tenure) work(ctx context.Context) error {
 	if j.ticks != nil {
 		j.shared.Store(!exclusive)
 	}
-	if j.waited.held.Swap(false) {
-		t.spans = append(t.spans, span{began: j.earliest(), ended: j.now(), waited: true})
-	}
 	for {
 		last, err := j.remembered(ctx)
 		if err != nil {
@@ -44,7 +40,7 @@ func (t *tenure) work(ctx context.Context) error {
 		}
 		// Its end may not have been stored.
 		last.Done = last.Done || last.Owner == t.owner && t.owner != ""
-		p := j.decide(last, exclusive, t.spans)
+		p := j.decide(last, exclusive)
 		j.settle(p.settled)
 		switch {
 		case len(p.run) == 0:
@@ -93,7 +89,7 @@ func (t *tenure) take(ctx context.Context, p plan) (more bool, _ error) {
 	if j.ticks != nil {
 		after = lease.Tick{At: tick, Done: true}
 	}
-	p = j.decide(after, true, t.spans)
+	p = j.decide(after, true)
 	j.settle(p.settled)
 	if len(p.run) > 0 {
 		return true, nil
@@ -111,7 +107,7 @@ func (t *tenure) run(ctx context.Context, attempt int) {
 	t.calling = true
 	defer func() {
 		j.setRunning(time.Time{})
-		t.spans = append(t.spans, span{began: began, ended: j.now()})
+		j.spans = append(j.spans, span{began: began, ended: j.now()})
 		if t.calling {
 			t.err = errGoexit
 		}
@@ -133,7 +129,7 @@ func (t *tenure) end(ctx context.Context) {
 	}
 	e := lease.TickEnd{Owner: t.owner, At: t.tick, Again: again}
 	// A panic of the schedule must not keep the tick from being marked.
-	err := caught(func() error { e.Through = j.opts.accounted(t.tick, t.spans, j.schedule); return nil })
+	err := caught(func() error { e.Through = j.opts.accounted(t.tick, j.spans, j.schedule); return nil })
 	if err != nil {
 		j.report(t.tick, err)
 	}

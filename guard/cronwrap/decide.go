@@ -79,11 +79,22 @@ func (o *jobOptions) decide(v view, s schedule) plan {
 			owed = append(owed, d.tick)
 		}
 	}
-	if o.wait && o.missed == 0 || o.exclusive {
-		for len(owed) > 1 && (o.exclusive || superseded(owed[0], v.spans)) {
-			p.settled = append(p.settled, settled{owed[0], errSuperseded})
-			owed = owed[1:]
-		}
+	if o.missed == 0 && len(owed) > 1 {
+		latest := owed[len(owed)-1]
+		owed = slices.DeleteFunc(owed, func(t time.Time) bool {
+			var why error
+			switch {
+			case t.Equal(latest):
+			case o.exclusive, o.wait && superseded(t, v.spans):
+				why = errSuperseded
+			case v.now.Sub(t) > attemptTimeout:
+				why = ErrMissed
+			}
+			if why != nil {
+				p.settled = append(p.settled, settled{t, why})
+			}
+			return why != nil
+		})
 	}
 	p.run = owed
 	if missed := o.missedTicks(v, s); len(missed) > 0 {

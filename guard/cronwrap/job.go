@@ -51,6 +51,7 @@ type job struct {
 	running  time.Time // when the run under way in this process began; zero: none
 	retrying bool      // a goroutine will look later
 	retries  int       // in a row
+	heard    time.Time // when the store last answered, or the pursuit or a wait began
 	down     bool      // that the store fails was reported
 	status   JobStatus
 	first    time.Time       // what came due here first
@@ -135,11 +136,9 @@ func (j *job) forget(tick time.Time) {
 	j.due = slices.DeleteFunc(j.due, func(d dueTick) bool { return d.tick.Equal(tick) })
 }
 
-// takeDue removes the ticks that wait for the key or the store and came at least age
+// takeDueLocked removes the ticks that wait for the key or the store and came at least age
 // ago, and returns them.
-func (j *job) takeDue(age time.Duration) (ticks []time.Time) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
+func (j *job) takeDueLocked(age time.Duration) (ticks []time.Time) {
 	j.due = slices.DeleteFunc(j.due, func(d dueTick) bool {
 		old := !d.asked && time.Since(d.came) >= age
 		if old {
@@ -165,17 +164,27 @@ func (j *job) call(ctx context.Context, tick time.Time, attempt int) error {
 
 // supersede drops ticks before tick that have waited for nothing but the key, if that is
 // held. If the store does not answer, or the lease of this process's last run could not
-// be given back, they may be waiting for that.
+// be given back, they may be waiting for that. If the holder is neither the runner of
+// an earlier tick nor another program, the ticks are reported: it may be a replica that
+// has not begun.
 func (j *job) supersede(tick time.Time) {
+	last, err := j.remembered(j.closing)
+	if err != nil {
+		return
+	}
 	h, err := j.guard.Holder(j.closing, j.name)
 	if err != nil || h.Owner == "" || j.stuck.Load() {
 		return
+	}
+	why := ErrMissed
+	if h.Process == "" || h.Process == lease.OwnerProcess(last.Owner) && !last.Done {
+		why = errSuperseded
 	}
 	var earlier []settled
 	j.mu.Lock()
 	for _, d := range j.due {
 		if d.tick.Before(tick) && !j.asking.IsZero() && d.came.After(j.asking.Add(-grace)) {
-			earlier = append(earlier, settled{d.tick, errSuperseded})
+			earlier = append(earlier, settled{d.tick, why})
 		}
 	}
 	j.mu.Unlock()

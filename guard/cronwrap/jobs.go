@@ -92,7 +92,7 @@ func (r *Runner) RunNow(ctx context.Context, name string) error {
 func (j *job) setAsking(asking time.Time) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.asking = asking
+	j.asking, j.heard = asking, time.Now()
 }
 
 func (j *job) setRunning(began time.Time) {
@@ -115,7 +115,7 @@ func (j *job) ran(tick, began time.Time, err error) {
 // saw notes what the store remembers, and warns of a claimant with another schedule.
 func (j *job) saw(last lease.Tick) {
 	j.mu.Lock()
-	j.down = false
+	j.down, j.heard = false, time.Now()
 	if !j.seen {
 		j.seen, j.found = true, last.At
 	}

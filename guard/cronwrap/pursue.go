@@ -3,7 +3,6 @@ package cronwrap
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"slices"
 	"time"
@@ -21,7 +20,7 @@ func (j *job) beginLocked() bool {
 	if j.pursued || j.closing.Err() != nil {
 		return false
 	}
-	j.pursued = true
+	j.pursued, j.heard = true, time.Now()
 	j.work.Begin()
 	return true
 }
@@ -41,12 +40,12 @@ func (j *job) pursue() {
 		}
 		j.work.End()
 	}()
-	began, failures := time.Now(), 0
+	failures := 0
 	for ended = !j.more(); !ended; ended = !j.more() {
 		err := caught(func() error { return j.once(&s) })
 		switch {
 		case err == nil:
-			began, failures = time.Now(), 0
+			failures = 0
 		case j.closing.Err() != nil:
 		case !errors.Is(err, guard.ErrUnavailable):
 			j.giveUp(err, 0)
@@ -54,9 +53,7 @@ func (j *job) pursue() {
 			j.giveUp(err, 0)
 		default:
 			failures++
-			if time.Since(began) >= attemptTimeout {
-				j.giveUp(err, attemptTimeout)
-			}
+			j.giveUp(err, attemptTimeout)
 			pause(j.closing, failures)
 		}
 	}
@@ -77,8 +74,12 @@ func (j *job) more() bool {
 // giveUp reports err for the ticks that came at least so long ago, and puts off the
 // look for missed ones.
 func (j *job) giveUp(err error, age time.Duration) {
-	ticks := j.takeDue(age)
 	j.mu.Lock()
+	if time.Since(j.heard) < age {
+		j.mu.Unlock()
+		return
+	}
+	ticks := j.takeDueLocked(age)
 	if j.look && len(ticks) == 0 && !j.down {
 		ticks = append(ticks, time.Time{}) // there is none to report it for
 	}
@@ -147,38 +148,45 @@ func (j *job) once(s *slot) error {
 // leave leaves a backfill to the replica that has the key, and looks later.
 func (j *job) leave(s *slot) error {
 	s.free()
-	j.takeDue(0) // the store remembers what ran, so these are missed ticks now
-	j.caughtUp()
+	j.mu.Lock()
+	j.takeDueLocked(0) // the store remembers what ran, so these are missed ticks now
+	j.look = false
+	j.mu.Unlock()
 	j.later()
 	return nil
 }
 
-// drop is for the ticks that came before asked and did not get the key in time. Of one
-// that is dropped for an earlier run it is learned later how that ended.
+// drop is for the ticks that came before asked and did not get the key in time. If an
+// earlier run, or what may be a replica, has the key, it is learned later what became of
+// them.
 func (j *job) drop(ctx context.Context, asked time.Time, busy error) error {
 	last, err := j.remembered(ctx)
 	if err != nil {
 		return err
 	}
 	j.settle(j.decide(last, false).settled)
-	overlap := !last.At.IsZero() && !last.Done
-	if overlap && j.opts.missed == 0 {
-		j.mu.Lock()
-		for i := range j.due {
-			j.due[i].asked = j.due[i].asked || !j.due[i].came.After(asked)
-		}
-		j.mu.Unlock()
-		j.log(slog.LevelDebug, last.At, fmt.Errorf("%w: %w", errOverlap, busy))
-		return nil
-	}
+	h, err := j.guard.Holder(ctx, j.name)
+	program := err == nil && h.Owner != "" && h.Process == ""
 	level := slog.LevelWarn // a nightly job must not be dropped unnoticed
-	if overlap || j.ticks == nil {
+	if j.ticks == nil || !last.At.IsZero() && !last.Done {
 		level = slog.LevelDebug
 	}
-	for _, tick := range j.takeDue(time.Since(asked)) {
+	var ticks []time.Time
+	j.mu.Lock()
+	if j.ticks == nil || j.opts.missed > 0 || program {
+		ticks = j.takeDueLocked(time.Since(asked))
+	}
+	for i, d := range j.due {
+		if !d.asked && !d.came.After(asked) {
+			j.due[i].asked = true
+			ticks = append(ticks, d.tick)
+		}
+	}
+	j.look = false
+	j.mu.Unlock()
+	for _, tick := range ticks {
 		j.log(level, tick, busy)
 	}
-	j.caughtUp()
 	return nil
 }
 

@@ -36,6 +36,7 @@ func (t *tenure) work(ctx context.Context) error {
 	for {
 		last, err := j.remembered(ctx)
 		if err != nil {
+			t.reportRun(t.err)
 			return err
 		}
 		// Its end may not have been stored.

@@ -2,6 +2,7 @@ package cronwrap_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -104,6 +105,7 @@ type sim struct {
 	runs  *rand.Rand // their lengths
 	begun []*simRun
 	told  map[time.Duration]bool
+	unrun map[time.Duration]bool // the reply to their claim was lost, and then the lease
 	story []string
 }
 
@@ -118,7 +120,7 @@ func newSim(t *testing.T, seed uint64, step time.Duration, longest []time.Durati
 	chance := rand.New(rand.NewPCG(seed, 0))
 	f := &sim{
 		T: t, step: step, start: time.Now(), store: guardtest.NewStore(), chance: chance,
-		runs: rand.New(rand.NewPCG(seed, 1)), longest: longest[chance.IntN(4)], told: make(map[time.Duration]bool),
+		runs: rand.New(rand.NewPCG(seed, 1)), longest: longest[chance.IntN(4)], told: make(map[time.Duration]bool), unrun: make(map[time.Duration]bool),
 	}
 	f.what = []string{fmt.Sprintf("seed %d: runs of up to %v", seed, f.longest)}
 	switch chance.IntN(3) {
@@ -231,6 +233,7 @@ func (f *sim) failed(e *cronwrap.Error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.told[e.Tick.Sub(f.start)] = true
+	f.unrun[e.Tick.Sub(f.start)] = errors.Is(e, cronwrap.ErrUnrun)
 }
 
 func (f *sim) note(what any) {
@@ -267,7 +270,7 @@ func (f *sim) end(quiet time.Duration) {
 func (f *sim) exactly(from, until time.Duration) {
 	const skew = 1300 * ms
 	for tick := from.Truncate(f.step); tick < until; tick += f.step {
-		if !f.catchUp && f.told[tick] || slices.ContainsFunc(f.begun, func(r *simRun) bool {
+		if !f.catchUp && f.told[tick] || !f.again && f.unrun[tick] || slices.ContainsFunc(f.begun, func(r *simRun) bool {
 			return r.tick == tick || !(f.wait && f.catchUp) && r.began-skew <= tick && tick <= r.ended+skew
 		}) {
 			continue

@@ -40,18 +40,16 @@ type job struct {
 
 	id      cron.EntryID // guarded by Runner.adding
 	started atomic.Bool  // cron was started, as far as is known
-	stuck   atomic.Bool  // the last run's lease could not be given back
 	shared  atomic.Bool  // the guard has a Limit or is Shared: nothing can be taken over
 
 	// Guarded by Runner.mu.
 	due      []dueTick
 	look     bool      // for missed ticks, even if none is due
 	pursued  bool      // a goroutine is in pursue
-	asking   time.Time // since when it waits for the key; zero: it does not
 	running  time.Time // when the run under way in this process began; zero: none
 	retrying bool      // a goroutine will look later
 	retries  int       // in a row
-	heard    time.Time // when the store last answered, or the pursuit or a wait began
+	heard    time.Time // when the store last answered, or the pursuit began
 	down     bool      // that the store fails was reported
 	status   JobStatus
 	first    time.Time       // what came due here first
@@ -86,7 +84,7 @@ func (j *job) Run() {
 		over = append(over, settled{j.due[i].tick, ErrMissed})
 	}
 	begun := j.beginLocked()
-	waiting := !j.asking.IsZero() && j.opts.wait && j.opts.missed == 0 && !j.opts.exclusive
+	waiting := !begun && j.running.IsZero() && j.opts.wait && j.opts.missed == 0 && !j.opts.exclusive
 	j.mu.Unlock()
 	j.settle(over)
 	switch {
@@ -149,6 +147,9 @@ func (j *job) takeDueLocked(age time.Duration) (ticks []time.Time) {
 	return ticks
 }
 
+// process is the process id in the owner ids of this process.
+func (j *job) process() string { return lease.OwnerProcess(j.guard.Store().NewOwner("")) }
+
 func (j *job) log(level slog.Level, tick time.Time, why error) {
 	slog.Log(context.Background(), level, "cronwrap: tick not run", "job", j.name, "tick", tick, "reason", why)
 }
@@ -162,18 +163,17 @@ func (j *job) call(ctx context.Context, tick time.Time, attempt int) error {
 	return caught(func() error { return j.fn(withRun(ctx, run{j.name, tick, attempt})) })
 }
 
-// supersede drops ticks before tick that have waited for nothing but the key, if that is
-// held. If the store does not answer, or the lease of this process's last run could not
-// be given back, they may be waiting for that. If the holder is neither the runner of
-// an earlier tick nor another program, the ticks are reported: it may be a replica that
-// has not begun.
+// supersede drops ticks before tick that wait for the key while another replica runs an
+// earlier one, or another program has the key. Other holders may be replicas that have
+// not begun: then the ticks are reported. If the store does not answer, or this process
+// has the key itself, they may be waiting for that.
 func (j *job) supersede(tick time.Time) {
 	last, err := j.remembered(j.closing)
 	if err != nil {
 		return
 	}
 	h, err := j.guard.Holder(j.closing, j.name)
-	if err != nil || h.Owner == "" || j.stuck.Load() {
+	if err != nil || h.Owner == "" || h.Process == j.process() {
 		return
 	}
 	why := ErrMissed
@@ -183,28 +183,10 @@ func (j *job) supersede(tick time.Time) {
 	var earlier []settled
 	j.mu.Lock()
 	for _, d := range j.due {
-		if d.tick.Before(tick) && !j.asking.IsZero() && d.came.After(j.asking.Add(-grace)) {
+		if d.tick.Before(tick) && d.tick.After(last.At) {
 			earlier = append(earlier, settled{d.tick, why})
 		}
 	}
 	j.mu.Unlock()
 	j.settle(earlier)
-}
-
-// releases is an observer that knows whether the last run's lease could be given back.
-type releases struct {
-	guard.ObserverDefaults
-	stuck *atomic.Bool
-}
-
-// AcquireEnd implements [guard.Observer].
-func (r releases) AcquireEnd(_ context.Context, e guard.AcquireEnd) {
-	if e.Err == nil {
-		r.stuck.Store(false)
-	}
-}
-
-// RunEnd implements [guard.Observer].
-func (r releases) RunEnd(_ context.Context, e guard.RunEnd) {
-	r.stuck.Store(e.Release == guard.ReleaseFailed)
 }

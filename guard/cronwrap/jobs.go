@@ -89,12 +89,6 @@ func (r *Runner) RunNow(ctx context.Context, name string) error {
 	})
 }
 
-func (j *job) setAsking(asking time.Time) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	j.asking, j.heard = asking, time.Now()
-}
-
 func (j *job) setRunning(began time.Time) {
 	j.mu.Lock()
 	defer j.mu.Unlock()

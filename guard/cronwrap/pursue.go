@@ -20,7 +20,7 @@ func (j *job) beginLocked() bool {
 	if j.pursued || j.closing.Err() != nil {
 		return false
 	}
-	j.pursued, j.heard = true, time.Now()
+	j.pursued = true
 	j.work.Begin()
 	return true
 }
@@ -41,8 +41,9 @@ func (j *job) pursue() {
 		j.work.End()
 	}()
 	failures := 0
-	for ended = !j.more(); !ended; ended = !j.more() {
-		err := caught(func() error { return j.once(&s) })
+	var err error
+	for ended = !j.more(nil); !ended; ended = !j.more(err) {
+		err = caught(func() error { return j.once(&s) })
 		switch {
 		case err == nil:
 			failures = 0
@@ -59,10 +60,14 @@ func (j *job) pursue() {
 	}
 }
 
-// more reports whether there is work left. If not, another goroutine may pursue.
-func (j *job) more() bool {
+// more reports whether there is work left, after an attempt that gave err. If not,
+// another goroutine may pursue.
+func (j *job) more(err error) bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	if err == nil {
+		j.heard = time.Now()
+	}
 	live := j.look
 	for _, d := range j.due {
 		live = live || !d.asked
@@ -124,16 +129,13 @@ func (j *job) once(s *slot) error {
 	}
 	t := &tenure{job: j, slot: s, asked: asked}
 	defer t.exited()
-	j.setAsking(time.Now())
 	err = g.Do(ctx, j.name, func(ctx context.Context) error {
-		j.setAsking(time.Time{})
 		if !begin() {
 			return guard.ErrClosed
 		}
 		t.granted = true
 		return t.work(ctx)
 	})
-	j.setAsking(time.Time{})
 	switch {
 	case t.granted:
 		return t.conclude(err)

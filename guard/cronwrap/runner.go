@@ -163,11 +163,7 @@ func (r *Runner) newJob(s cron.Schedule, name string, fn func(context.Context) e
 	j.askOnce = r.guard.With(guard.Wait(0), guard.Fallback(guard.Name(name)))
 	j.queue = r.guard.With(guard.Fallback(guard.Forever(), guard.Name(name)))
 	switch {
-	case j.opts.missed > 0:
-		j.ask = j.queue
-	case j.opts.wait && !j.opts.exclusive:
-		j.ask = j.queue.With(guard.Observe(releases{stuck: &j.stuck}))
-	case j.opts.wait:
+	case j.opts.missed > 0, j.opts.wait:
 		j.ask = j.queue
 	case j.opts.exclusive:
 		j.ask = r.guard.With(guard.Fallback(guard.Wait(0), guard.Name(name)))

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"time"
 	_ "time/tzdata" // the tests of DST need New York wherever they run
 
+	"github.com/robfig/cron/v3"
 	"go.uber.org/goleak"
 
 	"github.com/jobguard/jobguard/guard"
@@ -28,3 +30,5 @@ func mustGuard(t testing.TB) *guard.Guard {
 	}
 	return g
 }
+
+func newCron() *cron.Cron { return cron.New(cron.WithSeconds(), cron.WithLocation(time.UTC)) }

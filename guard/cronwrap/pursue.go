@@ -121,6 +121,10 @@ func (j *job) once(s *slot) error {
 		s.free()
 	case !s.taken:
 		return s.take(ctx) // and look again
+	case !j.entry().Valid(): // it was removed from cron, and has missed nothing
+		s.free()
+		j.caughtUp()
+		return nil
 	default:
 		if h, err := j.guard.Holder(ctx, j.name); err == nil && h.Owner != "" {
 			return j.leave(s)

@@ -39,11 +39,12 @@ type plan struct {
 	settled []settled   // due ticks that need nothing more
 	run     []time.Time // in order; the first is next, the others are decided anew after it
 
-	rerun   bool // run[0] was begun by others, who are gone
-	dead    bool // and too often: it is to be marked dead
-	attempt int  // of run[0]
-	gap     bool // run[0] passes over ticks that are not accounted for
-	missed  int  // how many of run did not come due here
+	rerun   bool      // run[0] was begun by others, who are gone
+	dead    bool      // and too often: it is to be marked dead
+	attempt int       // of run[0]
+	gap     bool      // run[0] passes over ticks that are not accounted for
+	since   time.Time // the last run that did, then
+	missed  int       // how many of run did not come due here
 
 	open bool // a run is not over, and somebody has to be there if it never is
 }
@@ -59,7 +60,7 @@ func (p *plan) wanted() bool { return len(p.run) > 0 || p.open }
 
 // decide returns what is to be done about the job's ticks.
 func (o *jobOptions) decide(v view, s schedule) plan {
-	p := plan{attempt: 1}
+	p := plan{attempt: 1, since: v.last.Since}
 	unfinished := o.again && !v.last.At.IsZero() && !v.last.Done
 	var owed []time.Time
 	for _, d := range v.due {
@@ -108,7 +109,9 @@ func (o *jobOptions) decide(v view, s schedule) plan {
 		p.rerun, p.attempt, p.dead = true, v.last.Attempts+1, v.last.Attempts >= o.attempts
 	case len(p.run) > 0 && !v.last.At.IsZero():
 		next := s.after(o.accounted(v.last.At, v.spans, s))
-		p.gap = !next.IsZero() && next.Before(p.run[0])
+		if p.gap = !next.IsZero() && next.Before(p.run[0]); p.gap {
+			p.since = p.run[0]
+		}
 		fallthrough
 	default:
 		p.open = unfinished

@@ -88,7 +88,7 @@ func (t *tenure) take(ctx context.Context, p plan) (more bool, _ error) {
 	}
 	var after lease.Tick
 	if j.ticks != nil {
-		after = lease.Tick{At: tick, Done: true}
+		after = lease.Tick{At: tick, Done: true, Since: p.since}
 	}
 	p = j.decide(after, true)
 	j.settle(p.settled)

@@ -103,7 +103,7 @@ func TestTickIsDeadAfterMaxAttempts(t *testing.T) {
 					t.Errorf("dead: %v, want 50 once", dead)
 				}
 			}).at(101*s, each(func(r *replica) {
-				if last, err := f.store.LastTick(t.Context(), "report"); err != nil || !last.Dead.Equal(f.time(50)) {
+				if last, err := f.store.LastTick(f.Context(), "report"); err != nil || !last.Dead.Equal(f.time(50)) {
 					t.Errorf("LastTick() = %+v, %v, want 50 dead", last, err)
 				}
 				if jobs := r.Jobs(); !jobs[0].Dead.Equal(f.time(50)) {
@@ -202,7 +202,7 @@ func TestTickThatWaitsForNothingGivesWay(t *testing.T) {
 func TestEndOfATickIsSentToTheStoreAgain(t *testing.T) {
 	fleet(t, "@every 1m", cronwrap.AtLeastOnce(h)).at(0, fault(guardtest.Fault{Op: guardtest.OpEndTick, Err: errDown, Times: 2})).
 		at(90*s, func(f *timeline) {
-			if last, err := f.store.LastTick(t.Context(), "report"); err != nil || !last.Done {
+			if last, err := f.store.LastTick(f.Context(), "report"); err != nil || !last.Done {
 				t.Errorf("LastTick() = %+v, %v, want it done", last, err)
 			}
 		}).ran(60)
@@ -266,7 +266,7 @@ func TestTickThatWasDroppedForADeadRunIsRunOrReported(t *testing.T) {
 				f.store.HoldFor("report", lease.OwnerID("dead", "1", "dead", ""), 16*s)
 			}).at(9500*ms, func(f *timeline) { f.replicas[0].SetClock(0) }).at(10*s, func(f *timeline) {
 				r := lease.TickRequest{Key: "report", Owner: lease.OwnerID("dead", "1", "dead", ""), At: f.time(10), Fence: 1}
-				if reply, err := f.store.ClaimTick(t.Context(), r); err != nil || !reply.Claimed {
+				if reply, err := f.store.ClaimTick(f.Context(), r); err != nil || !reply.Claimed {
 					t.Fatalf("ClaimTick() = %+v, %v", reply, err)
 				}
 			}).at(49*s, c.tell).ran(c.want...)

@@ -30,6 +30,7 @@ type job struct {
 
 	name     string
 	fn       func(context.Context) error
+	added    time.Time
 	opts     jobOptions
 	schedule schedule
 	ticks    lease.TickStore // nil with MutualExclusion
@@ -53,8 +54,6 @@ type job struct {
 	down     bool      // that the store fails was reported
 	status   JobStatus
 	first    time.Time       // what came due here first
-	seen     bool            // the store was read
-	found    time.Time       // the last tick then
 	warned   map[string]bool // of these claimants
 }
 

@@ -110,10 +110,6 @@ func (j *job) ran(tick, began time.Time, err error) {
 func (j *job) saw(last lease.Tick) {
 	j.mu.Lock()
 	j.down, j.heard = false, time.Now()
-	if !j.seen {
-		j.seen, j.found = true, last.At
-	}
-	since := last.At.After(j.found)
 	if last.At.After(j.status.Last) {
 		j.status.Last = last.At.In(j.schedule.location)
 	}
@@ -121,9 +117,9 @@ func (j *job) saw(last lease.Tick) {
 		j.status.Dead = last.Dead.In(j.schedule.location)
 	}
 	j.mu.Unlock()
-	// Before the first look the spec may have been another. A time within a second is
+	// Before the job was added the spec may have been another. A time within a second is
 	// mostly none of a tick, but what TickEnd.Settled has left of Through.
-	if !since || last.At.Nanosecond() != 0 || j.schedule.has(last.At) {
+	if !last.At.After(j.added) || last.At.Nanosecond() != 0 || j.schedule.has(last.At) {
 		return
 	}
 	by := lease.OwnerName(last.Owner)

@@ -3,6 +3,7 @@ package cronwrap_test
 import (
 	"context"
 	"errors"
+	"os"
 	"testing"
 	"time"
 	_ "time/tzdata" // the tests of DST need New York wherever they run
@@ -15,6 +16,10 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if addr := os.Getenv(childEnv); addr != "" {
+		child(addr)
+		return
+	}
 	goleak.VerifyTestMain(m)
 }
 

@@ -299,7 +299,7 @@ func TestTickThatIsRefusedAfterALossIsReported(t *testing.T) {
 func TestTickThatWasPassedOverIsReported(t *testing.T) {
 	later(t, "@every 10s", cronwrap.OverlapWait()).at(0, skewed(-5*s)).at(10*s, rival).at(21*s, func(f *timeline) {
 		r := lease.TickRequest{Key: "report", Owner: f.store.NewOwner(""), At: f.time(20), Gap: true}
-		if reply, err := f.store.ClaimTick(t.Context(), r); err != nil || !reply.Claimed {
+		if reply, err := f.store.ClaimTick(f.Context(), r); err != nil || !reply.Claimed {
 			t.Fatalf("ClaimTick() = %+v, %v", reply, err)
 		}
 	}, free).at(29*s, told(cronwrap.ErrMissed, 10)).ran(0)

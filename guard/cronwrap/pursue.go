@@ -162,24 +162,39 @@ func (j *job) leave(s *slot) error {
 	return nil
 }
 
-// drop is for the ticks that came before asked and did not get the key in time. If an
-// earlier run, or what may be a replica, has the key, it is learned later what became of
-// them.
+// drop is for the ticks that came before asked and did not get the key in time. If the
+// runner of an earlier tick has it, or after 2 s still what may be a replica that has not
+// begun, it is learned later what became of them.
 func (j *job) drop(ctx context.Context, asked time.Time, busy error) error {
-	last, err := j.remembered(ctx)
-	if err != nil {
-		return err
-	}
-	j.settle(j.decide(last, false).settled)
-	h, err := j.guard.Holder(ctx, j.name)
-	program := err == nil && h.Owner != "" && h.Process == ""
 	level := slog.LevelWarn // a nightly job must not be dropped unnoticed
-	if j.ticks == nil || !last.At.IsZero() && !last.Done {
+	forget := j.ticks == nil || j.opts.missed > 0
+	if j.ticks == nil {
 		level = slog.LevelDebug
+	}
+	for n := 1; j.ticks != nil; n++ {
+		last, err := j.remembered(ctx)
+		if err != nil {
+			return err
+		}
+		p := j.decide(last, false)
+		j.settle(p.settled)
+		h, err := j.guard.Holder(ctx, j.name)
+		switch {
+		case !p.wanted(), err == nil && h.Owner == "":
+			return nil // and ask again
+		case err == nil && h.Process == "":
+			forget = true // it is another program
+		case !last.Done && h.Process == lease.OwnerProcess(last.Owner):
+			level = slog.LevelDebug
+		case time.Since(asked) < attemptTimeout:
+			pause(ctx, n)
+			continue
+		}
+		break
 	}
 	var ticks []time.Time
 	j.mu.Lock()
-	if j.ticks == nil || j.opts.missed > 0 || program {
+	if forget {
 		ticks = j.takeDueLocked(time.Since(asked))
 	}
 	for i, d := range j.due {

@@ -139,7 +139,7 @@ func (r *Runner) sweep() {
 }
 
 func (r *Runner) newJob(s cron.Schedule, name string, fn func(context.Context) error, opts []JobOption) (*job, error) {
-	j := &job{Runner: r, name: name, fn: fn, status: JobStatus{Name: name}, warned: make(map[string]bool)}
+	j := &job{Runner: r, name: name, fn: fn, added: r.now(), status: JobStatus{Name: name}, warned: make(map[string]bool)}
 	var err error
 	if j.opts, err = newJobOptions(opts); err != nil {
 		return nil, err

@@ -87,6 +87,7 @@ func (f *timeline) live(last ...action) {
 	t := f.T
 	synctest.Test(t, func(t *testing.T) {
 		f.T, f.begun, f.store = t, time.Now(), guardtest.NewStore()
+		t.Cleanup(func() { stop(f) })
 		for i, s := range f.steps {
 			if i == len(f.steps)-1 {
 				s.do = append(s.do, last...)
@@ -100,7 +101,6 @@ func (f *timeline) live(last ...action) {
 		for _, e := range f.reported() {
 			t.Errorf("reported, and not wanted: %v", e)
 		}
-		stop(f)
 	})
 }
 
@@ -241,18 +241,20 @@ func free(f *timeline)  { f.store.Expire("report") }
 
 // other claims a tick for another owner, under a token of its own.
 func other(second int, token int64, done bool) action {
-	return func(f *timeline) {
-		f.Helper()
-		r := lease.TickRequest{Key: "report", Owner: f.store.NewOwner(""), At: f.time(second), Fence: token}
-		if reply, err := f.store.ClaimTick(f.Context(), r); err != nil || !reply.Claimed {
-			f.Fatalf("ClaimTick(%+v) = %+v, %v", r, reply, err)
-		}
-		if !done {
-			return
-		}
-		if ended, err := f.store.EndTick(f.Context(), lease.TickEnd{Key: r.Key, Owner: r.Owner, At: r.At}); err != nil || !ended {
-			f.Fatalf("EndTick(%v) = %t, %v", r.At, ended, err)
-		}
+	return func(f *timeline) { f.Helper(); claim(f, "report", second, token, done) }
+}
+
+func claim(f *timeline, key string, second int, token int64, done bool) {
+	f.Helper()
+	r := lease.TickRequest{Key: key, Owner: f.store.NewOwner(""), At: f.time(second), Fence: token}
+	if reply, err := f.store.ClaimTick(f.Context(), r); err != nil || !reply.Claimed {
+		f.Fatalf("ClaimTick(%+v) = %+v, %v", r, reply, err)
+	}
+	if !done {
+		return
+	}
+	if ended, err := f.store.EndTick(f.Context(), lease.TickEnd{Key: r.Key, Owner: r.Owner, At: r.At}); err != nil || !ended {
+		f.Fatalf("EndTick(%v) = %t, %v", r.At, ended, err)
 	}
 }
 

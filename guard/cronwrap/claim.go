@@ -48,6 +48,9 @@ func (j *job) remembered(ctx context.Context) (last lease.Tick, err error) {
 // there is no reply: a second claim by the same owner is granted again. It comes
 // before fn, so a tick runs at most once.
 func (j *job) claim(ctx context.Context, owner string, p plan) error {
+	if j.ticks == nil {
+		return nil
+	}
 	fence, exclusive := guard.Fence(ctx)
 	r := lease.TickRequest{
 		Key: j.name, Owner: owner, At: p.run[0], MaxAhead: j.Runner.opts.maxSkew,
@@ -83,9 +86,9 @@ func refused(r lease.TickRequest, reply lease.TickReply, rerun bool) error {
 	return errUnfinished
 }
 
-// end tells the store how a run of tick ended, which the key is held for. Without
-// AtLeastOnce a failure does no harm: no other replica runs the tick again.
-func (j *job) end(ctx context.Context, e lease.TickEnd) error {
+// sendEnd tells the store how a tick ended, while the key is held. Without AtLeastOnce a
+// failure does no harm: no other replica runs the tick again.
+func (j *job) sendEnd(ctx context.Context, e lease.TickEnd) error {
 	e.Key, e.Settled = j.name, grace
 	for n := 1; ; n++ {
 		bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), attemptTimeout/2)

@@ -55,9 +55,6 @@ type settled struct {
 	why  error
 }
 
-// wanted reports whether the key is needed.
-func (p *plan) wanted() bool { return len(p.run) > 0 || p.open }
-
 // decide returns what is to be done about the job's ticks.
 func (o *jobOptions) decide(v view, s schedule) plan {
 	p := plan{attempt: 1, since: v.last.Since}

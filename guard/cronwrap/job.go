@@ -21,7 +21,6 @@ var (
 	errSuperseded = errors.New("a later tick took its place in the queue")
 )
 
-// errNotFired is reported, since the caller expected a run.
 var errNotFired = errors.New("cron knows no tick for this run: it was called by hand before the first tick, or its entry was removed")
 
 // job is one job of a Runner: what cron runs at each tick.
@@ -37,7 +36,10 @@ type job struct {
 	ask      *guard.Guard    // the user's Wait, or what opts say
 	askOnce  *guard.Guard
 	queue    *guard.Guard // the user's Wait, or none
-	spans    []span       // since the last tick that the store remembers; the pursuer's
+
+	// Of the goroutine in pursue.
+	spans []span // since the last tick that the store remembers
+	slot  bool   // it has one of Runner.slots
 
 	id      cron.EntryID // guarded by Runner.adding
 	started atomic.Bool  // cron was started, as far as is known
@@ -105,14 +107,16 @@ func (j *job) scheduled() time.Time {
 	return prev.Add(j.ahead()).Truncate(time.Microsecond).In(j.schedule.location) // as stores keep it
 }
 
-// decide applies the job's options to what is known.
+// decide applies the job's options to what is known, and settles what it can.
 func (j *job) decide(last lease.Tick, held bool) plan {
 	o := j.opts
 	o.again = o.again && !j.shared.Load()
 	j.mu.Lock()
 	v := view{now: j.now(), last: last, due: slices.Clone(j.due), first: j.first, held: held, spans: j.spans}
 	j.mu.Unlock()
-	return o.decide(v, j.schedule)
+	p := o.decide(v, j.schedule)
+	j.settle(p.settled)
+	return p
 }
 
 // settle forgets due ticks, and says what became of them.
@@ -128,13 +132,12 @@ func (j *job) settle(ticks []settled) {
 }
 
 func (j *job) forget(tick time.Time) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	j.due = slices.DeleteFunc(j.due, func(d dueTick) bool { return d.tick.Equal(tick) })
+	j.locked(func() {
+		j.due = slices.DeleteFunc(j.due, func(d dueTick) bool { return d.tick.Equal(tick) })
+	})
 }
 
-// takeDueLocked removes the ticks that wait for the key or the store and came at least age
-// ago, and returns them.
+// takeDueLocked removes and returns the ticks that came at least age ago, and wait.
 func (j *job) takeDueLocked(age time.Duration) (ticks []time.Time) {
 	j.due = slices.DeleteFunc(j.due, func(d dueTick) bool {
 		old := !d.asked && time.Since(d.came) >= age
@@ -145,9 +148,6 @@ func (j *job) takeDueLocked(age time.Duration) (ticks []time.Time) {
 	})
 	return ticks
 }
-
-// process is the process id in the owner ids of this process.
-func (j *job) process() string { return lease.OwnerProcess(j.guard.Store().NewOwner("")) }
 
 func (j *job) log(level slog.Level, tick time.Time, why error) {
 	slog.Log(context.Background(), level, "cronwrap: tick not run", "job", j.name, "tick", tick, "reason", why)
@@ -162,30 +162,36 @@ func (j *job) call(ctx context.Context, tick time.Time, attempt int) error {
 	return caught(func() error { return j.fn(withRun(ctx, run{j.name, tick, attempt})) })
 }
 
-// supersede drops ticks before tick that wait for the key while another replica runs an
-// earlier one, or another program has the key. Other holders may be replicas that have
-// not begun: then the ticks are reported. If the store does not answer, or this process
-// has the key itself, they may be waiting for that.
-func (j *job) supersede(tick time.Time) {
-	last, err := j.remembered(j.closing)
-	if err != nil {
-		return
+// inTheWay returns the last tick and who has the key, and whether that is its runner, as
+// far as can be told, or another program. Others may be replicas that have not begun.
+func (j *job) inTheWay(ctx context.Context) (last lease.Tick, h guard.Holder, runner, program bool, err error) {
+	if last, err = j.remembered(ctx); err == nil {
+		h, err = j.guard.Holder(ctx, j.name)
 	}
-	h, err := j.guard.Holder(j.closing, j.name)
-	if err != nil || h.Owner == "" || h.Process == j.process() {
+	program = err == nil && h.Owner != "" && h.Process == ""
+	runner = err == nil && h.Process != "" && h.Process == lease.OwnerProcess(last.Owner) && !last.Done
+	return last, h, runner, program, err
+}
+
+// supersede drops the ticks before tick that wait for the key. Those that wait neither
+// for a run nor for another program are reported. If the store does not answer, or this
+// process has the key, they wait for that.
+func (j *job) supersede(tick time.Time) {
+	last, h, runner, program, err := j.inTheWay(j.closing)
+	if err != nil || h.Owner == "" || h.Process == lease.OwnerProcess(j.guard.Store().NewOwner("")) {
 		return
 	}
 	why := ErrMissed
-	if h.Process == "" || h.Process == lease.OwnerProcess(last.Owner) && !last.Done {
+	if runner || program {
 		why = errSuperseded
 	}
 	var earlier []settled
-	j.mu.Lock()
-	for _, d := range j.due {
-		if d.tick.Before(tick) && d.tick.After(last.At) {
-			earlier = append(earlier, settled{d.tick, why})
+	j.locked(func() {
+		for _, d := range j.due {
+			if d.tick.Before(tick) && d.tick.After(last.At) {
+				earlier = append(earlier, settled{d.tick, why})
+			}
 		}
-	}
-	j.mu.Unlock()
+	})
 	j.settle(earlier)
 }

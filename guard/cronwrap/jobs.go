@@ -12,27 +12,21 @@ import (
 	"github.com/jobguard/jobguard/guard/lease"
 )
 
-// JobStatus is a job as [Runner.Jobs] lists it. Times are zero for what has not happened,
-// and in the location of cron.
+// JobStatus is a job as [Runner.Jobs] lists it. Times are zero for what has not happened.
 type JobStatus struct {
 	Name string
 
-	// Last is the latest tick that this process knows to have been claimed, by any
-	// replica; Next is the next one, zero before cron is started.
-	Last, Next time.Time
+	Last time.Time // the latest tick that was claimed, by any replica, as far as this process knows
+	Next time.Time // the next tick; zero before cron is started
+	Dead time.Time // the latest tick that MaxAttempts gave up, likewise; the store remembers it
 
-	// Began, Duration and Err are of the latest run in this process for a tick; Err is
-	// what fn returned, or its panic.
+	// Of the latest tick that ran in this process.
 	Began    time.Time
 	Duration time.Duration
-	Err      error
-
-	// Dead is the latest tick that MaxAttempts gave up, in any replica, as far as this
-	// process knows. The store remembers it.
-	Dead time.Time
+	Err      error // what fn returned, or its panic
 }
 
-// Jobs lists the jobs of the Runner, sorted by name. It asks cron, and not the store.
+// Jobs lists the jobs of the Runner by name. It asks cron, and not the store.
 func (r *Runner) Jobs() []JobStatus {
 	entries := r.cron.Entries()
 	r.adding.Lock()
@@ -55,12 +49,10 @@ func (r *Runner) Jobs() []JobStatus {
 	return all
 }
 
-// RunNow runs the job of that name now, on the calling goroutine, and returns fn's
-// error; a panic of fn as a *PanicError. It waits in the queue of the key, as long as
-// the guard's Wait says, else until ctx ends. It is no tick: it neither uses one up nor
-// makes one up, and the replicas treat it as other code that holds the key. [Tick] is
-// the time of the call, and [Attempt] 1. The other errors are those of guard.Do, and
-// guard.ErrClosed after Shutdown, which cancels it like other runs.
+// RunNow runs the job of that name on the calling goroutine, and returns fn's error, its
+// panic as a *PanicError, an error of guard.Do, or guard.ErrClosed after Shutdown. It
+// waits for the key as long as the guard's Wait says, else until ctx ends. It is no
+// tick: to replicas it is other code that holds the key. [Tick] is the time of the call.
 func (r *Runner) RunNow(ctx context.Context, name string) error {
 	r.adding.Lock()
 	j := r.jobs[name]
@@ -68,13 +60,7 @@ func (r *Runner) RunNow(ctx context.Context, name string) error {
 	if j == nil || !j.entry().Valid() {
 		return fmt.Errorf("cronwrap: there is no job %q", name)
 	}
-	r.mu.Lock()
-	closed := r.closing.Err() != nil
-	if !closed {
-		r.work.Begin()
-	}
-	r.mu.Unlock()
-	if closed {
+	if !r.begin() {
 		return fmt.Errorf("cronwrap: job %q: %w", name, guard.ErrClosed)
 	}
 	defer r.work.End()
@@ -89,21 +75,12 @@ func (r *Runner) RunNow(ctx context.Context, name string) error {
 	})
 }
 
-func (j *job) setRunning(began time.Time) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	j.running = began
-}
-
 // ran notes a run that has ended.
-func (j *job) ran(tick, began time.Time, err error) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	j.retries = 0
-	if tick.After(j.status.Last) {
-		j.status.Last = tick
+func (s *JobStatus) ran(tick, began, ended time.Time, err error) {
+	if tick.After(s.Last) {
+		s.Last = tick
 	}
-	j.status.Began, j.status.Duration, j.status.Err = began.In(j.schedule.location), j.now().Sub(began), err
+	s.Began, s.Duration, s.Err = began.In(tick.Location()), ended.Sub(began), err
 }
 
 // saw notes what the store remembers, and warns of a claimant with another schedule.

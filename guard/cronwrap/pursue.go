@@ -29,28 +29,22 @@ func (j *job) beginLocked() bool {
 // looks what the store remembers, decides, takes the key, and runs what is to run. One
 // goroutine at a time does, after beginLocked.
 func (j *job) pursue() {
-	s := slot{of: j.slots}
-	ended := false
+	ended, failures := false, 0
 	defer func() {
-		s.free()
+		j.freeSlot()
 		if !ended { // fn exited the goroutine
-			j.mu.Lock()
-			j.pursued = false
-			j.mu.Unlock()
+			j.locked(func() { j.pursued = false })
 		}
 		j.work.End()
 	}()
-	failures := 0
 	var err error
 	for ended = !j.more(nil); !ended; ended = !j.more(err) {
-		err = caught(func() error { return j.once(&s) })
+		err = caught(j.once)
 		switch {
 		case err == nil:
 			failures = 0
 		case j.closing.Err() != nil:
-		case !errors.Is(err, guard.ErrUnavailable):
-			j.giveUp(err, 0)
-		case errors.Is(err, lease.ErrRefused):
+		case !errors.Is(err, guard.ErrUnavailable), errors.Is(err, lease.ErrRefused):
 			j.giveUp(err, 0)
 		default:
 			failures++
@@ -101,7 +95,7 @@ func (j *job) giveUp(err error, age time.Duration) {
 }
 
 // once looks and decides, and if the key is wanted, asks for it and works under it.
-func (j *job) once(s *slot) error {
+func (j *job) once() error {
 	ctx, begin, end := j.turn(j.ctx)
 	defer end()
 	last, err := j.remembered(ctx)
@@ -110,54 +104,55 @@ func (j *job) once(s *slot) error {
 	}
 	j.spans = slices.DeleteFunc(j.spans, func(s span) bool { return j.opts.missed == 0 || s.ended.Before(last.At) })
 	p := j.decide(last, false)
-	j.settle(p.settled)
-	if !p.wanted() {
-		j.caughtUp()
-		return nil
-	}
+	backfill := p.missed > 0 && !p.open
 	g, asked := j.ask, time.Now()
-	switch backfill := p.missed > 0 && !p.open; {
-	case !backfill:
-		s.free()
-	case !s.taken:
-		return s.take(ctx) // and look again
-	case !j.entry().Valid(): // it was removed from cron, and has missed nothing
-		s.free()
+	switch {
+	case len(p.run) == 0 && !p.open:
 		j.caughtUp()
 		return nil
+	case !backfill:
+		j.freeSlot()
+	case !j.slot:
+		return j.takeSlot(ctx) // and look again
+	case !j.entry().Valid():
+		return j.leave() // it was removed from cron: it has no ticks any more
 	default:
 		if h, err := j.guard.Holder(ctx, j.name); err == nil && h.Owner != "" {
-			return j.leave(s)
+			return j.leave()
 		}
 		g = j.askOnce
 	}
-	t := &tenure{job: j, slot: s, asked: asked}
-	defer t.exited()
+	t := &tenure{job: j}
+	defer func() {
+		if t.calling { // fn exited the goroutine
+			t.tell(errGoexit)
+		}
+	}()
 	err = g.Do(ctx, j.name, func(ctx context.Context) error {
 		if !begin() {
 			return guard.ErrClosed
 		}
 		t.granted = true
-		return t.work(ctx)
+		return t.serve(ctx)
 	})
-	switch {
+	switch busy := errors.Is(err, guard.ErrBusy) && ctx.Err() == nil; {
 	case t.granted:
 		return t.conclude(err)
-	case errors.Is(err, guard.ErrBusy) && s.taken:
-		return j.leave(s)
-	case errors.Is(err, guard.ErrBusy) && ctx.Err() == nil:
+	case busy && backfill:
+		return j.leave()
+	case busy:
 		return j.drop(ctx, asked, err)
 	}
 	return err
 }
 
 // leave leaves a backfill to the replica that has the key, and looks later.
-func (j *job) leave(s *slot) error {
-	s.free()
-	j.mu.Lock()
-	j.takeDueLocked(0) // the store remembers what ran, so these are missed ticks now
-	j.look = false
-	j.mu.Unlock()
+func (j *job) leave() error {
+	j.freeSlot()
+	j.locked(func() {
+		j.takeDueLocked(0) // the store remembers what ran, so these are missed ticks now
+		j.look = false
+	})
 	j.later()
 	return nil
 }
@@ -166,45 +161,39 @@ func (j *job) leave(s *slot) error {
 // runner of an earlier tick has it, or after 2 s still what may be a replica that has not
 // begun, it is learned later what became of them.
 func (j *job) drop(ctx context.Context, asked time.Time, busy error) error {
-	level := slog.LevelWarn // a nightly job must not be dropped unnoticed
+	level := slog.LevelDebug
 	forget := j.ticks == nil || j.opts.missed > 0
-	if j.ticks == nil {
-		level = slog.LevelDebug
-	}
 	for n := 1; j.ticks != nil; n++ {
-		last, err := j.remembered(ctx)
-		if err != nil {
+		last, h, runner, program, err := j.inTheWay(ctx)
+		if last.At.IsZero() && err != nil {
 			return err
 		}
 		p := j.decide(last, false)
-		j.settle(p.settled)
-		h, err := j.guard.Holder(ctx, j.name)
 		switch {
-		case !p.wanted(), err == nil && h.Owner == "":
+		case len(p.run) == 0 && !p.open, err == nil && h.Owner == "":
 			return nil // and ask again
-		case err == nil && h.Process == "":
-			forget = true // it is another program
-		case !last.Done && h.Process == lease.OwnerProcess(last.Owner):
-			level = slog.LevelDebug
-		case time.Since(asked) < attemptTimeout:
+		case !runner && !program && time.Since(asked) < attemptTimeout:
 			pause(ctx, n)
 			continue
+		case !runner:
+			level = slog.LevelWarn // a nightly job must not be dropped unnoticed
 		}
+		forget = forget || program
 		break
 	}
 	var ticks []time.Time
-	j.mu.Lock()
-	if forget {
-		ticks = j.takeDueLocked(time.Since(asked))
-	}
-	for i, d := range j.due {
-		if !d.asked && !d.came.After(asked) {
-			j.due[i].asked = true
-			ticks = append(ticks, d.tick)
+	j.locked(func() {
+		if forget {
+			ticks = j.takeDueLocked(time.Since(asked))
 		}
-	}
-	j.look = false
-	j.mu.Unlock()
+		for i, d := range j.due {
+			if !d.asked && !d.came.After(asked) {
+				j.due[i].asked = true
+				ticks = append(ticks, d.tick)
+			}
+		}
+		j.look = false
+	})
 	for _, tick := range ticks {
 		j.log(level, tick, busy)
 	}
@@ -212,14 +201,19 @@ func (j *job) drop(ctx context.Context, asked time.Time, busy error) error {
 }
 
 // caughtUp notes that there is nothing to look for.
-func (j *job) caughtUp() {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	j.look = false
+func (j *job) caughtUp() { j.locked(func() { j.look = false }) }
+
+// lookNow looks for missed ticks.
+func (j *job) lookNow() {
+	begun := false
+	j.locked(func() { j.look, begun = true, j.beginLocked() })
+	if begun {
+		j.pursue()
+	}
 }
 
-// later looks for missed ticks again, after a pause that grows from 2 s to a minute, on
-// a goroutine of its own. It ends with Shutdown.
+// later looks for missed ticks after a pause that grows from 2 s to a minute, on a
+// goroutine of its own, which ends with Shutdown.
 func (j *job) later() {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -234,76 +228,57 @@ func (j *job) later() {
 		defer j.work.End()
 		select {
 		case <-time.After(d):
+			j.locked(func() { j.retrying = false })
+			if j.entry().Valid() { // else it was removed from cron
+				j.lookNow()
+			}
 		case <-j.closing.Done():
-			return
-		}
-		there := j.entry().Valid() // else it was removed from cron: it has no ticks any more
-		j.mu.Lock()
-		j.retrying, j.look = false, there
-		begun := there && j.beginLocked()
-		j.mu.Unlock()
-		if begun {
-			j.pursue()
 		}
 	}()
 }
 
 // start looks for missed ticks if cron runs. starting calls it; but other code can find
 // the schedule in cron's entries and call its Next too, and a process that never
-// starts cron must not run jobs.
+// starts cron must not run jobs. cron has computed when a job comes due next once it
+// runs, and answers only after it has asked all schedules.
 func (j *job) start() {
 	defer j.work.End()
-	for !j.hasNext() {
+	for j.entry().Next.IsZero() {
 		j.started.Store(false)
 		// cron may have started meanwhile and found that start was called already.
-		if !j.hasNext() || !j.started.CompareAndSwap(false, true) {
+		if j.entry().Next.IsZero() || !j.started.CompareAndSwap(false, true) {
 			return
 		}
 	}
-	j.mu.Lock()
-	j.look = true
-	begun := j.beginLocked()
-	j.mu.Unlock()
-	if begun {
-		j.pursue()
-	}
+	j.lookNow()
 }
 
-// hasNext reports whether cron has computed when the job comes due next. It has once
-// it runs, and answers only after it has asked all schedules.
-func (j *job) hasNext() bool { return !j.entry().Next.IsZero() }
-
-// slot is the right of a job to backfill, of which a process has a few.
-type slot struct {
-	of    chan struct{}
-	taken bool
-}
-
-func (s *slot) take(ctx context.Context) error {
+// A slot is the right of a job to backfill, of which a process has a few. takeSlot waits
+// for one.
+func (j *job) takeSlot(ctx context.Context) error {
 	select {
-	case s.of <- struct{}{}:
-		s.taken = true
+	case j.slots <- struct{}{}:
+		j.slot = true
 		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
 }
 
-// try takes one that is free.
-func (s *slot) try() bool {
-	if !s.taken {
+func (j *job) trySlot() bool {
+	if !j.slot {
 		select {
-		case s.of <- struct{}{}:
-			s.taken = true
+		case j.slots <- struct{}{}:
+			j.slot = true
 		default:
 		}
 	}
-	return s.taken
+	return j.slot
 }
 
-func (s *slot) free() {
-	if s.taken {
-		s.taken = false
-		<-s.of
+func (j *job) freeSlot() {
+	if j.slot {
+		j.slot = false
+		<-j.slots
 	}
 }

@@ -72,21 +72,19 @@ func New(c *cron.Cron, g *guard.Guard, opts ...Option) (*Runner, error) {
 }
 
 // Add adds a job that comes due as spec says, in the format and the location of cron.
-// An @every is counted from 1 January 1970 UTC, so that all replicas agree on it:
-// "@every 24h" is midnight UTC. Its interval must be whole seconds.
+// An @every is counted from 1 January 1970 UTC, in whole seconds, so that all replicas
+// agree on it: "@every 24h" is midnight UTC.
 //
-// name is the key of the guard under which the job runs: all replicas give it the
-// same name, and other code that takes the key is excluded too. It is also the
-// guard's Name for observers, unless that is set.
+// name is the key under which the job runs, the same in all replicas; other code that
+// takes the key is excluded too. It is also the guard's Name, unless that is set.
 //
-// fn's context is cancelled with cause guard.ErrLost when the lease is lost, and with
-// cause guard.ErrClosed when [Runner.Shutdown] cancels runs. [Tick],
-// [JobName] and [Attempt] read it. A nil fn panics.
+// fn's context ends with cause guard.ErrLost when the lease is lost, and guard.ErrClosed
+// when [Runner.Shutdown] cancels runs. [Tick], [JobName] and [Attempt] read it. A nil fn
+// panics.
 //
-// Errors: of the parser, ErrDuplicate, guard.ErrInvalidKey, [ErrNoTicks],
-// [ErrSchedule], guard.ErrClosed after Shutdown, and of options that are out of
-// bounds. Nothing was added then. A job whose entry was removed from cron can be
-// added again.
+// Errors: of the parser and of options, guard.ErrInvalidKey, [ErrDuplicate],
+// [ErrNoTicks], [ErrSchedule], and guard.ErrClosed after Shutdown. A job whose entry was
+// removed from cron can be added again.
 func (r *Runner) Add(spec, name string, fn func(context.Context) error, opts ...JobOption) (cron.EntryID, error) {
 	s, err := r.parse(spec)
 	if err == nil {
@@ -206,16 +204,27 @@ type starting struct{ job *job }
 
 func (s starting) Next(t time.Time) time.Time {
 	// On cron's goroutine, which must not wait.
-	if j := s.job; j.opts.missed > 0 && j.started.CompareAndSwap(false, true) {
-		j.mu.Lock()
-		if j.closing.Err() == nil {
-			j.work.Begin()
-			go j.start()
-		}
-		j.mu.Unlock()
+	if j := s.job; j.opts.missed > 0 && j.started.CompareAndSwap(false, true) && j.begin() {
+		go j.start()
 	}
 	ahead := s.job.ahead()
 	return s.job.schedule.Next(t.Add(ahead)).Add(-ahead)
+}
+
+// begin counts a goroutine that Shutdown waits for. After Shutdown none begins.
+func (r *Runner) begin() (begun bool) {
+	r.locked(func() {
+		if begun = r.closing.Err() == nil; begun {
+			r.work.Begin()
+		}
+	})
+	return begun
+}
+
+func (r *Runner) locked(do func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	do()
 }
 
 // now is the time by this process's clock.

@@ -23,9 +23,7 @@ var errOthers = errors.New("jobs that cron has from elsewhere have not returned"
 // It does not shut down the guard: do that after it. It may be called again, but not
 // from a job, since it would wait for itself.
 func (r *Runner) Shutdown(ctx context.Context) error {
-	r.mu.Lock()
-	r.close() // under mu: no work begins after it
-	r.mu.Unlock()
+	r.locked(r.close)        // under mu: no work begins after it
 	stopped := r.cron.Stop() // ends when all jobs of cron have returned
 	if r.wait(ctx, stopped) {
 		return nil

@@ -10,14 +10,11 @@ import (
 	"github.com/jobguard/jobguard/guard/lease"
 )
 
-// tenure is what one goroutine does under the key, from the grant to the release.
+// tenure is what one goroutine does under the key, from the grant to the release. Its
+// fields are those of the latest tick that was claimed.
 type tenure struct {
-	job     *job
-	slot    *slot
-	asked   time.Time // for the key
+	*job
 	granted bool
-
-	// The latest tick that was claimed.
 	tick    time.Time
 	owner   string
 	err     error // of its run
@@ -25,36 +22,30 @@ type tenure struct {
 	calling bool  // fn has not returned
 }
 
-// work runs what is to run, the earliest first: once a later tick is claimed, an
+// serve runs what is to run, the earliest first: once a later tick is claimed, an
 // earlier one cannot be. It decides anew before each.
-func (t *tenure) work(ctx context.Context) error {
-	j := t.job
+func (t *tenure) serve(ctx context.Context) error {
 	_, exclusive := guard.Fence(ctx)
-	if j.ticks != nil {
-		j.shared.Store(!exclusive)
-	}
+	t.shared.Store(!exclusive)
 	for {
-		last, err := j.remembered(ctx)
+		last, err := t.remembered(ctx)
 		if err != nil {
-			t.reportRun(t.err)
+			t.tell(t.err)
 			return err
 		}
-		// Its end may not have been stored.
-		last.Done = last.Done || last.Owner == t.owner && t.owner != ""
-		p := j.decide(last, exclusive)
-		j.settle(p.settled)
+		last.Done = last.Done || t.owner != "" && last.Owner == t.owner // its end may not have been stored
+		p := t.decide(last, exclusive)
 		switch {
 		case len(p.run) == 0:
-			j.caughtUp()
+			t.caughtUp()
 			return t.err
-		case j.closing.Err() != nil && !t.tick.IsZero():
+		case t.closing.Err() != nil && !t.tick.IsZero():
 			return t.err
-		case p.missed > 0 && !p.rerun && !t.slot.try():
+		case p.missed > 0 && !p.rerun && !t.trySlot():
 			return errNoSlot
 		}
-		t.reportRun(t.err)
-		more, err := t.take(ctx, p)
-		if !more {
+		t.tell(t.err)
+		if more, err := t.take(ctx, p); !more {
 			return err
 		}
 	}
@@ -62,125 +53,99 @@ func (t *tenure) work(ctx context.Context) error {
 
 // take claims the first tick of p and runs it, and reports whether to go on.
 func (t *tenure) take(ctx context.Context, p plan) (more bool, _ error) {
-	j, tick := t.job, p.run[0]
-	owner := j.guard.Store().NewOwner("")
-	if j.ticks != nil {
-		switch err := j.claim(ctx, owner, p); {
-		case errors.Is(err, errUnrun):
-			j.forget(tick)
-			t.tick, t.owner, t.err, t.pending = tick, owner, err, true
-			return false, err
-		case errors.Is(err, errDealtWith), errors.Is(err, errUnfinished):
-			pause(ctx, 1)
-			return true, nil
-		case err != nil:
-			return false, err
+	tick, owner := p.run[0], t.guard.Store().NewOwner("")
+	switch err := t.claim(ctx, owner, p); {
+	case errors.Is(err, errDealtWith), errors.Is(err, errUnfinished):
+		pause(ctx, 1)
+		return true, nil
+	case err != nil && !errors.Is(err, errUnrun):
+		return false, err
+	case err == nil && p.dead:
+		if err := t.sendEnd(ctx, lease.TickEnd{Owner: owner, At: tick, Dead: true}); err != nil {
+			return false, fmt.Errorf("%w: the tick could not be marked dead: %w", guard.ErrUnavailable, err)
+		}
+		t.forget(tick)
+		t.report(tick, fmt.Errorf("%w: %d runs began, and none came to its end", ErrDead, p.attempt-1))
+		return true, nil
+	default:
+		t.forget(tick)
+		t.tick, t.owner, t.err, t.pending = tick, owner, err, true
+		if err == nil {
+			t.run(ctx, p.attempt)
 		}
 	}
-	j.forget(tick)
-	if p.dead {
-		return t.bury(ctx, owner, p)
-	}
-	t.tick, t.owner, t.err, t.pending = tick, owner, nil, true
-	t.run(ctx, p.attempt)
 	if ctx.Err() != nil {
 		return false, t.err
 	}
 	var after lease.Tick
-	if j.ticks != nil {
+	if t.ticks != nil {
 		after = lease.Tick{At: tick, Done: true, Since: p.since}
 	}
-	p = j.decide(after, true)
-	j.settle(p.settled)
-	if len(p.run) > 0 {
+	if p = t.decide(after, true); len(p.run) > 0 {
 		return true, nil
 	}
-	j.caughtUp()
+	t.caughtUp()
 	return false, t.err
 }
 
 // run calls fn for the tick, and tells the store that it is over: also if fn exits the
 // goroutine.
 func (t *tenure) run(ctx context.Context, attempt int) {
-	j := t.job
-	began := j.now()
-	j.setRunning(began)
-	t.calling = true
+	began := t.now()
+	t.locked(func() { t.running = began })
+	t.calling, t.err = true, errGoexit // unless it returns
 	defer func() {
-		j.setRunning(time.Time{})
-		j.spans = append(j.spans, span{began: began, ended: j.now()})
-		if t.calling {
-			t.err = errGoexit
+		ended := t.now()
+		t.spans = append(t.spans, span{began, ended})
+		t.locked(func() {
+			t.running, t.retries = time.Time{}, 0
+			t.status.ran(t.tick, began, ended, t.err)
+		})
+		if t.ticks != nil && !lost(ctx) { // else another replica may run the tick again already
+			t.end(ctx)
 		}
-		j.ran(t.tick, began, t.err)
-		t.end(ctx)
 	}()
-	t.err = j.call(ctx, t.tick, attempt)
+	t.err = t.call(ctx, t.tick, attempt)
 	t.calling = false
 }
 
-// end tells the store how the run ended, unless the lease was lost: then another
-// replica may run the tick again already. A run that Shutdown broke off is left to
+// end tells the store that the run is over. One that Shutdown broke off is left to
 // another replica under AtLeastOnce.
 func (t *tenure) end(ctx context.Context) {
-	j := t.job
-	again := j.opts.again && t.err != nil && !t.calling && errors.Is(context.Cause(ctx), guard.ErrClosed)
-	if j.ticks == nil || lost(ctx) {
-		return
-	}
-	e := lease.TickEnd{Owner: t.owner, At: t.tick, Again: again}
+	e := lease.TickEnd{Owner: t.owner, At: t.tick}
+	e.Again = t.opts.again && t.err != nil && !t.calling && errors.Is(context.Cause(ctx), guard.ErrClosed)
 	// A panic of the schedule must not keep the tick from being marked.
-	err := caught(func() error { e.Through = j.opts.accounted(t.tick, j.spans, j.schedule); return nil })
-	if err != nil {
-		j.report(t.tick, err)
+	if err := caught(func() error { e.Through = t.opts.accounted(t.tick, t.spans, t.schedule); return nil }); err != nil {
+		t.report(t.tick, err)
 	}
-	if err := j.end(ctx, e); err != nil && j.opts.again && !again {
-		j.report(t.tick, fmt.Errorf("%w: the tick ran and could not be marked done; it may run again: %w", guard.ErrUnavailable, err))
+	if err := t.sendEnd(ctx, e); err != nil && t.opts.again && !e.Again {
+		t.report(t.tick, fmt.Errorf("%w: the tick ran and could not be marked done; it may run again: %w", guard.ErrUnavailable, err))
 	}
 }
 
-// bury marks a tick dead whose runs began too often.
-func (t *tenure) bury(ctx context.Context, owner string, p plan) (more bool, _ error) {
-	j, tick := t.job, p.run[0]
-	if err := j.end(ctx, lease.TickEnd{Owner: owner, At: tick, Dead: true}); err != nil {
-		return false, fmt.Errorf("%w: the tick could not be marked dead: %w", guard.ErrUnavailable, err)
+// tell reports err of the latest tick, once.
+func (t *tenure) tell(err error) {
+	left := t.opts.again && errors.Is(err, errUnrun) && errors.Is(err, guard.ErrClosed) // to another replica
+	if t.pending && err != nil && !left {
+		t.report(t.tick, err)
 	}
-	j.report(tick, fmt.Errorf("%w: %d runs began, and none came to its end", ErrDead, p.attempt-1))
-	return true, nil
-}
-
-// reportRun reports err of the tick that ran last.
-func (t *tenure) reportRun(err error) {
-	j := t.job
-	quiet := !t.pending || err == nil || j.opts.again && errors.Is(err, errUnrun) && errors.Is(err, guard.ErrClosed)
 	t.pending, t.err = false, nil
-	if !quiet {
-		j.report(t.tick, err)
-	}
 }
 
-// conclude is called after the release, with the result of Do. It returns an error if
-// ticks may still be due because of it.
+// conclude is called after the release, with the result of Do, which joins a loss with
+// the result of the latest run. It returns an error that ticks may still wait for.
 func (t *tenure) conclude(err error) error {
-	j := t.job
-	lostKey := errors.Is(err, guard.ErrLost) || errors.Is(err, guard.ErrMaxHold)
+	lost := errors.Is(err, guard.ErrLost) || errors.Is(err, guard.ErrMaxHold)
 	switch {
-	case t.pending || !t.tick.IsZero() && lostKey:
+	case t.pending, !t.tick.IsZero() && lost:
 		t.pending = true
-		t.reportRun(err)
-		if lostKey {
-			j.later()
+		t.tell(err)
+		if lost {
+			t.later()
 		}
 		return nil
 	case errors.Is(err, errNoSlot):
 		return nil
 	}
 	return err
-}
-
-// exited reports a run that exited its goroutine.
-func (t *tenure) exited() {
-	if t.calling {
-		t.reportRun(errGoexit)
-	}
 }

@@ -48,7 +48,7 @@ func TestJobThatStartsAtOnceKnowsItsTick(t *testing.T) {
 			job.Run()
 		})
 	})
-	l := new(log)
+	l := new(history)
 	c := cron.New(cron.WithLocation(time.UTC), cron.WithLogger(slowLogger{}), chain)
 	r := newRunner(t, guardtest.NewStore(), c, nil, []cronwrap.Option{cronwrap.OnError(l.failed)})
 	t.Cleanup(func() { r.shutdown(t) })

@@ -22,7 +22,7 @@ import (
 
 // onRedis starts a replica with a store of its own over the server at addr, whose clock
 // is ahead, and whose job comes due each step.
-func (l *log) onRedis(t testing.TB, addr string, ahead, step time.Duration, guards []guard.Option, opts ...cronwrap.JobOption) {
+func (l *history) onRedis(t testing.TB, addr string, ahead, step time.Duration, guards []guard.Option, opts ...cronwrap.JobOption) {
 	t.Helper()
 	client := redis.NewClient(&redis.Options{Addr: addr})
 	t.Cleanup(func() { _ = client.Close() })
@@ -36,7 +36,7 @@ func (l *log) onRedis(t testing.TB, addr string, ahead, step time.Duration, guar
 	c.Start()
 }
 
-func (l *log) noErrors(t testing.TB) {
+func (l *history) noErrors(t testing.TB) {
 	t.Helper()
 	for _, e := range l.reported() {
 		t.Errorf("reported: %v", e)
@@ -45,7 +45,7 @@ func (l *log) noErrors(t testing.TB) {
 
 func TestEachTickRunsOnceAcrossSkewedReplicasOnRedis(t *testing.T) {
 	t.Parallel()
-	server, l := redistest.Start(t), new(log)
+	server, l := redistest.Start(t), new(history)
 	for _, ahead := range skews {
 		l.onRedis(t, server.Addr(), ahead, s, nil)
 	}
@@ -65,7 +65,7 @@ func TestEachTickRunsOnceAcrossReplicasWithEqualClocksOnRedis(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			server, l := redistest.Start(t), new(log)
+			server, l := redistest.Start(t), new(history)
 			for range 4 {
 				l.onRedis(t, server.Addr(), 0, step, nil, opts...)
 			}
@@ -78,7 +78,7 @@ func TestEachTickRunsOnceAcrossReplicasWithEqualClocksOnRedis(t *testing.T) {
 
 func TestMissedTicksAreBackfilledOnceByTheNextFleetOnRedis(t *testing.T) {
 	t.Parallel()
-	server, l := redistest.Start(t), new(log)
+	server, l := redistest.Start(t), new(history)
 	const step = 500 * ms
 	for range 3 { // fleets, one after the other
 		t.Run("fleet", func(t *testing.T) {
@@ -96,7 +96,7 @@ func TestMissedTicksAreBackfilledOnceByTheNextFleetOnRedis(t *testing.T) {
 // The server is stopped for 2 s while ticks come due, again and again.
 func TestStallOfTheServerLosesNoTickOnRedis(t *testing.T) {
 	t.Parallel()
-	server, l := redistest.Start(t), new(log)
+	server, l := redistest.Start(t), new(history)
 	for range 3 {
 		l.onRedis(t, server.Addr(), 0, s, []guard.Option{guard.TTL(5 * s)}, cronwrap.CatchUp(60, m))
 	}
@@ -116,7 +116,7 @@ func TestStallOfTheServerLosesNoTickOnRedis(t *testing.T) {
 // to write.
 func TestFailoverAtATickCostsNoTickOnRedis(t *testing.T) {
 	t.Parallel()
-	server, l := redistest.Start(t), new(log)
+	server, l := redistest.Start(t), new(history)
 	admin := server.Client(t)
 	const step = 3 * s
 	for range 3 {
@@ -221,7 +221,7 @@ func startChild(t *testing.T, addr string) (*exec.Cmd, func() (string, int64)) {
 }
 
 // of returns how many runs the tick had, and how many ticks after it ran.
-func (l *log) of(tick int64) (n, after int) {
+func (l *history) of(tick int64) (n, after int) {
 	for _, ran := range l.runs() {
 		switch {
 		case ran.UnixNano() == tick:
@@ -233,7 +233,7 @@ func (l *log) of(tick int64) (n, after int) {
 	return n, after
 }
 
-func (l *log) await(t testing.TB, what string, there func() bool) {
+func (l *history) await(t testing.TB, what string, there func() bool) {
 	t.Helper()
 	for until := time.Now().Add(m); !there(); time.Sleep(10 * ms) {
 		if time.Now().After(until) {
@@ -247,7 +247,7 @@ func TestTickWhoseRunnerWasKilledIsTakenOverOnRedis(t *testing.T) {
 	for name, want := range map[string]int{"at most once": 0, "at least once": 1} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			server, l := redistest.Start(t), new(log)
+			server, l := redistest.Start(t), new(history)
 			for range 2 {
 				var opts []cronwrap.JobOption
 				if want == 1 {
@@ -272,7 +272,7 @@ func TestTickWhoseRunnerWasKilledIsTakenOverOnRedis(t *testing.T) {
 // when another has run the tick again.
 func TestRunOfAStoppedProcessIsTakenOverOnRedis(t *testing.T) {
 	t.Parallel()
-	server, l := redistest.Start(t), new(log)
+	server, l := redistest.Start(t), new(history)
 	l.onRedis(t, server.Addr(), 0, childStep, []guard.Option{guard.TTL(childTTL)}, cronwrap.AtLeastOnce(m))
 	cmd, hear := startChild(t, server.Addr())
 	_, stopped := hear()

@@ -41,7 +41,7 @@ type timeline struct {
 	begun    time.Time
 	store    *guardtest.Store
 	replicas []*replica
-	log
+	history
 }
 
 type step struct {
@@ -304,8 +304,8 @@ func nothingHeld(f *timeline) {
 	}
 }
 
-// log records what a fleet did.
-type log struct {
+// history records what a fleet did.
+type history struct {
 	mu     sync.Mutex
 	ticks  []time.Time // of runs, in the order in which they began
 	when   []time.Time // they began
@@ -313,7 +313,7 @@ type log struct {
 }
 
 // record returns a job that notes its tick, and then calls body.
-func (l *log) record(body func(context.Context) error) func(context.Context) error {
+func (l *history) record(body func(context.Context) error) func(context.Context) error {
 	return func(ctx context.Context) error {
 		l.mu.Lock()
 		l.ticks, l.when = append(l.ticks, cronwrap.Tick(ctx)), append(l.when, time.Now())
@@ -322,20 +322,20 @@ func (l *log) record(body func(context.Context) error) func(context.Context) err
 	}
 }
 
-func (l *log) failed(e *cronwrap.Error) {
+func (l *history) failed(e *cronwrap.Error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.errors = append(l.errors, e)
 }
 
-func (l *log) runs() []time.Time {
+func (l *history) runs() []time.Time {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return slices.Clone(l.ticks)
 }
 
 // reported returns what was reported since the last call.
-func (l *log) reported() (errs []*cronwrap.Error) {
+func (l *history) reported() (errs []*cronwrap.Error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	errs, l.errors = l.errors, nil
@@ -345,7 +345,7 @@ func (l *log) reported() (errs []*cronwrap.Error) {
 // everyTickOnce checks that no tick ran twice, and that of those between the first
 // and the last, at least atLeast, at most gaps did not run: in real time all replicas
 // can be delayed at once, and then cron itself leaves ticks out.
-func (l *log) everyTickOnce(t testing.TB, step time.Duration, atLeast, gaps int) {
+func (l *history) everyTickOnce(t testing.TB, step time.Duration, atLeast, gaps int) {
 	t.Helper()
 	ticks := l.runs()
 	slices.SortFunc(ticks, time.Time.Compare)

@@ -11,12 +11,10 @@ import (
 	"github.com/jobguard/jobguard/guard/lease"
 )
 
-// Why a claim was refused that another replica cannot have made: look again.
-var errUnfinished = errors.New("an earlier tick was claimed and is not done")
-
-// errUnrun is reported for a tick that no other replica runs either, unless it is one
-// of AtLeastOnce.
-var errUnrun = errors.New("the tick was claimed, or may have been, and did not run")
+var (
+	errUnfinished = errors.New("an earlier tick was claimed and is not done") // look again
+	errUnrun      = errors.New("the tick was claimed, or may have been, and did not run")
+)
 
 // attemptTimeout bounds one call of the store about ticks, and is how long a tick waits
 // for a store that fails.
@@ -86,8 +84,7 @@ func refused(r lease.TickRequest, reply lease.TickReply, rerun bool) error {
 	return errUnfinished
 }
 
-// sendEnd tells the store how a tick ended, while the key is held. Without AtLeastOnce a
-// failure does no harm: no other replica runs the tick again.
+// sendEnd tells the store how a tick ended, while the key is held.
 func (j *job) sendEnd(ctx context.Context, e lease.TickEnd) error {
 	e.Key, e.Settled = j.name, grace
 	for n := 1; ; n++ {

@@ -7,8 +7,7 @@ import (
 	"github.com/jobguard/jobguard/guard/lease"
 )
 
-// The decision about ticks is a pure function: decide reads no clock and no store.
-// pursue.go does what the plan says, and looks again. Why it is so is in
+// The decision about ticks is a pure function: decide reads no clock and no store. See
 // docs/design/cronwrap-ticks.md.
 
 // view is what a replica knows when it decides.
@@ -94,12 +93,9 @@ func (o *jobOptions) decide(v view, s schedule) plan {
 			return why != nil
 		})
 	}
-	p.run = owed
-	if missed := o.missedTicks(v, s); len(missed) > 0 {
-		p.missed = len(missed)
-		p.run = slices.Concat(missed, owed)
-		slices.SortFunc(p.run, time.Time.Compare)
-	}
+	missed := o.missedTicks(v, s)
+	p.missed, p.run = len(missed), slices.Concat(missed, owed)
+	slices.SortFunc(p.run, time.Time.Compare)
 	switch {
 	case unfinished && v.held:
 		p.run = slices.Insert(p.run, 0, v.last.At.In(s.location))

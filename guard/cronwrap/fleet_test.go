@@ -271,7 +271,7 @@ func (f *sim) exactly(from, until time.Duration) {
 	const skew = 1300 * ms
 	for tick := from.Truncate(f.step); tick < until; tick += f.step {
 		if !f.catchUp && f.told[tick] || !f.again && f.unrun[tick] || slices.ContainsFunc(f.begun, func(r *simRun) bool {
-			return r.tick == tick || !(f.wait && f.catchUp) && r.began-skew <= tick && tick <= r.ended+skew
+			return r.tick == tick || (!f.wait || !f.catchUp) && r.began-skew <= tick && tick <= r.ended+skew
 		}) {
 			continue
 		}

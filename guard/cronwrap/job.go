@@ -14,14 +14,13 @@ import (
 	"github.com/jobguard/jobguard/guard/lease"
 )
 
-// Why ticks do not run here, without a failure.
+// Why ticks do not run here, without a failure; and one that the caller hears of.
 var (
 	errDealtWith  = errors.New("another replica has this tick, or a later one")
 	errOverlap    = errors.New("the run of an earlier tick is not over")
 	errSuperseded = errors.New("a later tick took its place in the queue")
+	errNotFired   = errors.New("cron knows no tick for this run: it was called by hand before the first tick, or its entry was removed")
 )
-
-var errNotFired = errors.New("cron knows no tick for this run: it was called by hand before the first tick, or its entry was removed")
 
 // job is one job of a Runner: what cron runs at each tick.
 type job struct {
@@ -59,8 +58,7 @@ type job struct {
 	warned   map[string]bool // of these claimants
 }
 
-// maxDue bounds the ticks that wait for the end of a run or for the store.
-const maxDue = 1000
+const maxDue = 1000 // ticks that wait for the end of a run or for the store
 
 // Run implements cron.Job. cron calls it on a goroutine of its own for each tick. The
 // first one works for all that come due meanwhile.
@@ -74,7 +72,8 @@ func (j *job) Run() {
 	if j.first.IsZero() {
 		j.first = tick
 	}
-	if i, known := slices.BinarySearchFunc(j.due, tick, func(d dueTick, t time.Time) int { return d.tick.Compare(t) }); !known {
+	i, known := slices.BinarySearchFunc(j.due, tick, func(d dueTick, t time.Time) int { return d.tick.Compare(t) })
+	if !known {
 		j.due = slices.Insert(j.due, i, dueTick{tick: tick, came: time.Now()})
 	}
 	var over []settled
@@ -125,9 +124,9 @@ func (j *job) settle(ticks []settled) {
 		j.forget(s.tick)
 		if errors.Is(s.why, ErrMissed) {
 			j.report(s.tick, s.why)
-			continue
+		} else {
+			j.log(slog.LevelDebug, s.tick, s.why)
 		}
-		j.log(slog.LevelDebug, s.tick, s.why)
 	}
 }
 

@@ -105,7 +105,7 @@ func TestCatchingUpLeavesAStoreThatIsDownInPeace(t *testing.T) {
 	calls, before := 0, 0
 	count := func(f *timeline) { before, calls = calls, f.store.Calls(guardtest.OpLastTick) }
 	later(t, "@every 24h", cronwrap.CatchUp(1, h)).at(0, down, start(1)).
-		at(5*m, count, told(guard.ErrUnavailable, -1)).at(65*m, count, func(f *timeline) {
+		at(5*m, count, told(guard.ErrUnavailable, -1)).at(65*m, count, func(*timeline) {
 		if n := calls - before; n > 120*20 || n < 60 { // for 2 s each time
 			t.Errorf("%d calls in an hour", n)
 		}
@@ -113,7 +113,7 @@ func TestCatchingUpLeavesAStoreThatIsDownInPeace(t *testing.T) {
 		if d := time.Since(f.begun); d > 65*m {
 			t.Errorf("Shutdown took until %v", d)
 		}
-	}, count).at(2*h, count, func(*timeline) {
+	}).at(66*m, count).at(2*h, count, func(*timeline) {
 		if calls != before {
 			t.Errorf("%d calls after Shutdown", calls-before)
 		}

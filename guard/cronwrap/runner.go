@@ -32,14 +32,12 @@ type Runner struct {
 
 	// adding guards jobs and job.id. It is held while calling cron, whose own
 	// goroutine never takes it.
-	adding sync.Mutex
-	jobs   map[string]*job
-	swept  int // number of jobs after the last sweep
-
+	adding  sync.Mutex
+	jobs    map[string]*job
+	swept   int // number of jobs after the last sweep
 	entries *snapshots
 
-	mu sync.Mutex // never held while calling cron, the store or the user's code
-
+	mu    sync.Mutex   // never held while calling cron, the store or the user's code
 	clock atomic.Int64 // set by tests: how far this process's clock is ahead of the true time
 }
 
@@ -148,25 +146,23 @@ func (r *Runner) newJob(s cron.Schedule, name string, fn func(context.Context) e
 	if r.closing.Err() != nil {
 		return nil, guard.ErrClosed
 	}
-	if !j.opts.exclusive {
-		ticks, ok := r.guard.Store().(lease.TickStore)
-		if !ok {
-			return nil, ErrNoTicks
-		}
+	if ticks, ok := r.guard.Store().(lease.TickStore); !j.opts.exclusive && !ok {
+		return nil, ErrNoTicks
+	} else if !j.opts.exclusive {
 		j.ticks = ticks
 	}
 	if j.schedule, err = newSchedule(s, r.cron.Location(), j.opts.local); err != nil {
 		return nil, err
 	}
-	j.askOnce = r.guard.With(guard.Wait(0), guard.Fallback(guard.Name(name)))
-	j.queue = r.guard.With(guard.Fallback(guard.Forever(), guard.Name(name)))
+	g := r.guard.With(guard.Fallback(guard.Name(name)))
+	j.askOnce, j.queue = g.With(guard.Wait(0)), g.With(guard.Fallback(guard.Forever()))
 	switch {
 	case j.opts.missed > 0, j.opts.wait:
 		j.ask = j.queue
 	case j.opts.exclusive:
-		j.ask = r.guard.With(guard.Fallback(guard.Wait(0), guard.Name(name)))
+		j.ask = g.With(guard.Fallback(guard.Wait(0)))
 	default:
-		j.ask = r.guard.With(guard.Fallback(guard.Wait(grace), guard.Name(name)))
+		j.ask = g.With(guard.Fallback(guard.Wait(grace)))
 	}
 	return j, nil
 }

@@ -100,12 +100,9 @@ func (a aligned) Next(t time.Time) time.Time {
 
 // exact returns an error for an interval that cron would round to whole seconds.
 func exact(spec string, s cron.Schedule) error {
-	_, interval, found := strings.Cut(spec, "@every ")
 	every, isEvery := s.(cron.ConstantDelaySchedule)
-	if !found || !isEvery {
-		return nil
-	}
-	if d, err := time.ParseDuration(interval); err == nil && d != every.Delay {
+	_, interval, _ := strings.Cut(spec, "@every ")
+	if d, err := time.ParseDuration(interval); isEvery && err == nil && d != every.Delay {
 		return fmt.Errorf("cron would round %v to %v", d, every.Delay)
 	}
 	return nil
@@ -117,10 +114,8 @@ type oncePerLocalTime struct{ cron.Schedule }
 func (o oncePerLocalTime) Next(t time.Time) time.Time {
 	for {
 		next := o.Schedule.Next(t)
-		if !next.After(t) {
-			return next // none, or the schedule does not go forwards
-		}
-		if !next.Before(repeatedUntil(next, zoneOf(o.Schedule, next))) {
+		// Not later: there is none, or the schedule does not go forwards.
+		if !next.After(t) || !next.Before(repeatedUntil(next, zoneOf(o.Schedule, next))) {
 			return next
 		}
 		t = next

@@ -233,7 +233,9 @@ func (f *sim) failed(e *cronwrap.Error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.told[e.Tick.Sub(f.start)] = true
-	f.unrun[e.Tick.Sub(f.start)] = errors.Is(e, cronwrap.ErrUnrun)
+	if errors.Is(e, cronwrap.ErrUnrun) {
+		f.unrun[e.Tick.Sub(f.start)] = true
+	}
 }
 
 func (f *sim) note(what any) {

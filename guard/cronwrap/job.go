@@ -41,7 +41,7 @@ type job struct {
 	slot  bool   // it has one of Runner.slots
 
 	id      cron.EntryID // guarded by Runner.adding
-	started atomic.Bool  // cron was started, as far as is known
+	started atomic.Bool  // cron was seen to run
 	shared  atomic.Bool  // the guard has a Limit or is Shared: nothing can be taken over
 
 	// Guarded by Runner.mu.

@@ -27,23 +27,14 @@ type JobStatus struct {
 }
 
 // Jobs lists the jobs of the Runner by name. It asks cron, and not the store.
-func (r *Runner) Jobs() []JobStatus {
-	entries := r.cron.Entries()
-	r.adding.Lock()
-	defer r.adding.Unlock()
-	var all []JobStatus
-	for _, e := range entries {
-		s, ok := e.Schedule.(starting)
-		if !ok || s.job.Runner != r {
-			continue
+func (r *Runner) Jobs() (all []JobStatus) {
+	for _, e := range r.cron.Entries() {
+		if j, ok := e.Job.(*job); ok && j.Runner == r {
+			r.locked(func() { all = append(all, j.status) })
+			if !e.Next.IsZero() {
+				all[len(all)-1].Next = e.Next.Add(r.ahead())
+			}
 		}
-		r.mu.Lock()
-		status := s.job.status
-		r.mu.Unlock()
-		if !e.Next.IsZero() {
-			status.Next = e.Next.Add(r.ahead())
-		}
-		all = append(all, status)
 	}
 	slices.SortFunc(all, func(a, b JobStatus) int { return strings.Compare(a.Name, b.Name) })
 	return all
@@ -54,10 +45,8 @@ func (r *Runner) Jobs() []JobStatus {
 // waits for the key as long as the guard's Wait says, else until ctx ends. It is no
 // tick: to replicas it is other code that holds the key. [Tick] is the time of the call.
 func (r *Runner) RunNow(ctx context.Context, name string) error {
-	r.adding.Lock()
-	j := r.jobs[name]
-	r.adding.Unlock()
-	if j == nil || !j.entry().Valid() {
+	j, ok := r.find(name).Job.(*job)
+	if !ok {
 		return fmt.Errorf("cronwrap: there is no job %q", name)
 	}
 	if !r.begin() {

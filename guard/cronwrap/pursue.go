@@ -237,20 +237,14 @@ func (j *job) later() {
 	}()
 }
 
-// start looks for missed ticks if cron runs. starting calls it; but other code can find
-// the schedule in cron's entries and call its Next too, and a process that never
-// starts cron must not run jobs. cron has computed when a job comes due next once it
-// runs, and answers only after it has asked all schedules.
+// start looks for missed ticks if cron runs. Other code can find the schedule in cron's
+// entries and call its Next too, and a process that never starts cron must not run jobs.
+// cron has computed when a job comes due next once it runs, and then answers.
 func (j *job) start() {
 	defer j.work.End()
-	for j.entry().Next.IsZero() {
-		j.started.Store(false)
-		// cron may have started meanwhile and found that start was called already.
-		if j.entry().Next.IsZero() || !j.started.CompareAndSwap(false, true) {
-			return
-		}
+	if !j.entry().Next.IsZero() && j.started.CompareAndSwap(false, true) {
+		j.lookNow()
 	}
-	j.lookNow()
 }
 
 // A slot is the right of a job to backfill, of which a process has a few. takeSlot waits

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -30,11 +29,9 @@ type Runner struct {
 	work    pending.Counter // goroutines of jobs; begun under mu, and not after close
 	slots   chan struct{}   // taken by the jobs that backfill
 
-	// adding guards jobs and job.id. It is held while calling cron, whose own
-	// goroutine never takes it.
+	// adding guards job.id. It is held while calling cron, whose own goroutine never
+	// takes it.
 	adding  sync.Mutex
-	jobs    map[string]*job
-	swept   int // number of jobs after the last sweep
 	entries *snapshots
 
 	mu    sync.Mutex   // never held while calling cron, the store or the user's code
@@ -61,7 +58,6 @@ func New(c *cron.Cron, g *guard.Guard, opts ...Option) (*Runner, error) {
 	r := &Runner{
 		cron: c, guard: g, opts: o,
 		entries: newSnapshots(c.Entries),
-		jobs:    make(map[string]*job),
 		slots:   make(chan struct{}, o.backfills),
 	}
 	r.ctx, r.cancel = context.WithCancelCause(context.Background())
@@ -111,27 +107,21 @@ func (r *Runner) AddSchedule(s cron.Schedule, name string, fn func(context.Conte
 	}
 	r.adding.Lock()
 	defer r.adding.Unlock()
-	if other := r.jobs[name]; other != nil && r.cron.Entry(other.id).Valid() {
+	if r.find(name).Valid() {
 		return 0, fmt.Errorf("cronwrap: job %q: %w", name, ErrDuplicate)
 	}
-	r.sweep()
-	r.jobs[name] = j
 	j.id = r.cron.Schedule(starting{j}, j)
 	return j.id, nil
 }
 
-// sweep removes jobs whose entries were removed from cron. It looks only when there
-// are twice as many as it left, so that adding stays cheap.
-func (r *Runner) sweep() {
-	if len(r.jobs) < 2*r.swept+16 {
-		return
-	}
-	there := make(map[cron.EntryID]bool)
+// find returns the entry of the job of that name, or a zero one.
+func (r *Runner) find(name string) cron.Entry {
 	for _, e := range r.cron.Entries() {
-		there[e.ID] = true
+		if j, ok := e.Job.(*job); ok && j.Runner == r && j.name == name {
+			return e
+		}
 	}
-	maps.DeleteFunc(r.jobs, func(_ string, j *job) bool { return !there[j.id] })
-	r.swept = len(r.jobs)
+	return cron.Entry{}
 }
 
 func (r *Runner) newJob(s cron.Schedule, name string, fn func(context.Context) error, opts []JobOption) (*job, error) {
@@ -199,12 +189,11 @@ func checkName(g *guard.Guard, name string) error {
 type starting struct{ job *job }
 
 func (s starting) Next(t time.Time) time.Time {
-	// On cron's goroutine, which must not wait.
-	if j := s.job; j.opts.missed > 0 && j.started.CompareAndSwap(false, true) && j.begin() {
-		go j.start()
+	j := s.job
+	if j.opts.missed > 0 && !j.started.Load() && j.begin() {
+		go j.start() // this is cron's goroutine, which must not wait
 	}
-	ahead := s.job.ahead()
-	return s.job.schedule.Next(t.Add(ahead)).Add(-ahead)
+	return j.schedule.Next(t.Add(j.ahead())).Add(-j.ahead())
 }
 
 // begin counts a goroutine that Shutdown waits for. After Shutdown none begins.

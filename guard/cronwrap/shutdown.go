@@ -2,17 +2,11 @@ package cronwrap
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
 	"github.com/jobguard/jobguard/guard"
 )
-
-// lastWait is how long Shutdown waits for jobs after it has cancelled them.
-const lastWait = 10 * time.Second
-
-var errOthers = errors.New("jobs that cron has from elsewhere have not returned")
 
 // Shutdown stops cron, and so also jobs that other code has added to it: no tick
 // begins any more, and those that wait for the key give up. It waits for the runs
@@ -30,7 +24,7 @@ func (r *Runner) Shutdown(ctx context.Context) error {
 	}
 	cancelled := r.work.Left()
 	r.cancel(guard.ErrClosed)
-	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastWait)
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
 	ended := r.wait(last, stopped)
 	switch left := r.work.Left(); {
@@ -38,7 +32,7 @@ func (r *Runner) Shutdown(ctx context.Context) error {
 		return fmt.Errorf("cronwrap: shutdown: %d runs had to be cancelled, %d have not returned: %w",
 			cancelled, left, context.Cause(ctx))
 	case !ended:
-		return fmt.Errorf("cronwrap: shutdown: %w: %w", errOthers, context.Cause(ctx))
+		return fmt.Errorf("cronwrap: shutdown: jobs that cron has from elsewhere have not returned: %w", context.Cause(ctx))
 	}
 	return nil
 }

@@ -1,17 +1,12 @@
 package cronwrap
 
 import (
-	"context"
-	"fmt"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/robfig/cron/v3"
-
-	"github.com/jobguard/jobguard/guard"
-	"github.com/jobguard/jobguard/guard/guardtest"
 )
 
 func TestManyThatAskForTheirEntriesShareTwoAnswers(t *testing.T) {
@@ -45,32 +40,6 @@ func TestManyThatAskForTheirEntriesShareTwoAnswers(t *testing.T) {
 			t.Errorf("of an id that is not there: %v", e)
 		}
 	})
-}
-
-func TestJobsWhoseEntriesWereRemovedAreForgotten(t *testing.T) {
-	g, err := guard.New(guardtest.NewStore())
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := cron.New()
-	r, err := New(c, g)
-	if err != nil {
-		t.Fatal(err)
-	}
-	add := func(name string) cron.EntryID {
-		id, err := r.Add("@daily", name, func(context.Context) error { return nil })
-		if err != nil {
-			t.Fatal(err)
-		}
-		return id
-	}
-	add("stays")
-	for i := range 1000 {
-		c.Remove(add(fmt.Sprint("tenant-", i)))
-	}
-	if n := len(r.jobs); n > 100 || r.jobs["stays"] == nil {
-		t.Errorf("%d jobs are remembered, of 1 that there is: %v", n, r.jobs["stays"] != nil)
-	}
 }
 
 // Without sharing, which copies all entries for each tick, this takes hours.

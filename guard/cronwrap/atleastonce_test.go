@@ -243,7 +243,7 @@ func TestTicksAreNotClaimedOverTheRunOfTheNextHolder(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			later(t, "@every 10s", c.opt, cronwrap.OverlapWait()).lasting(3*s).at(0, began).at(35*s, start(2)).
-				at(36*s, free).at(49*s, told(guard.ErrLost, 10)).ran(c.want...)
+				at(36*s, free, knock).at(49*s, told(guard.ErrLost, 10)).ran(c.want...)
 		})
 	}
 }

@@ -239,6 +239,21 @@ func fault(x guardtest.Fault) action { return func(f *timeline) { f.store.Inject
 func rival(f *timeline) { f.store.Hold("report", "rival") }
 func free(f *timeline)  { f.store.Expire("report") }
 
+// knock asks for the key, if others wait for it: if it is free, the store grants it to the
+// head of the queue.
+func knock(f *timeline) {
+	g, err := guard.New(f.store, guard.Wait(0))
+	if err != nil {
+		f.Fatal(err)
+	}
+	if f.store.Waiting("report") == 0 {
+		return
+	}
+	if err := g.Do(f.Context(), "report", nothing); !errors.Is(err, guard.ErrBusy) {
+		f.Errorf("Do() = %v, want ErrBusy", err)
+	}
+}
+
 // other claims a tick for another owner, under a token of its own.
 func other(second int, token int64, done bool) action {
 	return func(f *timeline) { f.Helper(); claim(f, "report", second, token, done) }

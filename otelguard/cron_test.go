@@ -15,7 +15,10 @@ import (
 func TestTickOfACronJobIsOneTrace(t *testing.T) {
 	tel := newTelemetry()
 	c := cron.New(cron.WithSeconds())
-	jobs := cronwrap.New(c, newGuard(t, guardtest.NewStore(), guard.Observe(tel)))
+	jobs, err := cronwrap.New(c, newGuard(t, guardtest.NewStore(), guard.Observe(tel)))
+	if err != nil {
+		t.Fatal(err)
+	}
 	ran := make(chan struct{}, 100)
 	if _, err := jobs.Add("* * * * * *", "invoices", func(ctx context.Context) error {
 		_, span := tel.tracer.Tracer("user").Start(ctx, "bill")

@@ -24,7 +24,10 @@
 //			log.Fatal(err)
 //		}
 //		c := cron.New()
-//		jobs := cronwrap.New(c, g)
+//		jobs, err := cronwrap.New(c, g)
+//		if err != nil {
+//			log.Fatal(err)
+//		}
 //		if _, err := jobs.Add("0 2 * * *", "invoices", func(ctx context.Context) error {
 //			log.Print("invoices of ", cronwrap.Tick(ctx))
 //			return nil
@@ -40,15 +43,15 @@
 //		log.Print(jobs.Shutdown(last), g.Shutdown(last))
 //	}
 //
-// A tick is known by its scheduled time ([Tick]), which is the same in all replicas. A
-// replica claims it in the store, under the job's key, before fn runs. So runs do not
-// overlap, and a tick runs at most once, also where clocks differ; with [Retry] each
-// tick that was begun runs at least once. [CatchUp] backfills ticks that no replica
-// ran. A failover of the store to a replica without the last claim can repeat a tick.
+// A tick is known by its scheduled time ([Tick]), the same in all replicas. A replica
+// claims it in the store, under the job's key, before fn runs: runs do not overlap, and a
+// tick runs at most once, also where clocks differ. [CatchUp] backfills ticks that no
+// replica ran; with [AtLeastOnce] they, and those whose runner died, run at least once.
+// A failover of the store to a replica without the last claim can repeat a tick.
 //
-// A lost lease ends ctx with cause guard.ErrLost. Errors and panics of fn, losses and
-// outages of the store go to [OnError]. A tick whose run died is not run again without
-// Retry. [Runner.Shutdown] waits for runs, and cancels them when its context ends.
+// A lost lease ends ctx with cause guard.ErrLost. [OnError] gets errors and panics of fn,
+// losses, outages, and ticks that were missed. [Runner.Shutdown] waits for runs, and
+// cancels them when its context ends.
 //
 // Every case with its test, limits and goroutines:
 // https://github.com/jobguard/jobguard/blob/main/docs/behaviour/cronwrap.md

@@ -8,21 +8,38 @@ import (
 	"time"
 )
 
-// ErrNoTicks is what Add returns if OncePerTick is wanted and the guard's store
-// cannot remember ticks: it is no lease.TickStore.
-var ErrNoTicks = errors.New("the store cannot remember ticks (it is no lease.TickStore); MutualExclusion works without")
+// Errors of Add.
+var (
+	// ErrNoTicks: the guard's store cannot remember ticks, it is no lease.TickStore.
+	ErrNoTicks = errors.New("the store cannot remember ticks (it is no lease.TickStore); MutualExclusion works without")
 
-// ErrDuplicate is what Add returns if the Runner has a job of that name.
-var ErrDuplicate = errors.New("there is a job of that name")
+	// ErrDuplicate: the Runner has a job of that name.
+	ErrDuplicate = errors.New("there is a job of that name")
 
-// ErrSchedule is what Add returns if a schedule's Next does not give the same tick
-// when it is asked from another time, or does not go forwards: replicas could not
-// agree on its ticks.
-var ErrSchedule = errors.New("the schedule's Next has to be later than its argument, and to depend on nothing else: the same tick from whatever time before it")
+	// ErrSchedule: a schedule's Next does not give the same tick when it is asked from
+	// another time, or does not go forwards. Replicas could not agree on its ticks.
+	ErrSchedule = errors.New("the schedule's Next has to be later than its argument, and to depend on nothing else: the same tick from whatever time before it")
+)
 
-// ErrSkew is reported for a tick that lies further ahead of the store's clock
-// than MaxSkew: this machine's clock is wrong, or the store's.
-var ErrSkew = errors.New("the tick lies too far ahead of the store's clock")
+// Errors that the handler of [OnError] gets, besides those of guard.
+var (
+	// ErrSkew: the tick lies further ahead of the store's clock than MaxSkew. This
+	// machine's clock is wrong, or the store's.
+	ErrSkew = errors.New("the tick lies too far ahead of the store's clock")
+
+	// ErrMissed: the tick came due in this process and ran nowhere, after a failure of
+	// the store, or of a runner for whose run it was dropped.
+	ErrMissed = errors.New("no replica ran the tick, and a later one came due")
+
+	// ErrDead: MaxAttempts gave the tick up. It is reported once in all replicas.
+	ErrDead = errors.New("the tick is dead")
+
+	// ErrSpec: another process claimed the tick, which this one's schedule does not have,
+	// for the job's name. It has another spec or time zone, or is another service with
+	// the same prefix. Ticks run twice then, or are missed. It is reported once for each
+	// such process, and logged at level Warn too.
+	ErrSpec = errors.New("another process has another spec or time zone for this job")
+)
 
 // Error is what the handler of [OnError] gets.
 type Error struct {
@@ -83,6 +100,9 @@ func callHandler(h func(*Error), e *Error) {
 
 // logError is the default handler.
 func logError(e *Error) {
+	if errors.Is(e.Err, ErrSpec) {
+		return // it was logged
+	}
 	args := []any{"job", e.Name, "error", e.Err}
 	if !e.Tick.IsZero() {
 		args = append(args, "tick", e.Tick)

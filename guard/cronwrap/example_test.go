@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	stdlog "log"
+	"log"
 	"time"
 
 	"github.com/robfig/cron/v3"
@@ -21,15 +21,18 @@ func Example() {
 	for range 3 {
 		g, err := guard.New(store)
 		if err != nil {
-			stdlog.Fatal(err)
+			log.Fatal(err)
 		}
 		c := cron.New(cron.WithSeconds())
-		jobs := cronwrap.New(c, g)
+		jobs, err := cronwrap.New(c, g)
+		if err != nil {
+			log.Fatal(err)
+		}
 		if _, err := jobs.Add("* * * * * *", "invoices", func(ctx context.Context) error {
-			ran <- fmt.Sprintf("%s, on the second: %t", cronwrap.Name(ctx), cronwrap.Tick(ctx).Nanosecond() == 0)
+			ran <- fmt.Sprintf("%s, on the second: %t", cronwrap.JobName(ctx), cronwrap.Tick(ctx).Nanosecond() == 0)
 			return nil
 		}); err != nil {
-			stdlog.Fatal(err)
+			log.Fatal(err)
 		}
 		_, err = jobs.Add("@daily", "invoices", nothing)
 		fmt.Println("a second job of that name:", errors.Is(err, cronwrap.ErrDuplicate))
@@ -41,7 +44,7 @@ func Example() {
 	defer cancel()
 	for _, jobs := range replicas {
 		if err := jobs.Shutdown(ctx); err != nil {
-			stdlog.Print(err)
+			log.Print(err)
 		}
 	}
 	// Output:

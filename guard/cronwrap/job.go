@@ -3,7 +3,8 @@ package cronwrap
 import (
 	"context"
 	"errors"
-	"fmt"
+	"log/slog"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -13,47 +14,85 @@ import (
 	"github.com/jobguard/jobguard/guard/lease"
 )
 
+// Why ticks do not run here, without a failure; and one that the caller hears of.
+var (
+	errDealtWith  = errors.New("another replica has this tick, or a later one")
+	errOverlap    = errors.New("the run of an earlier tick is not over")
+	errSuperseded = errors.New("a later tick took its place in the queue")
+	errNotFired   = errors.New("cron knows no tick for this run: it was called by hand before the first tick, or its entry was removed")
+)
+
 // job is one job of a Runner: what cron runs at each tick.
 type job struct {
 	*Runner
 
 	name     string
 	fn       func(context.Context) error
+	added    time.Time
 	opts     jobOptions
 	schedule schedule
 	ticks    lease.TickStore // nil with MutualExclusion
-	try      *guard.Guard    // the user's Wait, else tries once
-	queue    *guard.Guard    // the user's Wait, else waits
-	noWait   *guard.Guard    // tries once
+	ask      *guard.Guard    // the user's Wait, or what opts say
+	askOnce  *guard.Guard
+	queue    *guard.Guard // the user's Wait, or none
+
+	// Of the goroutine in pursue.
+	spans []span // since the last tick that the store remembers
+	slot  bool   // it has one of Runner.slots
 
 	id      cron.EntryID // guarded by Runner.adding
-	started atomic.Bool  // cron was started, as far as is known
+	started atomic.Bool  // cron was seen to run
+	shared  atomic.Bool  // the guard has a Limit or is Shared: nothing can be taken over
 
 	// Guarded by Runner.mu.
-	lag      lag        // ticks that may have been missed
-	waiting  []*tickRun // ticks that wait for the key, in order
-	catching bool       // a goroutine catches up
-	wanted   bool       // it has to look once more
-	seen     time.Time  // the latest activation that cron has called Run for
+	due      []dueTick
+	look     bool      // for missed ticks, even if none is due
+	pursued  bool      // a goroutine is in pursue
+	running  time.Time // when the run under way in this process began; zero: none
+	retrying bool      // a goroutine will look later
+	retries  int       // in a row
+	heard    time.Time // when the store last answered, or the pursuit began
+	down     bool      // that the store fails was reported
+	status   JobStatus
+	first    time.Time       // what came due here first
+	warned   map[string]bool // of these claimants
 }
 
-// Run implements cron.Job. cron calls it on a goroutine of its own for each tick.
+const maxDue = 1000 // ticks that wait for the end of a run or for the store
+
+// Run implements cron.Job. cron calls it on a goroutine of its own for each tick. The
+// first one works for all that come due meanwhile.
 func (j *job) Run() {
-	// A panic of the schedule would end the process too.
-	var tick time.Time
-	failed := caught(func() error { tick = j.scheduled(); return nil })
-	t := j.newTickRun(tick)
-	if t == nil {
+	tick := j.scheduled()
+	if tick.IsZero() && j.ticks != nil {
+		j.report(tick, errNotFired)
 		return
 	}
-	defer t.remove()
-	err := errGoexit // unless it returns
-	defer func() { j.conclude(t, err) }()
-	if failed != nil {
-		err = failed
-		return
+	j.mu.Lock()
+	if j.first.IsZero() {
+		j.first = tick
 	}
-	err = caught(func() error { return j.attempt(t) })
+	i, known := slices.BinarySearchFunc(j.due, tick, func(d dueTick, t time.Time) int { return d.tick.Compare(t) })
+	if !known {
+		j.due = slices.Insert(j.due, i, dueTick{tick: tick, came: time.Now()})
+	}
+	var over []settled
+	if !j.running.IsZero() { // ends what came due before, and is overlapped
+		over = j.opts.decide(view{due: j.due, spans: []span{{began: j.running, ended: j.now()}}}, j.schedule).settled
+	}
+	for i := range len(j.due) - len(over) - maxDue {
+		over = append(over, settled{j.due[i].tick, ErrMissed})
+	}
+	begun := j.beginLocked()
+	waiting := !begun && j.running.IsZero() && j.opts.wait && j.opts.missed == 0 && !j.opts.exclusive
+	j.mu.Unlock()
+	j.settle(over)
+	switch {
+	case begun:
+		j.pursue()
+	case waiting:
+		j.supersede(tick)
+	}
 }
 
 // scheduled returns the scheduled time of the tick for which cron called Run: that of
@@ -64,162 +103,94 @@ func (j *job) scheduled() time.Time {
 	if prev.IsZero() { // called by hand, or removed meanwhile
 		return prev
 	}
-	if j.opts.catchUp > 0 && j.skipped(prev) {
-		j.fellBehind()
-	}
-	return j.schedule.tick(prev)
+	return prev.Add(j.ahead()).Truncate(time.Microsecond).In(j.schedule.location) // as stores keep it
 }
 
-// skipped reports whether cron left out activations between the latest it has called
-// Run for and this one: it was stopped and started again, or the machine slept.
-func (j *job) skipped(activation time.Time) bool {
+// decide applies the job's options to what is known, and settles what it can.
+func (j *job) decide(last lease.Tick, held bool) plan {
+	o := j.opts
+	o.again = o.again && !j.shared.Load()
 	j.mu.Lock()
-	seen := j.seen
-	if activation.After(seen) {
-		j.seen = activation
-	}
+	v := view{now: j.now(), last: last, due: slices.Clone(j.due), first: j.first, held: held, spans: j.spans}
 	j.mu.Unlock()
-	return !seen.IsZero() && j.schedule.Next(seen.In(j.schedule.location)).Before(activation)
+	p := o.decide(v, j.schedule)
+	j.settle(p.settled)
+	return p
 }
 
-// attempt runs t's tick, or returns why not.
-func (j *job) attempt(t *tickRun) error {
-	switch {
-	case j.ticks != nil && t.tick.IsZero():
-		return errNotFired
-	case j.ticks != nil:
-		return j.oncePerTick(t)
-	case j.opts.overlap == Wait:
-		return j.waitFor(t, lease.Tick{})
+// settle forgets due ticks, and says what became of them.
+func (j *job) settle(ticks []settled) {
+	for _, s := range ticks {
+		j.forget(s.tick)
+		if errors.Is(s.why, ErrMissed) {
+			j.report(s.tick, s.why)
+		} else {
+			j.log(slog.LevelDebug, s.tick, s.why)
+		}
 	}
-	return j.do(j.try, t)
 }
 
-// conclude reports how t ended, and notes missed ticks.
-func (j *job) conclude(t *tickRun, err error) {
-	broken := t.failedEarlierTick(err) // then t's own tick did not run, and is reported too
-	if broken && !t.lossReported {
-		j.report(t.latest, err)
-	}
-	switch {
-	case err == nil:
-	case broken && t.tick.IsZero():
-		j.fallBehind(t, err)
-	case !t.ran && t.expected(err):
-		j.dropped(t, err)
-	default:
-		j.fallBehind(t, err)
-		j.report(t.tick, err)
-	}
+func (j *job) forget(tick time.Time) {
+	j.locked(func() {
+		j.due = slices.DeleteFunc(j.due, func(d dueTick) bool { return d.tick.Equal(tick) })
+	})
+}
+
+// takeDueLocked removes and returns the ticks that came at least age ago, and wait.
+func (j *job) takeDueLocked(age time.Duration) (ticks []time.Time) {
+	j.due = slices.DeleteFunc(j.due, func(d dueTick) bool {
+		old := !d.asked && time.Since(d.came) >= age
+		if old {
+			ticks = append(ticks, d.tick)
+		}
+		return old
+	})
+	return ticks
+}
+
+func (j *job) log(level slog.Level, tick time.Time, why error) {
+	slog.Log(context.Background(), level, "cronwrap: tick not run", "job", j.name, "tick", tick, "reason", why)
 }
 
 func (j *job) report(tick time.Time, err error) {
 	callHandler(j.Runner.opts.onError, &Error{Name: j.name, Tick: tick, Err: err})
 }
 
-// A tick asks for busyRetry, every busyPause, for a key that is held: the holder may
-// be a replica that is about to claim this tick, or has just finished an earlier one.
-// After that the holder runs an earlier tick or other code.
-const (
-	busyRetry = 250 * time.Millisecond
-	busyPause = 10 * time.Millisecond
-)
-
-// oncePerTick runs t's tick unless it is done or claimed. It reads the last tick
-// before it asks for the key: a replica that comes late must not take the key from a
-// tick that is due. See docs/design/cronwrap-ticks.md.
-func (j *job) oncePerTick(t *tickRun) error {
-	for busy := (time.Time{}); ; time.Sleep(busyPause) {
-		last, err := j.last(t.ctx)
-		if err != nil {
-			return err
-		}
-		earlier := last.At.Before(t.tick) && !last.At.IsZero()
-		overlaps := earlier && !last.Done
-		switch {
-		case j.dealtWith(t.tick, last):
-			return errDealtWith
-		case j.opts.overlap == Wait, j.opts.retry && !overlaps:
-			return j.waitFor(t, last)
-		}
-		g := j.try
-		if overlaps {
-			g = j.noWait // Skip waits for no run
-		}
-		err = j.do(g, t)
-		if busy.IsZero() {
-			busy = t.asked // not before: the store may have failed for a while
-		}
-		switch {
-		case t.ran || !errors.Is(err, guard.ErrBusy) || t.ctx.Err() != nil:
-			return err
-		case time.Since(busy) <= busyRetry:
-		case overlaps:
-			return fmt.Errorf("%w: %w", errOverlap, err)
-		default:
-			return err
-		}
-	}
-}
-
-// dealtWith reports whether tick needs no run any more, if last is the tick that the
-// store remembers.
-func (j *job) dealtWith(tick time.Time, last lease.Tick) bool {
-	return last.At.After(tick) || last.At.Equal(tick) && (last.Done || !j.opts.retry)
-}
-
-// waitFor runs t's tick when the key is granted. last is the tick that the store
-// remembers, zero if it was not read.
-func (j *job) waitFor(t *tickRun, last lease.Tick) error {
-	if !t.joinQueue(last) {
-		return errOverlap
-	}
-	return j.do(j.queue, t)
-}
-
-// do runs t's tick under the key. It repeats a request that fails because of the
-// store for attemptTimeout, whatever the guard's Wait: a failover at a tick should
-// not cost that tick on the whole fleet. Nothing has been claimed then, so the tick
-// does not run twice. Once the key was granted there is no second attempt.
-func (j *job) do(g *guard.Guard, t *tickRun) error {
-	began := time.Now()
-	for wait := busyPause; ; wait = min(2*wait, busyRetry) {
-		granted := false
-		t.asked = time.Now()
-		err := g.Do(t.ctx, j.name, func(ctx context.Context) error {
-			granted = true
-			return j.runUnderKey(ctx, t)
-		})
-		if granted || !errors.Is(err, guard.ErrUnavailable) || errors.Is(err, lease.ErrRefused) ||
-			t.ctx.Err() != nil || time.Since(began)+wait >= attemptTimeout {
-			return err
-		}
-		sleep(t.ctx, wait)
-	}
-}
-
-func (j *job) runUnderKey(ctx context.Context, t *tickRun) error {
-	switch {
-	case !t.begin():
-		return context.Cause(t.ctx)
-	case j.ticks == nil:
-		t.ran = true
-		return j.call(ctx, t.tick)
-	}
-	for {
-		err := j.backfill(ctx, t)
-		if err == nil && !t.tick.IsZero() {
-			err = j.claimAndCall(ctx, t, t.tick, true)
-		}
-		// A process that has lost the key has claimed a tick since backfill looked.
-		// It cannot any more once this one has claimed.
-		if t.ran || !errors.Is(err, errUnfinished) {
-			return err
-		}
-	}
-}
-
 // call calls fn. Its panic becomes an error.
-func (j *job) call(ctx context.Context, tick time.Time) error {
-	return caught(func() error { return j.fn(withRun(ctx, j.name, tick)) })
+func (j *job) call(ctx context.Context, tick time.Time, attempt int) error {
+	return caught(func() error { return j.fn(withRun(ctx, run{j.name, tick, attempt})) })
+}
+
+// inTheWay returns the last tick and who has the key, and whether that is its runner, as
+// far as can be told, or another program. Others may be replicas that have not begun.
+func (j *job) inTheWay(ctx context.Context) (last lease.Tick, h guard.Holder, runner, program bool, err error) {
+	if last, err = j.remembered(ctx); err == nil {
+		h, err = j.guard.Holder(ctx, j.name)
+	}
+	program = err == nil && h.Owner != "" && h.Process == ""
+	runner = err == nil && h.Process != "" && h.Process == lease.OwnerProcess(last.Owner) && !last.Done
+	return last, h, runner, program, err
+}
+
+// supersede drops the ticks before tick that wait for the key. Those that wait neither
+// for a run nor for another program are reported. If the store does not answer, or this
+// process has the key, they wait for that.
+func (j *job) supersede(tick time.Time) {
+	last, h, runner, program, err := j.inTheWay(j.closing)
+	if err != nil || h.Owner == "" || h.Process == lease.OwnerProcess(j.guard.Store().NewOwner("")) {
+		return
+	}
+	why := ErrMissed
+	if runner || program {
+		why = errSuperseded
+	}
+	var earlier []settled
+	j.locked(func() {
+		for _, d := range j.due {
+			if d.tick.Before(tick) && d.tick.After(last.At) {
+				earlier = append(earlier, settled{d.tick, why})
+			}
+		}
+	})
+	j.settle(earlier)
 }

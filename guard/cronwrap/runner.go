@@ -4,13 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/robfig/cron/v3"
 
 	"github.com/jobguard/jobguard/guard"
+	"github.com/jobguard/jobguard/guard/internal/pending"
 	"github.com/jobguard/jobguard/guard/lease"
 )
 
@@ -21,33 +22,29 @@ type Runner struct {
 	guard *guard.Guard
 	opts  options
 
-	ctx    context.Context // parent of the jobs' contexts; ends when Shutdown cancels runs
-	cancel context.CancelCauseFunc
+	ctx     context.Context // parent of the jobs' contexts; ends when Shutdown cancels runs
+	cancel  context.CancelCauseFunc
+	closing context.Context // ends with the first Shutdown
+	close   context.CancelFunc
+	work    pending.Counter // goroutines of jobs; begun under mu, and not after close
+	slots   chan struct{}   // taken by the jobs that backfill
 
-	// adding guards jobs and job.id. It is held while calling cron, whose own
-	// goroutine never takes it.
-	adding sync.Mutex
-	jobs   map[string]*job
-	swept  int // number of jobs after the last sweep
-
+	// adding guards job.id. It is held while calling cron, whose own goroutine never
+	// takes it.
+	adding  sync.Mutex
 	entries *snapshots
 
-	// mu is never held while calling cron, the store or the user's code.
-	mu      sync.Mutex
-	closing chan struct{}         // closed by the first Shutdown
-	pending map[*tickRun]struct{} // ticks whose run has not begun
-	active  int                   // tickRuns, including those of goroutines that catch up
-	idle    chan struct{}         // closed and cleared when active falls to 0; nil if none waits
+	mu    sync.Mutex   // never held while calling cron, the store or the user's code
+	clock atomic.Int64 // set by tests: how far this process's clock is ahead of the true time
 }
 
-// New returns a Runner of c's jobs under g. It does not start c. It panics if c or g
-// is nil or an option is out of bounds.
+// New returns a Runner of c's jobs under g, or an error that names the option that is
+// out of bounds. It does not start c. A nil c or g panics.
 //
 // If g sets Wait, each tick waits for that time where it would else try for 250 ms,
-// and no longer where it would else wait without limit; with Skip never for the run
-// of an earlier tick. It is better left unset. A MinHold only makes sense with
-// MutualExclusion.
-func New(c *cron.Cron, g *guard.Guard, opts ...Option) *Runner {
+// and no longer where it would else wait without limit. It is better left unset. A
+// MinHold only makes sense with MutualExclusion.
+func New(c *cron.Cron, g *guard.Guard, opts ...Option) (*Runner, error) {
 	switch {
 	case c == nil:
 		panic("cronwrap: nil Cron")
@@ -56,34 +53,32 @@ func New(c *cron.Cron, g *guard.Guard, opts ...Option) *Runner {
 	}
 	o, err := newOptions(opts)
 	if err != nil {
-		panic("cronwrap: " + err.Error())
+		return nil, fmt.Errorf("cronwrap: %w", err)
 	}
-	ctx, cancel := context.WithCancelCause(context.Background())
-	return &Runner{
-		cron: c, guard: g, opts: o, ctx: ctx, cancel: cancel,
+	r := &Runner{
+		cron: c, guard: g, opts: o,
 		entries: newSnapshots(c.Entries),
-		jobs:    make(map[string]*job),
-		closing: make(chan struct{}),
-		pending: make(map[*tickRun]struct{}),
+		slots:   make(chan struct{}, o.backfills),
 	}
+	r.ctx, r.cancel = context.WithCancelCause(context.Background())
+	r.closing, r.close = context.WithCancel(context.Background())
+	return r, nil
 }
 
 // Add adds a job that comes due as spec says, in the format and the location of cron.
-// An @every is counted from 1 January 1970 UTC, so that all replicas agree on it:
-// "@every 24h" is midnight UTC. Its interval must be whole seconds.
+// An @every is counted from 1 January 1970 UTC, in whole seconds, so that all replicas
+// agree on it: "@every 24h" is midnight UTC.
 //
-// name is the key of the guard under which the job runs: all replicas give it the
-// same name, and other code that takes the key is excluded too. It is also the
-// guard's Name for observers, unless that is set.
+// name is the key under which the job runs, the same in all replicas; other code that
+// takes the key is excluded too. It is also the guard's Name, unless that is set.
 //
-// fn's context is cancelled with cause guard.ErrLost when the lease is lost, and with
-// cause guard.ErrClosed when [Runner.Shutdown] cancels runs. [Tick] and [Name] read
-// it. A nil fn panics.
+// fn's context ends with cause guard.ErrLost when the lease is lost, and guard.ErrClosed
+// when [Runner.Shutdown] cancels runs. [Tick], [JobName] and [Attempt] read it. A nil fn
+// panics.
 //
-// Errors: of the parser, ErrDuplicate, guard.ErrInvalidKey, [ErrNoTicks],
-// [ErrSchedule], guard.ErrClosed after Shutdown, and of options that are out of
-// bounds. Nothing was added then. A job whose entry was removed from cron can be
-// added again.
+// Errors: of the parser and of options, guard.ErrInvalidKey, [ErrDuplicate],
+// [ErrNoTicks], [ErrSchedule], and guard.ErrClosed after Shutdown. A job whose entry was
+// removed from cron can be added again.
 func (r *Runner) Add(spec, name string, fn func(context.Context) error, opts ...JobOption) (cron.EntryID, error) {
 	s, err := r.parse(spec)
 	if err == nil {
@@ -96,10 +91,9 @@ func (r *Runner) Add(spec, name string, fn func(context.Context) error, opts ...
 }
 
 // AddSchedule is Add for a schedule of your own. Its Next must depend on nothing but
-// its argument, return a later time, and be the same in all replicas; see [Shifted]
-// for one that is not. What Add sees to be different is refused with [ErrSchedule]:
-// an @every inside a wrapper, for example, as cron counts it from its argument. A
-// panic in it is an error too. A nil s panics.
+// its argument, return a later time, and be the same in all replicas. What Add sees to
+// be different is refused with [ErrSchedule]: an @every inside a wrapper, for example,
+// as cron counts it from its argument. A panic in it is an error too. A nil s panics.
 func (r *Runner) AddSchedule(s cron.Schedule, name string, fn func(context.Context) error, opts ...JobOption) (cron.EntryID, error) {
 	switch {
 	case s == nil:
@@ -113,63 +107,53 @@ func (r *Runner) AddSchedule(s cron.Schedule, name string, fn func(context.Conte
 	}
 	r.adding.Lock()
 	defer r.adding.Unlock()
-	if other := r.jobs[name]; other != nil && r.cron.Entry(other.id).Valid() {
+	if r.find(name).Valid() {
 		return 0, fmt.Errorf("cronwrap: job %q: %w", name, ErrDuplicate)
 	}
-	r.sweep()
-	r.jobs[name] = j
-	j.id = r.cron.Schedule(starting{j.schedule, j}, j)
+	j.id = r.cron.Schedule(starting{j}, j)
 	return j.id, nil
 }
 
-// sweep removes jobs whose entries were removed from cron. It looks only when there
-// are twice as many as it left, so that adding stays cheap.
-func (r *Runner) sweep() {
-	if len(r.jobs) < 2*r.swept+16 {
-		return
-	}
-	there := make(map[cron.EntryID]bool)
+// find returns the entry of the job of that name, or a zero one.
+func (r *Runner) find(name string) cron.Entry {
 	for _, e := range r.cron.Entries() {
-		there[e.ID] = true
+		if j, ok := e.Job.(*job); ok && j.Runner == r && j.name == name {
+			return e
+		}
 	}
-	maps.DeleteFunc(r.jobs, func(_ string, j *job) bool { return !there[j.id] })
-	r.swept = len(r.jobs)
+	return cron.Entry{}
 }
 
 func (r *Runner) newJob(s cron.Schedule, name string, fn func(context.Context) error, opts []JobOption) (*job, error) {
-	j := &job{Runner: r, name: name, fn: fn}
-	for _, opt := range opts {
-		if opt == nil {
-			return nil, errors.New("a JobOption is nil")
-		}
-		opt.apply(&j.opts)
-	}
-	if err := j.opts.check(); err != nil {
+	j := &job{Runner: r, name: name, fn: fn, added: r.now(), status: JobStatus{Name: name}, warned: make(map[string]bool)}
+	var err error
+	if j.opts, err = newJobOptions(opts); err != nil {
 		return nil, err
 	}
 	if err := checkName(r.guard, name); err != nil {
 		return nil, err
 	}
-	if r.isClosed() {
+	if r.closing.Err() != nil {
 		return nil, guard.ErrClosed
 	}
-	if !j.opts.exclusive {
-		ticks, ok := r.guard.Store().(lease.TickStore)
-		if !ok {
-			return nil, ErrNoTicks
-		}
+	if ticks, ok := r.guard.Store().(lease.TickStore); !j.opts.exclusive && !ok {
+		return nil, ErrNoTicks
+	} else if !j.opts.exclusive {
 		j.ticks = ticks
 	}
-	var err error
-	if j.schedule, err = newSchedule(s, r.cron.Location(), j.opts.dst); err != nil {
+	if j.schedule, err = newSchedule(s, r.cron.Location(), j.opts.local); err != nil {
 		return nil, err
 	}
-	if j.opts.catchUp > 0 || j.opts.retry {
-		j.lag.fallen = 1
+	g := r.guard.With(guard.Fallback(guard.Name(name)))
+	j.askOnce, j.queue = g.With(guard.Wait(0)), g.With(guard.Fallback(guard.Forever()))
+	switch {
+	case j.opts.missed > 0, j.opts.wait:
+		j.ask = j.queue
+	case j.opts.exclusive:
+		j.ask = g.With(guard.Fallback(guard.Wait(0)))
+	default:
+		j.ask = g.With(guard.Fallback(guard.Wait(grace)))
 	}
-	j.try = r.guard.With(guard.Fallback(guard.Wait(0), guard.Name(name)))
-	j.queue = r.guard.With(guard.Fallback(guard.Forever(), guard.Name(name)))
-	j.noWait = j.try.With(guard.Wait(0))
 	return j, nil
 }
 
@@ -201,16 +185,34 @@ func checkName(g *guard.Guard, name string) error {
 }
 
 // starting is the schedule that cron gets. cron calls its Next first when it starts,
-// or at once if it runs: the time to catch up.
-type starting struct {
-	schedule
-	job *job
-}
+// or at once if it runs: the time to look for missed ticks.
+type starting struct{ job *job }
 
 func (s starting) Next(t time.Time) time.Time {
-	// On cron's goroutine, which must not wait.
-	if _, behind := s.job.behind(); behind && s.job.started.CompareAndSwap(false, true) {
-		go s.job.start()
+	j := s.job
+	if j.opts.missed > 0 && !j.started.Load() && j.begin() {
+		go j.start() // this is cron's goroutine, which must not wait
 	}
-	return s.schedule.Next(t)
+	return j.schedule.Next(t.Add(j.ahead())).Add(-j.ahead())
 }
+
+// begin counts a goroutine that Shutdown waits for. After Shutdown none begins.
+func (r *Runner) begin() (begun bool) {
+	r.locked(func() {
+		if begun = r.closing.Err() == nil; begun {
+			r.work.Begin()
+		}
+	})
+	return begun
+}
+
+func (r *Runner) locked(do func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	do()
+}
+
+// now is the time by this process's clock.
+func (r *Runner) now() time.Time { return time.Now().Add(r.ahead()) }
+
+func (r *Runner) ahead() time.Duration { return time.Duration(r.clock.Load()) }

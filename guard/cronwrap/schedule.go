@@ -9,18 +9,6 @@ import (
 	"github.com/robfig/cron/v3"
 )
 
-// Shifted is a schedule whose activations are not its ticks: it spreads the load by a
-// delay of its own in each process, for example, or stands for a clock that is wrong.
-// Replicas agree on a tick by its scheduled time, which such a schedule must return.
-type Shifted interface {
-	cron.Schedule
-
-	// Tick returns the tick that an activation belongs to. Later activations
-	// have later ticks. CatchUp finds a tick whose activation comes after it, or
-	// at most one hour before it.
-	Tick(activation time.Time) time.Time
-}
-
 // schedule is when a job comes due. It has no state, so all processes compute the
 // same ticks.
 type schedule struct {
@@ -29,7 +17,7 @@ type schedule struct {
 }
 
 // newSchedule returns s as a Runner uses it, or why it cannot.
-func newSchedule(s cron.Schedule, location *time.Location, dst DSTPolicy) (schedule, error) {
+func newSchedule(s cron.Schedule, location *time.Location, oncePerLocal bool) (schedule, error) {
 	every, isEvery := s.(cron.ConstantDelaySchedule)
 	switch {
 	case isEvery && every.Delay <= 0:
@@ -40,7 +28,7 @@ func newSchedule(s cron.Schedule, location *time.Location, dst DSTPolicy) (sched
 	if err := caught(func() error { return tried(s, location) }); err != nil {
 		return schedule{}, err
 	}
-	if dst == Once && !isEvery {
+	if oncePerLocal && !isEvery {
 		s = oncePerLocalTime{s}
 	}
 	return schedule{s, location}, nil
@@ -59,48 +47,41 @@ func tried(s cron.Schedule, location *time.Location) error {
 	return nil
 }
 
-// tick returns the tick of an activation.
-func (s schedule) tick(activation time.Time) time.Time {
-	if shifted, ok := s.Schedule.(Shifted); ok {
-		activation = shifted.Tick(activation)
+// after returns the first tick after t, or the zero time.
+func (s schedule) after(t time.Time) time.Time {
+	if next := s.Next(t.In(s.location)); next.After(t) {
+		return next
 	}
-	return activation.Truncate(time.Microsecond).In(s.location) // as stores keep it
+	return time.Time{}
 }
 
-// latest returns the latest limit ticks, in order, between after and before, unless
-// that is zero, whose activations are not after now. A schedule can only be asked
-// forwards, so it searches windows before now, each four times as long as the last:
-// little work then, also for a tick per second.
-func (s schedule) latest(after, before, now time.Time, limit int) []time.Time {
-	earliest := after
-	if _, ok := s.Schedule.(Shifted); ok {
-		earliest = after.Add(-time.Hour) // a late tick can have an early activation
-	}
+// has reports whether t is one of its ticks.
+func (s schedule) has(t time.Time) bool { return s.after(t.Add(-time.Microsecond)).Equal(t) }
+
+// latest returns the latest limit ticks in (after, until], in order. A schedule can
+// only be asked forwards, so it searches windows before until, each four times as long
+// as the last: little work then, also for a tick per second.
+func (s schedule) latest(after, until time.Time, limit int) []time.Time {
 	for window := time.Minute; ; window *= 4 {
-		from := now.Add(-window)
-		whole := window > 1<<60 || !from.After(earliest)
+		from := until.Add(-window)
+		whole := window > 1<<60 || !from.After(after)
 		if whole {
-			from = earliest
+			from = after
 		}
-		if ticks := s.between(from, after, before, now, limit); whole || len(ticks) == limit {
+		if ticks := s.between(from, until, limit); whole || len(ticks) == limit {
 			return ticks
 		}
 	}
 }
 
-// between returns the last limit ticks between after and before, as in latest, of
-// the activations in (from, now]. It stops where the schedule does not go forwards.
-func (s schedule) between(from, after, before, now time.Time, limit int) (ticks []time.Time) {
-	last := from.In(s.location)
-	for at := s.Next(last); at.After(last) && !at.After(now); last, at = at, s.Next(at) {
-		tick := s.tick(at)
-		if !tick.After(after) || !before.IsZero() && !tick.Before(before) {
-			continue
-		}
+// between returns the last limit ticks in (from, until]. It stops where the schedule
+// does not go forwards.
+func (s schedule) between(from, until time.Time, limit int) (ticks []time.Time) {
+	for at := s.after(from); !at.IsZero() && !at.After(until); at = s.after(at) {
 		if len(ticks)-limit == limit { // not at each tick: that is cheap for any limit
 			ticks = append(ticks[:0], ticks[limit:]...)
 		}
-		ticks = append(ticks, tick)
+		ticks = append(ticks, at)
 	}
 	return ticks[max(0, len(ticks)-limit):]
 }
@@ -119,12 +100,9 @@ func (a aligned) Next(t time.Time) time.Time {
 
 // exact returns an error for an interval that cron would round to whole seconds.
 func exact(spec string, s cron.Schedule) error {
-	_, interval, found := strings.Cut(spec, "@every ")
 	every, isEvery := s.(cron.ConstantDelaySchedule)
-	if !found || !isEvery {
-		return nil
-	}
-	if d, err := time.ParseDuration(interval); err == nil && d != every.Delay {
+	_, interval, _ := strings.Cut(spec, "@every ")
+	if d, err := time.ParseDuration(interval); isEvery && err == nil && d != every.Delay {
 		return fmt.Errorf("cron would round %v to %v", d, every.Delay)
 	}
 	return nil
@@ -136,23 +114,12 @@ type oncePerLocalTime struct{ cron.Schedule }
 func (o oncePerLocalTime) Next(t time.Time) time.Time {
 	for {
 		next := o.Schedule.Next(t)
-		if !next.After(t) {
-			return next // none, or the schedule does not go forwards
-		}
-		tick := o.Tick(next)
-		if !tick.Before(repeatedUntil(tick, zoneOf(o.Schedule, next))) {
+		// Not later: there is none, or the schedule does not go forwards.
+		if !next.After(t) || !next.Before(repeatedUntil(next, zoneOf(o.Schedule, next))) {
 			return next
 		}
 		t = next
 	}
-}
-
-// Tick keeps a Shifted schedule inside one.
-func (o oncePerLocalTime) Tick(activation time.Time) time.Time {
-	if shifted, ok := o.Schedule.(Shifted); ok {
-		return shifted.Tick(activation)
-	}
-	return activation
 }
 
 // zoneOf is the zone of a schedule. A spec can have its own.

@@ -2,17 +2,11 @@ package cronwrap
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
 	"github.com/jobguard/jobguard/guard"
 )
-
-// lastWait is how long Shutdown waits for jobs after it has cancelled them.
-const lastWait = 10 * time.Second
-
-var errOthers = errors.New("jobs that cron has from elsewhere have not returned")
 
 // Shutdown stops cron, and so also jobs that other code has added to it: no tick
 // begins any more, and those that wait for the key give up. It waits for the runs
@@ -23,91 +17,49 @@ var errOthers = errors.New("jobs that cron has from elsewhere have not returned"
 // It does not shut down the guard: do that after it. It may be called again, but not
 // from a job, since it would wait for itself.
 func (r *Runner) Shutdown(ctx context.Context) error {
-	r.close()
+	r.locked(r.close)        // under mu: no work begins after it
 	stopped := r.cron.Stop() // ends when all jobs of cron have returned
 	if r.wait(ctx, stopped) {
 		return nil
 	}
-	cancelled := r.running()
+	cancelled := r.work.Left()
 	r.cancel(guard.ErrClosed)
-	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastWait)
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
 	ended := r.wait(last, stopped)
-	switch left := r.running(); {
+	switch left := r.work.Left(); {
 	case cancelled > 0 || left > 0:
 		return fmt.Errorf("cronwrap: shutdown: %d runs had to be cancelled, %d have not returned: %w",
 			cancelled, left, context.Cause(ctx))
 	case !ended:
-		return fmt.Errorf("cronwrap: shutdown: %w: %w", errOthers, context.Cause(ctx))
+		return fmt.Errorf("cronwrap: shutdown: jobs that cron has from elsewhere have not returned: %w", context.Cause(ctx))
 	}
 	return nil
 }
 
-// close keeps ticks from beginning.
-func (r *Runner) close() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if !r.closedLocked() {
-		close(r.closing)
+// wait reports whether all runs have ended, and cron's other jobs, before ctx did.
+func (r *Runner) wait(ctx, stopped context.Context) bool {
+	if r.work.Wait(ctx) > 0 {
+		return false
 	}
-	for p := range r.pending {
-		p.cancel(guard.ErrClosed)
-	}
-}
-
-func (r *Runner) isClosed() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.closedLocked()
-}
-
-func (r *Runner) closedLocked() bool {
 	select {
-	case <-r.closing:
+	case <-stopped.Done():
 		return true
-	default:
+	case <-ctx.Done():
 		return false
 	}
 }
 
-// wait reports whether all runs have ended, and cron's other jobs, before ctx did.
-func (r *Runner) wait(ctx, stopped context.Context) bool {
-	for _, ended := range []<-chan struct{}{r.allEnded(), stopped.Done()} {
-		select {
-		case <-ended:
-		case <-ctx.Done():
-			return false
-		}
-	}
-	return true
-}
-
-// allEnded returns a channel that is closed when no run is under way. After close
-// none begins.
-func (r *Runner) allEnded() <-chan struct{} {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.active == 0 {
-		ended := make(chan struct{})
-		close(ended)
-		return ended
-	}
-	if r.idle == nil {
-		r.idle = make(chan struct{})
-	}
-	return r.idle
-}
-
-func (r *Runner) running() int {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.active
-}
-
-func (r *Runner) doneLocked() {
-	r.active--
-	if r.active == 0 && r.idle != nil {
-		close(r.idle)
-		r.idle = nil
+// turn returns a context for a wait and the run after it. Shutdown ends it at once
+// until begin is called, which reports whether that is in time, and from then on when
+// it cancels runs.
+func (r *Runner) turn(parent context.Context) (_ context.Context, begin func() bool, end func()) {
+	ctx, cancel := context.WithCancelCause(parent)
+	begin = context.AfterFunc(r.closing, func() { cancel(guard.ErrClosed) })
+	forget := context.AfterFunc(r.ctx, func() { cancel(context.Cause(r.ctx)) })
+	return ctx, begin, func() {
+		begin()
+		forget()
+		cancel(nil)
 	}
 }

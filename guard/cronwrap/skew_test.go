@@ -1,174 +1,68 @@
 package cronwrap_test
 
 import (
-	"errors"
+	"context"
 	"testing"
-	"testing/synctest"
 	"time"
-
-	"github.com/robfig/cron/v3"
 
 	"github.com/jobguard/jobguard/guard"
 	"github.com/jobguard/jobguard/guard/cronwrap"
-	"github.com/jobguard/jobguard/guard/guardtest"
-	"github.com/jobguard/jobguard/internal/redistest"
 )
 
-// steps is a schedule that comes due at all multiples of an interval.
-type steps time.Duration
-
-func (s steps) Next(t time.Time) time.Time {
-	return t.Add(time.Duration(s) - time.Duration(t.UnixNano()%int64(s)))
-}
-
-// skewed is the schedule of a replica whose clock is ahead of the true time: every
-// tick comes so much too early.
-type skewed struct {
-	cron.Schedule
-	ahead time.Duration
-}
-
-func (s skewed) Next(t time.Time) time.Time  { return s.Schedule.Next(t.Add(s.ahead)).Add(-s.ahead) }
-func (s skewed) Tick(at time.Time) time.Time { return at.Add(s.ahead) }
-func (s skewed) String() string              { return s.ahead.String() }
-
-var (
-	skews = []time.Duration{-400 * time.Millisecond, 0, 500 * time.Millisecond, 900 * time.Millisecond}
-	work  = sleeping(time.Millisecond)
-)
+var skews = []time.Duration{-400 * ms, 0, 500 * ms, 900 * ms}
 
 func TestEachTickRunsOnceAcrossSkewedReplicas(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		store, l := guardtest.NewStore(), new(log)
-		for _, skew := range skews {
-			r := newReplica(t, store, l)
-			r.addSchedule(t, skewed{steps(time.Second), skew}, "report", work)
-			r.cron.Start()
+	for name, opts := range map[string][]any{"ticks": nil, "mutual exclusion": {cronwrap.MutualExclusion()}} {
+		f := later(t, "@every 1s", opts...).lasting(ms)
+		for _, ahead := range skews {
+			f.at(0, skewed(ahead))
 		}
-		time.Sleep(60*time.Second + 500*time.Millisecond)
-		l.everyTickOnce(t, time.Second, 60, 0)
-		l.noErrors(t)
-	})
-}
-
-// A mutex alone does not prevent it: the job is over before the next clock ticks.
-func TestMutualExclusionAloneRunsATickOnEachSkewedReplica(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		store, l := guardtest.NewStore(), new(log)
-		for _, skew := range skews {
-			r := newReplica(t, store, l)
-			r.addSchedule(t, skewed{steps(time.Second), skew}, "report", work, cronwrap.MutualExclusion())
-			r.cron.Start()
-		}
-		time.Sleep(10 * time.Second)
-		if n := len(l.runs()); n < 35 {
-			t.Errorf("%d runs of 10 ticks: this test is no control of the others", n)
-		}
-	})
-}
-
-func TestEachTickRunsOnceAcrossSkewedReplicasOnRedis(t *testing.T) {
-	t.Parallel()
-	const step = time.Second
-	server, l := redistest.Start(t), new(log)
-	for _, skew := range skews {
-		r := newReplica(t, onRedis(t, server.Addr()), l)
-		r.addSchedule(t, skewed{steps(step), skew}, "report", work)
-		r.cron.Start()
-	}
-	time.Sleep(56 * step)
-	l.everyTickOnce(t, step, 53, 3) // 50 at the least
-	l.noErrors(t)
-}
-
-// Equal clocks make the replicas collide at every tick.
-func TestEachTickRunsOnceAcrossReplicasWithEqualClocksOnRedis(t *testing.T) {
-	t.Parallel()
-	const step = 100 * time.Millisecond
-	server := redistest.Start(t)
-	for name, opts := range map[string][]cronwrap.JobOption{
-		"skip":       nil,
-		"skip retry": {cronwrap.Retry()},
-		"wait":       {cronwrap.Overlap(cronwrap.Wait)},
-		"wait retry": {cronwrap.Overlap(cronwrap.Wait), cronwrap.Retry()},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			l := new(log)
-			for range 4 {
-				r := newReplica(t, onRedis(t, server.Addr()), l)
-				r.addSchedule(t, steps(step), name, work, opts...)
-				r.cron.Start()
+		f.at(60*s + 500*ms).live(func(f *timeline) {
+			if name == "ticks" {
+				f.everyTickOnce(t, s, 60, 0)
+			} else if n := len(f.runs()); n < 200 { // the job is over before the next clock ticks
+				t.Errorf("%d runs of 60 ticks: this test is no control of the other", n)
 			}
-			time.Sleep(100 * step)
-			ticks := make(map[time.Time]int)
-			for _, tick := range l.runs() {
-				if ticks[tick]++; ticks[tick] > 1 {
-					t.Errorf("tick %v ran %d times", tick, ticks[tick])
-				}
-			}
-			// On a busy machine a tick can come so late that the next overtakes it.
-			if len(ticks) < 50 {
-				t.Errorf("%d of 100 ticks ran", len(ticks))
-			}
-			l.noErrors(t)
 		})
 	}
 }
 
 func TestTickFarAheadOfTheStoresClockIsRefused(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		store, l := guardtest.NewStore(), new(log)
-		wrong := newReplica(t, store, l)
-		wrong.addSchedule(t, skewed{steps(time.Second), 10 * 365 * 24 * time.Hour}, "report", work)
-		wrong.cron.Start()
-		time.Sleep(5500 * time.Millisecond)
-		if n := len(l.runs()); n != 0 {
-			t.Errorf("%d runs, want none", n)
-		}
-		if errs := l.failures(); len(errs) != 5 || !errors.Is(errs[0], cronwrap.ErrSkew) {
-			t.Errorf("reported: %v, want five times ErrSkew", errs)
-		}
-		right := newReplica(t, store, l)
-		right.addSchedule(t, steps(time.Second), "report", work)
-		right.cron.Start()
-		time.Sleep(5 * time.Second)
-		if n := len(l.runs()); n != 5 {
-			t.Errorf("%d runs where the clock is right, want 5", n)
-		}
-	})
-}
-
-func TestMaxSkewIsHowFarAClockMayBeAhead(t *testing.T) {
-	for ahead, runs := range map[time.Duration]int{9 * time.Second: 3, 11 * time.Second: 0} {
-		synctest.Test(t, func(t *testing.T) {
-			g, err := guard.New(guardtest.NewStore())
-			if err != nil {
-				t.Fatal(err)
-			}
-			c, l := cron.New(cron.WithLocation(time.UTC)), new(log)
-			r := replica{cronwrap.New(c, g, cronwrap.MaxSkew(10*time.Second), cronwrap.OnError(l.failed)), c, g, l}
-			r.addSchedule(t, skewed{steps(time.Second), ahead}, "report", work)
-			c.Start()
-			time.Sleep(3500 * time.Millisecond)
-			r.shutdown(t)
-			if n := len(l.runs()); n != runs || len(l.failures()) != 3-runs {
-				t.Errorf("%v ahead: %d of 3 ticks ran, want %d; reported: %v", ahead, n, runs, l.failures())
-			}
-		})
-	}
+	later(t, "@every 1s").at(0, skewed(10*365*24*h)).at(5500*ms, func(f *timeline) {
+		f.begun = f.begun.Add(10 * 365 * 24 * h)
+	}, told(cronwrap.ErrSkew, 1, 2, 3, 4, 5), func(f *timeline) {
+		f.begun = f.begun.Add(-10 * 365 * 24 * h)
+	}, stop, start(1)).at(10500*ms).ran(6, 7, 8, 9, 10)
+	later(t, "@every 1s", cronwrap.MaxSkew(10*s)).at(0, skewed(9*s)).at(3500*ms, ran(10, 11, 12), stop, skewed(11*s)).
+		at(5*s+500*ms, told(cronwrap.ErrSkew, 15, 16)).ran(10, 11, 12)
 }
 
 func TestLateReplicaNeverRunsATickThatIsOlderThanTheLastClaimed(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		start := time.Now()
-		store, l := guardtest.NewStore(), new(log)
-		for _, skew := range []time.Duration{0, -2500 * time.Millisecond} {
-			r := newReplica(t, store, l)
-			r.addSchedule(t, skewed{steps(time.Second), skew}, "report", work, cronwrap.Retry())
-			r.cron.Start()
+	later(t, "@every 1s", cronwrap.AtLeastOnce(h)).at(0, skewed(0), skewed(-2500*ms)).at(5500*ms, tellsAnything).
+		ran(-2, -1, 0, 1, 2, 3, 4, 5)
+}
+
+// The clock is wrong for two ticks.
+func TestTickThatWasRefusedForItsSkewIsBackfilled(t *testing.T) {
+	fleet(t, "@every 10s", cronwrap.CatchUp(1, h)).at(25*s, clocks(2*m)).at(45*s, clocks(0), told(cronwrap.ErrSkew, 150, 160)).
+		at(55*s).ran(10, 20, 40, 50)
+}
+
+func clocks(ahead time.Duration) action { return each(func(r *replica) { r.SetClock(ahead) }) }
+
+func TestClockThatJumpsDuringARunUsesUpNoTickToCome(t *testing.T) {
+	fleet(t, "@every 10s", cronwrap.CatchUp(1, h)).job(func(f *timeline, _ context.Context) error {
+		if len(f.runs()) == 1 {
+			time.Sleep(s)
+			clocks(365 * 24 * h)(f)
 		}
-		time.Sleep(5500 * time.Millisecond)
-		l.mustBe(t, start, -2, 1, 2, 3, 4, 5) // -2 had not run
-	})
+		return nil
+	}).at(15*s, stop, start(1)).at(45*s).ran(10, 20, 30, 40)
+}
+
+// Replicas whose clocks differ by less than the job's runs last find ticks dropped that
+// they have not come to.
+func TestSkewedReplicasAgreeOnWhatARunOverlapped(t *testing.T) {
+	later(t, "@every 10s", cronwrap.CatchUp(9, h), guard.TTL(3*s)).lasting(25*s).at(0, skewed(0), skewed(700*ms), skewed(-700*ms)).
+		at(99*s).ran(0, 30, 60, 90)
 }

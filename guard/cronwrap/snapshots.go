@@ -8,13 +8,10 @@ import (
 
 // snapshots asks cron for its entries. cron copies all of them for each request, on
 // the goroutine that also starts the jobs, so requests at about the same time share a
-// reply. It is never older than the request: one that comes while cron is being asked
-// takes part in the next.
+// reply. It is never older than the request.
 type snapshots struct {
 	take func() []cron.Entry
-
-	turn chan struct{} // held by the goroutine that asks cron
-
+	turn chan struct{} // held by the goroutine that asks cron; no mutex, which stops time under synctest
 	mu   sync.Mutex
 	next *snapshot // not requested from cron yet; nil if none is wanted
 }

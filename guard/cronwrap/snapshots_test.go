@@ -1,17 +1,12 @@
 package cronwrap
 
 import (
-	"context"
-	"fmt"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/robfig/cron/v3"
-
-	"github.com/jobguard/jobguard/guard"
-	"github.com/jobguard/jobguard/guard/guardtest"
 )
 
 func TestManyThatAskForTheirEntriesShareTwoAnswers(t *testing.T) {
@@ -47,35 +42,12 @@ func TestManyThatAskForTheirEntriesShareTwoAnswers(t *testing.T) {
 	})
 }
 
-func TestJobsWhoseEntriesWereRemovedAreForgotten(t *testing.T) {
-	g, err := guard.New(guardtest.NewStore())
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := cron.New()
-	r := New(c, g)
-	add := func(name string) cron.EntryID {
-		id, err := r.Add("@daily", name, func(context.Context) error { return nil })
-		if err != nil {
-			t.Fatal(err)
-		}
-		return id
-	}
-	add("stays")
-	for i := range 1000 {
-		c.Remove(add(fmt.Sprint("tenant-", i)))
-	}
-	if n := len(r.jobs); n > 100 || r.jobs["stays"] == nil {
-		t.Errorf("%d jobs are remembered, of 1 that there is: %v", n, r.jobs["stays"] != nil)
-	}
-}
-
 // Without sharing, which copies all entries for each tick, this takes hours.
 func TestLatestOfManyTicksIsFast(t *testing.T) {
 	now := time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
 	s := schedule{aligned(time.Millisecond), time.UTC}
 	const limit = 1_000_000
-	ticks := s.latest(now.Add(-time.Hour), time.Time{}, now, limit)
+	ticks := s.latest(now.Add(-time.Hour), now, limit)
 	if len(ticks) != limit || !ticks[limit-1].Equal(now) || !ticks[0].Equal(now.Add(-(limit-1)*time.Millisecond)) {
 		t.Errorf("%d ticks", len(ticks))
 	}

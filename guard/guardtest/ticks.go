@@ -67,7 +67,17 @@ func (s *Store) claimTickLocked(r lease.TickRequest) lease.TickReply {
 	if s.ticks == nil {
 		s.ticks = make(map[string]lease.Tick)
 	}
-	s.ticks[r.Key] = lease.Tick{At: at, Owner: r.Owner, Fence: r.Fence}
+	next := lease.Tick{At: at, Owner: r.Owner, Fence: r.Fence, Attempts: 1, Since: last.Since, Dead: last.Dead}
+	switch {
+	case later && !none && r.Gap:
+		next.Since = at
+	case none || later:
+	case r.Owner == last.Owner:
+		next.Attempts = last.Attempts
+	default:
+		next.Attempts = last.Attempts + 1
+	}
+	s.ticks[r.Key] = next
 	return lease.TickReply{Claimed: true}
 }
 
@@ -76,7 +86,15 @@ func (s *Store) endTickLocked(r lease.TickEnd) bool {
 	if at := micros(r.At); last.At.IsZero() || !last.At.Equal(at) || last.Owner != r.Owner {
 		return false
 	}
+	if r.Again {
+		last.Attempts--
+		s.ticks[r.Key] = last
+		return true
+	}
 	last.Done = true
+	if r.Dead {
+		last.Dead = last.At
+	}
 	through := micros(r.Through)
 	if settled := micros(time.Now().Add(-r.Settled)); through.After(settled) {
 		through = settled

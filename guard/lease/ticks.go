@@ -34,8 +34,8 @@ type TickStore interface {
 	ClaimTick(ctx context.Context, r TickRequest) (TickReply, error)
 
 	// EndTick marks the tick done if it is the last one and r.Owner claimed it,
-	// and reports whether it did. It changes nothing else, except for r.Through. A repetition
-	// may report false.
+	// and reports whether it did; r.Through, r.Dead and r.Again change what is stored. A
+	// repetition may report false, and one with r.Again must not be made.
 	EndTick(ctx context.Context, r TickEnd) (ended bool, err error)
 }
 
@@ -45,6 +45,10 @@ type Tick struct {
 	Done  bool
 	Owner string // owner id of the claim
 	Fence int64  // the token of the run that claimed it; 0 if it had none
+
+	Attempts int       // how many owners claimed it, without those whose run was broken off
+	Since    time.Time // no claim from this tick on passed others over; zero: none ever has
+	Dead     time.Time // the latest tick that ended as dead, which may be an earlier one; zero: none
 }
 
 // TickRequest is what [TickStore.ClaimTick] is asked.
@@ -65,6 +69,10 @@ type TickRequest struct {
 	// Rerun also claims a tick that another owner claimed and has not done, and no
 	// later tick before that one is done.
 	Rerun bool
+
+	// Gap says that the claim passes over ticks that came due after the last one.
+	// It becomes [Tick.Since]. Without it a tick between two claims counts as done.
+	Gap bool
 }
 
 // TickReply answers a TickRequest.
@@ -72,7 +80,7 @@ type TickReply struct {
 	Claimed bool
 
 	// When not claimed:
-	Last  Tick          // the last tick
+	Last  Tick          // the last tick, but for Attempts, Since and Dead
 	Ahead time.Duration // how far the tick lies ahead of the store's clock, if that is the reason; else 0
 }
 
@@ -88,4 +96,11 @@ type TickEnd struct {
 	// other replicas.
 	Through time.Time
 	Settled time.Duration
+
+	// Dead marks the tick, which is done then, as given up: it becomes [Tick.Dead].
+	Dead bool
+
+	// Again leaves the tick to the next owner: it is not done, and this owner is
+	// taken off [Tick.Attempts]. Through and Dead have no effect then.
+	Again bool
 }

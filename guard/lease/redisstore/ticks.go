@@ -23,7 +23,7 @@ func tickName(prefix, key string) names {
 func (s *Store) LastTick(ctx context.Context, key string) (lease.Tick, error) {
 	n := tickName(s.prefix, key)
 	name := n.lease()
-	o := newOp(name, "hmget", name, "tick", "done", "owner", "fence")
+	o := newOp(name, "hmget", name, "tick", "done", "owner", "fence", "attempts", "since", "dead")
 	s.router.do(ctx, false, o)
 	err := o.outcome()
 	if err == nil {
@@ -42,9 +42,15 @@ func (s *Store) ClaimTick(ctx context.Context, r lease.TickRequest) (lease.TickR
 	if r.MaxAhead >= 0 {
 		ahead = r.MaxAhead.Microseconds()
 	}
-	rerun := strconv.FormatInt(bit(r.Rerun), 10)
+	how := ""
+	if r.Rerun {
+		how = "rerun "
+	}
+	if r.Gap {
+		how += "gap"
+	}
 	numbers := [...]int64{r.At.UnixMicro(), ahead, r.Fence}
-	o := tickClaimScript.call(tickName(s.prefix, r.Key), 1, []string{r.Owner}, numbers[:], rerun)
+	o := tickClaimScript.call(tickName(s.prefix, r.Key), 1, []string{r.Owner}, numbers[:], how)
 	s.router.do(ctx, s.replicas > 0, o)
 	err := o.outcome()
 	if err == nil {
@@ -65,8 +71,15 @@ func (s *Store) EndTick(ctx context.Context, r lease.TickEnd) (bool, error) {
 	if r.Through.After(through) {
 		through = r.Through
 	}
+	how := ""
+	switch {
+	case r.Again:
+		how = "again"
+	case r.Dead:
+		how = "dead"
+	}
 	numbers := [...]int64{r.At.UnixMicro(), through.UnixMicro(), r.Settled.Microseconds()}
-	o := tickEndScript.call(tickName(s.prefix, r.Key), 1, []string{r.Owner}, numbers[:], "")
+	o := tickEndScript.call(tickName(s.prefix, r.Key), 1, []string{r.Owner}, numbers[:], how)
 	s.router.do(ctx, false, o)
 	err := o.outcome()
 	if err == nil {
@@ -101,27 +114,41 @@ func readClaim(o *op) (lease.TickReply, error) {
 	return lease.TickReply{Last: last}, r.err
 }
 
-// readTick parses a reply of HMGET: texts, or nils if there is no tick.
+// readTick parses a reply of HMGET: texts, or nils for what is not stored.
 func readTick(o *op) (lease.Tick, error) {
 	values, err := o.Slice()
 	if err != nil {
 		return lease.Tick{}, err
 	}
-	r := reader{values: values}
 	if len(values) > 0 && values[0] == nil {
 		return lease.Tick{}, nil
 	}
-	at, done, owner, fence := r.text(), r.text(), r.text(), r.text()
+	r := reader{values: values}
+	tick := lease.Tick{At: time.UnixMicro(r.number()), Done: r.text() == "1", Owner: r.text(), Fence: r.number()}
+	tick.Attempts, tick.Since, tick.Dead = int(r.number()), r.micros(), r.micros()
 	if r.err != nil {
-		return lease.Tick{}, r.err
+		return lease.Tick{}, fmt.Errorf("the stored tick: %w", r.err)
 	}
-	micros, err := strconv.ParseInt(at, 10, 64)
-	if err != nil {
-		return lease.Tick{}, fmt.Errorf("the stored tick: %w", err)
+	return tick, nil
+}
+
+// number parses a number that the server sends as text, as HMGET does; 0 for nil.
+func (r *reader) number() (n int64) {
+	if len(r.values) > 0 && r.values[0] == nil {
+		r.values = r.values[1:]
+		return 0
 	}
-	token, err := strconv.ParseInt(fence, 10, 64)
-	if err != nil {
-		return lease.Tick{}, fmt.Errorf("the stored tick's token: %w", err)
+	text := r.text()
+	if r.err == nil {
+		n, r.err = strconv.ParseInt(text, 10, 64)
 	}
-	return lease.Tick{At: time.UnixMicro(micros), Done: done == "1", Owner: owner, Fence: token}, nil
+	return n
+}
+
+// micros parses a time in µs since 1970; the zero Time for nil.
+func (r *reader) micros() time.Time {
+	if n := r.number(); n != 0 {
+		return time.UnixMicro(n)
+	}
+	return time.Time{}
 }

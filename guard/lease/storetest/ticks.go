@@ -195,6 +195,77 @@ var tickChecks = []check{
 		}
 	}},
 
+	{"a tick counts the owners that claimed it, but not one that left it to the next", func(c *contract) {
+		c.needsTicks()
+		var n *claimant
+		for i, want := range []int{1, 2, 3, 3, 4} {
+			n = c.claimant([]lease.Store{c.A, c.B}[i%2], c.key("k"), aTick)
+			n.Rerun, n.Fence = true, int64(7+i)
+			n.mustClaim()
+			n.mustClaim() // whose reply was lost
+			if last := c.lastTick(c.A, n.Key); last.Attempts != want {
+				c.Errorf("LastTick() = %+v after claim %d, want %d attempts", last, i+1, want)
+			}
+			if i == 2 && (!n.endAs(lease.TickEnd{Again: true, Through: aTick.Add(time.Hour), Dead: true}) || c.lastTick(c.B, n.Key).Done) {
+				c.Error("the tick was not left to the next owner")
+			}
+		}
+		n.mustEnd(time.Time{})
+		next := c.claimant(c.B, n.Key, aTick.Add(time.Second))
+		next.Fence = n.Fence
+		next.mustClaim()
+		if last := c.lastTick(c.A, n.Key); last.Attempts != 1 || !last.Since.IsZero() || !last.Dead.IsZero() {
+			c.Errorf("LastTick() = %+v, want one attempt, no gap, none dead", last)
+		}
+	}},
+
+	{"a claim that passes over ticks is remembered until the next such", func(c *contract) {
+		c.needsTicks()
+		since := func(want time.Time) {
+			c.Helper()
+			if last := c.lastTick(c.B, c.key("k")); !last.Since.Equal(want) {
+				c.Errorf("LastTick() = %+v, want a gap before %v", last, want)
+			}
+		}
+		for i, gap := range []bool{true, false, true, false} { // before the first tick there is nothing
+			n := c.claimant(c.A, c.key("k"), aTick.Add(time.Duration(i)*time.Hour))
+			n.Gap = gap
+			n.mustClaim()
+			n.mustClaim()
+			n.mustEnd(n.At.Add(time.Minute))
+			if i < 2 {
+				since(time.Time{})
+			} else {
+				since(aTick.Add(2 * time.Hour))
+			}
+		}
+		refused := c.claimant(c.B, c.key("k"), aTick)
+		refused.Gap = true
+		if refused.claim().Claimed {
+			c.Error("an earlier tick was claimed")
+		}
+		since(aTick.Add(2 * time.Hour))
+	}},
+
+	{"a dead tick is done, and remembered until the next", func(c *contract) {
+		c.needsTicks()
+		for i := range 4 {
+			n := c.claimant(c.A, c.key("k"), aTick.Add(time.Duration(i)*time.Hour))
+			n.mustClaim()
+			if !n.endAs(lease.TickEnd{Dead: i%2 == 1}) {
+				c.Fatal("the tick was not ended")
+			}
+			n.mustBeRefused(n, true)
+			want := time.Time{}
+			if i > 0 {
+				want = aTick.Add(time.Duration(i-1+i%2) * time.Hour)
+			}
+			if last := c.lastTick(c.B, n.Key); !last.Dead.Equal(want) {
+				c.Errorf("LastTick() = %+v, want %v dead", last, want)
+			}
+		}
+	}},
+
 	{"a tick too far ahead of the store's clock is refused", func(c *contract) {
 		c.needsTicks()
 		n := c.claimant(c.A, c.key("k"), time.Now().Add(time.Hour))
@@ -317,7 +388,14 @@ func (n *claimant) mustBeRefused(other *claimant, done bool) {
 
 func (n *claimant) end(through time.Time) bool {
 	n.c.Helper()
-	ended, err := n.ticks.EndTick(n.c.ctx, lease.TickEnd{Key: n.Key, Owner: n.Owner, At: n.At, Through: through})
+	return n.endAs(lease.TickEnd{Through: through})
+}
+
+// endAs ends the tick with the rest of e.
+func (n *claimant) endAs(e lease.TickEnd) bool {
+	n.c.Helper()
+	e.Key, e.Owner, e.At = n.Key, n.Owner, n.At
+	ended, err := n.ticks.EndTick(n.c.ctx, e)
 	if err != nil {
 		n.c.Fatalf("EndTick(%q): %v", n.Key, err)
 	}

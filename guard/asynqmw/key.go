@@ -15,9 +15,12 @@ import (
 // KeyFunc makes the key that a task runs under, with guard.Key for example. ctx is
 // the handler's, so asynq.GetQueueName and similar functions work.
 //
-// A key that is empty or otherwise invalid, and an error that wraps
-// guard.ErrInvalidKey, archive the task at once. Any other error is a failure of the
-// task, and retried.
+// An error, a panic, and a key that is empty or otherwise invalid are failures of the
+// task and retried, as an error of the handler is. They are logged (log/slog) at level
+// Error with the type of the task, once a second at most, and counted: see
+// [Middleware.KeyErrors]. A task without a retry left makes way for a clone that comes
+// half a minute later, if there is [WithRedis], so that a mistake in a deployment can be
+// put right. With order among tasks of one key a KeyFunc should take less than 10 ms.
 type KeyFunc func(ctx context.Context, task *asynq.Task) (string, error)
 
 // PayloadField takes the key from a top-level field of a JSON payload, a string or an
@@ -67,34 +70,11 @@ func TaskID() KeyFunc {
 	return func(ctx context.Context, _ *asynq.Task) (string, error) {
 		id, ok := asynq.GetTaskID(ctx)
 		if !ok {
-			return "", noServer("task id")
+			return "", fmt.Errorf("%w: no task id: the context comes from no asynq server", guard.ErrInvalidKey)
 		}
 		queue, _ := asynq.GetQueueName(ctx)
-		original, _ := origin(id)
-		return guard.Key("task", queue, original), nil
+		return guard.Key("task", queue, original(id)), nil
 	}
-}
-
-// TaskType makes a key of the task's type: one run at a time per type.
-func TaskType() KeyFunc {
-	return func(_ context.Context, task *asynq.Task) (string, error) {
-		return guard.Key("type", task.Type()), nil
-	}
-}
-
-// Queue makes a key of the queue's name: one run at a time per queue.
-func Queue() KeyFunc {
-	return func(ctx context.Context, _ *asynq.Task) (string, error) {
-		queue, ok := asynq.GetQueueName(ctx)
-		if !ok {
-			return "", noServer("queue")
-		}
-		return guard.Key("queue", queue), nil
-	}
-}
-
-func noServer(what string) error {
-	return fmt.Errorf("%w: no %s: the context comes from no asynq server", guard.ErrInvalidKey, what)
 }
 
 // Join makes one key of several parts, by guard.Key: different parts never make the

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -16,35 +15,6 @@ import (
 	"github.com/jobguard/jobguard/guard/asynqmw"
 	"github.com/jobguard/jobguard/guard/guardtest"
 )
-
-func TestForgottenConfigureIsAClearErrorAndBurnsNoRetry(t *testing.T) {
-	f := newFleet(t)
-	var tries attempts
-	var r runs
-	errs := newErrorLog()
-	cfg := quick()
-	cfg.ErrorHandler = errs
-	handler := asynqmw.New(f.guard(t), tries.key)(&r)
-	server := f.serve(t, cfg, handler)
-	f.enqueue(t, "x", asynq.MaxRetry(1))
-	if err := errs.next(t); !errors.Is(err, asynqmw.ErrNotConfigured) {
-		t.Errorf("the ErrorHandler got %v, want ErrNotConfigured", err)
-	}
-	eventually(t, "x is archived", func() bool { return f.task("x").State == asynq.TaskStateArchived })
-	if task := f.task("x"); task.Retried != 0 || !strings.Contains(task.LastErr, "asynqmw.Configure") {
-		t.Errorf("%d retries used up, last error %q", task.Retried, task.LastErr)
-	}
-	if r.done.Load() != 0 {
-		t.Error("the handler ran")
-	}
-
-	server.Shutdown()
-	f.serve(t, asynqmw.Configure(cfg), handler)
-	if err := f.inspector.RunTask("default", "x"); err != nil {
-		t.Fatal(err)
-	}
-	r.await(t, 1)
-}
 
 type tenantKey struct{}
 
@@ -84,7 +54,7 @@ func TestHooksThatWereThereAreAskedOfAllButDeferrals(t *testing.T) {
 		return nil
 	}}
 	release := hold(t, f.guard(t), "k")
-	f.serve(t, asynqmw.Configure(cfg), asynqmw.New(f.guard(t), tries.key, soon)(r))
+	f.run(t, cfg, f.guard(t), tries.key, r, soon)
 	f.enqueue(t, "x", asynq.MaxRetry(1), asynq.Retention(time.Hour))
 	tries.await(t, 3)
 	release()
@@ -99,7 +69,6 @@ func TestHooksThatWereThereAreAskedOfAllButDeferrals(t *testing.T) {
 	}
 }
 
-// ErrBusy can also come from a Do inside the handler: the hook decides about that.
 func TestIsFailureThatTakesBusyForAFailureIsNotAskedOfDeferrals(t *testing.T) {
 	f := newFleet(t)
 	release := hold(t, f.guard(t), "k")
@@ -116,7 +85,7 @@ func TestIsFailureThatTakesBusyForAFailureIsNotAskedOfDeferrals(t *testing.T) {
 		}
 		return nil
 	}}
-	f.serve(t, asynqmw.Configure(cfg), asynqmw.New(f.guard(t), tries.key, soon)(r))
+	f.run(t, cfg, f.guard(t), tries.key, r, soon)
 	f.enqueue(t, "x", asynq.MaxRetry(2), asynq.Retention(time.Hour))
 	tries.await(t, 3)
 	if task := f.task("x"); task.Retried != 0 || judged.Load() != 0 {
@@ -131,11 +100,12 @@ func TestIsFailureThatTakesBusyForAFailureIsNotAskedOfDeferrals(t *testing.T) {
 	}
 }
 
-func TestConfigureKeepsWhatIsSetAndAsynqsDefaults(t *testing.T) {
+func TestConfigKeepsWhatIsSetAndAsynqsDefaults(t *testing.T) {
 	t.Parallel()
-	cfg := asynqmw.Configure(asynq.Config{DelayedTaskCheckInterval: 3 * time.Second, Concurrency: 7})
-	if cfg.DelayedTaskCheckInterval != 3*time.Second || cfg.Concurrency != 7 || cfg.ErrorHandler != nil {
-		t.Errorf("Configure made %+v", cfg)
+	mw := middleware(t, &guard.Guard{}, asynqmw.TaskID())
+	cfg := mw.Config(asynq.Config{DelayedTaskCheckInterval: 3 * time.Second, TaskCheckInterval: 4 * time.Second, Concurrency: 7})
+	if cfg.DelayedTaskCheckInterval != 3*time.Second || cfg.TaskCheckInterval != 4*time.Second || cfg.Concurrency != 7 || cfg.ErrorHandler != nil {
+		t.Errorf("Config made %+v", cfg)
 	}
 	own := errors.New("own error")
 	if !cfg.IsFailure(own) || cfg.IsFailure(nil) {
@@ -154,8 +124,9 @@ func TestDeferralThatOtherMiddlewareWrapsIsADeferral(t *testing.T) {
 	cfg.ErrorHandler = errs
 	var tries attempts
 	var r runs
-	inner := asynqmw.New(f.guard(t), tries.key, soon, asynqmw.WithClient(f.client))(&r)
-	f.serve(t, asynqmw.Configure(cfg), asynq.HandlerFunc(func(ctx context.Context, task *asynq.Task) error {
+	mw := middleware(t, f.guard(t), tries.key, soon, f.withRedis())
+	inner := mw.Handler(&r)
+	f.serve(t, mw.Config(cfg), asynq.HandlerFunc(func(ctx context.Context, task *asynq.Task) error {
 		if err := inner.ProcessTask(ctx, task); err != nil {
 			return fmt.Errorf("further out: %w", err)
 		}
@@ -170,7 +141,7 @@ func TestDeferralThatOtherMiddlewareWrapsIsADeferral(t *testing.T) {
 	errs.wantNothing(t)
 }
 
-func TestConfigureTwiceIsAsGoodAsOnce(t *testing.T) {
+func TestConfigTwiceIsAsGoodAsOnce(t *testing.T) {
 	f := newFleet(t)
 	release := hold(t, f.guard(t), "k")
 	errs := newErrorLog()
@@ -178,7 +149,8 @@ func TestConfigureTwiceIsAsGoodAsOnce(t *testing.T) {
 	cfg.ErrorHandler = errs
 	var tries attempts
 	var r runs
-	f.serve(t, asynqmw.Configure(asynqmw.Configure(cfg)), asynqmw.New(f.guard(t), tries.key, soon, asynqmw.WithClient(f.client))(&r))
+	mw := middleware(t, f.guard(t), tries.key, soon, f.withRedis())
+	f.serve(t, mw.Config(mw.Config(cfg)), mw.Handler(&r))
 	f.enqueue(t, "none", asynq.MaxRetry(0))
 	f.enqueue(t, "one", asynq.MaxRetry(1))
 	tries.await(t, 6)
@@ -191,10 +163,11 @@ func TestConfigureTwiceIsAsGoodAsOnce(t *testing.T) {
 func TestUnknownTypeIsNotFoundEvenWithoutAKey(t *testing.T) {
 	f := newFleet(t)
 	mux := asynq.NewServeMux()
-	mux.Use(asynqmw.New(f.guard(t), asynqmw.PayloadField("id")))
+	mw := middleware(t, f.guard(t), asynqmw.PayloadField("id"))
+	mux.Use(mw.Handler)
 	mux.HandleFunc("known", func(context.Context, *asynq.Task) error { return nil })
 	errs := newErrorLog()
-	cfg := asynqmw.Configure(quick())
+	cfg := mw.Config(quick())
 	cfg.ErrorHandler = errs
 	cfg.RetryDelayFunc = func(int, error, *asynq.Task) time.Duration { return time.Hour }
 	f.serve(t, cfg, mux)
@@ -205,17 +178,16 @@ func TestUnknownTypeIsNotFoundEvenWithoutAKey(t *testing.T) {
 	eventually(t, "x is to be retried", func() bool { return f.task("x").State == asynq.TaskStateRetry })
 }
 
-// The other middleware hides that the mux has no handler. A KeyFunc that makes keys
-// for such tasks keeps them.
 func TestUnknownTypeBehindAnotherMiddlewareIsGuardedLikeTheOthers(t *testing.T) {
 	f := newFleet(t)
 	mux := asynq.NewServeMux()
-	mux.Use(asynqmw.New(f.guard(t), func(_ context.Context, task *asynq.Task) (string, error) {
+	mw := middleware(t, f.guard(t), func(_ context.Context, task *asynq.Task) (string, error) {
 		return string(task.Payload()), nil
-	}))
+	})
+	mux.Use(mw.Handler)
 	mux.Use(func(next asynq.Handler) asynq.Handler { return asynq.HandlerFunc(next.ProcessTask) })
 	errs := newErrorLog()
-	cfg := asynqmw.Configure(quick())
+	cfg := mw.Config(quick())
 	cfg.ErrorHandler = errs
 	cfg.RetryDelayFunc = func(int, error, *asynq.Task) time.Duration { return time.Hour }
 	f.serve(t, cfg, mux)
@@ -225,7 +197,7 @@ func TestUnknownTypeBehindAnotherMiddlewareIsGuardedLikeTheOthers(t *testing.T) 
 		state   asynq.TaskState
 	}{
 		{"x", "a key", asynq.ErrHandlerNotFound, asynq.TaskStateRetry},
-		{"y", "", guard.ErrInvalidKey, asynq.TaskStateArchived},
+		{"y", "", guard.ErrInvalidKey, asynq.TaskStateRetry},
 	} {
 		if _, err := f.client.EnqueueContext(t.Context(), asynq.NewTask("t", []byte(c.key)), asynq.TaskID(c.id), asynq.MaxRetry(1)); err != nil {
 			t.Fatal(err)
@@ -237,76 +209,6 @@ func TestUnknownTypeBehindAnotherMiddlewareIsGuardedLikeTheOthers(t *testing.T) 
 	}
 }
 
-func TestInvalidKeyIsArchivedAtOnce(t *testing.T) {
-	f := newFleet(t)
-	keys := map[string]asynqmw.KeyFunc{
-		"empty":   func(context.Context, *asynq.Task) (string, error) { return "", nil },
-		"control": func(context.Context, *asynq.Task) (string, error) { return "a\nb", nil },
-		"missing": asynqmw.PayloadField("sku"),
-	}
-	mux := asynq.NewServeMux()
-	var r runs
-	for name, key := range keys {
-		mux.Handle(name, asynqmw.New(f.guard(t), key)(&r))
-	}
-	errs := newErrorLog()
-	cfg := quick()
-	cfg.ErrorHandler = errs
-	f.serve(t, asynqmw.Configure(cfg), mux)
-	for name := range keys {
-		if _, err := f.client.Enqueue(asynq.NewTask(name, []byte(`{"id":1}`)), asynq.TaskID(name)); err != nil {
-			t.Fatal(err)
-		}
-		if err := errs.next(t); !errors.Is(err, guard.ErrInvalidKey) {
-			t.Errorf("%s: the ErrorHandler got %v, want ErrInvalidKey", name, err)
-		}
-		eventually(t, name+" is archived", func() bool { return f.task(name).State == asynq.TaskStateArchived })
-	}
-	if r.done.Load() != 0 {
-		t.Error("the handler ran without a key")
-	}
-}
-
-func TestKeyFuncThatFailsIsRetried(t *testing.T) {
-	f := newFleet(t)
-	down := errors.New("the database is down")
-	var r runs
-	errs := newErrorLog()
-	cfg := quick()
-	cfg.ErrorHandler = errs
-	f.serve(t, asynqmw.Configure(cfg), asynqmw.New(f.guard(t), func(ctx context.Context, _ *asynq.Task) (string, error) {
-		if retried, _ := asynq.GetRetryCount(ctx); retried == 0 {
-			return "", down
-		}
-		return "k", nil
-	})(&r))
-	f.enqueue(t, "x", asynq.MaxRetry(1))
-	if err := errs.next(t); !errors.Is(err, down) {
-		t.Errorf("the ErrorHandler got %v, want %v", err, down)
-	}
-	r.await(t, 1)
-}
-
-func TestKeyFuncThatPanicsIsRetried(t *testing.T) {
-	f := newFleet(t)
-	var r runs
-	errs := newErrorLog()
-	cfg := quick()
-	cfg.ErrorHandler = errs
-	f.serve(t, asynqmw.Configure(cfg), asynqmw.New(f.guard(t), func(ctx context.Context, _ *asynq.Task) (string, error) {
-		if retried, _ := asynq.GetRetryCount(ctx); retried == 0 {
-			panic("a bug")
-		}
-		return "k", nil
-	})(&r))
-	f.enqueue(t, "x", asynq.MaxRetry(1))
-	if err := errs.next(t); !asynq.IsPanicError(err) {
-		t.Errorf("the ErrorHandler got %v, want the panic", err)
-	}
-	r.await(t, 1)
-}
-
-// names records the names that keys were asked for under.
 type names struct {
 	guard.Observer
 	seen chan guard.AcquireStart
@@ -332,27 +234,6 @@ func (n names) AcquireStart(ctx context.Context, a guard.AcquireStart) context.C
 	return ctx
 }
 
-func TestSchedulersAreKnownByWhatTheyAreUnlessTheGuardHasAName(t *testing.T) {
-	t.Parallel()
-	n := newNames()
-	g, err := guard.New(guardtest.NewStore(), guard.Observe(n))
-	if err != nil {
-		t.Fatal(err)
-	}
-	none := func() *asynq.Scheduler { return nil } // an error, once it leads
-	if asynqmw.RunScheduler(t.Context(), g, "k", none) == nil || asynqmw.RunScheduler(t.Context(), g.With(guard.Name("mine")), "k", none) == nil {
-		t.Error("RunScheduler() = nil without a Scheduler")
-	}
-	if asynqmw.RunPeriodicTaskManager(t.Context(), g, "k", func() (*asynq.PeriodicTaskManager, error) { return nil, nil }) == nil { //nolint:nilnil // the point
-		t.Error("RunPeriodicTaskManager() = nil without a PeriodicTaskManager")
-	}
-	for _, want := range []string{"asynq Scheduler", "mine", "asynq PeriodicTaskManager"} {
-		if a := n.next(t); a.Name != want {
-			t.Errorf("observers got %q, want %q", a.Name, want)
-		}
-	}
-}
-
 func TestTaskTypeAndTryingOnceAreDefaultsThatTheGuardOverrides(t *testing.T) {
 	t.Parallel()
 	n := newNames()
@@ -360,13 +241,14 @@ func TestTaskTypeAndTryingOnceAreDefaultsThatTheGuardOverrides(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx := asynqmw.Configure(asynq.Config{}).BaseContext()
 	for _, g := range []*guard.Guard{g, g.With(guard.Name("mine"), guard.Wait(time.Second))} {
-		if err := asynqmw.New(g, asynqmw.TaskType())(&runs{}).ProcessTask(ctx, asynq.NewTask("t", nil)); err != nil {
+		mw := middleware(t, g, byType)
+		ctx := mw.Config(asynq.Config{}).BaseContext()
+		if err := mw.Handler(&runs{}).ProcessTask(ctx, asynq.NewTask("t", nil)); err != nil {
 			t.Error(err)
 		}
 	}
-	if a := n.next(t); a.Name != "t" || a.Wait != 0 || a.Key != "type:t" {
+	if a := n.next(t); a.Name != "t" || a.Wait != 0 || a.Key != "t" {
 		t.Errorf("by default: %+v", a)
 	}
 	if a := n.next(t); a.Name != "mine" || a.Wait != time.Second {

@@ -25,6 +25,8 @@ type attempt struct {
 	last      bool      // asynq archives whatever error it ends with
 	key       string
 	line      *line  // nil: there is no order
+	rank      int64  // how many are before it in the line
+	place     string // where it was in the line, if it has the turn
 	contended bool   // others are known to wait for the key
 	endWait   func() // see Middleware.startWait
 	err       error  // what the handler returned
@@ -47,12 +49,8 @@ func newAttempt(ctx context.Context, task *asynq.Task, next asynq.Handler) *atte
 }
 
 const (
-	// maxGiveUpMargin is how long before its Timeout a task stops waiting, or a quarter
-	// of its time left, if that is less: when the Timeout passes, asynq counts a failure
-	// itself and ignores the returned error.
-	maxGiveUpMargin = time.Second
-	// cloneInterval is the time between two requests for a clone.
-	cloneInterval = time.Second
+	maxGiveUpMargin = time.Second // of giveUp before the Timeout: after that asynq ignores the returned error
+	cloneInterval   = time.Second // between two requests for a clone
 )
 
 // errWaitOver ends the wait at giveUp.
@@ -108,11 +106,10 @@ func (m *Middleware) run(ctx context.Context, a *attempt) error {
 	return a.err
 }
 
-// deferred is the outcome of a task that did not run because of cause, with rank others
-// before it. A last attempt makes way for a clone; without a client, or while no clone
+// deferred is the outcome of a task that did not run because of cause. A last attempt makes way for a clone; without a client, or while no clone
 // can be enqueued, it waits on its worker, until the end of its time or of its server.
-func (m *Middleware) deferred(ctx context.Context, a *attempt, cause error, rank int64) error {
-	delay := m.restBehind(ctx, rank)
+func (m *Middleware) deferred(ctx context.Context, a *attempt, cause error) error {
+	delay := m.restBehind(ctx, a.rank)
 	if !a.last {
 		return &notRunError{how: "deferred", cause: cause, delay: delay}
 	}

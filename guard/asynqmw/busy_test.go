@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -14,43 +12,6 @@ import (
 	"github.com/jobguard/jobguard/guard"
 	"github.com/jobguard/jobguard/guard/asynqmw"
 )
-
-func TestBusyTasksAllCompleteOneAtATimeAndNoneIsArchived(t *testing.T) {
-	t.Parallel()
-	for _, clones := range []bool{true, false} {
-		t.Run(fmt.Sprintf("client=%v", clones), func(t *testing.T) {
-			f := newFleet(t)
-			var tries attempts
-			var cloned atomic.Int64
-			r := &runs{work: func(ctx context.Context, _ *asynq.Task) error {
-				if id, _ := asynq.GetTaskID(ctx); strings.Contains(id, "~busy") {
-					cloned.Add(1)
-				}
-				time.Sleep(150 * time.Millisecond) // the work
-				return nil
-			}}
-			opts := []asynqmw.Option{soon}
-			if clones {
-				opts = append(opts, f.withRedis())
-			}
-			for i := range 3 {
-				f.enqueue(t, fmt.Sprintf("none-%d", i), asynq.MaxRetry(0))
-				f.enqueue(t, fmt.Sprintf("some-%d", i), asynq.MaxRetry(3))
-			}
-			f.run(t, quick(), f.guard(t), tries.key, r, opts...)
-			f.run(t, quick(), f.guard(t), tries.key, r, opts...)
-			r.await(t, 6)
-			eventually(t, "the queue is empty", func() bool { return f.queue(t).Size == 0 })
-			f.wantNoTrace(t)
-			if r.most.Load() != 1 || r.done.Load() != 6 {
-				t.Errorf("%d runs, %d at once, want 6, one at a time", r.done.Load(), r.most.Load())
-			}
-			if tries.Load() <= 6 && clones || (cloned.Load() > 0) != clones {
-				t.Errorf("%d attempts, %d clones ran: the tasks did not meet", tries.Load(), cloned.Load())
-			}
-		})
-	}
-}
 
 func TestBusyUsesUpNoRetryAndCountsNoFailure(t *testing.T) {
 	f := newFleet(t)

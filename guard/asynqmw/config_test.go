@@ -69,37 +69,6 @@ func TestHooksThatWereThereAreAskedOfAllButDeferrals(t *testing.T) {
 	}
 }
 
-func TestIsFailureThatTakesBusyForAFailureIsNotAskedOfDeferrals(t *testing.T) {
-	f := newFleet(t)
-	release := hold(t, f.guard(t), "k")
-	var judged atomic.Int64
-	cfg := quick()
-	cfg.IsFailure = func(err error) bool {
-		judged.Add(1)
-		return errors.Is(err, guard.ErrBusy)
-	}
-	var tries attempts
-	r := &runs{work: func(ctx context.Context, _ *asynq.Task) error {
-		if retried, _ := asynq.GetRetryCount(ctx); retried == 0 {
-			return &guard.Error{Op: "do", Key: "other", Kind: guard.ErrBusy}
-		}
-		return nil
-	}}
-	f.run(t, cfg, f.guard(t), tries.key, r, soon)
-	f.enqueue(t, "x", asynq.MaxRetry(2), asynq.Retention(time.Hour))
-	tries.await(t, 3)
-	if task := f.task("x"); task.Retried != 0 || judged.Load() != 0 {
-		t.Errorf("%d retries used up, %d deferrals judged, want none", task.Retried, judged.Load())
-	}
-	f.wantNoTrace(t)
-	release()
-	r.await(t, 1)
-	eventually(t, "x is completed", func() bool { return f.task("x").State == asynq.TaskStateCompleted })
-	if q := f.queue(t); f.task("x").Retried != 1 || q.Failed != 1 || judged.Load() != 1 {
-		t.Errorf("%d retries used up, %d failures, %d errors judged, want 1 of each", f.task("x").Retried, q.Failed, judged.Load())
-	}
-}
-
 func TestConfigKeepsWhatIsSetAndAsynqsDefaults(t *testing.T) {
 	t.Parallel()
 	mw := middleware(t, &guard.Guard{}, asynqmw.TaskID())
@@ -141,25 +110,6 @@ func TestDeferralThatOtherMiddlewareWrapsIsADeferral(t *testing.T) {
 	errs.wantNothing(t)
 }
 
-func TestConfigTwiceIsAsGoodAsOnce(t *testing.T) {
-	f := newFleet(t)
-	release := hold(t, f.guard(t), "k")
-	errs := newErrorLog()
-	cfg := quick()
-	cfg.ErrorHandler = errs
-	var tries attempts
-	var r runs
-	mw := middleware(t, f.guard(t), tries.key, soon, f.withRedis())
-	f.serve(t, mw.Config(mw.Config(cfg)), mw.Handler(&r))
-	f.enqueue(t, "none", asynq.MaxRetry(0))
-	f.enqueue(t, "one", asynq.MaxRetry(1))
-	tries.await(t, 6)
-	release()
-	r.await(t, 2)
-	f.wantNoTrace(t)
-	errs.wantNothing(t)
-}
-
 func TestUnknownTypeIsNotFoundEvenWithoutAKey(t *testing.T) {
 	f := newFleet(t)
 	mux := asynq.NewServeMux()
@@ -176,37 +126,6 @@ func TestUnknownTypeIsNotFoundEvenWithoutAKey(t *testing.T) {
 		t.Errorf("the ErrorHandler got %v, want ErrHandlerNotFound", err)
 	}
 	eventually(t, "x is to be retried", func() bool { return f.task("x").State == asynq.TaskStateRetry })
-}
-
-func TestUnknownTypeBehindAnotherMiddlewareIsGuardedLikeTheOthers(t *testing.T) {
-	f := newFleet(t)
-	mux := asynq.NewServeMux()
-	mw := middleware(t, f.guard(t), func(_ context.Context, task *asynq.Task) (string, error) {
-		return string(task.Payload()), nil
-	})
-	mux.Use(mw.Handler)
-	mux.Use(func(next asynq.Handler) asynq.Handler { return asynq.HandlerFunc(next.ProcessTask) })
-	errs := newErrorLog()
-	cfg := mw.Config(quick())
-	cfg.ErrorHandler = errs
-	cfg.RetryDelayFunc = func(int, error, *asynq.Task) time.Duration { return time.Hour }
-	f.serve(t, cfg, mux)
-	for _, c := range []struct {
-		id, key string
-		err     error
-		state   asynq.TaskState
-	}{
-		{"x", "a key", asynq.ErrHandlerNotFound, asynq.TaskStateRetry},
-		{"y", "", guard.ErrInvalidKey, asynq.TaskStateRetry},
-	} {
-		if _, err := f.client.EnqueueContext(t.Context(), asynq.NewTask("t", []byte(c.key)), asynq.TaskID(c.id), asynq.MaxRetry(1)); err != nil {
-			t.Fatal(err)
-		}
-		if err := errs.next(t); !errors.Is(err, c.err) {
-			t.Errorf("%s: the ErrorHandler got %v, want %v", c.id, err, c.err)
-		}
-		eventually(t, c.id+" is in the right state", func() bool { return f.task(c.id).State == c.state })
-	}
 }
 
 type names struct {

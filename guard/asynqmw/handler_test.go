@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -186,63 +184,5 @@ func TestErrorsOfTheHandlerPassThroughUnchanged(t *testing.T) {
 			}
 			return task.State == asynq.TaskStateCompleted && task.Retried == 1
 		})
-	}
-}
-
-func TestOuterLossLeavesTheInnerVerdictAlone(t *testing.T) {
-	f := newFleet(t)
-	hold(t, f.guard(t), "inner")
-	var r runs
-	var tries atomic.Int64
-	inner := middleware(t, f.guard(t), fixed("inner"), asynqmw.OnBusy(asynqmw.Discard)).Handler(&r)
-	between := asynq.HandlerFunc(func(ctx context.Context, task *asynq.Task) error {
-		tries.Add(1)
-		err := inner.ProcessTask(ctx, task)
-		if err := f.admin.Del(context.WithoutCancel(ctx), "guard:outer").Err(); err != nil {
-			t.Error(err)
-		}
-		<-ctx.Done() // the loss is noticed
-		return err
-	})
-	f.run(t, quick(), f.guard(t, guard.TTL(2*time.Second)), fixed("outer"), between)
-	f.enqueue(t, "x", asynq.MaxRetry(5))
-	eventually(t, "x is discarded or comes back", func() bool { return f.task("x") == nil || tries.Load() > 1 })
-	if tries.Load() != 1 || r.done.Load() != 0 {
-		t.Errorf("%d attempts, %d runs, want 1 and none", tries.Load(), r.done.Load())
-	}
-	f.wantNoTrace(t)
-}
-
-type tooLate struct {
-	guard.Observer
-	first *atomic.Bool
-}
-
-func (o tooLate) RunStart(ctx context.Context, _ guard.RunStart) context.Context {
-	if o.first.CompareAndSwap(true, false) {
-		<-ctx.Done()
-	}
-	return ctx
-}
-
-func TestHandlerDoesNotStartOnceTheWaitIsOver(t *testing.T) {
-	f := newFleet(t)
-	var first atomic.Bool
-	first.Store(true)
-	g := f.guard(t, guard.Observe(tooLate{guard.LogObserver(slog.New(slog.DiscardHandler)), &first}))
-	var tries attempts
-	r := &runs{work: func(ctx context.Context, _ *asynq.Task) error {
-		if err := context.Cause(ctx); err != nil {
-			t.Errorf("the handler started with a context that had ended: %v", err)
-		}
-		return nil
-	}}
-	f.run(t, quick(), g, tries.key, r, soon)
-	f.enqueue(t, "x", asynq.MaxRetry(1), asynq.Timeout(4*time.Second))
-	tries.await(t, 2)
-	r.await(t, 1)
-	eventually(t, "x is done", func() bool { return f.task("x") == nil })
-	if r.done.Load() != 1 {
-		t.Errorf("%d runs, want 1", r.done.Load())
 	}
 }

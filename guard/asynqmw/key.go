@@ -16,11 +16,9 @@ import (
 // the handler's, so asynq.GetQueueName and similar functions work.
 //
 // An error, a panic, and a key that is empty or otherwise invalid are failures of the
-// task and retried, as an error of the handler is. They are logged (log/slog) at level
-// Error with the type of the task, once a second at most, and counted: see
-// [Middleware.KeyErrors]. A task without a retry left makes way for a clone that comes
-// half a minute later, if there is [WithRedis], so that a mistake in a deployment can be
-// put right. With order among tasks of one key a KeyFunc should take less than 10 ms.
+// task and retried, as an error of the handler is: see [Middleware.KeyErrors]. With
+// [WithRedis] a task without a retry left makes way for a clone that comes half a minute
+// later. A KeyFunc that takes more than a few milliseconds delays other keys' tasks.
 type KeyFunc func(ctx context.Context, task *asynq.Task) (string, error)
 
 // PayloadField takes the key from a top-level field of a JSON payload, a string or an
@@ -36,13 +34,9 @@ func PayloadField(name string) KeyFunc {
 		if err := json.Unmarshal(task.Payload(), &fields); err != nil {
 			return "", fmt.Errorf("%w: the payload is no JSON object: %w", guard.ErrInvalidKey, err)
 		}
-		value, ok := fields[name]
+		text, ok := scalar(fields[name])
 		if !ok {
-			return "", fmt.Errorf("%w: the payload has no field %q", guard.ErrInvalidKey, name)
-		}
-		text, ok := scalar(value)
-		if !ok {
-			return "", fmt.Errorf("%w: the payload's field %q is no integer and no string with something in it", guard.ErrInvalidKey, name)
+			return "", fmt.Errorf("%w: the payload has no field %q that is an integer, or a string with something in it", guard.ErrInvalidKey, name)
 		}
 		return guard.Key(name, text), nil
 	}
@@ -52,6 +46,9 @@ func PayloadField(name string) KeyFunc {
 // exponent has one form in JSON, except for -0; other numbers have several, each of
 // which would be a key of its own.
 func scalar(value json.RawMessage) (text string, ok bool) {
+	if len(value) == 0 {
+		return "", false
+	}
 	switch c := value[0]; {
 	case c == '"':
 		err := json.Unmarshal(value, &text)

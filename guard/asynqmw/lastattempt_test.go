@@ -3,12 +3,10 @@ package asynqmw_test
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"maps"
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -16,7 +14,6 @@ import (
 
 	"github.com/jobguard/jobguard/guard"
 	"github.com/jobguard/jobguard/guard/asynqmw"
-	"github.com/jobguard/jobguard/guard/guardtest"
 	"github.com/jobguard/jobguard/internal/redistest"
 )
 
@@ -127,26 +124,6 @@ func TestCloneIsEnqueuedDuringTheWaitOnceItCanBe(t *testing.T) {
 	}
 }
 
-func TestWhileNoCloneCanBeEnqueuedTheLastAttemptWaitsOnItsWorker(t *testing.T) {
-	f := newFleet(t)
-	release := hold(t, f.guard(t), "k")
-	proxy := redistest.NewProxy(t, f.redis.Addr())
-	proxy.Cut()
-	var tries attempts
-	var r runs
-	f.run(t, quick(), f.guard(t), tries.key, &r, viaProxy(proxy), soon)
-	f.enqueue(t, "x", asynq.MaxRetry(0))
-	tries.await(t, 1)
-	time.Sleep(300 * time.Millisecond) // time for a wrong outcome
-	f.wantNoTrace(t)
-	release()
-	r.await(t, 1)
-	f.wantNoTrace(t)
-	if tries.Load() != 1 {
-		t.Errorf("%d attempts, want 1", tries.Load())
-	}
-}
-
 func TestTaskIDMakesTheSameKeyForAClone(t *testing.T) {
 	f := newFleet(t)
 	key := guard.Key("task", "default", "x")
@@ -225,34 +202,6 @@ func TestLastAttemptThatWaitsInVainIsArchivedAsBusy(t *testing.T) {
 	r.await(t, 1)
 }
 
-type freed struct {
-	guard.Observer
-	free func()
-}
-
-func (f freed) AcquireEnd(_ context.Context, a guard.AcquireEnd) {
-	if a.Err != nil {
-		f.free()
-	}
-}
-
-func TestLastAttemptTriesItsKeyOnceMoreBeforeItGivesUp(t *testing.T) {
-	f := newFleet(t)
-	release := hold(t, f.guard(t), "k")
-	g := f.guard(t, guard.Wait(time.Minute), guard.Observe(freed{guard.LogObserver(slog.New(slog.DiscardHandler)), func() {
-		release()
-		for f.admin.Exists(t.Context(), "guard:k").Val() != 0 { // ended by the test's context at the latest
-			time.Sleep(10 * time.Millisecond)
-		}
-	}}))
-	var tries attempts
-	var r runs
-	f.run(t, quick(), g, tries.key, &r)
-	f.enqueue(t, "x", asynq.MaxRetry(0), asynq.Timeout(4*time.Second))
-	eventually(t, "x runs or is archived", func() bool { return r.done.Load() == 1 || f.queue(t).Archived == 1 })
-	f.wantNoTrace(t)
-}
-
 func TestArchivedTaskSaysWhyItHasNoClone(t *testing.T) {
 	f := newFleet(t)
 	hold(t, f.guard(t), "k")
@@ -266,43 +215,6 @@ func TestArchivedTaskSaysWhyItHasNoClone(t *testing.T) {
 	if task == nil || !strings.Contains(task.LastErr, "held by") || !strings.Contains(task.LastErr, "a clone could not be enqueued") {
 		t.Errorf("the task is %+v, want the holder and the client's failure in its last error", task)
 	}
-}
-
-func TestTaskThatWaitsForTheStoreDoesNotSpin(t *testing.T) {
-	f := newFleet(t)
-	store := guardtest.NewStore()
-	store.Fail(errors.New("down"))
-	var calls atomic.Int64
-	g, err := guard.New(store, guard.Observe(counted{guard.LogObserver(slog.New(slog.DiscardHandler)), &calls}))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var tries attempts
-	var r runs
-	// Skip: the task is not in the queue of its key.
-	f.run(t, quick(), g, tries.key, &r, asynqmw.OnBusy(asynqmw.Skip))
-	f.enqueue(t, "x", asynq.MaxRetry(0))
-	eventually(t, "the task asks for its key", func() bool { return calls.Load() >= 2 })
-	before := calls.Load()
-	time.Sleep(time.Second)
-	if n := calls.Load() - before; n > 25 { // one in 50 ms at most
-		t.Errorf("it asked %d times in a second", n)
-	}
-	store.Fail(nil)
-	r.await(t, 1)
-	if err := g.Shutdown(t.Context()); err != nil {
-		t.Error(err)
-	}
-}
-
-type counted struct {
-	guard.Observer
-	calls *atomic.Int64
-}
-
-func (c counted) AcquireStart(ctx context.Context, _ guard.AcquireStart) context.Context {
-	c.calls.Add(1)
-	return ctx
 }
 
 func TestCloneHasOnlyTheRetriesThatWereLeft(t *testing.T) {

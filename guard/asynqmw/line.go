@@ -22,20 +22,11 @@ type line struct {
 }
 
 const (
-	// turnTime is how long others wait for a task that has the turn. After that a
-	// crash is assumed, or a long run, and the first of the line tries its key.
-	turnTime = 5 * time.Second
-	// lineTime is how long a line is kept after its last change.
-	lineTime = time.Hour
-	// redisTimeout bounds a request.
-	redisTimeout = 2 * time.Second
-	// maxPatience is what patience begins with: half a second.
-	maxPatience = 500
-	// transit is how often a run that ends asks for a task that is on its way from its
-	// handler to asynq's retry set.
-	transit = 100
-	// askInterval is between two such requests.
-	askInterval = time.Millisecond
+	turnTime     = 5 * time.Second // how long others wait for a task that has the turn: a crash is assumed then, or a long run
+	lineTime     = time.Hour       // how long a line is kept after its last change
+	redisTimeout = 2 * time.Second // of a request
+	maxPatience  = 500             // what patience begins with: half a second. A run that ends has as much with a task on its way to asynq's retry set
+	askInterval  = time.Millisecond
 )
 
 var (
@@ -62,13 +53,6 @@ const (
 	back   // by itself, when it was due
 )
 
-// place is a task's in the line.
-type place struct {
-	verdict
-	rank  int64  // if it is put off
-	score string // where it was, if it has the turn
-}
-
 // keys are those of the scripts, in the namespace of asynq: its user may have rights to
 // no other.
 func keys(a *attempt, names ...string) []string {
@@ -83,9 +67,9 @@ func keys(a *attempt, names ...string) []string {
 func taskPrefix(a *attempt) string { return "asynq:{" + a.queue + "}:t:" }
 
 // arrive asks whether a may try its key. If Redis cannot say, it may.
-func (l *line) arrive(ctx context.Context, a *attempt) place {
+func (l *line) arrive(ctx context.Context, a *attempt) verdict {
 	if l == nil {
-		return place{verdict: first}
+		return first
 	}
 	patience := l.patience.Load()
 	for try := int64(0); ; try++ {
@@ -96,15 +80,13 @@ func (l *line) arrive(ctx context.Context, a *attempt) place {
 			return r
 		})
 		if len(reply) != 2 {
-			return place{verdict: first}
+			return first
 		}
-		p := place{}
-		n, _ := reply[0].(int64)
-		p.verdict = verdict(n)
-		p.rank, _ = reply[1].(int64)
-		p.score, _ = reply[1].(string)
+		v, _ := reply[0].(int64)
+		a.rank, _ = reply[1].(int64)
+		a.place, _ = reply[1].(string)
 		switch {
-		case p.verdict == askAgain:
+		case verdict(v) == askAgain:
 			time.Sleep(askInterval)
 			continue
 		case try >= patience:
@@ -112,29 +94,29 @@ func (l *line) arrive(ctx context.Context, a *attempt) place {
 		case try > 0:
 			l.patience.Store(min(maxPatience, patience+1))
 		}
-		return p
+		return verdict(v)
 	}
 }
 
 // leave puts a task that had the turn back at its place. again: the key has become
 // free, it can try it once more.
-func (l *line) leave(ctx context.Context, a *attempt, p place) (rank int64, again bool) {
+func (l *line) leave(ctx context.Context, a *attempt) (again bool) {
 	if l == nil {
-		return 0, false
+		return false
 	}
-	rank = bounded(ctx, func(ctx context.Context) int64 {
-		n, _ := leaveScript.Run(ctx, l.redis, keys(a), a.id, a.name, p.score, turnTime.Milliseconds(), lineTime.Milliseconds()).Int64()
+	a.rank = bounded(ctx, func(ctx context.Context) int64 {
+		n, _ := leaveScript.Run(ctx, l.redis, keys(a), a.id, a.name, a.place, turnTime.Milliseconds(), lineTime.Milliseconds()).Int64()
 		return n
 	})
-	return rank, rank < 0
+	return a.rank < 0
 }
 
 // call calls the next task, as a's run begins or ends.
 func (l *line) call(ctx context.Context, a *attempt, ends bool) {
-	for try := 0; try <= transit; try++ {
+	for try := 0; try <= maxPatience; try++ {
 		n := bounded(ctx, func(ctx context.Context) int {
 			n, _ := callScript.Run(ctx, l.redis, keys(a, "pending", "retry", "scheduled"), a.id, a.name, bit(ends), taskPrefix(a),
-				time.Now().UnixNano(), bit(ends && try == transit), turnTime.Milliseconds()).Int()
+				time.Now().UnixNano(), bit(ends && try == maxPatience), turnTime.Milliseconds()).Int()
 			return n
 		})
 		if n != 2 || !ends {

@@ -93,28 +93,27 @@ func (m *Middleware) process(ctx context.Context, a *attempt) (err error) {
 	if !m.several.Load() {
 		a.line = m.line
 	}
-	p := a.line.arrive(ctx, a)
-	if p.verdict == putOff {
-		return m.deferred(ctx, a, inLine(a.key, p.rank), p.rank)
+	v := a.line.arrive(ctx, a)
+	if v == putOff {
+		return m.deferred(ctx, a, inLine(a.key, a.rank))
 	}
+	a.contended = v != first
 	for {
-		a.contended = p.verdict != first
 		g := m.guardOf(a)
-		if p.verdict == back || !m.startWait(a) {
+		if v == back || !m.startWait(a) {
 			g = g.With(guard.Wait(0))
 		}
 		ran, err := m.do(ctx, a, g, a.giveUp)
 		if ran {
 			return finished(err, a.err)
 		}
-		rank, again := a.line.leave(ctx, a, p)
 		if final, outcome := m.judge(err); final {
 			return outcome
 		}
-		if !again {
-			return m.deferred(ctx, a, err, rank)
+		if !a.line.leave(ctx, a) {
+			return m.deferred(ctx, a, err)
 		}
-		p.verdict = called
+		v, a.contended = called, true
 	}
 }
 

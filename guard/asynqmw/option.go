@@ -25,20 +25,15 @@ type options struct {
 }
 
 // Policy is what becomes of a task whose key is held by another run. While the store
-// is down or the guard is shut down every task is deferred, whatever the policy.
+// is down or the guard is shut down every task is deferred, whatever the policy. With
+// Skip and Discard the holder can be an earlier attempt of the same task, which asynq
+// gave up at its Timeout or at a shutdown: if that one fails, the task is lost.
 type Policy int
 
 const (
-	// Defer puts the task back into its queue, to be tried again soon. No retry
-	// is used up and no failure counted. The default.
-	Defer Policy = iota
-	// Skip ends the task as if its handler had succeeded, since the holder does the
-	// work. The holder can be an earlier attempt of the same task, which asynq gave
-	// up at its Timeout or at a shutdown: if that one fails, the task is lost.
-	Skip
-	// Discard deletes the task: it is not kept, whatever its Retention. As with
-	// Skip, the holder can be an earlier attempt of the same task.
-	Discard
+	Defer   Policy = iota // put back into its queue, to be tried again; no retry is used up, no failure counted. The default
+	Skip                  // done, as if its handler had succeeded
+	Discard               // deleted, whatever its Retention
 )
 
 // OnBusy sets the [Policy]. Default [Defer].
@@ -70,13 +65,9 @@ func WithRedis(conn asynq.RedisConnOpt) Option {
 	})
 }
 
-// defaultRest is the least that differs from no rest to asynq, which counts in whole
-// seconds.
-const defaultRest = time.Second
-
 // newOptions applies opts to the defaults, or returns which is wrong, and why.
 func newOptions(opts []Option) (options, error) {
-	o := options{rest: defaultRest}
+	o := options{rest: time.Second} // to asynq, which counts in whole seconds, less is none
 	for _, opt := range opts {
 		if opt == nil {
 			return o, errors.New("an Option is nil")

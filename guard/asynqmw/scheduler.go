@@ -34,21 +34,14 @@ func (p Periodic) GetConfigs() ([]*asynq.PeriodicTaskConfig, error) { return p, 
 // or what guard.Guard.Lead returns. End ctx before you shut the guard down.
 //
 // The store remembers the last tick of each task, so a change of leader loses and
-// doubles none, also of an @every that is longer than the terms of the leaders. Ticks
-// that are missed for more than two minutes are skipped and logged. If a leader dies
-// after it enqueued a task and before it stored that, the next enqueues that one again,
-// with the same TaskID, which asynq refuses while the first is still there.
+// doubles none. Ticks that are missed for more than two minutes are skipped and logged.
+// Times are in UTC unless a spec begins with CRON_TZ=. Tasks with the same spec, type,
+// payload, headers and options are one.
 //
-// Times are in UTC unless a spec begins with CRON_TZ=. An interval counts from when a
-// leader first sees the task. Tasks with the same spec, type, payload, headers and
-// options are one.
-//
-// provider is asked at the beginning of a term and once a minute; while it hangs nothing
-// is enqueued and the key is kept. If it fails at the beginning, or returns something
-// invalid, the process logs that (log/slog), steps down, and campaigns again after
-// one second, growing to half a minute; later the tasks known before go on. A g with
-// Limit or Shared, and a store that is no lease.TickStore, are errors. A nil argument
-// panics.
+// provider is asked at the beginning of a term and once a minute. If it fails at the
+// beginning, or returns something invalid, the process logs that (log/slog), steps
+// down, and campaigns again after a pause of one second to a minute. A g with Limit or
+// Shared, and a store that is no lease.TickStore, are errors. A nil argument panics.
 func RunScheduler(ctx context.Context, g *guard.Guard, key string, conn asynq.RedisConnOpt, provider asynq.PeriodicTaskConfigProvider) error {
 	if g == nil || conn == nil || provider == nil {
 		panic("asynqmw: RunScheduler: an argument is nil")
@@ -98,7 +91,6 @@ type entry struct {
 	next     time.Time // zero: the store is to be asked first
 	isNew    bool      // next is not enqueued, others count from it
 	owner    string    // of the claim of next; a claim is repeated under the same
-	failures int       // in a row
 	due      time.Time // when to do something
 }
 
@@ -167,17 +159,11 @@ func (s *scheduler) load() error {
 // attend does what is due for e, and says when to come again.
 func (s *scheduler) attend(ctx context.Context, e *entry, now time.Time) {
 	err := s.tick(ctx, e, now)
-	switch {
-	case err != nil:
-		e.failures++
-		e.due = now.Add(backoff.Pause(e.failures, 100*time.Millisecond, 5*time.Second))
-		if ctx.Err() == nil {
-			slog.ErrorContext(ctx, "asynqmw: a periodic task is late", "key", s.key, "type", e.Task.Type(), "tick", e.next, "error", err)
-		}
-	case e.next.IsZero(): // the spec has no further time
-		e.failures, e.due = 0, now.Add(reloadInterval)
-	default:
-		e.failures, e.due = 0, e.next
+	if e.due = e.next; err != nil || e.next.IsZero() { // or the spec has no further time
+		e.due = now.Add(backoff.Jitter(time.Second/2, time.Second))
+	}
+	if err != nil && ctx.Err() == nil {
+		slog.ErrorContext(ctx, "asynqmw: a periodic task is late", "key", s.key, "type", e.Task.Type(), "tick", e.next, "error", err)
 	}
 }
 

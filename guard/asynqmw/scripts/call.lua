@@ -9,21 +9,28 @@
 -- ARGV[3] 1: its run ends
 -- ARGV[4] prefix of asynq's task hashes
 -- ARGV[5] now, ns since 1970
--- ARGV[6] 1: pass over tasks that are in no state to be called
+-- ARGV[6] 1: drop tasks that are on their way
 -- ARGV[7] how long a turn lasts, ms
 --
 -- Returns 0 nothing to do, 1 called, 2 the next one is on its way into the retry
---         set: ask again
+--         set, or its clone into that of scheduled tasks: ask again
 --
 -- Invariant: only a task to be retried or scheduled is moved, never one that is
 -- archived, completed or running.
 
 redis.call('ZREM', KEYS[1], ARGV[1], ARGV[2])
-local turn = redis.call('HGET', KEYS[2], 'name')
-if turn and turn ~= ARGV[1] then
-  local state = redis.call('HGET', ARGV[4] .. turn, 'state')
-  if state == 'active' and ARGV[3] == '1' then redis.call('HSET', KEYS[2], 'free', 1) end
-  if state == 'active' or state == 'pending' then return 0 end
+local turn = redis.call('HMGET', KEYS[2], 'name', 'left')
+if turn[1] and turn[1] ~= ARGV[1] then
+  local state = redis.call('HGET', ARGV[4] .. turn[1], 'state')
+  if state == 'pending' then
+    redis.call('HDEL', KEYS[2], 'left') -- it may wait, as if it had been called
+    return 0
+  elseif state == 'active' and not turn[2] then
+    if ARGV[3] == '1' then redis.call('HSET', KEYS[2], 'free', 1) end
+    return 0
+  elseif state == 'active' and ARGV[6] == '0' then
+    return 2
+  end
 end
 for _, name in ipairs(redis.call('ZRANGE', KEYS[1], 0, 99)) do
   local task = ARGV[4] .. name
@@ -40,8 +47,9 @@ for _, name in ipairs(redis.call('ZRANGE', KEYS[1], 0, 99)) do
     redis.call('PEXPIRE', KEYS[2], ARGV[7])
     return 1
   end
-  if (state == 'active' or not state) and ARGV[6] == '0' then return 2 end
-  if state ~= 'active' then redis.call('ZREM', KEYS[1], name) end -- deleted, archived or completed
+  local transit = state == 'active' or not state and string.find(name, '~busy-', 1, true)
+  if transit and ARGV[6] == '0' then return 2 end
+  redis.call('ZREM', KEYS[1], name) -- deleted, archived or completed, or its server died
 end
 if ARGV[3] == '1' then redis.call('DEL', KEYS[2]) end
 return 0

@@ -76,6 +76,13 @@ func TestConfigKeepsWhatIsSetAndAsynqsDefaults(t *testing.T) {
 	if cfg.DelayedTaskCheckInterval != 3*time.Second || cfg.TaskCheckInterval != 4*time.Second || cfg.Concurrency != 7 || cfg.ErrorHandler != nil {
 		t.Errorf("Config made %+v", cfg)
 	}
+	if cfg := mw.Config(asynq.Config{}); cfg.DelayedTaskCheckInterval != time.Second || cfg.TaskCheckInterval != 0 {
+		t.Errorf("by default Config makes %+v", cfg)
+	}
+	withRedis := middleware(t, &guard.Guard{}, asynqmw.TaskID(), asynqmw.WithRedis(asynq.RedisClientOpt{Addr: "127.0.0.1:1"}))
+	if d := withRedis.Config(asynq.Config{}).TaskCheckInterval; d != 10*time.Millisecond {
+		t.Errorf("with Redis TaskCheckInterval is %v", d)
+	}
 	own := errors.New("own error")
 	if !cfg.IsFailure(own) || cfg.IsFailure(nil) {
 		t.Error("IsFailure is not asynq's default for other errors")

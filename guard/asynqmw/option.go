@@ -30,6 +30,7 @@ type options struct {
 // gave up at its Timeout or at a shutdown: if that one fails, the task is lost.
 type Policy int
 
+// The policies.
 const (
 	Defer   Policy = iota // put back into its queue, to be tried again; no retry is used up, no failure counted. The default
 	Skip                  // done, as if its handler had succeeded

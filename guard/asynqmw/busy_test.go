@@ -3,7 +3,6 @@ package asynqmw_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"testing"
 	"time"
 
@@ -44,28 +43,6 @@ func TestDeferredTaskComesBackSoonByDefault(t *testing.T) {
 	tries.await(t, 2)
 	if d := time.Since(began); d > 14*time.Second { // asynq's own delay is 15s or more
 		t.Errorf("it came back after %v", d)
-	}
-}
-
-func TestDeferredTasksComeBackAtDifferentTimes(t *testing.T) {
-	f := newFleet(t)
-	hold(t, f.guard(t), "k")
-	var tries attempts
-	f.run(t, quick(), f.guard(t), tries.key, &runs{}, asynqmw.Rest(time.Hour))
-	for i := range 10 {
-		f.enqueue(t, fmt.Sprint(i), asynq.MaxRetry(1))
-	}
-	eventually(t, "all are deferred", func() bool { return f.queue(t).Retry == 10 })
-	times := map[time.Time]bool{}
-	for i := range 10 {
-		next := f.task(fmt.Sprint(i)).NextProcessAt
-		times[next] = true
-		if d := time.Until(next); d < 59*time.Minute || d > 2*time.Hour {
-			t.Errorf("a task comes back in %v, want between 1h and 2h", d)
-		}
-	}
-	if len(times) < 5 { // ten of 3600 seconds
-		t.Errorf("ten tasks come back at %d times", len(times))
 	}
 }
 
@@ -118,22 +95,6 @@ func TestDiscardDeletesABusyTask(t *testing.T) {
 	errs.wantNothing(t)
 	if r.done.Load() != 0 {
 		t.Error("the handler ran")
-	}
-}
-
-func TestGuardWithAWaitWaitsOnItsWorker(t *testing.T) {
-	f := newFleet(t)
-	release := hold(t, f.guard(t), "k")
-	var tries attempts
-	var r runs
-	f.run(t, quick(), f.guard(t, guard.Wait(time.Minute)), tries.key, &r)
-	f.enqueue(t, "x")
-	tries.await(t, 1)
-	time.Sleep(300 * time.Millisecond) // a deferred task would have come back
-	release()
-	r.await(t, 1)
-	if tries.Load() != 1 {
-		t.Errorf("%d attempts, want 1", tries.Load())
 	}
 }
 

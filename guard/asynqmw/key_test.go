@@ -23,7 +23,6 @@ func TestPayloadFieldTakesStringsAndIntegersAndNothingElse(t *testing.T) {
 		`{"SKU":"a"}`:                   "",
 		`{"sku":""}`:                    "",
 		`{"sku":null}`:                  "",
-		`{"sku":true}`:                  "",
 		`{"sku":1.0}`:                   "",
 		`{"sku":1e2}`:                   "",
 		`{"sku":-0}`:                    "",
@@ -134,11 +133,9 @@ func TestTaskIDTakesNoTaskForACloneThatIsNone(t *testing.T) {
 		"x":                           "x",
 		"a~busy-0123456789abz":        "a",
 		"a~busy-x~busy-0123456789abc": "a~busy-x",
-		"a~busy":                      "",
 		"a~busy-":                     "",
 		"a~busy-Ab34567890123":        "",
 		"a~busy-0123456789ab":         "",
-		"a~busy-0123456789abcd":       "",
 		"~busy-0123456789abc":         "",
 	}
 	r := &runs{work: func(ctx context.Context, task *asynq.Task) error {

@@ -202,21 +202,6 @@ func TestLastAttemptThatWaitsInVainIsArchivedAsBusy(t *testing.T) {
 	r.await(t, 1)
 }
 
-func TestArchivedTaskSaysWhyItHasNoClone(t *testing.T) {
-	f := newFleet(t)
-	hold(t, f.guard(t), "k")
-	proxy := redistest.NewProxy(t, f.redis.Addr())
-	proxy.Cut()
-	var tries attempts
-	f.run(t, quick(), f.guard(t), tries.key, &runs{}, viaProxy(proxy))
-	f.enqueue(t, "x", asynq.MaxRetry(0), asynq.Timeout(4*time.Second))
-	eventually(t, "x is archived", func() bool { return f.queue(t).Archived == 1 })
-	task := f.task("x")
-	if task == nil || !strings.Contains(task.LastErr, "held by") || !strings.Contains(task.LastErr, "a clone could not be enqueued") {
-		t.Errorf("the task is %+v, want the holder and the client's failure in its last error", task)
-	}
-}
-
 func TestCloneHasOnlyTheRetriesThatWereLeft(t *testing.T) {
 	f := newFleet(t)
 	hold(t, f.guard(t), "second")

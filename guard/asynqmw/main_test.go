@@ -273,8 +273,7 @@ func (r *runs) await(t *testing.T, n int64) {
 // errorLog is an ErrorHandler that keeps the errors it gets.
 type errorLog struct{ errs chan error }
 
-func newErrorLog() errorLog { return errorLog{make(chan error, 1000)} }
-
+func newErrorLog() errorLog                                                { return errorLog{make(chan error, 1000)} }
 func (e errorLog) HandleError(_ context.Context, _ *asynq.Task, err error) { e.errs <- err }
 
 func (e errorLog) next(t *testing.T) error {

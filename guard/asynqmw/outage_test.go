@@ -53,30 +53,6 @@ func TestStoreDownDefersAndHeals(t *testing.T) {
 	}
 }
 
-func TestPolicyCountsOnceTheStoreIsBack(t *testing.T) {
-	f := newFleet(t)
-	proxy := redistest.NewProxy(t, f.redis.Addr())
-	hold(t, f.guard(t), "k")
-	proxy.Cut()
-	var tries attempts
-	var r runs
-	asked := newNames()
-	g := guardAt(t, proxy.Addr(), guard.Observe(asked))
-	f.run(t, quick(), g, tries.key, &r, asynqmw.OnBusy(asynqmw.Skip))
-	f.enqueue(t, "x", asynq.MaxRetry(0), asynq.Retention(time.Hour))
-	asked.next(t)
-	asked.next(t) // again, on its worker
-	if task := f.task("x"); task == nil || task.State != asynq.TaskStateActive {
-		t.Errorf("the task is %+v, want it active", task)
-	}
-	proxy.Heal()
-	eventually(t, "x is completed", func() bool { return f.task("x").State == asynq.TaskStateCompleted })
-	f.wantNoTrace(t)
-	if r.done.Load() != 0 {
-		t.Error("the handler ran")
-	}
-}
-
 func TestGuardShutDownLosesNoTask(t *testing.T) {
 	f := newFleet(t)
 	g := f.guard(t)
@@ -98,23 +74,6 @@ func TestGuardShutDownLosesNoTask(t *testing.T) {
 	}
 	f.run(t, quick(), f.guard(t), tries.key, &r, soon)
 	r.await(t, 2)
-	f.wantNoTrace(t)
-}
-
-func TestGuardShutDownPutsACloneOfALastAttemptBack(t *testing.T) {
-	f := newFleet(t)
-	g := f.guard(t)
-	if err := g.Shutdown(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	var tries attempts
-	server := f.run(t, quick(), g, tries.key, &runs{}, soon, f.withRedis())
-	f.enqueue(t, "x", asynq.MaxRetry(0))
-	tries.await(t, 3)
-	server.Shutdown()
-	var r runs
-	f.run(t, quick(), f.guard(t), tries.key, &r)
-	r.await(t, 1)
 	f.wantNoTrace(t)
 }
 

@@ -107,14 +107,3 @@ func TestWaitEndsASecondBeforeTheTimeoutOrWithAQuarterOfItLeft(t *testing.T) {
 		})
 	}
 }
-
-func TestTaskWithAShortTimeoutHasTimeToGetItsKey(t *testing.T) {
-	t.Parallel()
-	inBubble(t, func(t *testing.T, store *guardtest.Store, g *guard.Guard) {
-		store.Delay(100 * time.Millisecond) // a round trip
-		var r runs
-		if _, err := attempt(g, time.Second, &r); err != nil || r.done.Load() != 1 {
-			t.Errorf("%v, %d runs; want one, the key is free", err, r.done.Load())
-		}
-	})
-}

@@ -28,8 +28,6 @@ if turn[1] and turn[1] ~= ARGV[1] then
   elseif state == 'active' and not turn[2] then
     if ARGV[3] == '1' then redis.call('HSET', KEYS[2], 'free', 1) end
     return 0
-  elseif state == 'active' and ARGV[6] == '0' then
-    return 2
   end
 end
 for _, name in ipairs(redis.call('ZRANGE', KEYS[1], 0, 99)) do

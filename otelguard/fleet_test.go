@@ -110,17 +110,20 @@ func TestOneTraceFromTheRequestToTheRunInItsWay(t *testing.T) {
 
 	// A worker ships both.
 	shipped := make(chan struct{}, 2)
+	mw, err := asynqmw.New(onRedis(t, redis.Addr(), guard.Observe(worker), guard.Forever()), asynqmw.PayloadField("sku"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	mux := asynq.NewServeMux()
-	mux.Use(continued(worker.tracer.Tracer("worker")),
-		asynqmw.New(onRedis(t, redis.Addr(), guard.Observe(worker), guard.Forever()), asynqmw.PayloadField("sku")))
+	mux.Use(continued(worker.tracer.Tracer("worker")), mw.Handler)
 	mux.HandleFunc("ship", func(ctx context.Context, _ *asynq.Task) error {
 		_, span := worker.tracer.Tracer("worker").Start(ctx, "write")
 		span.End()
 		shipped <- struct{}{}
 		return nil
 	})
-	server := asynq.NewServer(conn, asynqmw.Configure(asynq.Config{
-		Concurrency: 2, TaskCheckInterval: 10 * time.Millisecond, LogLevel: asynq.FatalLevel,
+	server := asynq.NewServer(conn, mw.Config(asynq.Config{
+		Concurrency: 1, TaskCheckInterval: 10 * time.Millisecond, LogLevel: asynq.FatalLevel,
 	}))
 	if err := server.Start(mux); err != nil {
 		t.Fatal(err)

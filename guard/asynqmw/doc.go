@@ -1,11 +1,11 @@
 // Package asynqmw runs asynq tasks once at a time per key: a middleware that puts a
 // task whose key is busy back into its queue, without a retry used up or a failure
-// counted. It works with github.com/hibiken/asynq v0.26.
+// counted, and runs the tasks of a key in order. It works with
+// github.com/hibiken/asynq v0.26.
 //
 //	package main
 //
 //	import (
-//		"context"
 //		"log"
 //
 //		"github.com/hibiken/asynq"
@@ -23,34 +23,32 @@
 //			log.Fatal(err)
 //		}
 //		conn := asynq.RedisClientOpt{Addr: addr}
-//		mux := asynq.NewServeMux()
-//		mux.Use(asynqmw.New(g, asynqmw.PayloadField("order_id"), asynqmw.WithClient(asynq.NewClient(conn))))
-//		mux.HandleFunc("order:ship", func(ctx context.Context, task *asynq.Task) error {
-//			log.Printf("shipping %s, in no other process", task.Payload())
-//			return nil
-//		})
-//		log.Print(asynq.NewServer(conn, asynqmw.Configure(asynq.Config{})).Run(mux))
+//		mw, err := asynqmw.New(g, asynqmw.PayloadField("order_id"), asynqmw.WithRedis(conn))
+//		if err != nil {
+//			log.Fatal(err)
+//		}
+//		mux := asynq.NewServeMux() // mux.HandleFunc("order:ship", ship)
+//		mux.Use(mw.Handler)
+//		log.Print(asynq.NewServer(conn, mw.Config(asynq.Config{})).Run(mux))
 //	}
-//
-// # Guarantees
 //
 // While the lease lasts, two handlers with the same key do not overlap, also if asynq
 // gives up on one that still runs and starts its task again. asynq runs a task at
 // least once: a handler must be idempotent, and pass guard.Fence to what it writes to.
-// The server's configuration must go through [Configure]. With [OnBusy] Skip or
-// Discard a task can be lost.
 //
-// # Failures
+// With [WithRedis] tasks of one key that are enqueued to one queue begin in that order,
+// on whatever server, as long as nothing fails: no handler, no process, no Redis, and no
+// pause of half a second. They run back to back; one worker per key and server waits.
 //
-// A busy key or a store that is down defers the task. On the last attempt asynq
-// archives a task whatever error comes back: with [WithClient] a clone replaces it,
-// else the task waits until its Timeout. A lost lease is a failure and is retried; an
-// invalid key archives the task; other errors of the handler pass through.
+// A busy key or a store that is down defers the task. On the last attempt, where asynq
+// archives, a clone replaces it; without WithRedis the task waits until its Timeout. A
+// lost lease is a failure and retried. So is a task without a valid key, or on a server
+// whose configuration did not go through [Middleware.Config]: never archived at once.
+// With [OnBusy] Skip or Discard a task can be lost.
 //
-// [RunScheduler] and [RunPeriodicTaskManager] keep one asynq scheduler active in the
-// fleet; another takes over within the TTL. Shut the server down first and the guard
-// after it.
+// [RunScheduler] enqueues periodic tasks from one process of the fleet. Shut the server
+// down first and the guard after it.
 //
-// Every case with its test, last attempts, Deadlines and goroutines:
+// Every case with its test, the line of a key, clones and goroutines:
 // https://github.com/jobguard/jobguard/blob/main/docs/behaviour/asynqmw.md
 package asynqmw

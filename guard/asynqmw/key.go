@@ -15,9 +15,10 @@ import (
 // KeyFunc makes the key that a task runs under, with guard.Key for example. ctx is
 // the handler's, so asynq.GetQueueName and similar functions work.
 //
-// A key that is empty or otherwise invalid, and an error that wraps
-// guard.ErrInvalidKey, archive the task at once. Any other error is a failure of the
-// task, and retried.
+// An error, a panic, and a key that is empty or otherwise invalid are failures of the
+// task and retried, as an error of the handler is: see [Middleware.KeyErrors]. With
+// [WithRedis] a task without a retry left makes way for a clone that comes half a minute
+// later. A KeyFunc that takes more than a few milliseconds delays other keys' tasks.
 type KeyFunc func(ctx context.Context, task *asynq.Task) (string, error)
 
 // PayloadField takes the key from a top-level field of a JSON payload, a string or an
@@ -33,13 +34,9 @@ func PayloadField(name string) KeyFunc {
 		if err := json.Unmarshal(task.Payload(), &fields); err != nil {
 			return "", fmt.Errorf("%w: the payload is no JSON object: %w", guard.ErrInvalidKey, err)
 		}
-		value, ok := fields[name]
+		text, ok := scalar(fields[name])
 		if !ok {
-			return "", fmt.Errorf("%w: the payload has no field %q", guard.ErrInvalidKey, name)
-		}
-		text, ok := scalar(value)
-		if !ok {
-			return "", fmt.Errorf("%w: the payload's field %q is no integer and no string with something in it", guard.ErrInvalidKey, name)
+			return "", fmt.Errorf("%w: the payload has no field %q that is an integer, or a string with something in it", guard.ErrInvalidKey, name)
 		}
 		return guard.Key(name, text), nil
 	}
@@ -49,6 +46,9 @@ func PayloadField(name string) KeyFunc {
 // exponent has one form in JSON, except for -0; other numbers have several, each of
 // which would be a key of its own.
 func scalar(value json.RawMessage) (text string, ok bool) {
+	if len(value) == 0 {
+		return "", false
+	}
 	switch c := value[0]; {
 	case c == '"':
 		err := json.Unmarshal(value, &text)
@@ -67,34 +67,11 @@ func TaskID() KeyFunc {
 	return func(ctx context.Context, _ *asynq.Task) (string, error) {
 		id, ok := asynq.GetTaskID(ctx)
 		if !ok {
-			return "", noServer("task id")
+			return "", fmt.Errorf("%w: no task id: the context comes from no asynq server", guard.ErrInvalidKey)
 		}
 		queue, _ := asynq.GetQueueName(ctx)
-		original, _ := origin(id)
-		return guard.Key("task", queue, original), nil
+		return guard.Key("task", queue, original(id)), nil
 	}
-}
-
-// TaskType makes a key of the task's type: one run at a time per type.
-func TaskType() KeyFunc {
-	return func(_ context.Context, task *asynq.Task) (string, error) {
-		return guard.Key("type", task.Type()), nil
-	}
-}
-
-// Queue makes a key of the queue's name: one run at a time per queue.
-func Queue() KeyFunc {
-	return func(ctx context.Context, _ *asynq.Task) (string, error) {
-		queue, ok := asynq.GetQueueName(ctx)
-		if !ok {
-			return "", noServer("queue")
-		}
-		return guard.Key("queue", queue), nil
-	}
-}
-
-func noServer(what string) error {
-	return fmt.Errorf("%w: no %s: the context comes from no asynq server", guard.ErrInvalidKey, what)
 }
 
 // Join makes one key of several parts, by guard.Key: different parts never make the

@@ -97,8 +97,34 @@ func quick() asynq.Config {
 	}
 }
 
-// soon is DeferFor with a delay that asynq cannot distinguish from none.
-var soon = asynqmw.DeferFor(10 * time.Millisecond)
+// withRedis is WithRedis on the fleet's.
+func (f *fleet) withRedis() asynqmw.Option { return asynqmw.WithRedis(f.conn()) }
+
+// middleware returns a middleware; the test's end closes it.
+func middleware(t *testing.T, g *guard.Guard, key asynqmw.KeyFunc, opts ...asynqmw.Option) *asynqmw.Middleware {
+	t.Helper()
+	mw, err := asynqmw.New(g, key, opts...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = mw.Close() }) // nothing is written any more
+	return mw
+}
+
+// run starts a server whose handler is behind a middleware.
+func (f *fleet) run(t *testing.T, cfg asynq.Config, g *guard.Guard, key asynqmw.KeyFunc, handler asynq.Handler, opts ...asynqmw.Option) *asynq.Server {
+	t.Helper()
+	mw := middleware(t, g, key, opts...)
+	return f.serve(t, mw.Config(cfg), mw.Handler(handler))
+}
+
+// fixed is a KeyFunc that gives all tasks one key.
+func fixed(key string) asynqmw.KeyFunc {
+	return func(context.Context, *asynq.Task) (string, error) { return key, nil }
+}
+
+// soon is a rest that asynq cannot distinguish from none.
+var soon = asynqmw.Rest(10 * time.Millisecond)
 
 // serve starts a server. The test's end shuts it down, if that has not happened
 // before.
@@ -115,8 +141,12 @@ func (f *fleet) serve(t *testing.T, cfg asynq.Config, handler asynq.Handler) *as
 // enqueue enqueues a task of type "t" and id id.
 func (f *fleet) enqueue(t *testing.T, id string, opts ...asynq.Option) {
 	t.Helper()
-	opts = append(opts, asynq.TaskID(id))
-	if _, err := f.client.Enqueue(asynq.NewTask("t", nil), opts...); err != nil {
+	f.enqueueTask(t, asynq.NewTask("t", nil), append(opts, asynq.TaskID(id))...)
+}
+
+func (f *fleet) enqueueTask(t *testing.T, task *asynq.Task, opts ...asynq.Option) {
+	t.Helper()
+	if _, err := f.client.Enqueue(task, opts...); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -188,9 +218,14 @@ func hold(t *testing.T, g *guard.Guard, key string) (release func()) {
 // eventually waits until ok.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(waitLimit); !ok(); time.Sleep(10 * time.Millisecond) {
+	within(t, waitLimit, what, ok)
+}
+
+func within(t *testing.T, limit time.Duration, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(limit); !ok(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("not within %v: %s", waitLimit, what)
+			t.Fatalf("not within %v: %s", limit, what)
 		}
 	}
 }
@@ -238,8 +273,7 @@ func (r *runs) await(t *testing.T, n int64) {
 // errorLog is an ErrorHandler that keeps the errors it gets.
 type errorLog struct{ errs chan error }
 
-func newErrorLog() errorLog { return errorLog{make(chan error, 1000)} }
-
+func newErrorLog() errorLog                                                { return errorLog{make(chan error, 1000)} }
 func (e errorLog) HandleError(_ context.Context, _ *asynq.Task, err error) { e.errs <- err }
 
 func (e errorLog) next(t *testing.T) error {

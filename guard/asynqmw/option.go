@@ -3,10 +3,10 @@ package asynqmw
 import (
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"time"
 
 	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
 )
 
 // Option configures [New].
@@ -17,29 +17,24 @@ type option func(*options)
 func (f option) apply(o *options) { f(o) }
 
 type options struct {
-	policy    Policy
-	delay     time.Duration
-	client    *asynq.Client    // nil: the last attempt waits on its worker
-	inspector *asynq.Inspector // nil: limits are guessed
+	policy Policy
+	rest   time.Duration         // the least that a deferred task rests
+	redis  redis.UniversalClient // asynq's; nil without WithRedis
 
-	wrong error // the last option that is out of bounds
+	wrong error // what is wrong with an option
 }
 
 // Policy is what becomes of a task whose key is held by another run. While the store
-// is down or the guard is shut down every task is deferred, whatever the policy.
+// is down or the guard is shut down every task is deferred, whatever the policy. With
+// Skip and Discard the holder can be an earlier attempt of the same task, which asynq
+// gave up at its Timeout or at a shutdown: if that one fails, the task is lost.
 type Policy int
 
+// The policies.
 const (
-	// Defer puts the task back into its queue, to be tried again soon. No retry
-	// is used up and no failure counted. The default.
-	Defer Policy = iota
-	// Skip ends the task as if its handler had succeeded, since the holder does the
-	// work. The holder can be an earlier attempt of the same task, which asynq gave
-	// up at its Timeout or at a shutdown: if that one fails, the task is lost.
-	Skip
-	// Discard deletes the task: it is not kept, whatever its Retention. As with
-	// Skip, the holder can be an earlier attempt of the same task.
-	Discard
+	Defer   Policy = iota // put back into its queue, to be tried again; no retry is used up, no failure counted. The default
+	Skip                  // done, as if its handler had succeeded
+	Discard               // deleted, whatever its Retention
 )
 
 // OnBusy sets the [Policy]. Default [Defer].
@@ -52,53 +47,28 @@ func OnBusy(p Policy) Option {
 	})
 }
 
-// defaultDelay is the least that differs from no delay to asynq, which counts in
-// whole seconds.
-const defaultDelay = time.Second
-
-// DeferFor sets how long a deferred task rests: a random time between d and 2d, so
-// that tasks that met at one key do not meet again; less if a Deadline is near. d
-// must be more than 0; default 1s. asynq drops fractions of a second, so the rest may
-// be up to a second shorter, and looks for due tasks every DelayedTaskCheckInterval.
-func DeferFor(d time.Duration) Option {
+// WithRedis gives the middleware a connection to the Redis of the server. With it
+// tasks of one key and queue run back to back and in order; and a task without a
+// retry left makes way for a clone of itself when it cannot run, where asynq would
+// archive it. It costs two Redis scripts a task. [Middleware.Close] closes it.
+func WithRedis(conn asynq.RedisConnOpt) Option {
 	return option(func(o *options) {
-		if d <= 0 {
-			o.wrong = fmt.Errorf("DeferFor %v is not more than 0s", d)
+		if conn == nil {
+			o.wrong = errors.New("WithRedis: the RedisConnOpt is nil")
+			return
 		}
-		o.delay = d
-	})
-}
-
-// WithClient lets a task whose last attempt finds the key busy be replaced by a clone
-// of itself, instead of waiting on its worker. c must use the Redis of the server and must
-// not be nil. Tasks with both Timeout and Deadline need [WithInspector] as well. See
-// docs/behaviour/asynqmw.md, "How the last attempt is cloned".
-func WithClient(c *asynq.Client) Option {
-	return option(func(o *options) {
-		if c == nil {
-			o.wrong = errors.New("WithClient: the Client is nil")
+		client, ok := conn.MakeRedisClient().(redis.UniversalClient)
+		if !ok {
+			o.wrong = fmt.Errorf("WithRedis: a %T makes no Redis client", conn)
+			return
 		}
-		o.client = c
-	})
-}
-
-// WithInspector makes the middleware ask i for the limits of a task where it can only
-// guess them: a clone then has the task's Timeout, Deadline and Retention, and a task
-// with both Timeout and Deadline is not taken for one with a Deadline alone. It costs
-// one request per clone. i must use the Redis of the server and must not be nil.
-// While i does not answer no clone is made.
-func WithInspector(i *asynq.Inspector) Option {
-	return option(func(o *options) {
-		if i == nil {
-			o.wrong = errors.New("WithInspector: the Inspector is nil")
-		}
-		o.inspector = i
+		o.redis = client
 	})
 }
 
 // newOptions applies opts to the defaults, or returns which is wrong, and why.
 func newOptions(opts []Option) (options, error) {
-	o := options{delay: defaultDelay}
+	o := options{rest: time.Second} // to asynq, which counts in whole seconds, less is none
 	for _, opt := range opts {
 		if opt == nil {
 			return o, errors.New("an Option is nil")
@@ -107,5 +77,3 @@ func newOptions(opts []Option) (options, error) {
 	}
 	return o, o.wrong
 }
-
-func (o *options) jittered() time.Duration { return o.delay + rand.N(o.delay) }

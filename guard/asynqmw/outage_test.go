@@ -17,7 +17,7 @@ func TestStoreDownDefersAndHeals(t *testing.T) {
 	t.Parallel()
 	for name, opts := range map[string]func(*fleet) []asynqmw.Option{
 		"on its worker": func(*fleet) []asynqmw.Option { return nil },
-		"clone":         func(f *fleet) []asynqmw.Option { return []asynqmw.Option{asynqmw.WithClient(f.client)} },
+		"clone":         func(f *fleet) []asynqmw.Option { return []asynqmw.Option{f.withRedis()} },
 		"skip":          func(*fleet) []asynqmw.Option { return []asynqmw.Option{asynqmw.OnBusy(asynqmw.Skip)} },
 		"discard":       func(*fleet) []asynqmw.Option { return []asynqmw.Option{asynqmw.OnBusy(asynqmw.Discard)} },
 	} {
@@ -37,7 +37,7 @@ func TestStoreDownDefersAndHeals(t *testing.T) {
 				return asynqmw.TaskID()(ctx, task)
 			}
 			proxy.Cut()
-			f.serve(t, asynqmw.Configure(cfg), asynqmw.New(g, key, append(opts(f), soon)...)(&r))
+			f.run(t, cfg, g, key, &r, append(opts(f), soon)...)
 			f.enqueue(t, "none", asynq.MaxRetry(0))
 			f.enqueue(t, "one", asynq.MaxRetry(1))
 			tries.await(t, 4)
@@ -53,31 +53,6 @@ func TestStoreDownDefersAndHeals(t *testing.T) {
 	}
 }
 
-// A last attempt waits for the store, and then finds that the key is held.
-func TestPolicyCountsOnceTheStoreIsBack(t *testing.T) {
-	f := newFleet(t)
-	proxy := redistest.NewProxy(t, f.redis.Addr())
-	hold(t, f.guard(t), "k")
-	proxy.Cut()
-	var tries attempts
-	var r runs
-	asked := newNames()
-	g := guardAt(t, proxy.Addr(), guard.Observe(asked))
-	f.serve(t, asynqmw.Configure(quick()), asynqmw.New(g, tries.key, asynqmw.OnBusy(asynqmw.Skip))(&r))
-	f.enqueue(t, "x", asynq.MaxRetry(0), asynq.Retention(time.Hour))
-	asked.next(t)
-	asked.next(t) // again, on its worker
-	if task := f.task("x"); task == nil || task.State != asynq.TaskStateActive {
-		t.Errorf("the task is %+v, want it active", task)
-	}
-	proxy.Heal()
-	eventually(t, "x is completed", func() bool { return f.task("x").State == asynq.TaskStateCompleted })
-	f.wantNoTrace(t)
-	if r.done.Load() != 0 {
-		t.Error("the handler ran")
-	}
-}
-
 func TestGuardShutDownLosesNoTask(t *testing.T) {
 	f := newFleet(t)
 	g := f.guard(t)
@@ -86,7 +61,7 @@ func TestGuardShutDownLosesNoTask(t *testing.T) {
 	}
 	var tries attempts
 	var r runs
-	server := f.serve(t, asynqmw.Configure(quick()), asynqmw.New(g, tries.key, soon)(&r))
+	server := f.run(t, quick(), g, tries.key, &r, soon)
 	f.enqueue(t, "none", asynq.MaxRetry(0))
 	f.enqueue(t, "one", asynq.MaxRetry(1))
 	tries.await(t, 4) // one of them is that of "none"
@@ -97,25 +72,8 @@ func TestGuardShutDownLosesNoTask(t *testing.T) {
 	if task := f.task("none"); task.State != asynq.TaskStatePending {
 		t.Errorf("the last attempt is %v, want it back in the queue", task.State)
 	}
-	f.serve(t, asynqmw.Configure(quick()), asynqmw.New(f.guard(t), tries.key, soon)(&r))
+	f.run(t, quick(), f.guard(t), tries.key, &r, soon)
 	r.await(t, 2)
-	f.wantNoTrace(t)
-}
-
-func TestGuardShutDownPutsACloneOfALastAttemptBack(t *testing.T) {
-	f := newFleet(t)
-	g := f.guard(t)
-	if err := g.Shutdown(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	var tries attempts
-	server := f.serve(t, asynqmw.Configure(quick()), asynqmw.New(g, tries.key, soon, asynqmw.WithClient(f.client))(&runs{}))
-	f.enqueue(t, "x", asynq.MaxRetry(0))
-	tries.await(t, 3)
-	server.Shutdown()
-	var r runs
-	f.serve(t, asynqmw.Configure(quick()), asynqmw.New(f.guard(t), tries.key)(&r))
-	r.await(t, 1)
 	f.wantNoTrace(t)
 }
 
@@ -124,7 +82,7 @@ func TestServerShutdownPutsAWaitingLastAttemptBack(t *testing.T) {
 	release := hold(t, f.guard(t), "k")
 	var tries attempts
 	var r runs
-	server := f.serve(t, asynqmw.Configure(quick()), asynqmw.New(f.guard(t), tries.key)(&r))
+	server := f.run(t, quick(), f.guard(t), tries.key, &r)
 	f.enqueue(t, "x", asynq.MaxRetry(0))
 	tries.await(t, 1)
 	server.Shutdown()
@@ -132,7 +90,7 @@ func TestServerShutdownPutsAWaitingLastAttemptBack(t *testing.T) {
 		t.Errorf("the task is %v, want it back in the queue", task.State)
 	}
 	release()
-	f.serve(t, asynqmw.Configure(quick()), asynqmw.New(f.guard(t), tries.key)(&r))
+	f.run(t, quick(), f.guard(t), tries.key, &r)
 	r.await(t, 1)
 	f.wantNoTrace(t)
 }
@@ -155,7 +113,7 @@ func TestHandlerCancelledByTheGuardsShutdownDecidesTheOutcome(t *testing.T) {
 	cfg := quick()
 	cfg.ErrorHandler = errs
 	g := f.guard(t)
-	server := f.serve(t, asynqmw.Configure(cfg), asynqmw.New(g, asynqmw.TaskID(), soon)(first))
+	server := f.run(t, cfg, g, asynqmw.TaskID(), first, soon)
 	for id := range answers {
 		f.enqueue(t, id, asynq.MaxRetry(1))
 	}
@@ -176,7 +134,7 @@ func TestHandlerCancelledByTheGuardsShutdownDecidesTheOutcome(t *testing.T) {
 	errs.wantNothing(t)
 
 	var r runs
-	f.serve(t, asynqmw.Configure(cfg), asynqmw.New(f.guard(t), asynqmw.TaskID(), soon)(&r))
+	f.run(t, cfg, f.guard(t), asynqmw.TaskID(), &r, soon)
 	r.await(t, 1)
 	errs.wantNothing(t)
 }

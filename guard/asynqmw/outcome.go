@@ -3,7 +3,9 @@ package asynqmw
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/hibiken/asynq"
 
@@ -11,7 +13,7 @@ import (
 )
 
 // notRunError is the outcome of an attempt whose handler did not run, and that is no
-// failure: Configure's hooks recognise it, also wrapped by other middleware.
+// failure: Config's hooks recognise it, also wrapped by other middleware.
 type notRunError struct {
 	how    string
 	cause  error
@@ -38,41 +40,41 @@ func asNotRun(err error) *notRunError {
 	return nil
 }
 
-// archive makes asynq archive the task at once: it stays visible and can be run
-// again, and no retry is used up.
-func archive(err error) error { return fmt.Errorf("%w (%w)", err, asynq.SkipRetry) }
-
-// keyError archives a task whose key can never be made. Any other error of a KeyFunc,
-// of its database for example, is a failure like the handler's.
-func keyError(err error) error {
-	if errors.Is(err, guard.ErrInvalidKey) {
-		return archive(err)
-	}
-	return err
+// replaced is the outcome of a task that was replaced by a clone.
+func replaced(cause error) error {
+	return &notRunError{how: "replaced by a clone", cause: cause, revoke: true}
 }
 
-// ended returns the error of an attempt whose handler ran and returned own. A lost
+// inLine is why a task with rank others before it did not try its key.
+func inLine(key string, rank int64) error {
+	return &guard.Error{Op: "do", Key: key, Kind: guard.ErrBusy, Err: fmt.Errorf("tasks in line before it, besides those that run: %d", rank)}
+}
+
+// finished returns the error of an attempt whose handler ran and returned own. A lost
 // lease of another key, in own, is left to the handler.
-func ended(err, own error) error {
+func finished(err, own error) error {
 	e, ok := err.(*guard.Error)   //nolint:errorlint // one that is wrapped comes from the handler
 	same := ok && error(e) == own //nolint:errorlint // it is the same or not
 	lost := ok && !same && (errors.Is(e.Kind, guard.ErrLost) || errors.Is(e.Kind, guard.ErrMaxHold))
 	if lost && asNotRun(err) == nil && (errors.Is(err, asynq.SkipRetry) || errors.Is(err, asynq.RevokeTask)) {
-		return failure{err}
+		// After a loss these do not count: asynq must retry.
+		failure := *e
+		failure.Err = errors.New(e.Err.Error())
+		return &failure
 	}
 	return err
 }
 
-// failure is a lost lease whose handler returned SkipRetry or RevokeTask as well.
-// After a loss that does not count: asynq must retry.
-type failure struct{ err error }
-
-func (f failure) Error() string { return f.err.Error() }
-
-// Is finds all errors but those two. There is no Unwrap, which would find them.
-func (f failure) Is(target error) bool {
-	return target != asynq.SkipRetry && target != asynq.RevokeTask && errors.Is(f.err, target)
+// readable returns err with a text of valid UTF-8. asynq stores it in protobuf, which
+// takes no other: the task would stay active until asynq's lease on it ends.
+func readable(err error) error {
+	if err == nil || utf8.ValidString(err.Error()) {
+		return err
+	}
+	return repaired{err}
 }
 
-// As is errors.As on the error.
-func (f failure) As(target any) bool { return errors.As(f.err, target) }
+type repaired struct{ error }
+
+func (r repaired) Error() string { return strings.ToValidUTF8(r.error.Error(), "\uFFFD") }
+func (r repaired) Unwrap() error { return r.error }

@@ -2,67 +2,65 @@ package asynqmw
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
-	"reflect"
-	"strings"
 	"time"
 
 	"github.com/hibiken/asynq"
+	"github.com/robfig/cron/v3"
 
 	"github.com/jobguard/jobguard/guard"
+	"github.com/jobguard/jobguard/guard/internal/backoff"
+	"github.com/jobguard/jobguard/guard/lease"
 )
 
-// RunScheduler runs a Scheduler while this process is the leader under key, so that
-// one in the fleet is active: two would enqueue every task twice. When the leader
-// dies, another takes over within the TTL. It blocks until ctx ends and returns its
-// cause, or what guard.Guard.Lead returns. End ctx before you shut the guard down.
-//
-// newScheduler makes the Scheduler and registers its entries, on the calling
-// goroutine, at the start of every term: a Scheduler that was shut down cannot be
-// started again. Call neither Run, Start nor Shutdown on it. A nil or used Scheduler,
-// and a g with a Limit or Shared, are errors. A nil g or newScheduler panics.
-//
-// Ticks between two leaders are missed, and @every counts anew. A process that was
-// stopped and resumed can enqueue one tick before it notices that it lost the lease,
-// and ticks in flight to a slow Redis can arrive after another has taken over:
-// asynq.Unique or a TaskID made of the tick drops those, if the server of the task
-// has no [WithClient] or the task has MaxRetry of 1 or more. A leader that is cut off
-// from asynq's Redis but not from the guard's stays the leader, and enqueues nothing.
-func RunScheduler(ctx context.Context, g *guard.Guard, key string, newScheduler func() *asynq.Scheduler) error {
-	mustLead("RunScheduler", g, newScheduler != nil)
-	l := &leader{what: "Scheduler", make: func() (runner, error) { return newScheduler(), nil }}
-	return l.run(ctx, g, key)
-}
+const (
+	reloadInterval = time.Minute     // how often the leader asks for the periodic tasks
+	makeUp         = 2 * time.Minute // how old a tick may be that is enqueued after a change of leader
+	maxAhead       = time.Minute     // how far the leader's clock may be ahead of the store's
+)
 
-// RunPeriodicTaskManager is [RunScheduler] for a PeriodicTaskManager.
+// Periodic is a PeriodicTaskConfigProvider of tasks that do not change.
+type Periodic []*asynq.PeriodicTaskConfig
+
+// GetConfigs implements asynq.PeriodicTaskConfigProvider.
+func (p Periodic) GetConfigs() ([]*asynq.PeriodicTaskConfig, error) { return p, nil }
+
+// RunScheduler enqueues periodic tasks while this process is the leader under key, in
+// place of asynq's Scheduler and PeriodicTaskManager, two of which would enqueue every
+// task twice. It works on the calling goroutine until ctx ends, and returns its cause,
+// or what guard.Guard.Lead returns. End ctx before you shut the guard down.
 //
-// asynq stops a PeriodicTaskManager only after a GetConfigs that is in progress has
-// returned. Until then it goes on to enqueue, even if the lease is lost and another
-// is active; and a leader whose first GetConfigs hangs keeps the key, so that none is
-// active. So give GetConfigs a timeout, and use asynq.Unique or a TaskID per tick.
+// The store remembers the last tick of each task, so a change of leader loses and
+// doubles none. Ticks that are missed for more than two minutes are skipped and logged.
+// Times are in UTC unless a spec begins with CRON_TZ=. Tasks with the same spec, type,
+// payload, headers and options are one.
 //
-// An error of newManager is returned, and so is a manager that was started before. If
-// the manager does not start, because its PeriodicTaskConfigProvider fails or returns
-// an invalid configuration, the process logs it (log/slog), steps down for another to
-// try, and campaigns again with the same manager after one second, growing to about
-// half a minute. If it never starts, its own connections to Redis stay open: asynq
-// cannot close them. Those of a RedisUniversalClient can be closed by its owner.
-func RunPeriodicTaskManager(ctx context.Context, g *guard.Guard, key string, newManager func() (*asynq.PeriodicTaskManager, error)) error {
-	mustLead("RunPeriodicTaskManager", g, newManager != nil)
-	l := &leader{what: "PeriodicTaskManager", make: func() (runner, error) { return newManager() }}
+// provider is asked at the beginning of a term and once a minute. If it fails at the
+// beginning, or returns something invalid, the process logs that (log/slog), steps
+// down, and campaigns again after a pause of one second to a minute. A g with Limit or
+// Shared, and a store that is no lease.TickStore, are errors. A nil argument panics.
+func RunScheduler(ctx context.Context, g *guard.Guard, key string, conn asynq.RedisConnOpt, provider asynq.PeriodicTaskConfigProvider) error {
+	if g == nil || conn == nil || provider == nil {
+		panic("asynqmw: RunScheduler: an argument is nil")
+	}
+	ticks, ok := g.Store().(lease.TickStore)
+	if !ok {
+		return errors.New("asynqmw: RunScheduler: the store cannot remember ticks (it is no lease.TickStore)")
+	}
+	s := &scheduler{key: key, owner: g.Store().NewOwner, ticks: ticks, client: asynq.NewClient(conn), provider: provider}
+	defer func() { _ = s.client.Close() }() // nothing is being enqueued any more
+	g = g.With(guard.Fallback(guard.Name("asynq scheduler")))
 	for {
-		err := l.run(ctx, g, key)
-		var failed *startError
-		if !errors.As(err, &failed) {
+		err := g.Lead(ctx, key, s.term)
+		if s.unknown == nil || ctx.Err() != nil {
 			return err
 		}
-		l.failures++
-		pause := backoff(l.failures)
-		slog.ErrorContext(ctx, "asynqmw: stepping down: the PeriodicTaskManager did not start",
-			"key", key, "error", failed.err, "again", pause)
+		s.failures++
+		pause := backoff.Pause(s.failures, 2*time.Second, time.Minute)
+		slog.ErrorContext(ctx, "asynqmw: stepping down as the leader of periodic tasks", "key", key, "error", err, "again", pause)
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
@@ -71,94 +69,152 @@ func RunPeriodicTaskManager(ctx context.Context, g *guard.Guard, key string, new
 	}
 }
 
-// mustLead panics if an argument of caller is missing.
-func mustLead(caller string, g *guard.Guard, function bool) {
-	switch {
-	case g == nil:
-		panic("asynqmw: " + caller + ": nil Guard")
-	case !function:
-		panic("asynqmw: " + caller + ": nil function")
+// scheduler is used by the goroutine that campaigns alone.
+type scheduler struct {
+	key      string
+	owner    func(metadata string) string
+	ticks    lease.TickStore
+	client   *asynq.Client
+	provider asynq.PeriodicTaskConfigProvider
+
+	unknown  error // why the latest term did not begin
+	failures int   // to begin a term, in a row
+	fence    int64
+	entries  map[string]*entry // by their keys in the store
+}
+
+// entry is a periodic task in one term.
+type entry struct {
+	*asynq.PeriodicTaskConfig
+	key      string
+	schedule cron.Schedule
+	next     time.Time // zero: the store is to be asked first
+	isNew    bool      // next is not enqueued, others count from it
+	owner    string    // of the claim of next; a claim is repeated under the same
+	due      time.Time // when to do something
+}
+
+// term enqueues until ctx ends. Lead holds the lease until it returns.
+func (s *scheduler) term(ctx context.Context) error {
+	fence, exclusive := guard.Fence(ctx)
+	if !exclusive && ctx.Err() == nil {
+		return errors.New("asynqmw: RunScheduler: the guard has a Limit or Shared: others could enqueue at the same time")
 	}
-}
-
-// runner is an asynq Scheduler or PeriodicTaskManager. Its goroutines live from
-// Start to the end of Shutdown.
-type runner interface {
-	Start() error
-	Shutdown()
-}
-
-// leader is used by the goroutine that campaigns alone.
-type leader struct {
-	what     string
-	make     func() (runner, error)
-	unused   runner // one that did not start; asynq cannot close it
-	failures int    // to start, in a row
-}
-
-// startError is why a runner did not start.
-type startError struct{ err error }
-
-func (e *startError) Error() string { return "asynqmw: start: " + e.err.Error() }
-func (e *startError) Unwrap() error { return e.err }
-
-func (l *leader) run(ctx context.Context, g *guard.Guard, key string) error {
-	return g.With(guard.Fallback(guard.Name("asynq "+l.what))).Lead(ctx, key, l.term)
-}
-
-// term runs one runner from its making to the end of ctx. Lead holds the lease until
-// term returns, after Shutdown, so the next leader starts when nothing is enqueued
-// any more. If the lease was lost, the next may start before Shutdown has returned:
-// it waits for a GetConfigs and for ticks that are in progress.
-func (l *leader) term(ctx context.Context) error {
-	if _, exclusive := guard.Fence(ctx); !exclusive && ctx.Err() == nil {
-		return fmt.Errorf("asynqmw: running a %s: the guard has a Limit or Shared: others could be active at the same time", l.what)
+	s.fence, s.entries = fence, nil
+	if s.unknown = s.load(); s.unknown != nil {
+		return s.unknown
 	}
-	r, err := l.next()
-	if err != nil {
-		return err
-	}
-	if err := r.Start(); err != nil {
-		if wasUsed(err) {
-			return fmt.Errorf("asynqmw: the function that makes a %s returned one that was used before; it cannot be started twice: %w", l.what, err)
+	s.failures = 0
+	for reload := time.Now().Add(reloadInterval); ; {
+		due := reload
+		for _, e := range s.entries {
+			if e.due.Before(due) {
+				due = e.due
+			}
 		}
-		l.unused = r
-		return &startError{err}
+		select {
+		case <-time.After(time.Until(due)):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		now := time.Now().UTC()
+		for _, e := range s.entries {
+			if !e.due.After(now) && ctx.Err() == nil {
+				s.attend(ctx, e, now)
+			}
+		}
+		if !reload.After(now) {
+			reload = now.Add(reloadInterval)
+			if err := s.load(); err != nil {
+				slog.ErrorContext(ctx, "asynqmw: the periodic tasks are not updated", "key", s.key, "error", err)
+			}
+		}
 	}
-	l.unused, l.failures = nil, 0
-	<-ctx.Done()
-	r.Shutdown()
-	return context.Cause(ctx)
 }
 
-// wasUsed reports whether a runner was started before, in an earlier term or by other
-// code. asynq shows that by the text of its error alone. If that text changes, a
-// PeriodicTaskManager is tried again and again.
-func wasUsed(err error) bool {
-	switch strings.ReplaceAll(err.Error(), "asynq: ", "") { // a PeriodicTaskManager has that prefix twice
-	case "the scheduler is already running", "the scheduler has already been stopped":
-		return true
+// load asks the provider. Tasks that it had before go on as they are.
+func (s *scheduler) load() error {
+	configs, err := s.provider.GetConfigs()
+	entries := make(map[string]*entry, len(configs))
+	for _, c := range configs {
+		if c == nil || c.Task == nil {
+			return errors.New("asynqmw: a PeriodicTaskConfig or its Task is nil")
+		}
+		schedule, err := cron.ParseStandard(c.Cronspec)
+		if err != nil {
+			return fmt.Errorf("asynqmw: periodic task %q: %w", c.Task.Type(), err)
+		}
+		sum := sha256.Sum256(fmt.Appendf(nil, "%q %q %q %q %q", c.Cronspec, c.Task.Type(), c.Task.Payload(), c.Task.Headers(), c.Opts))
+		key := guard.Key(s.key, fmt.Sprintf("%x", sum[:16]))
+		if entries[key] = s.entries[key]; entries[key] == nil {
+			entries[key] = &entry{PeriodicTaskConfig: c, key: key, schedule: schedule}
+		}
 	}
-	return false
+	if err == nil {
+		s.entries = entries
+	}
+	return err
 }
 
-// next returns a runner to start.
-func (l *leader) next() (runner, error) {
-	if l.unused != nil {
-		return l.unused, nil
+// attend does what is due for e, and says when to come again.
+func (s *scheduler) attend(ctx context.Context, e *entry, now time.Time) {
+	err := s.tick(ctx, e, now)
+	if e.due = e.next; err != nil || e.next.IsZero() { // or the spec has no further time
+		e.due = now.Add(backoff.Jitter(time.Second/2, time.Second))
 	}
-	r, err := l.make()
+	if err != nil && ctx.Err() == nil {
+		slog.ErrorContext(ctx, "asynqmw: a periodic task is late", "key", s.key, "type", e.Task.Type(), "tick", e.next, "error", err)
+	}
+}
+
+// tick enqueues e's task for e.next, or finds out what that is.
+func (s *scheduler) tick(ctx context.Context, e *entry, now time.Time) error {
+	if e.next.IsZero() {
+		last, err := s.ticks.LastTick(ctx, e.key)
+		if e.isNew = err == nil && last.At.IsZero(); !e.isNew {
+			if err == nil {
+				e.follow(ctx, last, now)
+			}
+			return err
+		}
+		e.next = now.Truncate(time.Second)
+	}
+	if e.owner == "" {
+		e.owner = s.owner("")
+	}
+	reply, err := s.ticks.ClaimTick(ctx, lease.TickRequest{Key: e.key, Owner: e.owner, At: e.next, MaxAhead: maxAhead, Fence: s.fence, Rerun: true})
 	switch {
 	case err != nil:
-		return nil, fmt.Errorf("asynqmw: making a %s: %w", l.what, err)
-	case reflect.ValueOf(r).IsNil():
-		return nil, fmt.Errorf("asynqmw: the function that makes a %s returned nil", l.what)
+		return err
+	case reply.Ahead > 0:
+		return fmt.Errorf("the clock here is %v ahead of the store's", reply.Ahead)
+	case !reply.Claimed:
+		e.follow(ctx, reply.Last, now)
+		return nil
 	}
-	return r, nil
+	if !e.isNew {
+		opts := append([]asynq.Option{asynq.TaskID(fmt.Sprintf("%s:%d", e.key, e.next.Unix()))}, e.Opts...)
+		_, err := s.client.EnqueueContext(ctx, e.Task, opts...)
+		if err != nil && !errors.Is(err, asynq.ErrTaskIDConflict) && !errors.Is(err, asynq.ErrDuplicateTask) {
+			return err
+		}
+	}
+	if _, err := s.ticks.EndTick(ctx, lease.TickEnd{Key: e.key, Owner: e.owner, At: e.next}); err != nil {
+		return err
+	}
+	e.follow(ctx, lease.Tick{At: e.next, Done: true}, now)
+	return nil
 }
 
-// backoff doubles from one second to thirty, with up to a fifth on top.
-func backoff(failures int) time.Duration {
-	d := min(time.Second<<min(failures-1, 5), 30*time.Second)
-	return d + rand.N(d/5)
+// follow sets what comes after the last tick: that one again if it was not done.
+func (e *entry) follow(ctx context.Context, last lease.Tick, now time.Time) {
+	e.owner, e.isNew, e.next = "", false, last.At
+	if !last.Done {
+		return
+	}
+	e.next = e.schedule.Next(last.At.UTC())
+	if missed := e.next; !missed.IsZero() && missed.Before(now.Add(-makeUp)) {
+		e.next = e.schedule.Next(now.Add(-makeUp))
+		slog.WarnContext(ctx, "asynqmw: no process led, ticks of a periodic task are skipped", "type", e.Task.Type(), "from", missed, "to", e.next)
+	}
 }

@@ -1,0 +1,71 @@
+package asynqmw
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/hibiken/asynq"
+
+	"github.com/jobguard/jobguard/guard"
+	"github.com/jobguard/jobguard/guard/internal/backoff"
+)
+
+// repairTime is how long a clone of a task without a valid key rests, at least.
+const repairTime = 30 * time.Second
+
+// keyOf returns a valid key of the task.
+func (m *Middleware) keyOf(ctx context.Context, task *asynq.Task) (key string, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			where := ""
+			for i, inside := 1, true; inside; i++ { // the runtime's frames of the panic
+				_, file, line, ok := runtime.Caller(i)
+				inside, where = ok && strings.Contains(file, "/runtime/"), fmt.Sprintf("%s:%d", file, line)
+			}
+			err = fmt.Errorf("the KeyFunc panicked [%s]: %v", where, p)
+		}
+	}()
+	if key, err = m.key(ctx, task); err != nil {
+		return "", err
+	}
+	// A guard checks the key before it looks at the context, and then does nothing.
+	if err = m.guard.Do(ended, key, func(context.Context) error { return nil }); !errors.Is(err, guard.ErrInvalidKey) {
+		err = nil
+	}
+	return key, err
+}
+
+var ended = func() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}()
+
+// keyError is the outcome of an attempt that has no valid key because of err.
+func (m *Middleware) keyError(ctx context.Context, a *attempt, err error) error {
+	err = fmt.Errorf("asynqmw: no key for a task of type %q: %w", a.task.Type(), err)
+	m.keyErrors.Add(1)
+	if now, last := time.Now().UnixNano(), m.logged.Load(); now-last >= int64(time.Second) && m.logged.CompareAndSwap(last, now) {
+		slog.ErrorContext(ctx, "asynqmw: a task cannot run and will be retried", "type", a.task.Type(),
+			"task", a.id, "queue", a.queue, "error", readable(err), "keyErrors", m.keyErrors.Load())
+	}
+	for a.last && m.client != nil && ctx.Err() == nil { // on its worker until a clone can be enqueued
+		if m.putBack(ctx, a, backoff.Jitter(repairTime, 2*repairTime)) == nil {
+			return replaced(err)
+		}
+		select {
+		case <-time.After(cloneInterval):
+		case <-ctx.Done():
+		}
+	}
+	return err
+}
+
+// KeyErrors returns how many attempts had no valid key since New: what to alert on. They
+// are logged too (log/slog), at level Error and once a second at most.
+func (m *Middleware) KeyErrors() int64 { return m.keyErrors.Load() }

@@ -3,6 +3,9 @@ package guard_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -144,4 +147,162 @@ func TestLeadEndsWithItsContextShutdownAndBadKeys(t *testing.T) {
 		wantError(t, a.Lead(t.Context(), "", nothing), guard.ErrInvalidKey)
 		end()
 	})
+}
+
+func TestShutdownTellsLeadersAtOnce(t *testing.T) {
+	own := errors.New("half written")
+	for name, c := range map[string]struct {
+		fnErr, want error
+	}{
+		"that return nothing":       {nil, guard.ErrClosed},
+		"that return their context": {context.Canceled, guard.ErrClosed},
+		"that fail":                 {own, own},
+		"that step down":            {guard.ErrStepDown, guard.ErrClosed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, store *guardtest.Store, g *guard.Guard) {
+				led := make(chan error, 1)
+				go func() {
+					led <- g.Lead(context.Background(), "k", func(ctx context.Context) error {
+						<-ctx.Done()
+						wantError(t, context.Cause(ctx), guard.ErrClosed)
+						if !guard.Holding(ctx, "k") {
+							t.Error("the key is given back before fn has returned")
+						}
+						time.Sleep(time.Second)
+						return c.fnErr
+					})
+				}()
+				synctest.Wait()
+				start := time.Now()
+				noError(t, g.With(guard.TTL(time.Minute)).Shutdown(context.Background()))
+				if d := time.Since(start); d != time.Second {
+					t.Errorf("Shutdown took %v, want the leader's second", d)
+				}
+				err := <-led
+				wantError(t, err, guard.ErrClosed)
+				wantError(t, err, c.want)
+				if errors.Is(err, guard.ErrStepDown) {
+					t.Errorf("Lead() = %v", err)
+				}
+				noneLeft(t, store)
+			}, guard.OnLeadError(func(error) bool { return true }))
+		})
+	}
+}
+
+func TestShutdownTellsALeaderWhoseTermJustBegins(t *testing.T) {
+	inBubble(t, func(t *testing.T, _ *guardtest.Store, g *guard.Guard) {
+		// A nested term under the run's own lease may begin during Shutdown.
+		noError(t, g.Do(t.Context(), "k", func(ctx context.Context) error {
+			down := make(chan error, 1)
+			go func() { down <- g.Shutdown(context.Background()) }()
+			synctest.Wait()
+			noError(t, ctx.Err()) // it is not a leader itself
+			wantError(t, g.Lead(ctx, "k", untilDone), guard.ErrClosed)
+			return nil
+		}))
+	})
+}
+
+func TestShutdownEndsTheBackOffOfLead(t *testing.T) {
+	inBubble(t, func(t *testing.T, _ *guardtest.Store, g *guard.Guard) {
+		led := make(chan error, 1)
+		go func() {
+			led <- g.Lead(context.Background(), "k", func(context.Context) error { return guard.ErrStepDown })
+		}()
+		time.Sleep(time.Hour) // each pause is up to a TTL by now
+		start := time.Now()
+		noError(t, g.Shutdown(context.Background()))
+		wantError(t, <-led, guard.ErrClosed)
+		if d := time.Since(start); d != 0 {
+			t.Errorf("Lead returned %v after Shutdown", d)
+		}
+	})
+}
+
+func TestLeadGoesOnAfterAnErrorIfAsked(t *testing.T) {
+	const ttl = 10 * time.Second
+	final := errors.New("final")
+	for name, c := range map[string]struct {
+		lasts time.Duration // each term
+		most  time.Duration // the pauses of 30 terms together
+		least time.Duration
+	}{
+		"short terms": {0, 30 * ttl, 10 * ttl},
+		"long terms":  {ttl, 30 * 10 * time.Millisecond, 30 * 5 * time.Millisecond},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var told []error
+			onError := guard.OnLeadError(func(err error) bool {
+				told = append(told, err)
+				return !errors.Is(err, final)
+			})
+			inBubble(t, func(t *testing.T, store *guardtest.Store, g *guard.Guard) {
+				terms, start := 0, time.Now()
+				err := g.With(onError).Lead(t.Context(), "k", func(ctx context.Context) error {
+					if terms++; terms == 31 {
+						return final
+					}
+					time.Sleep(c.lasts)
+					return fmt.Errorf("term %d", terms)
+				})
+				if err != final || len(told) != 31 || told[29].Error() != "term 30" || told[30] != final {
+					t.Errorf("Lead() = %v, told of %v", err, told)
+				}
+				if d := time.Since(start) - 30*c.lasts; d > c.most || d < c.least {
+					t.Errorf("paused for %v together, want %v to %v", d, c.least, c.most)
+				}
+				noneLeft(t, store)
+			}, guard.TTL(ttl))
+		})
+	}
+}
+
+func TestLeadsContextThatEndsIsNoErrorToGoOnAfter(t *testing.T) {
+	again := guard.OnLeadError(func(error) bool {
+		t.Error("OnLeadError was called")
+		return true
+	})
+	inBubble(t, func(t *testing.T, _ *guardtest.Store, g *guard.Guard) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		wantError(t, g.Lead(ctx, "k", func(ctx context.Context) error {
+			<-ctx.Done()
+			return ctx.Err()
+		}), context.DeadlineExceeded)
+	}, again)
+}
+
+func TestLeaderThatStepsDownLetsTheNextLead(t *testing.T) {
+	inBubble2(t, func(t *testing.T, _ *guardtest.Store, a, b *guard.Guard) {
+		var led []string
+		lead := func(g *guard.Guard, name string) func() {
+			return func() {
+				terms := 0
+				noError(t, g.Lead(t.Context(), "k", func(context.Context) error {
+					led = append(led, name) // one at a time
+					time.Sleep(time.Minute)
+					if terms++; terms == 3 {
+						return nil
+					}
+					return fmt.Errorf("rest: %w", guard.ErrStepDown)
+				}))
+			}
+		}
+		var wg sync.WaitGroup
+		wg.Go(lead(a, "a"))
+		synctest.Wait()
+		wg.Go(lead(b, "b"))
+		wg.Wait()
+		if got := strings.Join(led, ""); got != "ababab" {
+			t.Errorf("terms of %s, want ababab", got)
+		}
+	})
+}
+
+func TestOnLeadErrorNeedsAFunction(t *testing.T) {
+	if _, err := guard.New(guardtest.NewStore(), guard.OnLeadError(nil)); err == nil {
+		t.Error("nil is taken")
+	}
 }

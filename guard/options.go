@@ -40,6 +40,8 @@ type options struct {
 	name      string
 	observers observers
 
+	onLeadError func(error) bool // nil: fn's first error ends Lead
+
 	limit  *int
 	shared bool
 	wrong  error // an option that cannot be checked by its value alone

@@ -22,6 +22,7 @@ func TestImportArrowsPointDown(t *testing.T) {
 		"guard/internal/engine/keep":  {"guard/lease", "guard/internal/backoff", "guard/internal/pending"},
 		"guard/internal/engine/queue": {"guard/internal/engine/keep", "guard/lease", "guard/internal/backoff", "guard/internal/pending"},
 		"guard":                       core,
+		"guard/stop":                  nil,
 		"guard/guardtest":             {"guard/lease"},
 		"guard/lease/storetest":       {"guard/lease"},
 		"guard/lease/redisstore":      append([]string{"guard/lease", "guard/internal/backoff"}, redis...),

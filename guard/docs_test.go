@@ -15,6 +15,7 @@ import (
 // with the directory of each.
 var documented = map[string]string{
 	"guard":      ".",
+	"stop":       "stop",
 	"httpmw":     "httpmw",
 	"asynqmw":    "asynqmw",
 	"cronwrap":   "cronwrap",

@@ -34,8 +34,9 @@
 // values and the pattern are known. [PathValue], [Header] and [Join] make keys. In
 // the handler guard.Fence, Holding and Ensure work on r.Context(), which ends with
 // cause guard.ErrLost when the lease is lost. A request waits for its key as the
-// guard's Wait says; without one, for 2 s. To stop, call the guard's Shutdown and
-// then http.Server's.
+// guard's Wait says; without one, for 2 s. To stop, call http.Server's Shutdown and
+// then the guard's: package stop does. COMMIT belongs into the handler: outside of it
+// the next request is at work before the transaction ends.
 //
 // # Guarantees
 //

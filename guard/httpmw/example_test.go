@@ -42,7 +42,7 @@ func Example() {
 	// Output:
 	// 200 "" sold a42 under a token: true
 	//  <nil>
-	// 409 "1" {"type":"about:blank","title":"Conflict","status":409,"detail":"Another request is at work on the same thing. Nothing was done."} <nil>
+	// 409 "1" {"type":"about:blank","title":"Conflict","status":409,"detail":"What the request is about is in use. Nothing was done."} <nil>
 }
 
 func ExampleWithErrorHandler() {

@@ -59,7 +59,7 @@ type middleware struct {
 func (m *middleware) serve(w http.ResponseWriter, r *http.Request, next http.Handler) {
 	key, err := m.key(r)
 	if err != nil {
-		m.refuse(w, r, noKey(err))
+		m.refuse(w, r, refusal{noKey(err)})
 		return
 	}
 	res := newResponse(w, r, key)
@@ -71,7 +71,7 @@ func (m *middleware) serve(w http.ResponseWriter, r *http.Request, next http.Han
 	case complete:
 		res.finish()
 	case unsent:
-		m.refuse(w, r, res.loss)
+		m.refuse(w, r, refusal{res.loss})
 	case partial:
 		res.abort()
 	case taken: // by Hijack: the handler sees the loss in its context

@@ -52,27 +52,48 @@ func Problem(w http.ResponseWriter, _ *http.Request, err error) {
 	_, _ = w.Write(body) // the client may be gone
 }
 
+// refusal marks an error of the middleware itself: the handler did not run, unless
+// the lease was lost.
+type refusal struct{ error }
+
+func (r refusal) Unwrap() error { return r.error }
+
 // describe returns what err means to a client. A loss comes first: such an error can
-// wrap others.
+// wrap others. Only of a refusal is it known that nothing was done.
 func describe(err error) problem {
 	p := problem{Type: "about:blank", Status: http.StatusServiceUnavailable, retryAfter: defaultRetryAfter}
+	var own *guard.Error
+	refused := errors.As(err, new(refusal))
 	switch {
 	case errors.Is(err, guard.ErrLost), errors.Is(err, guard.ErrMaxHold):
 		p.Detail = "The request was interrupted. Part of its work may have been done."
 		p.retryAfter = 0 // doing it twice may do harm
+		p.Title = http.StatusText(p.Status)
+		return p
 	case errors.Is(err, guard.ErrInvalidKey):
 		p.Status, p.retryAfter = http.StatusBadRequest, 0
 		p.Detail = "The request does not say, in a usable form, what it is about."
+		p.Title = http.StatusText(p.Status)
+		return p
+	case !refused && !errors.As(err, &own): // the program's own
+		p.Status, p.retryAfter = http.StatusInternalServerError, 0
+		p.Detail = "The request failed."
 	case errors.Is(err, guard.ErrBusy):
 		p.Status, p.retryAfter = http.StatusConflict, busyFor(err)
-		p.Detail = "Another request is at work on the same thing. Nothing was done."
+		p.Detail = "What the request is about is in use."
 	case errors.Is(err, guard.ErrClosed):
 		p.closeConn = true // the next try should meet another process
-		p.Detail = "The server is about to stop. Nothing was done."
+		p.Detail = "The server is about to stop."
 	case errors.Is(err, guard.ErrUnavailable):
-		p.Detail = "It could not be made sure that nobody else is at work on the same thing. Nothing was done."
-	default: // the context of the request ended
-		p.Detail = "The request was given up before its turn. Nothing was done."
+		p.Detail = "It could not be made sure that nobody else is at work on the same thing."
+	case refused: // the context of the request ended
+		p.Detail = "The request was given up before its turn."
+	default:
+		p.Status, p.retryAfter = http.StatusInternalServerError, 0
+		p.Detail = "The request failed."
+	}
+	if refused {
+		p.Detail += " Nothing was done."
 	}
 	p.Title = http.StatusText(p.Status)
 	return p

@@ -312,3 +312,28 @@ func TestMisusePanicsWithWhatIsWrong(t *testing.T) {
 		}()
 	}
 }
+
+func TestNothingWasDoneIsSaidOnlyOfRefusals(t *testing.T) {
+	busy := &guard.Error{Op: "do", Kind: guard.ErrBusy}
+	for name, c := range map[string]struct {
+		err    error
+		status int
+	}{
+		"of the program":         {errors.New("disk full"), http.StatusInternalServerError},
+		"of its own context":     {context.DeadlineExceeded, http.StatusInternalServerError},
+		"of a run in the middle": {fmt.Errorf("second step: %w", busy), http.StatusConflict},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, func(w http.ResponseWriter, r *http.Request) { httpmw.Problem(w, r, c.err) })
+			a := w.get("GET")
+			if a.err != nil || a.StatusCode != c.status || strings.Contains(a.body, "Nothing was done") {
+				t.Errorf("got %d, %s, %v", a.StatusCode, a.body, a.err)
+			}
+		})
+	}
+	w := newWorld(t, never(t), withGuard(guard.Wait(0)))
+	w.store.Hold(key, "rival")
+	if a := w.get("GET"); !strings.Contains(a.body, "Nothing was done") || strings.Contains(a.body, "nother request") {
+		t.Errorf("got %s", a.body)
+	}
+}

@@ -65,12 +65,13 @@ func TestStepsRunInOrderEachInItsTime(t *testing.T) {
 				if n := strings.Count(text, stop.ErrLate.Error()); n != c.late || errors.Is(err, stop.ErrLate) != (c.late > 0) {
 					t.Errorf("Stop() = %v, want %d that are late", err, c.late)
 				}
+				time.Sleep(2 * time.Hour) // late ones return
+				synctest.Wait()
 				for i, want := range c.want {
 					if d := (got[i].began - want.began).Abs() + (got[i].ended - want.ended).Abs(); d > time.Millisecond {
 						t.Errorf("step %d: %v, want %v", i, got[i], want)
 					}
 				}
-				time.Sleep(2 * time.Hour) // late ones return
 			})
 		})
 	}

@@ -141,7 +141,7 @@ func TestLossOfATermIsLoggedInThePieceOfTheTime(t *testing.T) {
 		}
 		pieces := tel.all("run leader") // three of the first term, one of the second
 		if len(pieces) != 4 || attr(pieces[2], "jobguard.outcome").AsString() != "lost" {
-			t.Fatalf("%d pieces, the third %v", len(pieces), pieces[2].Attributes)
+			t.Fatalf("pieces %v", pieces)
 		}
 		lost := tel.logs.of("jobguard.lease.lost")
 		if len(lost) != 1 || lost[0].SpanID() != pieces[2].SpanContext.SpanID() {

@@ -94,6 +94,7 @@ type AcquireEnd struct {
 // RunStart describes a run that is about to begin.
 type RunStart struct {
 	Name   string
+	Op     string // "do", "doall" or "lead", as in [Error]
 	Keys   []string
 	Tokens []int64 // one for each key
 	TTL    time.Duration

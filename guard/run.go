@@ -77,7 +77,7 @@ func (g *Guard) newRun(ctx context.Context, op string, metadata []string, holds 
 	r.op = op
 	outer := innermost(ctx)
 	if len(g.opts.observers) > 0 && slices.ContainsFunc(holds, func(h *keep.Hold) bool { return !outer.has(h) }) {
-		start := RunStart{Name: g.opts.name, TTL: g.opts.ttl, Metadata: metadata}
+		start := RunStart{Name: g.opts.name, Op: op, TTL: g.opts.ttl, Metadata: metadata}
 		for _, h := range holds {
 			start.Keys = append(start.Keys, h.Key())
 			start.Tokens = append(start.Tokens, h.Fence)

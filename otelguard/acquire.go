@@ -34,7 +34,7 @@ func (a *acquiring) Value(key any) any {
 // AcquireStart implements guard.Observer.
 func (o *Observer) AcquireStart(ctx context.Context, s guard.AcquireStart) context.Context {
 	a := &acquiring{observer: o, group: o.groups.of(s.Name), tried: s.Wait == 0}
-	a.Context, a.span = o.tracer.Start(ctx, a.group.acquire)
+	a.Context, a.span = o.start(ctx, a.group.acquire)
 	a.group.waiters.Add(1)
 	return a
 }

@@ -23,6 +23,7 @@ const (
 	fenceKey    = attribute.Key("jobguard.fence")
 	tokensKey   = attribute.Key("jobguard.tokens")
 	releaseKey  = attribute.Key("jobguard.release")
+	pieceKey    = attribute.Key("jobguard.piece")
 	leftKey     = attribute.Key("jobguard.trust_left")
 
 	keyKey  = attribute.Key("jobguard.key")
@@ -42,7 +43,7 @@ type list struct{ kvs []kv }
 func (l *list) add(kvs ...kv) { l.kvs = append(l.kvs, kvs...) }
 
 // most is how many attributes a span has.
-const most = 8
+const most = 9
 
 var lists = sync.Pool{New: func() any { return &list{make([]kv, 0, most)} }}
 

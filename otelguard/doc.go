@@ -13,7 +13,8 @@
 //   - Two spans for each run: "acquire {name}", from the call until the key is
 //     granted, and "run {name}", the parent of the function's spans. An acquire
 //     that found the key held has a link to the acquire span of the holder, so a
-//     slow request leads to the job that delayed it.
+//     slow request leads to the job that delayed it. A term of guard.Lead is told in
+//     pieces of five minutes, and what it does begins traces of its own: see [Term].
 //   - Metrics: durations of acquires and runs, runs and waiters now, renewals and
 //     the trust they left, lost leases, failed releases, contended and failed
 //     attempts.
@@ -42,7 +43,8 @@
 // # Shutdown
 //
 // An Observer starts nothing and needs no shutdown. Shut down the guards first,
-// then the providers, so that the last spans are exported.
+// then the providers, so that the last spans are exported, with a context of their
+// own: a run that is stuck uses up that of the guards.
 //
 // # Cost
 //

@@ -27,38 +27,42 @@ func (o *Observer) Event(ctx context.Context, e guard.Event) {
 		return
 	}
 	m, g := &o.instruments, r.group
+	ctx = r.recorded()
 	switch e.Kind {
 	case guard.EventRenewed:
-		m.renewals.Add(r, 1, g.renewed.add...)
-		o.renewed(r, e)
+		m.renewals.Add(ctx, 1, g.renewed.add...)
+		o.renewed(ctx, r, e)
+		if r.term != nil {
+			o.goOn(r)
+		}
 	case guard.EventRenewFailed:
-		m.renewals.Add(r, 1, g.notRenewed.add...)
+		m.renewals.Add(ctx, 1, g.notRenewed.add...)
 	case guard.EventLost:
-		m.lost.Add(r, 1, g.lost.of(string(e.Reason)).add...)
-		o.emit(r, e, log.SeverityError, "jobguard.lease.lost", "lease lost", reasonKey.String(string(e.Reason)))
+		m.lost.Add(ctx, 1, g.lost.of(string(e.Reason)).add...)
+		o.emit(ctx, r, e, log.SeverityError, "jobguard.lease.lost", "lease lost", reasonKey.String(string(e.Reason)))
 	case guard.EventReleaseFailed:
-		m.releaseFailures.Add(r, 1, g.plain.add...)
-		o.emit(r, e, log.SeverityWarn, "jobguard.release.failed", "lease not released", errorTypeKey.String(errorType(e.Err)))
+		m.releaseFailures.Add(ctx, 1, g.plain.add...)
+		o.emit(ctx, r, e, log.SeverityWarn, "jobguard.release.failed", "lease not released", errorTypeKey.String(errorType(e.Err)))
 	}
 }
 
 // renewed records how much trust a renewal left. A lost lease is renewed until the
 // function has returned, to keep others out: it has no trust left and is not late.
-func (o *Observer) renewed(r *running, e guard.Event) {
+func (o *Observer) renewed(ctx context.Context, r *running, e guard.Event) {
 	share := e.Left.Seconds() / e.TTL.Seconds()
 	if share <= 0 || share < 1./2 && time.Since(r.began) < e.TTL/early {
 		return
 	}
-	o.instruments.trustLeft.Record(r, share, r.group.plain.record...)
+	o.instruments.trustLeft.Record(ctx, share, r.group.plain.record...)
 	if share < late {
-		o.emit(r, e, log.SeverityWarn, "jobguard.renewal.late", "lease renewed late", leftKey.Float64(share))
+		o.emit(ctx, r, e, log.SeverityWarn, "jobguard.renewal.late", "lease renewed late", leftKey.Float64(share))
 	}
 }
 
 // emit logs e within the run's span, also when the run's context has ended. The text
 // of the store's error could contain a key and is left out.
-func (o *Observer) emit(r *running, e guard.Event, severity log.Severity, name, text string, more kv) {
-	ctx := context.WithoutCancel(r)
+func (o *Observer) emit(ctx context.Context, r *running, e guard.Event, severity log.Severity, name, text string, more kv) {
+	ctx = context.WithoutCancel(ctx)
 	if !o.logger.Enabled(ctx, log.EnabledParameters{Severity: severity, EventName: name}) {
 		return
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log"
 	"net/http"
+	"time"
 
 	promclient "github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -21,6 +22,7 @@ import (
 	"github.com/jobguard/jobguard/guard"
 	"github.com/jobguard/jobguard/guard/lease/redisstore"
 	"github.com/jobguard/jobguard/otelguard"
+	"github.com/jobguard/jobguard/otelguard/termlinks"
 )
 
 // docs/behaviour/otelguard.md shows the bodies of these (TestDocumentationShowsTheExamples).
@@ -33,7 +35,7 @@ func ExampleNew_otlp() {
 	if err := errors.Join(err1, err2, err3); err != nil {
 		log.Fatal(err)
 	}
-	tracers := trace.NewTracerProvider(trace.WithBatcher(spans))
+	tracers := trace.NewTracerProvider(trace.WithBatcher(spans), trace.WithSpanProcessor(termlinks.New()))
 	meters := metric.NewMeterProvider(metric.WithReader(metric.NewPeriodicReader(metrics)))
 	loggers := sdklog.NewLoggerProvider(sdklog.WithProcessor(sdklog.NewBatchProcessor(logs)))
 	obs := otelguard.New(otelguard.WithTracerProvider(tracers), otelguard.WithMeterProvider(meters),
@@ -43,11 +45,20 @@ func ExampleNew_otlp() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	// g.Do(…), and at the end of the program, in this order:
-	err = errors.Join(g.Shutdown(ctx), tracers.Shutdown(ctx), meters.Shutdown(ctx), loggers.Shutdown(ctx))
-	if err != nil {
+	// g.Do(…), and at the end of the program:
+	if err := shutDown(g, tracers, meters, loggers); err != nil {
 		log.Print(err)
 	}
+}
+
+// shutDown is the end of a program: the guards first, then the providers.
+func shutDown(g *guard.Guard, tracers *trace.TracerProvider, meters *metric.MeterProvider, loggers *sdklog.LoggerProvider) error {
+	runs, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	err := g.Shutdown(runs) // takes all this time and a TTL more if a run is stuck
+	export, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	return errors.Join(err, tracers.Shutdown(export), meters.Shutdown(export), loggers.Shutdown(export))
 }
 
 func ExampleNew_prometheus() {

@@ -10,7 +10,7 @@ import (
 )
 
 // The outcomes. Of an acquire: acquired, busy, timeout, canceled, failed. Of a
-// run: ok, failed, lost, maxHold, panicked.
+// run: ok, failed, lost, maxHold, panicked; of a piece of a term that goes on: leading.
 const (
 	acquired = "acquired"
 	busy     = "busy"
@@ -22,6 +22,7 @@ const (
 	lost     = "lost"
 	maxHold  = "max_hold"
 	panicked = "panic"
+	leading  = "leading"
 )
 
 // outcome is how an acquire or a run ended. Its errorType is "" on success.

@@ -14,11 +14,12 @@ import (
 
 // running is the context and the state of one run.
 type running struct {
-	context.Context // with the span
+	context.Context // fn's: with the span, in a term with none
 
 	observer *Observer
 	group    *group
-	span     trace.Span
+	span     trace.Span // nil in a term
+	term     *term      // nil but under guard.Lead
 	ttl      time.Duration
 	began    time.Time
 	keys     []string
@@ -30,21 +31,41 @@ type running struct {
 type runKey struct{ *Observer }
 
 func (r *running) Value(key any) any {
-	if k, is := key.(runKey); is && k.Observer == r.observer {
-		return r
+	switch k := key.(type) {
+	case runKey:
+		if k.Observer == r.observer {
+			return r
+		}
+	case termKey:
+		if r.term != nil {
+			return r.term
+		}
 	}
 	return r.Context.Value(key)
 }
 
+// recorded returns the context of what is recorded of r: with its span.
+func (r *running) recorded() context.Context {
+	if r.term == nil {
+		return r
+	}
+	return trace.ContextWithSpan(r.Context, r.term.now())
+}
+
 // RunStart implements guard.Observer. The run's span is a child of the caller's, or
-// of the acquire span if the caller has none, as in a cron job.
+// of the acquire span if the caller has none, as in a cron job. A term of guard.Lead
+// is told in pieces, and what it does begins new traces.
 func (o *Observer) RunStart(ctx context.Context, s guard.RunStart) context.Context {
 	r := &running{observer: o, group: o.groups.of(s.Name), ttl: s.TTL, began: time.Now(), keys: s.Keys, tokens: s.Tokens}
 	parent, links := ctx, []trace.SpanStartOption(nil)
 	if len(s.Metadata) > 0 && !trace.SpanContextFromContext(ctx).IsValid() {
 		parent, links = begun(ctx, s.Metadata)
 	}
-	r.Context, r.span = o.tracer.Start(parent, r.group.run, links...)
+	r.Context, r.span = o.start(parent, r.group.run, links...)
+	if s.Op == "lead" {
+		r.Context = trace.ContextWithSpanContext(ctx, trace.SpanContext{})
+		r.term, r.span = &term{context: r.Context, span: r.span, began: r.began, number: 1}, nil
+	}
 	r.group.runs.Add(1)
 	return r
 }
@@ -80,14 +101,18 @@ func (o *Observer) RunEnd(ctx context.Context, e guard.RunEnd) {
 	if r == nil {
 		return
 	}
-	defer r.span.End()
+	ctx, span := r.recorded(), r.span
+	if r.term != nil {
+		span, e.Renewals = r.term.end(e.Renewals)
+	}
+	defer span.End()
 	r.group.runs.Add(-1)
 	out := runOutcome(e)
 	m := &o.instruments
-	m.runDuration.Record(r, e.Held.Seconds(), r.group.labelsOf(out).record...)
-	m.ttlRatio.Record(r, e.Held.Seconds()/r.ttl.Seconds(), r.group.plain.record...)
-	if r.span.IsRecording() {
-		o.describeRun(r, e, out)
+	m.runDuration.Record(ctx, e.Held.Seconds(), r.group.labelsOf(out).record...)
+	m.ttlRatio.Record(ctx, e.Held.Seconds()/r.ttl.Seconds(), r.group.plain.record...)
+	if span.IsRecording() {
+		o.describeRun(span, r, e, out)
 	}
 }
 
@@ -102,7 +127,7 @@ func (o *Observer) running(ctx context.Context, keys []string) *running {
 	return o.running(r.Context, keys)
 }
 
-func (o *Observer) describeRun(r *running, e guard.RunEnd, out outcome) {
+func (o *Observer) describeRun(span trace.Span, r *running, e guard.RunEnd, out outcome) {
 	list := attributes()
 	defer list.done()
 	list.add(
@@ -111,6 +136,9 @@ func (o *Observer) describeRun(r *running, e guard.RunEnd, out outcome) {
 		outcomeKey.String(out.word),
 		renewalsKey.Int(e.Renewals),
 		releaseKey.String(string(e.Release)))
+	if r.term != nil {
+		list.add(pieceKey.Int(r.term.number))
+	}
 	if len(r.tokens) == 1 {
 		list.add(fenceKey.Int64(r.tokens[0]))
 	} else {
@@ -118,9 +146,9 @@ func (o *Observer) describeRun(r *running, e guard.RunEnd, out outcome) {
 	}
 	if out.errorType != "" {
 		list.add(errorTypeKey.String(out.errorType))
-		r.span.SetStatus(codes.Error, statusOf[out.word])
+		span.SetStatus(codes.Error, statusOf[out.word])
 	}
-	r.span.SetAttributes(o.appendKey(list.kvs, e.Keys...)...)
+	span.SetAttributes(o.appendKey(list.kvs, e.Keys...)...)
 }
 
 // statusOf has the descriptions of outcomes. The text of an error could contain a key.

@@ -11,5 +11,6 @@
 // docs/tuning.md name only metrics, labels and label values that otelguard
 // exports, in queries that promtool accepts; every alert has a case that fires
 // and one that stays silent, and a section in the runbooks; and a real Prometheus
-// that scrapes a real program raises the alarm when a lease is lost.
+// that scrapes a real program raises the alarm when a lease is lost. The rules are
+// tested with samples on and off the grid of the evaluations.
 package monitoring

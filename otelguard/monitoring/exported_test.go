@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strconv"
 	"strings"
@@ -12,6 +14,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 	dto "github.com/prometheus/client_model/go"
 	promexporter "go.opentelemetry.io/otel/exporters/prometheus"
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
@@ -35,14 +38,14 @@ func (s series) add(metric, label, value string) {
 }
 
 // observed returns an observer and the registry that its metrics go to.
-func observed(t testing.TB) (*otelguard.Observer, *prometheus.Registry) {
+func observed(t testing.TB, views ...sdkmetric.View) (*otelguard.Observer, *prometheus.Registry) {
 	t.Helper()
 	registry := prometheus.NewRegistry()
 	exporter, err := promexporter.New(promexporter.WithRegisterer(registry))
 	if err != nil {
 		t.Fatal(err)
 	}
-	provider := sdkmetric.NewMeterProvider(sdkmetric.WithReader(exporter))
+	provider := sdkmetric.NewMeterProvider(sdkmetric.WithReader(exporter), sdkmetric.WithView(views...))
 	return otelguard.New(otelguard.WithMeterProvider(provider)), registry
 }
 
@@ -210,4 +213,30 @@ func (s series) anyHas(label string) bool {
 		}
 	}
 	return false
+}
+
+// What JobguardBucketsMissing looks for: as text, an exponential histogram has the
+// bucket +Inf alone.
+func TestExponentialHistogramHasNoBucketBelowInfinityAsText(t *testing.T) {
+	observer, registry := observed(t, sdkmetric.NewView(
+		sdkmetric.Instrument{Kind: sdkmetric.InstrumentKindHistogram},
+		sdkmetric.Stream{Aggregation: sdkmetric.AggregationBase2ExponentialHistogram{MaxSize: 160, MaxScale: 20}}))
+	g, err := guard.New(guardtest.NewStore(), guard.Observe(observer), guard.Name("orders"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := g.Do(t.Context(), "a", func(context.Context) error { return nil }); err != nil {
+		t.Fatal(err)
+	}
+	page := httptest.NewRecorder()
+	promhttp.HandlerFor(registry, promhttp.HandlerOpts{}).ServeHTTP(page, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", nil))
+	var buckets []string
+	for line := range strings.Lines(page.Body.String()) {
+		if strings.HasPrefix(line, "jobguard_acquire_duration_seconds_bucket") {
+			buckets = append(buckets, line)
+		}
+	}
+	if len(buckets) != 1 || !strings.Contains(buckets[0], `le="+Inf"`) {
+		t.Errorf("the buckets are %q", buckets)
+	}
 }

@@ -26,6 +26,20 @@ type server struct {
 	client *http.Client
 }
 
+// listening is what Prometheus 2 and 3 print when they listen.
+var listening = regexp.MustCompile(`msg="Listening on".* address=(\S+)`)
+
+func TestBothVersionsOfPrometheusSayWhereTheyListen(t *testing.T) {
+	for _, line := range []string{ // of 2.42.0 and 3.5.0
+		`ts=2026-11-28T09:51:10.261Z caller=tls_config.go:232 level=info component=web msg="Listening on" address=127.0.0.1:9090`,
+		`time=2026-11-28T09:51:10.261Z level=INFO source=tls_config.go:347 msg="Listening on" component=web address=127.0.0.1:9090`,
+	} {
+		if m := listening.FindStringSubmatch(line); m == nil || m[1] != "127.0.0.1:9090" {
+			t.Errorf("%q in %s", m, line)
+		}
+	}
+}
+
 // startPrometheus starts a Prometheus with rules.yml on a free port of 127.0.0.1
 // that scrapes target. It is stopped when the test ends.
 func startPrometheus(t *testing.T, target string) *server {
@@ -52,7 +66,7 @@ func startPrometheus(t *testing.T, target string) *server {
 	}
 	cmd := exec.Command(tool(t, "prometheus"),
 		"--config.file="+path, "--storage.tsdb.path="+filepath.Join(dir, "data"), "--web.listen-address=127.0.0.1:0")
-	addr := launch(t, regexp.MustCompile(`msg="Listening on" address=(\S+)`), cmd)
+	addr := launch(t, listening, cmd)
 
 	s := &server{t: t, url: "http://" + addr, client: &http.Client{
 		Transport: &http.Transport{DisableKeepAlives: true}, // so that nothing is left behind

@@ -1,0 +1,126 @@
+package monitoring_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// thirds is how many phases there are: at the first, samples are on the grid of the
+// evaluations, at the others they are a third and two thirds of a scrape later.
+const thirds = 3
+
+// Real scrapes are never on the grid of the evaluations, and windows are open at the
+// left from Prometheus 3 on.
+func TestAlertsFireAndStaySilentWheneverSamplesAreTaken(t *testing.T) {
+	for phase := range thirds {
+		t.Run(fmt.Sprintf("phase %d of %d", phase, thirds), func(t *testing.T) {
+			t.Parallel()
+			promtool(t, "test", "rules", shifted(t, phase))
+		})
+	}
+}
+
+// shifted writes rules_test.yml anew, with samples at the phase, and returns its path.
+func shifted(t *testing.T, phase int) (path string) {
+	t.Helper()
+	var root yaml.Node
+	parse(t, "rules_test.yml", &root)
+	asText(&root)
+	var file map[string]any
+	if err := root.Decode(&file); err != nil {
+		t.Fatal(err)
+	}
+	rules, err := filepath.Abs("rules.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	file["rule_files"] = []string{rules}
+	for _, test := range file["tests"].([]any) {
+		test := test.(map[string]any)
+		interval, err := time.ParseDuration(test["interval"].(string))
+		if err != nil {
+			t.Fatal(err)
+		}
+		test["interval"] = (interval / thirds).String()
+		for _, in := range test["input_series"].([]any) {
+			in := in.(map[string]any)
+			in["values"] = later(t, in["values"].(string), phase)
+		}
+	}
+	text, err := yaml.Marshal(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path = filepath.Join(t.TempDir(), "rules_test.yml")
+	if err := os.WriteFile(path, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// asText lets values be text: YAML takes 0x20, twenty-one zeros, for a number.
+func asText(n *yaml.Node) {
+	for i, child := range n.Content {
+		if n.Kind == yaml.MappingNode && i%2 == 1 && n.Content[i-1].Value == "values" {
+			child.SetString(child.Value)
+		}
+		asText(child)
+	}
+}
+
+var samples = regexp.MustCompile(`^(_|stale|-?[0-9.]+)(?:([+-])([0-9.]+))?(?:x([0-9]+))?$`)
+
+// later spreads values, in promtool's notation, over a scale that is finer by thirds.
+func later(t *testing.T, values string, phase int) string {
+	t.Helper()
+	var out []string
+	put := func(v string) {
+		for i := range thirds {
+			if i == phase {
+				out = append(out, v)
+			} else {
+				out = append(out, "_")
+			}
+		}
+	}
+	for word := range strings.FieldsSeq(values) {
+		m := samples.FindStringSubmatch(word)
+		if m == nil {
+			t.Fatalf("%q is no sample", word)
+		}
+		times, _ := strconv.Atoi(m[4]) // "" is 0: once
+		first, err := strconv.ParseFloat(m[1], 64)
+		step, _ := strconv.ParseFloat(m[2]+m[3], 64) // "" is 0
+		switch {
+		case err == nil:
+			for i := range times + 1 {
+				put(strconv.FormatFloat(first+float64(i)*step, 'g', -1, 64))
+			}
+		default: // _ and stale; of these x5 means five
+			for range max(times, 1) {
+				put(m[1])
+			}
+		}
+	}
+	return strings.Join(out, " ")
+}
+
+func TestSamplesAreShiftedAsPromtoolReadsThem(t *testing.T) {
+	for values, want := range map[string]string{
+		"1 2x1 stale": "_ 1 _ _ 2 _ _ 2 _ _ stale _",
+		"_x2 0+1.5x2": "_ _ _ _ _ _ _ 0 _ _ 1.5 _ _ 3 _",
+		"5-2x1 _":     "_ 5 _ _ 3 _ _ _ _",
+	} {
+		if got := later(t, values, 1); got != want {
+			t.Errorf("%q becomes %q, want %q", values, got, want)
+		}
+	}
+}

@@ -9,7 +9,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -52,19 +51,20 @@ func waitInLine(addrs string) {
 
 func TestRedisCallersOfADeadProcessBlockTheNextForTheTTLAtMost(t *testing.T) {
 	single, cluster := redistest.Start(t), redistest.StartCluster(t)
+	killed := func(t testing.TB, p *os.Process) { must(t, p.Kill()) }
 	for _, c := range []struct {
 		name    string
-		signal  syscall.Signal
+		die     func(testing.TB, *os.Process)
 		callers string
 		limit   int
 		client  func(testing.TB) redis.UniversalClient
 		addrs   string
 	}{
-		{"killed", syscall.SIGKILL, "200", 0, func(t testing.TB) redis.UniversalClient { return single.Client(t) }, single.Addr()},
-		{"stopped", syscall.SIGSTOP, "200", 0, func(t testing.TB) redis.UniversalClient { return single.Client(t) }, single.Addr()},
-		{"stopped, with a limit", syscall.SIGSTOP, "limit 200", 1, func(t testing.TB) redis.UniversalClient { return single.Client(t) }, single.Addr()},
-		{"killed, on a Cluster", syscall.SIGKILL, "10", 0, func(t testing.TB) redis.UniversalClient { return cluster.Client(t) }, strings.Join(cluster.Addrs(), ",")},
-		{"stopped, with a limit on a Cluster", syscall.SIGSTOP, "limit 10", 1, func(t testing.TB) redis.UniversalClient { return cluster.Client(t) }, strings.Join(cluster.Addrs(), ",")},
+		{"killed", killed, "200", 0, func(t testing.TB) redis.UniversalClient { return single.Client(t) }, single.Addr()},
+		{"stopped", redistest.Suspend, "200", 0, func(t testing.TB) redis.UniversalClient { return single.Client(t) }, single.Addr()},
+		{"stopped, with a limit", redistest.Suspend, "limit 200", 1, func(t testing.TB) redis.UniversalClient { return single.Client(t) }, single.Addr()},
+		{"killed, on a Cluster", killed, "10", 0, func(t testing.TB) redis.UniversalClient { return cluster.Client(t) }, strings.Join(cluster.Addrs(), ",")},
+		{"stopped, with a limit on a Cluster", redistest.Suspend, "limit 10", 1, func(t testing.TB) redis.UniversalClient { return cluster.Client(t) }, strings.Join(cluster.Addrs(), ",")},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			opts := []guard.Option{guard.TTL(childTTL)}
@@ -76,7 +76,7 @@ func TestRedisCallersOfADeadProcessBlockTheNextForTheTTLAtMost(t *testing.T) {
 			admin := c.client(t)
 			eventually(t, "a place in the queue", func() bool { return places(t, admin, "k") == 1 })
 			time.Sleep(childTTL / 2) // the wake-ups work by then
-			must(t, p.cmd.Process.Signal(c.signal))
+			c.die(t, p.cmd.Process)
 			end()
 			next := onClient(t, c.client(t), nil, opts...)
 			inTime(t, childTTL+2*time.Second, "the next caller", func() {

@@ -11,7 +11,7 @@ import (
 // firstPause is the pause after a failed round; see [backoff.Pause].
 const firstPause = 10 * time.Millisecond
 
-// ErrStepDown, returned by Lead's fn, gives the key to the next in the queue; Lead
+// ErrStepDown is what Lead's fn returns to give the key to the next in the queue; Lead
 // campaigns again after a pause.
 var ErrStepDown = errors.New("leader steps down")
 

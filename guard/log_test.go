@@ -86,7 +86,7 @@ func TestLogObserverSamplesWhatAnOutageRepeats(t *testing.T) {
 		if len(of) != 2 || strings.Contains(of[0], "left_out") || !strings.Contains(of[1], "left_out=") {
 			t.Errorf("%s: %q", name, of)
 		}
-		if left := regexp.MustCompile(`left_out=(\d+)`).FindStringSubmatch(of[len(of)-1]); left == nil || len(left[1]) < 3 {
+		if left := regexp.MustCompile(`left_out=(\d+)`).FindStringSubmatch(of[len(of)-1]); len(left) != 2 || len(left[1]) < 3 {
 			t.Errorf("%s: about 1000 attempts were left out, the record says %q", name, left)
 		}
 	}

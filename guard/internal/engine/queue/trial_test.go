@@ -75,12 +75,15 @@ func TestCallersThatFitTogetherDoNotWaitForEachOther(t *testing.T) {
 					results <- h
 				}()
 			}
+			var holds []*keep.Hold
 			for range 8 {
-				h := <-results
+				holds = append(holds, <-results)
 				if took := time.Since(start); took > delay {
 					t.Errorf("granted after %v, over a link of %v", took, delay)
 				}
-				defer h.End()
+			}
+			for _, h := range holds {
+				h.End()
 			}
 			synctest.Wait()
 			if n := s.Waiting("k"); n != 0 {

@@ -8,8 +8,8 @@ GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 N ?= 10
 TESTFLAGS ?=
 
-# Longer than any package needs, shorter than go test's ten minutes of silence.
-TIMEOUT ?= 8m
+# Longer than any package needs, also on a busy machine.
+TIMEOUT ?= 20m
 
 # Directories of the modules of the workspace.
 MODULES = $(shell go list -m -f '{{.Dir}}')

@@ -99,15 +99,14 @@ func later(t *testing.T, values string, phase int) string {
 		times, _ := strconv.Atoi(m[4]) // "" is 0: once
 		first, err := strconv.ParseFloat(m[1], 64)
 		step, _ := strconv.ParseFloat(m[2]+m[3], 64) // "" is 0
-		switch {
-		case err == nil:
-			for i := range times + 1 {
-				put(strconv.FormatFloat(first+float64(i)*step, 'g', -1, 64))
-			}
-		default: // _ and stale; of these x5 means five
+		if err != nil { // _ and stale; of these x5 means five
 			for range max(times, 1) {
 				put(m[1])
 			}
+			continue
+		}
+		for i := range times + 1 {
+			put(strconv.FormatFloat(first+float64(i)*step, 'g', -1, 64))
 		}
 	}
 	return strings.Join(out, " ")

@@ -34,7 +34,7 @@ func TestBothVersionsOfPrometheusSayWhereTheyListen(t *testing.T) {
 		`ts=2026-11-28T09:51:10.261Z caller=tls_config.go:232 level=info component=web msg="Listening on" address=127.0.0.1:9090`,
 		`time=2026-11-28T09:51:10.261Z level=INFO source=tls_config.go:347 msg="Listening on" component=web address=127.0.0.1:9090`,
 	} {
-		if m := listening.FindStringSubmatch(line); m == nil || m[1] != "127.0.0.1:9090" {
+		if m := listening.FindStringSubmatch(line); len(m) != 2 || m[1] != "127.0.0.1:9090" {
 			t.Errorf("%q in %s", m, line)
 		}
 	}

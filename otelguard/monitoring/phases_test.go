@@ -99,7 +99,7 @@ func later(t *testing.T, values string, phase int) string {
 		times, _ := strconv.Atoi(m[4]) // "" is 0: once
 		first, err := strconv.ParseFloat(m[1], 64)
 		step, _ := strconv.ParseFloat(m[2]+m[3], 64) // "" is 0
-		if err != nil { // _ and stale; of these x5 means five
+		if err != nil {                              // _ and stale; of these x5 means five
 			for range max(times, 1) {
 				put(m[1])
 			}

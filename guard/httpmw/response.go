@@ -31,6 +31,7 @@ type response struct {
 
 	mu       sync.Mutex // never held during a write
 	sent     bool       // a header that is not 1xx was passed on, at least into buffers
+	reading  bool       // the handler reads the request's body
 	hijacked bool
 	over     bool  // the run has ended, and no loss was seen until then
 	loss     error // why the gate is closed, or the run did not begin
@@ -62,6 +63,7 @@ func (r *response) serve(ctx context.Context, next http.Handler) {
 		r.interrupt()
 	})
 	req, returned := r.req.WithContext(ctx), false
+	r.gateBody(req)
 	defer func() {
 		if !stop() {
 			<-interrupted
@@ -117,13 +119,19 @@ func (r *response) state() (sent bool, lost error) {
 	return r.sent, r.lostLocked()
 }
 
-// interrupt ends a write that is under way when the lease is lost: to a slow client
+// interrupt ends a write, and a read of the body, that is under way when the lease is lost: to a slow client
 // it could take long.
 func (r *response) interrupt() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.lostLocked() != nil && r.sent && !r.hijacked {
+	if r.lostLocked() == nil || r.hijacked {
+		return
+	}
+	if r.sent {
 		stopWriting(r.w)
+	}
+	if r.reading {
+		stopReading(r.w)
 	}
 }
 

@@ -16,14 +16,13 @@ type body struct {
 // gateBody puts the gate in front of req's body.
 func (r *response) gateBody(req *http.Request) {
 	if req.Body != nil && req.Body != http.NoBody {
-		req.Body = &body{req.Body, r}
+		req.Body, r.unread = &body{req.Body, r}, true
 	}
 }
 
 func (b *body) Read(p []byte) (int, error) {
 	b.r.mu.Lock()
 	lost := b.r.lostLocked()
-	b.r.reading = lost == nil
 	b.r.mu.Unlock()
 	if lost != nil {
 		return 0, lost
@@ -31,7 +30,9 @@ func (b *body) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	b.r.mu.Lock()
 	defer b.r.mu.Unlock()
-	b.r.reading = false
+	if err != nil {
+		b.r.unread = false
+	}
 	if lost = b.r.lostLocked(); lost == nil {
 		return n, err
 	}
@@ -41,8 +42,9 @@ func (b *body) Read(p []byte) (int, error) {
 	return n, errors.Join(lost, err)
 }
 
-// stopReading ends a read that is under way: a slow client could make it last. Where
-// this is not supported, the read ends when something comes.
+// stopReading ends a read that is under way, of the handler or of net/http, which reads
+// what the handler left before it answers: a slow client could make it last. Where this
+// is not supported, the read ends when something comes.
 func stopReading(w http.ResponseWriter) {
 	_ = http.NewResponseController(w).SetReadDeadline(time.Unix(1, 0))
 }

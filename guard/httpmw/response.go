@@ -31,7 +31,7 @@ type response struct {
 
 	mu       sync.Mutex // never held during a write
 	sent     bool       // a header that is not 1xx was passed on, at least into buffers
-	reading  bool       // the handler reads the request's body
+	unread   bool       // the end of the request's body has not been read
 	hijacked bool
 	over     bool  // the run has ended, and no loss was seen until then
 	loss     error // why the gate is closed, or the run did not begin
@@ -54,6 +54,8 @@ func newResponse(w http.ResponseWriter, r *http.Request, key string) *response {
 // serve runs next under ctx.
 func (r *response) serve(ctx context.Context, next http.Handler) {
 	r.ctx, r.before = ctx, r.w.Header().Clone()
+	req := r.req.WithContext(ctx)
+	r.gateBody(req)
 	interrupted := make(chan struct{})
 	// The goroutine is that of AfterFunc. It is stopped or waited for before the
 	// handler's return or panic goes on: later the connection may belong to another
@@ -62,8 +64,7 @@ func (r *response) serve(ctx context.Context, next http.Handler) {
 		defer close(interrupted)
 		r.interrupt()
 	})
-	req, returned := r.req.WithContext(ctx), false
-	r.gateBody(req)
+	returned := false
 	defer func() {
 		if !stop() {
 			<-interrupted
@@ -130,7 +131,7 @@ func (r *response) interrupt() {
 	if r.sent {
 		stopWriting(r.w)
 	}
-	if r.reading {
+	if r.unread { // net/http would read on before it answers
 		stopReading(r.w)
 	}
 }

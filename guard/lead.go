@@ -11,8 +11,8 @@ import (
 // firstPause is the pause after a failed round; see [backoff.Pause].
 const firstPause = 10 * time.Millisecond
 
-// ErrStepDown is what Lead's fn returns to give the key to the next in the queue; Lead
-// campaigns again after a pause.
+// ErrStepDown is for fn of [Guard.Lead] to return: the next in the queue gets the key,
+// and Lead campaigns again after a pause.
 var ErrStepDown = errors.New("leader steps down")
 
 // OnLeadError lets [Guard.Lead] go on after an error of fn: f is called with it, on

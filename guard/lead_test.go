@@ -240,7 +240,7 @@ func TestLeadGoesOnAfterAnErrorIfAsked(t *testing.T) {
 			})
 			inBubble(t, func(t *testing.T, store *guardtest.Store, g *guard.Guard) {
 				terms, start := 0, time.Now()
-				err := g.With(onError).Lead(t.Context(), "k", func(_ context.Context) error {
+				err := g.With(onError).Lead(t.Context(), "k", func(context.Context) error {
 					if terms++; terms == 31 {
 						return final
 					}

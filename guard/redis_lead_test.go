@@ -13,34 +13,40 @@ import (
 func TestRedisRollingDeployHasALeaderAlmostAllTheTime(t *testing.T) {
 	const most = 300 * time.Millisecond
 	addr := redistest.Start(t).Addr()
-	began := make(chan time.Time, 10)
-	replica := func() (stop func()) {
+	type term struct {
+		began time.Time
+		stop  func() // the replica that leads
+	}
+	terms := make(chan term, 10)
+	replica := func() {
 		g := onRedis(t, addr)
 		led := make(chan error, 1)
+		stop := func() {
+			noError(t, g.Shutdown(t.Context()))
+			wantError(t, <-led, guard.ErrClosed)
+		}
 		go func() {
 			led <- g.Lead(context.Background(), "k", func(ctx context.Context) error {
-				began <- time.Now()
+				terms <- term{time.Now(), stop}
 				<-ctx.Done()
 				return ctx.Err()
 			})
 		}()
 		eventually(t, "the replica to lead or wait", func() bool { return guard.Left(g) > 0 })
-		return func() {
-			noError(t, g.Shutdown(t.Context()))
-			wantError(t, <-led, guard.ErrClosed)
-		}
 	}
-	old := []func(){replica(), replica(), replica()}
-	<-began
+	for range 3 {
+		replica()
+	}
+	leader := <-terms
 	worst := stalls(t)
 	var longest time.Duration
-	for _, stop := range old {
+	for range 3 {
 		replica()
 		start := time.Now()
-		stop()
+		leader.stop()
 		select {
-		case at := <-began:
-			longest = max(longest, at.Sub(start))
+		case leader = <-terms:
+			longest = max(longest, leader.began.Sub(start))
 		case <-time.After(30 * time.Second):
 			t.Fatal("nobody leads")
 		}

@@ -31,6 +31,7 @@ type response struct {
 
 	mu       sync.Mutex // never held during a write
 	sent     bool       // a header that is not 1xx was passed on, at least into buffers
+	unread   bool       // the end of the request's body has not been read
 	hijacked bool
 	over     bool  // the run has ended, and no loss was seen until then
 	loss     error // why the gate is closed, or the run did not begin
@@ -53,6 +54,8 @@ func newResponse(w http.ResponseWriter, r *http.Request, key string) *response {
 // serve runs next under ctx.
 func (r *response) serve(ctx context.Context, next http.Handler) {
 	r.ctx, r.before = ctx, r.w.Header().Clone()
+	req := r.req.WithContext(ctx)
+	r.gateBody(req)
 	interrupted := make(chan struct{})
 	// The goroutine is that of AfterFunc. It is stopped or waited for before the
 	// handler's return or panic goes on: later the connection may belong to another
@@ -61,7 +64,7 @@ func (r *response) serve(ctx context.Context, next http.Handler) {
 		defer close(interrupted)
 		r.interrupt()
 	})
-	req, returned := r.req.WithContext(ctx), false
+	returned := false
 	defer func() {
 		if !stop() {
 			<-interrupted
@@ -117,13 +120,19 @@ func (r *response) state() (sent bool, lost error) {
 	return r.sent, r.lostLocked()
 }
 
-// interrupt ends a write that is under way when the lease is lost: to a slow client
+// interrupt ends a write, and a read of the body, that is under way when the lease is lost: to a slow client
 // it could take long.
 func (r *response) interrupt() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.lostLocked() != nil && r.sent && !r.hijacked {
+	if r.lostLocked() == nil || r.hijacked {
+		return
+	}
+	if r.sent {
 		stopWriting(r.w)
+	}
+	if r.unread { // net/http would read on before it answers
+		stopReading(r.w)
 	}
 }
 

@@ -270,7 +270,7 @@ func TestGuardWithALimitHasNoOrder(t *testing.T) {
 		}
 		return nil
 	}
-	f.run(t, quick(), f.guard(t, guard.Limit(4)), fixed("k"), r, f.withRedis(), asynqmw.Rest(time.Hour))
+	f.run(t, quick(), f.guard(t, guard.Limit(4)), fixed("k"), r, f.withRedis(), asynqmw.Rest(5*time.Second))
 	f.enqueueTask(t, asynq.NewTask("first", nil)) // the middleware learns of the Limit; it may still hold its permit
 	r.await(t, 1)
 	for i := range 3 {

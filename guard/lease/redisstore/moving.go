@@ -27,6 +27,9 @@ func (s *Store) acquireMoving(ctx context.Context, names names, r lease.AcquireR
 		return acquired{}, err
 	}
 	reply, err := readAcquired(o)
+	if o.resent {
+		reply.Unanswered, _ = ctx.Deadline()
+	}
 	if err != nil || !reply.Granted {
 		return reply, err
 	}

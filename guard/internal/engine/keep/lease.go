@@ -177,6 +177,8 @@ func (l *Lease) watchExpiryLocked(now time.Time) {
 	e.arm()
 }
 
+func (l *Lease) stopExpiryLocked() { l.k.expiries.remove(&l.expiry) }
+
 // expire runs when a lease's trust ends, as it was known before. By now a
 // renewal may have extended it; the deadline is read under the mutex that a
 // renewal needs to extend it, so either the renewal came first and the lease is
@@ -229,7 +231,7 @@ func (l *Lease) loseLocked(cause *Lost) loss {
 	}
 	l.cause = cause
 	l.lost.Store(true)
-	l.k.expiries.remove(&l.expiry)
+	l.stopExpiryLocked()
 	if cause.Reason != Expired {
 		l.stopRenewingLocked()
 	}

@@ -58,7 +58,7 @@ func (h *Hold) end(ran bool) *Lost {
 		return nil
 	}
 	l.ended = true
-	k.expiries.remove(&l.expiry)
+	l.stopExpiryLocked()
 	k.unplanLocked(l)
 	g := givingBack{
 		ReleaseRequest: lease.ReleaseRequest{

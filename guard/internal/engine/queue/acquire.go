@@ -54,27 +54,6 @@ type Contention struct {
 	Holder string // the last one seen, as far as known: an owner id or a foreign value
 }
 
-// waiter is one Acquire. Everything but opt and since is guarded by the
-// Keeper's mutex.
-type waiter struct {
-	opt       Options
-	since     time.Time
-	calls     int32 // local.calls at that time
-	sightings int32 // local.sightings at that time
-	seen      Contention
-
-	next, previous *waiter // in the waiters of local
-	listed         bool
-
-	// One of the two is set, once, when the waiter is answered, and answered is
-	// closed. Most are answered before they have to wait: they need no channel.
-	hold     *keep.Hold
-	fail     *Failure
-	answered chan struct{}
-
-	candidate candidate // that it started, if it did: mostly it ends with the waiter
-}
-
 // Acquire waits for key as opt says and returns a hold, which the caller must
 // End, or the reason why there is none. When ctx ends or the engine is closed,
 // Acquire returns within firstPatience, and at once if it has to wait at all; a
@@ -98,17 +77,16 @@ func (e *Engine) acquire(ctx context.Context, key string, w *waiter) (*keep.Hold
 		e.keeper.Unlock()
 		return nil, f
 	}
-	near := firstRTTs*e.keeper.RoundTrip() <= firstPatience
 	switch {
 	case l.needsCandidateLocked():
 		c := l.startLocked(&w.candidate)
 		e.keeper.Unlock()
-		c.first(ctx, w, near)
+		c.first(ctx, w)
 		e.keeper.Lock()
 	case l.mayTryLocked():
 		c := l.tryLocked(&w.candidate)
 		e.keeper.Unlock()
-		c.try(ctx, w, near)
+		c.try(ctx, w)
 		e.keeper.Lock()
 	}
 	if w.hold != nil || w.fail != nil {
@@ -149,9 +127,9 @@ func (l *local) take(ctx context.Context, w *waiter) (*keep.Hold, *Failure) {
 // failure is returned as it is; a hold is as good as one in time when only the
 // wait is over, and else goes to the next in the queue.
 func (l *local) giveUp(w *waiter, ctx context.Context) (*keep.Hold, *Failure) { //nolint:revive // ctx is the reason, not the call's own
-	l.e.keeper.Lock()
+	l.keeper().Lock()
 	f := l.leaveLocked(w)
-	l.e.keeper.Unlock()
+	l.keeper().Unlock()
 	switch {
 	case f == nil && (w.hold == nil || ctx == nil):
 		return w.hold, w.fail
@@ -166,7 +144,7 @@ func (l *local) giveUp(w *waiter, ctx context.Context) (*keep.Hold, *Failure) { 
 // decline gives a hold that came too late to the next in the queue, without
 // making the caller wait for the store.
 func (l *local) decline(ctx context.Context, h *keep.Hold) (*keep.Hold, *Failure) {
-	l.e.keeper.Go(h.Abandon)
+	l.keeper().Go(h.Abandon)
 	f := &Failure{Kind: Unasked, Attempts: int(h.Attempts)}
 	f.explain(ctx)
 	return nil, f

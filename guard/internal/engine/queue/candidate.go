@@ -22,10 +22,10 @@ type candidate struct {
 	owner   string
 	place   lease.Place
 	watched bool
-	ticket  int64 // orders the store's queue; 0 before joining
 
 	// What follows is guarded by the Keeper's mutex.
 	lastReply
+	ticket int64 // orders the store's queue; 0 before joining
 
 	// nudge ends the sleep: the key was granted, or all waiters left. One pending
 	// nudge is enough, as the candidate looks at everything each time. It is made
@@ -71,7 +71,7 @@ func (c *candidate) initLocked(l *local) {
 	w := l.waiters.first
 	c.l = l
 	c.owner = l.e.store.NewOwner(w.opt.Metadata)
-	c.place = placeFor(w.opt.TTL, l.e.keeper.RoundTrip())
+	c.place = placeFor(w.opt.TTL, l.keeper().RoundTrip())
 	c.limit = l.limit
 }
 
@@ -119,25 +119,28 @@ func (c *candidate) spawnLocked(pause time.Duration) {
 	if c.nudged {
 		c.nudgeLocked()
 	}
-	c.l.e.keeper.Go(func() { c.contend(pause) })
+	c.l.keeper().Go(func() { c.contend(pause) })
 }
 
 // first makes the first attempt on the goroutine of the caller, for which w
 // waits. It cannot be broken off, so it is short: when the store does not answer
 // in time the outcome is left open, and the next attempt, elsewhere, finds out.
 // Over a link that is not near enough for that, all attempts are made elsewhere.
-func (c *candidate) first(ctx context.Context, w *waiter, near bool) {
+func (c *candidate) first(ctx context.Context, w *waiter) {
 	var pause time.Duration
 	on := true
-	if near {
+	if c.near() {
 		pause, on = c.attemptOf(ctx, w)
 	}
 	if on {
-		c.l.e.keeper.Lock()
+		c.l.keeper().Lock()
 		c.spawnLocked(pause)
-		c.l.e.keeper.Unlock()
+		c.l.keeper().Unlock()
 	}
 }
+
+// near reports whether an attempt fits into firstPatience.
+func (c *candidate) near() bool { return firstRTTs*c.l.keeper().RoundTrip() <= firstPatience }
 
 // attemptOf makes an attempt on the goroutine of the caller, for which w waits.
 func (c *candidate) attemptOf(ctx context.Context, w *waiter) (pause time.Duration, on bool) {
@@ -157,7 +160,7 @@ func (c *candidate) attemptOf(ctx context.Context, w *waiter) (pause time.Durati
 // What ends it is the grant, the last waiter's leaving (waiters leave when their
 // context or patience ends, or on Close) or a refusal.
 func (c *candidate) contend(pause time.Duration) {
-	k := c.l.e.keeper
+	k := c.l.keeper()
 	for on := true; on; {
 		c.sleep(pause)
 		ctx, cancel := context.WithCancel(k.Context())
@@ -186,8 +189,8 @@ func (c *candidate) sleep(d time.Duration) {
 
 // timeout is the first waiter's for one attempt.
 func (c *candidate) timeout() time.Duration {
-	c.l.e.keeper.Lock()
-	defer c.l.e.keeper.Unlock()
+	c.l.keeper().Lock()
+	defer c.l.keeper().Unlock()
 	if c.l.waiters.n == 0 {
 		return reservationMax // there will be no attempt, unless a caller comes just now
 	}
@@ -238,8 +241,8 @@ func (c *candidate) attempt(attempt *lease.Attempt, first bool) (pause time.Dura
 // ends, because a wake-up began the lease or no waiter is left.
 func (c *candidate) request() (_ lease.AcquireRequest, ok bool) {
 	l := c.l
-	l.e.keeper.Lock()
-	defer l.e.keeper.Unlock()
+	l.keeper().Lock()
+	defer l.keeper().Unlock()
 	c.resting = false
 	if c.relieved {
 		return lease.AcquireRequest{}, false
@@ -290,8 +293,8 @@ func (c *candidate) failed(r lease.AcquireRequest, sent, deadline time.Time, err
 	c.failures++
 	pause = backoff.Pause(c.failures, firstPause, pollCap)
 
-	l.e.keeper.Lock()
-	defer l.e.keeper.Unlock()
+	l.keeper().Lock()
+	defer l.keeper().Unlock()
 	c.err = keep.StoreError(err)
 	if c.failing.IsZero() {
 		c.failing = sent
@@ -324,12 +327,12 @@ func (c *candidate) failed(r lease.AcquireRequest, sent, deadline time.Time, err
 func (c *candidate) held(r lease.AcquireRequest, reply lease.AcquireReply, sent time.Time) (pause time.Duration) {
 	l := c.l
 	c.failures = 0
-	c.ticket = reply.Ticket
 	c.joined = c.joined || r.Join
 
-	l.e.keeper.Lock()
-	defer l.e.keeper.Unlock()
-	l.e.keeper.ObserveLocked(time.Since(sent))
+	l.keeper().Lock()
+	defer l.keeper().Unlock()
+	c.ticket = reply.Ticket
+	l.keeper().ObserveLocked(time.Since(sent))
 	c.lastReply = lastReply{heard: true, holder: reply.Holder}
 	if reply.Remaining >= 0 {
 		c.expires = time.Now().Add(reply.Remaining)
@@ -354,9 +357,9 @@ func (c *candidate) deliver(r lease.AcquireRequest, reply lease.AcquireReply, se
 	c.failures = 0
 	c.joined = true // the lease itself must be given back from here on
 
-	l.e.keeper.Lock()
-	defer l.e.keeper.Unlock()
-	l.e.keeper.ObserveLocked(time.Since(sent))
+	l.keeper().Lock()
+	defer l.keeper().Unlock()
+	l.keeper().ObserveLocked(time.Since(sent))
 	c.lastReply = lastReply{}
 	if l.waiters.n == 0 {
 		return false
@@ -386,8 +389,8 @@ func (c *candidate) grant(fence int64, tokens int) keep.Grant {
 // woken is called by the store when c should ask again, or need not: g may say
 // enough of a grant for the waiter to start at once. It reports whether it does.
 func (c *candidate) woken(g lease.Grant) (taken bool) {
-	c.l.e.keeper.Lock()
-	defer c.l.e.keeper.Unlock()
+	c.l.keeper().Lock()
+	defer c.l.keeper().Unlock()
 	taken = c.startNowLocked(g)
 	c.nudgeLocked()
 	return taken
@@ -434,5 +437,5 @@ func (c *candidate) leave() {
 		return
 	}
 	r := lease.ReleaseRequest{Key: c.l.key, Owner: c.owner, Place: c.place, Limit: c.limit}
-	c.l.e.keeper.CleanUp(r, c.unknown, max(c.life, c.place.Reservation))
+	c.l.keeper().CleanUp(r, c.unknown, max(c.life, c.place.Reservation))
 }

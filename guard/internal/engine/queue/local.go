@@ -7,6 +7,15 @@ import (
 	"github.com/jobguard/jobguard/guard/lease"
 )
 
+// handoffMax bounds how long local callers may pass a lease among themselves
+// before the other processes in the queue get their turn.
+const handoffMax = 10 * time.Millisecond
+
+// handoffTokens is how many tokens a lease with local waiters asks for: one for
+// each microsecond of handoffMax, which is as far as the store lets tokens run
+// ahead of its clock.
+const handoffTokens = int(handoffMax / time.Microsecond)
+
 // local is the queue of one key and limit in this process, with the candidate that
 // stands for it in the store's queue and the leases under which the process holds the
 // key. It exists while the key is waited for or held here, and is guarded by the
@@ -34,6 +43,27 @@ type local struct {
 	holder    *string
 
 	first keep.Lease // the memory of the first lease: mostly there is no other
+}
+
+// waiter is one Acquire. Everything but opt and since is guarded by the
+// Keeper's mutex.
+type waiter struct {
+	opt       Options
+	since     time.Time
+	calls     int32 // local.calls at that time
+	sightings int32 // local.sightings at that time
+	seen      Contention
+
+	next, previous *waiter // in the waiters of local
+	listed         bool
+
+	// One of the two is set, once, when the waiter is answered, and answered is
+	// closed. Most are answered before they have to wait: they need no channel.
+	hold     *keep.Hold
+	fail     *Failure
+	answered chan struct{}
+
+	candidate candidate // that it started, if it did: mostly it ends with the waiter
 }
 
 // waiters is a list in order of arrival; the first is served next.
@@ -83,6 +113,8 @@ func (ws *waiters) each(f func(*waiter)) {
 		w = next
 	}
 }
+
+func (l *local) keeper() *keep.Keeper { return l.e.keeper }
 
 // localLocked returns the local queue of key, making it if need be.
 func (e *Engine) localLocked(key string, limit lease.Limit) *local {
@@ -248,8 +280,8 @@ func (l *local) needsCandidateLocked() bool {
 }
 
 func (l *local) kick() {
-	l.e.keeper.Lock()
-	defer l.e.keeper.Unlock()
+	l.keeper().Lock()
+	defer l.keeper().Unlock()
 	l.kickLocked()
 }
 
@@ -300,6 +332,6 @@ func (l *local) newLease(g keep.Grant, terms keep.Terms) *keep.Lease {
 	if n.Used() {
 		n = new(keep.Lease)
 	}
-	n.Init(l.e.keeper, g, terms, l)
+	n.Init(l.keeper(), g, terms, l)
 	return n
 }

@@ -52,15 +52,6 @@ const (
 	firstRTTs     = 8
 )
 
-// handoffMax bounds how long local callers may pass a lease among themselves
-// before the other processes in the queue get their turn.
-const handoffMax = 10 * time.Millisecond
-
-// handoffTokens is how many tokens a lease with local waiters asks for: one for
-// each microsecond of handoffMax, which is as far as the store lets tokens run
-// ahead of its clock.
-const handoffTokens = int(handoffMax / time.Microsecond)
-
 // firstPause is the pause after a failed store call; see [backoff.Pause].
 const firstPause = 10 * time.Millisecond
 

@@ -28,14 +28,14 @@ func (l *local) tryLocked(c *candidate) *candidate {
 
 // try asks once: on the goroutine of the caller, for which w waits, if the store is near
 // enough, and else on one of its own, which ends with the attempt.
-func (c *candidate) try(ctx context.Context, w *waiter, near bool) {
-	if near {
+func (c *candidate) try(ctx context.Context, w *waiter) {
+	if c.near() {
 		if _, on := c.attemptOf(ctx, w); on {
 			c.triedInVain()
 		}
 		return
 	}
-	k := c.l.e.keeper
+	k := c.l.keeper()
 	k.Go(func() {
 		attempt := lease.NewPatientAttempt(k.Context(), c.timeout())
 		defer attempt.End()
@@ -47,7 +47,7 @@ func (c *candidate) try(ctx context.Context, w *waiter, near bool) {
 
 func (c *candidate) triedInVain() {
 	l := c.l
-	l.e.keeper.Lock()
+	l.keeper().Lock()
 	c.endLocked()
 	if l.needsCandidateLocked() {
 		l.startLocked(new(candidate)).spawnLocked(0)
@@ -59,6 +59,6 @@ func (c *candidate) triedInVain() {
 		l.refuseTriesLocked()
 	}
 	l.dropLocked()
-	l.e.keeper.Unlock()
+	l.keeper().Unlock()
 	c.leave()
 }

@@ -19,12 +19,16 @@ var (
 	acquireQueueLua string
 	//go:embed scripts/acquire_limit.lua
 	acquireLimitLua string
+	//go:embed scripts/acquire_limit_held.lua
+	acquireLimitHeldLua string
 	//go:embed scripts/renew.lua
 	renewLua string
 	//go:embed scripts/renew_limit.lua
 	renewLimitLua string
 	//go:embed scripts/release.lua
 	releaseLua string
+	//go:embed scripts/release_handoff.lua
+	releaseHandoffLua string
 	//go:embed scripts/release_queue.lua
 	releaseQueueLua string
 	//go:embed scripts/release_limit.lua
@@ -42,19 +46,20 @@ var (
 	//go:embed scripts/tick_end.lua
 	tickEndLua string
 
-	// Scripts for several holders begin with queue.lua and the locals that it uses.
-	limitLua = "local lease, queue, owner, now = KEYS[1], KEYS[2], ARGV[1], nil\n" + argumentLua + queueLua
+	// Scripts for several holders begin with the locals that queue.lua uses.
+	limitLua = "local lease, queue, owner, now = KEYS[1], KEYS[2], ARGV[1], nil\n" + argumentLua
 
 	// A waiter that finds the key held, which is the usual case, needs no queue.lua: it
 	// is run only inside the condition.
 	acquireScript = newScript(acquireLua + argumentLua +
 		"if type(holder) ~= 'string' then\n" + queueLua + acquireQueueLua + "end\n" +
 		"local left = redis.call('PTTL', lease)\n" + joinLua)
-	acquireLimitScript  = newScript(limitLua + acquireLimitLua + joinLua)
+	acquireLimitScript = newScript(limitLua + acquireLimitHeldLua +
+		"if not holder then\n" + queueLua + acquireLimitLua + "end\n" + joinLua)
 	renewScript         = newScript(renewLua)
-	renewLimitScript    = newScript(limitLua + renewLimitLua)
-	releaseScript       = newScript(releaseLua + argumentLua + queueLua + releaseQueueLua)
-	releaseLimitScript  = newScript(limitLua + releaseLimitLua)
+	renewLimitScript    = newScript(limitLua + queueLua + renewLimitLua)
+	releaseScript       = newScript(releaseLua + argumentLua + releaseHandoffLua + queueLua + releaseQueueLua)
+	releaseLimitScript  = newScript(limitLua + queueLua + releaseLimitLua)
 	releaseOneScript    = newScript(releaseOneLua)
 	acquireOneScript    = newScript(acquireOneLua)
 	mintScript          = newScript(mintLua)

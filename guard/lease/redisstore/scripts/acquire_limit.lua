@@ -1,14 +1,13 @@
--- acquire_limit: one request for a key, with a limit or shared. Preceded by
--- argument.lua and queue.lua, followed by join.lua. KEYS, ARGV and Returns as in acquire.lua, except that limit is not 0
--- and no tokens are minted: both numbers are 0.
+-- acquire_limit: one request for a key, with a limit or shared. script.go says what
+-- precedes and follows it. KEYS, ARGV and Returns as in acquire.lua, except that limit is
+-- not 0 and no tokens are minted: both numbers are 0.
 --
 -- Invariants: never more holders than the strictest limit among them allows, and
 -- none together with an exclusive owner; no request overtakes the queue; if the
 -- first write fails, nothing was changed.
 
-local limit = tonumber(string.match(place, '[^,]*$'))
+limit = tonumber(limit)
 local ttl = tonumber(ARGV[2])
-if clock() > tonumber(ARGV[3]) then return {2, now} end
 
 local value = lease_value()
 if is_marker(value) then
@@ -30,7 +29,7 @@ if at_head or fit and redis.call('EXISTS', queue) == 0 then
   return {1, now, 0, 0}
 end
 
-local holder, left = value or '', nil
+holder = value or ''
 if excess > 0 then -- until so many leases have ended
   left = math.ceil((redis.call('ZRANGE', KEYS[3], excess - 1, excess - 1, 'WITHSCORES')[2] - now) / 1000)
 else

@@ -24,15 +24,21 @@ if join == '1' then
     end
   end
   if not first then
-    redis.call('ZADD', queue, string.format('%.0f', 2 * own + counted), member)
+    local top, score = redis.call('ZRANGE', queue, 0, 0, 'WITHSCORES'), 2 * own + counted
+    if top[1] ~= member or tonumber(top[2]) ~= score then
+      redis.call('ZADD', queue, string.format('%.0f', score), member)
+    end
+    if not top[1] or score <= tonumber(top[2]) then head = 1 end
     local reservation, patience = string.match(place, '^(%d+),(%d+)')
-    local life = math.max(60000, 4 * reservation, 4 * patience)
-    redis.call('PEXPIRE', queue, life)
+    local life, kept = math.max(60000, 4 * reservation, 4 * patience), -1
     if patience ~= '0' then
       redis.call('ZADD', KEYS[5], string.format('%.0f', now + patience * 1000), member)
+      kept = redis.call('PTTL', KEYS[5]) -- the queue's is about the same
+    end
+    if kept < life / 2 then
+      redis.call('PEXPIRE', queue, life)
       redis.call('PEXPIRE', KEYS[5], life)
     end
-    if redis.call('ZRANGE', queue, 0, 0)[1] == member then head = 1 end
   end
 end
 return {0, now, holder, left, own, head, receivers}

@@ -1,4 +1,5 @@
--- release, second part: the key has waiters, is kept closed, or is not owner's.
+-- release, third part: the head of the queue is another kind of waiter, or may be dead, or
+-- the key is kept closed or not owner's.
 
 if head then
   if not grant_head(nil, nil, head) then redis.call('DEL', lease) end

@@ -1,0 +1,24 @@
+-- release, second part: grants the key to the head of the queue if that is exclusive
+-- and surely presumed alive, which is the usual case. It does what grant_head in
+-- queue.lua does, without the functions that the other cases need.
+
+if head then
+  local member, ticket = head[1], (head[2] - head[2] % 2) / 2
+  local ttl, patience, next = string.match(member, '^(%d+),(%d+),0;(.*)$')
+  local time = redis.call('TIME')
+  now = time[1] * 1000000 + time[2]
+  if next and (patience == '0' or ticket + patience * 1000 >= now)
+    and (head[2] % 2 == 0 or single == '0' or ticket + 1000000 > now) then
+    local text = string.format('%.0f', now)
+    local previous, fence = tonumber(redis.call('SET', KEYS[4], text, 'GET') or 0) or 0, text
+    if previous >= now then
+      fence = string.format('%.0f', previous + 1)
+      redis.call('SET', KEYS[4], fence)
+    end
+    if ticket + 50000 < now then redis.call('ZREM', KEYS[5], member) end
+    redis.call('SET', lease, next, 'PX', ttl)
+    redis.pcall('PUBLISH', inbox .. string.match(next, '^[^:|]*'),
+      member .. '\n' .. text .. '\n' .. fence .. '\n' .. lease)
+    return 1
+  end
+end

@@ -59,7 +59,7 @@ func TestRedisRefusalsAndOutagesAreUnavailableAndHeal(t *testing.T) {
 	g := onRedis(t, p.Addr(), guard.Wait(time.Second))
 	do := func(t *testing.T, args ...any) { t.Helper(); sent(t, admin.Do(t.Context(), args...)) }
 	must(t, g.Do(t.Context(), "k", nothing))
-	counter := admin.Keys(t.Context(), "guard:fence:*").Val()[0]
+	counter := admin.Keys(t.Context(), "guard:tokens:*").Val()[0]
 	for _, c := range []struct {
 		name       string
 		harm, heal func(*testing.T)

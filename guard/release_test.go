@@ -64,7 +64,7 @@ func (s *burying) Acquire(ctx context.Context, r lease.AcquireRequest) (lease.Ac
 func buryBehindShorter(t *testing.T) *burying {
 	t.Helper()
 	s := newBurying(2, time.Second, 1000)
-	s.HoldFor("k", lease.OwnerID("ops", "1", "ops", ""), 100*time.Millisecond)
+	s.HoldFor("k", lease.OwnerID("ops", 1, "ops", ""), 100*time.Millisecond)
 	g := newGuard(t, s)
 	ctx, cancel := context.WithTimeout(t.Context(), 120*time.Millisecond)
 	defer cancel()

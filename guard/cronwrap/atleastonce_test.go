@@ -263,9 +263,9 @@ func TestTickThatWasDroppedForADeadRunIsRunOrReported(t *testing.T) {
 			// Another runner claims 10, and dies. Its lease lasts until 25.
 			f := fleet(t, "@every 10s", c.opts...)
 			f.at(9*s, func(f *timeline) {
-				f.store.HoldFor("report", lease.OwnerID("dead", "1", "dead", ""), 16*s)
+				f.store.HoldFor("report", lease.OwnerID("dead", 1, "dead", ""), 16*s)
 			}).at(9500*ms, func(f *timeline) { f.replicas[0].SetClock(0) }).at(10*s, func(f *timeline) {
-				r := lease.TickRequest{Key: "report", Owner: lease.OwnerID("dead", "1", "dead", ""), At: f.time(10), Fence: 1}
+				r := lease.TickRequest{Key: "report", Owner: lease.OwnerID("dead", 1, "dead", ""), At: f.time(10), Fence: 1}
 				if reply, err := f.store.ClaimTick(f.Context(), r); err != nil || !reply.Claimed {
 					t.Fatalf("ClaimTick() = %+v, %v", reply, err)
 				}

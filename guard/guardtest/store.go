@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"strconv"
 	"sync"
 	"time"
 
@@ -51,7 +50,7 @@ func (s *Store) NewOwner(metadata string) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.owners++
-	return lease.OwnerID(s.process, strconv.FormatInt(s.owners, 36), "guardtest", metadata)
+	return lease.OwnerID(s.process, uint64(s.owners), "guardtest", metadata)
 }
 
 // Acquire implements [lease.Store].

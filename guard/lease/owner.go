@@ -36,9 +36,13 @@ func ClosedMarker(owner string) string {
 // not free yet.
 func KeptClosed(value string) bool { return strings.HasPrefix(value, closedPrefix) }
 
-// OwnerID joins the parts of an owner id.
-func OwnerID(process, sequence, name, metadata string) string {
-	return process + ":" + sequence + "|" + name + "|" + metadata
+// OwnerID joins the parts of an owner id. sequence tells those of a process apart.
+func OwnerID(process string, sequence uint64, name, metadata string) string {
+	b := make([]byte, 0, 128)
+	b = append(append(b, process...), ':')
+	b = append(strconv.AppendUint(b, sequence, 36), '|')
+	b = append(append(b, name...), '|')
+	return string(append(b, metadata...))
 }
 
 // OwnerProcess returns the process id in an owner id, or "".

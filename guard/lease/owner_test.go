@@ -27,7 +27,7 @@ func FuzzNamesAndMetadataArePrintable(f *testing.F) {
 }
 
 func TestPartsOfAnOwnerID(t *testing.T) {
-	owner := lease.OwnerID("process", "1", "host:7", "trace")
+	owner := lease.OwnerID("process", 1, "host:7", "trace")
 	marker := lease.ClosedMarker(owner)
 	for _, c := range []struct{ what, got, want string }{
 		{"name", lease.OwnerName(owner), "host:7"},
@@ -44,7 +44,7 @@ func TestPartsOfAnOwnerID(t *testing.T) {
 			t.Errorf("%s: %q, want %q", c.what, c.got, c.want)
 		}
 	}
-	if !lease.KeptClosed(marker) || lease.KeptClosed(owner) || marker == lease.ClosedMarker(lease.OwnerID("process", "2", "host:7", "trace")) {
+	if !lease.KeptClosed(marker) || lease.KeptClosed(owner) || marker == lease.ClosedMarker(lease.OwnerID("process", 2, "host:7", "trace")) {
 		t.Errorf("markers: %q of %q", marker, owner)
 	}
 }

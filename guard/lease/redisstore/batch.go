@@ -106,7 +106,7 @@ func (b *batcher) sendHere(attempt *lease.Attempt, o *op) (taken, done bool) {
 		b.flushers--
 		if missed {
 			o.attempt, o.deadline, o.done = attempt, last, b.pool.channel()
-			go b.resend(b.flightLocked([]*op{o}, 0), doubt) // ends as flush does
+			go b.resend(b.flightLocked(o.alone(), 0), doubt) // ends as flush does
 		} else if o.answered() {
 			b.link.answered(time.Since(o.sent))
 			b.link.observe(time.Since(o.sent))
@@ -115,7 +115,7 @@ func (b *batcher) sendHere(attempt *lease.Attempt, o *op) (taken, done bool) {
 	}()
 	expired := b.timer.set(deadline)
 	defer b.timer.stop()
-	b.send(&callCtx{deadline: deadline, done: expired, ended: context.DeadlineExceeded}, []*op{o})
+	b.send(&callCtx{deadline: deadline, done: expired, ended: context.DeadlineExceeded}, o.alone())
 	missed = deadline.Before(last) && !o.answered() && !time.Now().Before(deadline)
 	return true, !missed
 }

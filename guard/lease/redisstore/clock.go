@@ -19,6 +19,7 @@ type clock struct {
 type bound struct {
 	offset int64 // server µs − local µs is at least this
 	taken  int64 // local µs
+	seen   int64 // local µs of the last reply
 }
 
 const maxDrift = 1000 // ppm
@@ -48,6 +49,22 @@ func (c *clock) notAfter(slot int, deadline time.Time, bounded bool) int64 {
 	return now + left + b.at(now)
 }
 
+// floorAge is how long after the server's last reply floor knows its time.
+const floorAge = int64(time.Second / time.Microsecond)
+
+// floor is a time that the server's clock has passed, by no more than the last replies
+// took to arrive, and a part in a thousand of the time since then; 0 if that is not known.
+func (c *clock) floor(slot int) int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	b, ok := c.bounds[slot]
+	now := c.now()
+	if !ok || now-b.seen > floorAge {
+		return 0
+	}
+	return now + b.at(now)
+}
+
 // learn updates the bound from a reply received now: server is the server's time
 // in it, sent the local time of the request, late that it was refused as late.
 func (c *clock) learn(slot int, server, sent int64, late bool) {
@@ -61,8 +78,10 @@ func (c *clock) learn(slot int, server, sent int64, late bool) {
 	// node answered. So may be one after which a request came late.
 	most := server + 1 - sent
 	if !ok || late || old.at(received) > most || old.at(received) < fresh.offset {
-		c.bounds[slot] = fresh
+		old = fresh
 	}
+	old.seen = received
+	c.bounds[slot] = old
 }
 
 func (b bound) at(now int64) int64 {

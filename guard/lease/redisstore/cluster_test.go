@@ -78,7 +78,7 @@ func clusterMoved(t *testing.T, cluster *redistest.Cluster) {
 // lease and its companions move at any time.
 func clusterMoving(t *testing.T, cluster *redistest.Cluster) {
 	p := newProcess(t, cluster.Client(t))
-	for i, moved := range [][]string{{}, {"guard:%s"}, {"guard:h:{%s}:%s"}, {"guard:fence:{%s}"}, {"guard:%s", "guard:h:{%s}:%s", "guard:fence:{%s}"}} {
+	for i, moved := range [][]string{{}, {"guard:%s"}, {"guard:h:{%s}:%s"}, {"guard:tokens:{%s}"}, {"guard:%s", "guard:h:{%s}:%s", "guard:tokens:{%s}"}} {
 		key := fmt.Sprint("moving", i)
 		tag := redisstore.TagOf("guard:" + key)
 		owner, waiter := p.NewOwner(""), p.NewOwner("")
@@ -87,7 +87,7 @@ func clusterMoving(t *testing.T, cluster *redistest.Cluster) {
 		move := cluster.Migrate(t, "guard:"+key, other(t, cluster, "guard:"+key))
 		for _, name := range moved {
 			name = strings.ReplaceAll(strings.ReplaceAll(name, "{%s}", "{"+tag+"}"), "%s", key)
-			if len(p.client.Keys(t.Context(), name).Val()) > 0 || strings.HasPrefix(name, "guard:fence") || name == "guard:"+key {
+			if len(p.client.Keys(t.Context(), name).Val()) > 0 || strings.HasPrefix(name, "guard:tokens") || name == "guard:"+key {
 				move.MoveKeys(t, name)
 			}
 		}

@@ -25,7 +25,7 @@ func TestConformanceOnOneNode(t *testing.T) {
 		as(user.name, user.password)(o)
 		o.ClientName = "jobguard"
 	}
-	storetest.Run(t, func(t *testing.T) storetest.Fixture {
+	open := func(t *testing.T) storetest.Fixture {
 		f := fixture(t, server.Client(t), server.Client(t, login), server.Client(t, login))
 		f.Stall = func(d time.Duration) {
 			server.Pause()
@@ -37,6 +37,16 @@ func TestConformanceOnOneNode(t *testing.T) {
 			})
 		}
 		return f
+	}
+	storetest.Run(t, open)
+	t.Run("first tries", func(t *testing.T) {
+		storetest.Run(t, func(t *testing.T) storetest.Fixture {
+			f := open(t)
+			redisstore.AlwaysTryFirst(f.A.(*redisstore.Store))
+			redisstore.AlwaysTryFirst(f.B.(*redisstore.Store))
+			f.Buried = true
+			return f
+		})
 	})
 	acked := redisstore.New(server.Client(t, login), redisstore.ReplicaAck(1, 10*time.Millisecond))
 	_, err := acked.Acquire(t.Context(), lease.AcquireRequest{Key: "k", Owner: acked.NewOwner(""), TTL: time.Second})

@@ -105,7 +105,7 @@ func TestErrorsThatARetryKeepsAreRefusals(t *testing.T) {
 	t.Run("wrong type of counter", func(t *testing.T) {
 		p := newProcess(t, admin, redisstore.Prefix("wf:"))
 		p.granted("k", p.NewOwner(""))
-		counter := admin.Keys(ctx, "wf:fence:*").Val()[0]
+		counter := admin.Keys(ctx, "wf:tokens:*").Val()[0]
 		admin.Del(ctx, counter, "wf:k")
 		admin.LPush(ctx, counter, "x")
 		refusedAll(t, p, "WRONGTYPE")

@@ -30,13 +30,13 @@ func namesOf(prefix, key string) names {
 	tag := tags()[slot]
 	// One string, cut into five, saves allocations: a run makes these names twice.
 	var b strings.Builder
-	b.Grow(5*len(prefix) + 4*len(key) + 4*len(tag) + len("w:{}:h:{}:fence:{}heard:{}:"))
+	b.Grow(5*len(prefix) + 4*len(key) + 4*len(tag) + len("w:{}:h:{}:tokens:{}heard:{}:"))
 	var cuts [5]int
 	for i, parts := range [...][4]string{
 		{prefix, key},
 		{prefix, "w:{", tag, "}:"},
 		{prefix, "h:{", tag, "}:"},
-		{prefix, "fence:{", tag, "}"},
+		{prefix, "tokens:{", tag, "}"},
 		{prefix, "heard:{", tag, "}:"},
 	} {
 		for _, part := range parts {
@@ -65,6 +65,5 @@ func escapeCompanion(key string) string {
 }
 
 // companion matches keys that could be a companion, also of a store whose prefix
-// ends in ':' on the same server. q was the queue before its members said how long a
-// waiter is presumed alive.
-var companion = regexp.MustCompile(`(^|:)(w|q|h|heard|tick|fence):\{`)
+// ends in ':' on the same server. q and fence are what earlier versions called w and tokens.
+var companion = regexp.MustCompile(`(^|:)(w|q|h|heard|tick|tokens|fence):\{`)

@@ -38,7 +38,7 @@ func TestSlotsAreRedisClusterSlots(t *testing.T) {
 
 func TestEveryTagHashesToItsSlot(t *testing.T) {
 	for slot, tag := range tags() {
-		if slotOf("guard:w:{"+tag+"}:any{thing}") != slot || slotOf("guard:fence:{"+tag+"}") != slot {
+		if slotOf("guard:w:{"+tag+"}:any{thing}") != slot || slotOf("guard:tokens:{"+tag+"}") != slot {
 			t.Fatalf("tag %q of slot %d", tag, slot)
 		}
 	}

@@ -16,7 +16,7 @@ import (
 // key: exclusive acquires, and renewals and releases of all. The queue rests: keys are
 // granted to whoever finds them free.
 
-func moving(err error) bool { return redis.HasErrorPrefix(err, "TRYAGAIN") }
+func moving(err error) bool { return err != nil && redis.HasErrorPrefix(err, "TRYAGAIN") }
 
 // acquireMoving grants the lease and then mints its token. Nobody else can have minted
 // a later one for a lease of its own as long as this one is trusted.
@@ -67,7 +67,7 @@ func (s *Store) renewMoving(ctx context.Context, r lease.RenewRequest) (lease.Re
 // releaseMoving releases a lease, and leaves the queue. The marker of several holders
 // stays until it expires: another holder may just have joined them.
 func (s *Store) releaseMoving(ctx context.Context, r releasing) (lease.ReleaseReply, error) {
-	leave := newOp(r.names.lease(), "zrem", r.names.queue(), r.place+";"+r.owner) // its key in heard expires
+	leave := newOp(r.names.lease(), "zrem", r.names.queue(), r.place()+";"+r.owner) // its key in heard expires
 	free := newOp(r.names.lease(), "zrem", r.names.holders(), holderMember(r.limit(), r.owner))
 	if r.exclusive() {
 		free = releaseOneScript.call(r.names, 1, []string{r.owner, r.marker()}, []int64{r.keepClosed}, "")

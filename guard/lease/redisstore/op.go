@@ -25,6 +25,11 @@ type op struct {
 	attempt   *lease.Attempt // its context, if that is one: expire ends the wait, not the caller
 	deadline  time.Time      // of its context; zero if it has none
 
+	first *clock     // it is a first try, with a token by this clock; then there is no request
+	tried firstReply // its outcome
+
+	clockSlot int // of first
+
 	// If set, it is called when the command is sent by a patient attempt, with the
 	// new deadline. It may change numbers.
 	onSend func(deadline time.Time)
@@ -40,7 +45,8 @@ type op struct {
 
 	// The script's arguments are pointers to these fields, which saves an allocation
 	// each. Only the lease's name is a plain string, for hooks that print commands.
-	request []any // never changed; args' memory for a script
+	self    [1]*op // for who sends it alone
+	request []any  // never changed; args' memory for a script
 	args    [13]any
 	names   names
 	texts   [3]string
@@ -82,7 +88,16 @@ func (s *script) call(n names, keys int, texts []string, numbers []int64, last s
 // twin is the same command, to be sent beside o: what is written to o meanwhile
 // does not concern it.
 func (o *op) twin() *op {
+	if o.first != nil {
+		return o.firstTwin()
+	}
 	return &op{Cmd: *redis.NewCmd(context.Background(), o.request...), script: o.script, key: o.key, request: o.request}
+}
+
+// alone returns o as a slice.
+func (o *op) alone() []*op {
+	o.self[0] = o
+	return o.self[:]
 }
 
 // outcome is the error of the command; nil if the server answered without one.

@@ -45,7 +45,7 @@ func connections(t *testing.T, direct *redis.Client) int {
 // Each kind of call, each behind silent connections of its own.
 func TestCallsAreSentAgainOverAFreshConnection(t *testing.T) {
 	t.Parallel()
-	owner := func(p *process) string { return lease.OwnerID(lease.OwnerProcess(p.NewOwner("")), "0", "name", "") }
+	owner := func(p *process) string { return lease.OwnerID(lease.OwnerProcess(p.NewOwner("")), 0, "name", "") }
 	calls := map[string]func(ctx context.Context, p *process) error{
 		"Acquire": func(ctx context.Context, p *process) error {
 			r, err := p.Acquire(ctx, lease.AcquireRequest{Key: "free", Owner: p.NewOwner(""), TTL: ttl, Place: lease.Place{Reservation: reservation}, TokenCount: 1})

@@ -33,6 +33,8 @@ var (
 	releaseQueueLua string
 	//go:embed scripts/release_limit.lua
 	releaseLimitLua string
+	//go:embed scripts/release_free.lua
+	releaseFreeLua string
 	//go:embed scripts/release_one.lua
 	releaseOneLua string
 	//go:embed scripts/acquire_one.lua
@@ -60,6 +62,7 @@ var (
 	renewLimitScript    = newScript(limitLua + queueLua + renewLimitLua)
 	releaseScript       = newScript(releaseLua + argumentLua + releaseHandoffLua + queueLua + releaseQueueLua)
 	releaseLimitScript  = newScript(limitLua + queueLua + releaseLimitLua)
+	releaseFreeScript   = newScript(releaseFreeLua)
 	releaseOneScript    = newScript(releaseOneLua)
 	acquireOneScript    = newScript(acquireOneLua)
 	mintScript          = newScript(mintLua)

@@ -3,6 +3,7 @@ package redisstore
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -16,17 +17,39 @@ type sender func(ctx context.Context, ops []*op)
 // A Cluster client spreads a pipeline over the shards and follows redirections
 // command by command.
 func sendTo(client redis.UniversalClient) sender {
+	pipes := &sync.Pool{New: func() any { return client.Pipeline() }}
 	return withScripts(func(ctx context.Context, ops []*op) {
-		if len(ops) == 1 {
+		if len(ops) == 1 && ops[0].first == nil {
 			setErr(ops[0], client.Process(ctx, ops[0]))
 			return
 		}
-		pipe := client.Pipeline()
-		for _, o := range ops {
-			_ = pipe.Process(ctx, o) // only queues it
-		}
-		_, _ = pipe.Exec(ctx) // each command has its own error
+		pipe := pipes.Get().(redis.Pipeliner)
+		sendIn(ctx, pipe, ops)
+		pipes.Put(pipe) // Exec has emptied it
 	})
+}
+
+// sendIn sends ops in a pipeline.
+func sendIn(ctx context.Context, pipe redis.Pipeliner, ops []*op) {
+	var few [4]*firstTry // mostly enough
+	tries := few[:0]
+	for _, o := range ops {
+		if o.first == nil {
+			_ = pipe.Process(ctx, o) // only queues it
+			continue
+		}
+		f := firstTries.Get().(*firstTry)
+		tries = append(tries, f)
+		_ = pipe.BatchProcess(ctx, f.commands(o)...)
+	}
+	_, _ = pipe.Exec(ctx) // each command has its own error
+	for _, o := range ops {
+		if o.first != nil {
+			tries[0].finish(o)
+			firstTries.Put(tries[0])
+			tries = tries[1:]
+		}
+	}
 }
 
 // setErr stores the reason in a command that was not sent.
@@ -40,17 +63,21 @@ func setErr(o *op, err error) {
 func withScripts(send sender) sender {
 	return func(ctx context.Context, ops []*op) {
 		send(ctx, ops)
-		var again []*op
-		for _, o := range ops {
-			if o.unknown() {
-				o.inFull()
-				again = append(again, o)
-			}
-		}
-		if again != nil && ctx.Err() == nil {
+		if again := inFull(ops); again != nil && ctx.Err() == nil {
 			send(ctx, again)
 		}
 	}
+}
+
+// inFull prepares the scripts that the server does not have to be sent in full.
+func inFull(ops []*op) (again []*op) {
+	for _, o := range ops {
+		if o.unknown() {
+			o.inFull()
+			again = append(again, o)
+		}
+	}
+	return again
 }
 
 // sendAcked returns the sender to one node that waits for its replicas: WAIT must

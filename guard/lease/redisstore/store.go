@@ -31,6 +31,11 @@ type Store struct {
 	clock    *clock
 	inbox    *inbox
 	unwanted chan struct{} // semaphore of giveBack
+
+	contention contention
+	noFirst    atomic.Bool // the server refuses first tries
+
+	alwaysFirst bool // for tests
 }
 
 var (
@@ -74,6 +79,7 @@ func New(client redis.UniversalClient, opts ...Option) *Store {
 		clock:    newClock(),
 		unwanted: make(chan struct{}, maxUnwanted),
 	}
+	s.contention.base = time.Now()
 	// With ReplicaAck a grant counts only once replicas have it: a message is not enough.
 	s.inbox = newInbox(client, s.inboxes+s.process, single, c.replicas == 0, s.giveBack)
 	return s
@@ -82,7 +88,7 @@ func New(client redis.UniversalClient, opts ...Option) *Store {
 // NewOwner implements [lease.Store]. '|' and control characters in metadata are
 // dropped.
 func (s *Store) NewOwner(metadata string) string {
-	return lease.OwnerID(s.process, strconv.FormatUint(s.sequence.Add(1), 36), s.owner, metadataText(metadata))
+	return lease.OwnerID(s.process, s.sequence.Add(1), s.owner, metadataText(metadata))
 }
 
 // lateTries bounds how often one Acquire is sent because the server refused it as
@@ -94,8 +100,22 @@ const lateTries = 4
 func (s *Store) Acquire(ctx context.Context, r lease.AcquireRequest) (lease.AcquireReply, error) {
 	names := namesOf(s.prefix, r.Key)
 	var unanswered time.Time // by a try before
+	left := false            // by a first try
+	if s.triesFirst(ctx, names.slot, r) {
+		var reply lease.AcquireReply
+		var err error
+		if reply, left, err = s.tryFirst(ctx, names, r); err != nil {
+			return lease.AcquireReply{}, fault(ctx, "acquire", err)
+		} else if reply.Granted {
+			s.inbox.granted(r.Owner)
+			return reply, nil
+		}
+	}
 	for range lateTries {
 		reply, err := s.acquireOnce(ctx, names, r)
+		if err != nil && left { // if this fails, it expires
+			_, _ = s.releaseBy(ctx, releaseScript, releasing{names: names, owner: r.Owner, from: r.Place})
+		}
 		if err != nil {
 			if r.Join {
 				s.inbox.mayWait(r.Owner)
@@ -111,6 +131,9 @@ func (s *Store) Acquire(ctx context.Context, r lease.AcquireRequest) (lease.Acqu
 				return lease.AcquireReply{}, fault(ctx, "acquire", err)
 			}
 			continue
+		}
+		if reply.status == statusHeld {
+			s.contention.note(names.slot)
 		}
 		if reply.Granted {
 			s.inbox.granted(r.Owner)
@@ -263,7 +286,8 @@ func (s *Store) Release(ctx context.Context, r lease.ReleaseRequest) (lease.Rele
 	reply, err := s.release(ctx, releasing{
 		names:      namesOf(s.prefix, r.Key),
 		owner:      r.Owner,
-		place:      placeText(r.Place, r.Limit),
+		from:       r.Place,
+		under:      r.Limit,
 		keepClosed: millis(r.KeepClosed),
 		fence:      r.Fence,
 		lastFence:  r.LastFence,
@@ -277,15 +301,28 @@ func (s *Store) Release(ctx context.Context, r lease.ReleaseRequest) (lease.Rele
 // releasing is what a release tells the server.
 type releasing struct {
 	names            names
-	owner, place     string
-	keepClosed       int64 // ms
+	owner            string
+	from             lease.Place
+	under            lease.Limit
+	text             string // of both, if only that is known
+	keepClosed       int64  // ms
 	fence, lastFence int64
 }
 
 func (r releasing) exclusive() bool { return r.limit() == lease.Exclusive }
 
+func (r releasing) place() string {
+	if r.text == "" {
+		return placeText(r.from, r.under)
+	}
+	return r.text
+}
+
 func (r releasing) limit() lease.Limit {
-	limit, _ := strconv.Atoi(r.place[strings.LastIndexByte(r.place, ',')+1:])
+	if r.text == "" {
+		return r.under
+	}
+	limit, _ := strconv.Atoi(r.text[strings.LastIndexByte(r.text, ',')+1:])
 	return lease.Limit(limit)
 }
 
@@ -298,12 +335,30 @@ func (r releasing) marker() string {
 }
 
 func (s *Store) release(ctx context.Context, r releasing) (lease.ReleaseReply, error) {
-	script := releaseLimitScript
-	if r.exclusive() {
-		script = releaseScript
+	if !r.exclusive() {
+		return s.releaseBy(ctx, releaseLimitScript, r)
 	}
+	if r.keepClosed > 0 || r.fence != r.lastFence || s.contention.recent(r.names.slot) {
+		return s.releaseBy(ctx, releaseScript, r)
+	}
+	o := releaseFreeScript.call(r.names, 2, []string{r.owner}, nil, "")
+	s.router.do(ctx, false, o)
+	err := o.outcome()
+	if err == nil {
+		if n, err := o.Int64(); err != nil || n == 1 {
+			return lease.ReleaseReply{Released: true, Resent: o.resent}, err
+		}
+	} else if !moving(err) {
+		return lease.ReleaseReply{}, err
+	}
+	reply, err := s.releaseBy(ctx, releaseScript, r)
+	reply.Resent = reply.Resent || o.resent
+	return reply, err
+}
+
+func (s *Store) releaseBy(ctx context.Context, script *script, r releasing) (lease.ReleaseReply, error) {
 	numbers := [...]int64{r.fence, r.lastFence}
-	o := script.call(r.names, 5, []string{r.owner, r.marker()}, numbers[:], s.argument(queueArgument{place: r.place, keepClosed: r.keepClosed}))
+	o := script.call(r.names, 5, []string{r.owner, r.marker()}, numbers[:], s.argument(queueArgument{place: r.place(), keepClosed: r.keepClosed}))
 	s.router.do(ctx, false, o)
 	if err := o.outcome(); moving(err) && (r.exclusive() || r.keepClosed == 0) {
 		reply, err := s.releaseMoving(ctx, r)

@@ -32,7 +32,7 @@ func (s *Store) giveBack(m message) {
 		_, _ = s.release(ctx, releasing{
 			names: namesOf(s.prefix, strings.TrimPrefix(key, escapePrefix)),
 			owner: m.owner,
-			place: m.place,
+			text:  m.place,
 		})
 	}()
 }

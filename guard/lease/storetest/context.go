@@ -106,6 +106,10 @@ var contextChecks = []check{
 		c.holder(c.A, c.key("other"), long) // a store may learn the server's time from replies
 		lates := []*client{c.client(c.A, c.key("exclusive")), c.reader(c.A, c.key("reader"))}
 		const stall = time.Second
+		ttl := long
+		if c.Buried {
+			ttl = 2 * stall
+		}
 		c.Stall(stall)
 		var wg sync.WaitGroup
 		for _, late := range lates {
@@ -113,7 +117,7 @@ var contextChecks = []check{
 				ctx, cancel := context.WithTimeout(c.ctx, stall/4)
 				defer cancel()
 				_, err := late.store.Acquire(ctx, lease.AcquireRequest{
-					Key: late.key, Owner: late.owner, Limit: late.limit, TTL: long, Join: true, Place: lease.Place{Reservation: long}, TokenCount: 1,
+					Key: late.key, Owner: late.owner, Limit: late.limit, TTL: ttl, Join: true, Place: lease.Place{Reservation: long}, TokenCount: 1,
 				})
 				if err == nil {
 					c.Error("Acquire was answered by a stalled server")
@@ -125,6 +129,9 @@ var contextChecks = []check{
 
 		for _, late := range lates {
 			next := c.client(c.B, late.key)
+			if c.Buried {
+				c.within(ttl, "the lease of a request that came late ends", func() bool { return next.ask(long).Granted })
+			}
 			next.mustHold(long)
 			next.mustRelease()
 			c.holder(c.A, late.key, long) // nor is it in the queue

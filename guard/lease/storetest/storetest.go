@@ -39,6 +39,10 @@ type Fixture struct {
 	// NoGrants: wake-ups never carry the token of the grant.
 	NoGrants bool
 
+	// Buried: an Acquire that reaches the server after its deadline may be granted, for
+	// its TTL.
+	Buried bool
+
 	// Vanish deletes the lease of key behind the stores' backs.
 	Vanish func(key string)
 

@@ -220,7 +220,7 @@ func (l *local) grantedLocked(granted *keep.Lease, renewal time.Time) {
 	}
 	w := l.waiters.first
 	l.answerLocked(w, granted.BeginLocked(l.calls-w.calls, renewal), nil)
-	if l.limit == lease.Exclusive {
+	if l.limit == lease.Exclusive && l.waiters.n > 0 {
 		l.seenLocked(granted.Owner())
 		l.refuseTriesLocked()
 	}

@@ -29,17 +29,14 @@ if now > tonumber(ARGV[3]) then return {2, now} end
 -- clock: at most 10 ms ahead of the clock, at least one. It is the first write: an
 -- unused token is harmless.
 local function mint()
-  local wanted, last = tonumber(ARGV[4]), nil
-  local first = now
-  if wanted == 1 then -- the clock is usually ahead, then one call is enough
-    local previous = tonumber(redis.call('SET', KEYS[4], string.format('%.0f', now), 'GET') or 0) or 0
-    if previous < now then return {1, now, now, 1} end
-    first, last = previous + 1, previous + 1
-  else
-    first = math.max((tonumber(redis.call('GET', KEYS[4]) or 0) or 0) + 1, now)
-    last = math.max(first, math.min(first + wanted - 1, now + 10000))
+  local wanted, counter = tonumber(ARGV[4]), KEYS[4]
+  if wanted == 1 then
+    if redis.call('ZADD', counter, 'GT', 'CH', string.format('%.0f', now), 't') == 1 then return {1, now, now, 1} end
+    return {1, now, tonumber(redis.call('ZINCRBY', counter, 1, 't')), 1}
   end
-  redis.call('SET', KEYS[4], string.format('%.0f', last))
+  local first = math.max((tonumber(redis.call('ZSCORE', counter, 't') or 0) or 0) + 1, now)
+  local last = math.max(first, math.min(first + wanted - 1, now + 10000))
+  redis.call('ZADD', counter, string.format('%.0f', last), 't')
   return {1, now, first, last - first + 1}
 end
 

@@ -9,6 +9,5 @@
 
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
-local token = math.max((tonumber(redis.call('GET', KEYS[1]) or 0) or 0) + 1, now)
-redis.call('SET', KEYS[1], string.format('%.0f', token))
-return token
+if redis.call('ZADD', KEYS[1], 'GT', 'CH', string.format('%.0f', now), 't') == 1 then return now end
+return tonumber(redis.call('ZINCRBY', KEYS[1], 1, 't'))

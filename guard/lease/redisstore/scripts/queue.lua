@@ -34,10 +34,8 @@ local function number(n) return string.format('%.0f', n) end
 
 -- Mints the token of a grant to a waiter, above those before and not below the clock.
 local function token()
-  local previous = tonumber(redis.call('SET', KEYS[4], number(clock()), 'GET') or 0) or 0
-  if previous < now then return now end
-  redis.call('SET', KEYS[4], number(previous + 1))
-  return previous + 1
+  if redis.call('ZADD', KEYS[4], 'GT', 'CH', number(clock()), 't') == 1 then return now end
+  return tonumber(redis.call('ZINCRBY', KEYS[4], 1, 't'))
 end
 
 -- Takes a waiter out of the queue.

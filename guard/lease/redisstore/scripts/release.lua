@@ -20,8 +20,9 @@ local lease, queue, owner, now = KEYS[1], KEYS[2], ARGV[1], nil
 local holder = redis.pcall('GET', lease) -- an error if the key has another type
 -- Unused tokens are taken back, unless later ones were minted: they are ahead of
 -- the clock.
-if holder == owner and ARGV[3] ~= ARGV[4] and redis.call('GET', KEYS[4]) == ARGV[4] then
-  redis.pcall('SET', KEYS[4], ARGV[3]) -- pcall: it may fail when memory is full
+if holder == owner and ARGV[3] ~= ARGV[4]
+  and tonumber(redis.call('ZSCORE', KEYS[4], 't') or 0) == tonumber(ARGV[4]) then
+  redis.pcall('ZADD', KEYS[4], ARGV[3], 't') -- pcall: it may fail when memory is full
 end
 local head -- popped first: it works when memory is full
 if holder == owner and ARGV[2] == '' then

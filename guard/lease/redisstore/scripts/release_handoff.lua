@@ -10,10 +10,9 @@ if head then
   if next and (patience == '0' or ticket + patience * 1000 >= now)
     and (head[2] % 2 == 0 or single == '0' or ticket + 1000000 > now) then
     local text = string.format('%.0f', now)
-    local previous, fence = tonumber(redis.call('SET', KEYS[4], text, 'GET') or 0) or 0, text
-    if previous >= now then
-      fence = string.format('%.0f', previous + 1)
-      redis.call('SET', KEYS[4], fence)
+    local fence = text
+    if redis.call('ZADD', KEYS[4], 'GT', 'CH', text, 't') == 0 then
+      fence = string.format('%.0f', redis.call('ZINCRBY', KEYS[4], 1, 't'))
     end
     if ticket + 50000 < now then redis.call('ZREM', KEYS[5], member) end
     redis.call('SET', lease, next, 'PX', ttl)

@@ -1,0 +1,159 @@
+package redisstore
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/jobguard/jobguard/guard/lease"
+)
+
+// A first try is the request for a key that is probably free: three plain commands
+// instead of a script, for a third of the server's time.
+//
+//	SET lease owner PX ttl NX   EXISTS queue   ZADD counter GT CH token t
+//
+// The token is a time that the server's clock has just passed. If that does not end in a
+// lease with a token, or if others are in the queue, the script is sent. See
+// docs/design/redisstore-first-try.md.
+
+// firstTry is the commands of a first try.
+type firstTry struct {
+	set    statusCmd
+	queued intCmd
+	raised intCmd
+
+	token      int64
+	setArgs    [6]any
+	queuedArgs [2]any
+	raisedArgs [6]any
+	all        [3]redis.Cmder
+}
+
+var firstTries = sync.Pool{New: func() any { return new(firstTry) }}
+
+type statusCmd struct{ redis.StatusCmd }
+
+func (*statusCmd) NoRetry() bool { return true } // see op
+
+type intCmd struct{ redis.IntCmd }
+
+func (*intCmd) NoRetry() bool { return true }
+
+// newFirstTry prepares the request of owner for the lease of n.
+func newFirstTry(c *clock, slot int, n names, owner string, ttl time.Duration) *op {
+	o := &op{first: c, clockSlot: slot, key: n.lease(), names: n, kind: acquiring}
+	o.texts[0], o.numbers[0] = owner, millis(ttl)
+	return o
+}
+
+func (o *op) firstTwin() *op {
+	return &op{first: o.first, clockSlot: o.clockSlot, key: o.key, names: o.names, texts: o.texts, numbers: o.numbers}
+}
+
+// commands returns the commands for o.
+func (f *firstTry) commands(o *op) []redis.Cmder {
+	f.token = o.first.floor(o.clockSlot)
+	f.setArgs = [...]any{"set", o.key, &o.texts[0], "px", &o.numbers[0], "nx"}
+	f.queuedArgs = [...]any{"exists", &o.names.all[1]}
+	f.raisedArgs = [...]any{"zadd", &o.names.all[3], "gt", "ch", &f.token, "t"}
+	ctx := context.Background()
+	f.set.StatusCmd = *redis.NewStatusCmd(ctx, f.setArgs[:]...)
+	f.queued.IntCmd = *redis.NewIntCmd(ctx, f.queuedArgs[:]...)
+	f.raised.IntCmd = *redis.NewIntCmd(ctx, f.raisedArgs[:]...)
+	f.all = [...]redis.Cmder{&f.set, &f.queued, &f.raised}
+	return f.all[:]
+}
+
+// firstReply is what came of a first try. Without free and token the script has to be
+// sent, which finds what is there, its owner's own lease included.
+type firstReply struct {
+	done    bool  // it was sent and answered
+	free    bool  // the key was, and the lease is there
+	alone   bool  // nobody is in the queue
+	refused bool  // the server has something against the commands
+	token   int64 // 0: the counter was not below it
+}
+
+// finish stores the outcome in o.
+func (f *firstTry) finish(o *op) {
+	err := f.set.Err()
+	if err != nil && err != redis.Nil { //nolint:errorlint // never wrapped
+		o.SetErr(err)
+		return
+	}
+	o.tried = firstReply{done: true, free: err == nil}
+	err = errors.Join(f.queued.Err(), f.raised.Err())
+	o.tried.alone = f.queued.Err() == nil && f.queued.Val() == 0
+	o.tried.refused = err != nil && isReply(err)
+	if f.token > 0 && f.raised.Err() == nil && f.raised.Val() == 1 {
+		o.tried.token = f.token
+	}
+}
+
+// triesFirst reports whether to send r as a first try: it is a caller's own first
+// attempt, which is short, for a key that is not known to be contended.
+func (s *Store) triesFirst(ctx context.Context, slot int, r lease.AcquireRequest) bool {
+	attempt, ok := ctx.(*lease.Attempt)
+	return (ok && attempt.Timeout() == 0 || s.alwaysFirst) && r.Limit == lease.Exclusive && r.Ticket == 0 && r.TokenCount <= 1 &&
+		s.replicas == 0 && !s.noFirst.Load() && !s.contention.recent(slot) && s.clock.floor(s.clockSlot(slot)) > 0
+}
+
+// tryFirst sends r as a first try. If the reply is not Granted the script has to be sent,
+// for a lease that is left without a token too.
+func (s *Store) tryFirst(ctx context.Context, names names, r lease.AcquireRequest) (_ lease.AcquireReply, left bool, _ error) {
+	o := newFirstTry(s.clock, s.clockSlot(names.slot), names, r.Owner, r.TTL)
+	s.router.do(ctx, false, o)
+	if err := o.outcome(); err != nil {
+		return lease.AcquireReply{}, false, err
+	}
+	tried, sent := o.final().tried, o.final().sent
+	if tried.refused {
+		s.noFirst.Store(true)
+	}
+	if !tried.free || !tried.alone {
+		s.contention.note(names.slot)
+	}
+	switch {
+	case !tried.free:
+	case !tried.alone: // the key is for those in the queue
+		_, err := s.releaseBy(ctx, releaseScript, releasing{names: names, owner: r.Owner, from: r.Place})
+		return lease.AcquireReply{}, false, err
+	case tried.token > 0 && time.Since(sent) < maxTokenAge:
+		reply := lease.AcquireReply{Granted: true, Fence: tried.token, TokenCount: 1, Sent: sent}
+		if o.resent {
+			reply.Unanswered, _ = ctx.Deadline()
+		}
+		return reply, false, nil
+	}
+	return lease.AcquireReply{}, tried.free, nil
+}
+
+// maxTokenAge is how long after a first try was sent its token counts. A request that was
+// under way for longer may carry an older time than a token that a failover has lost.
+const maxTokenAge = 25 * time.Millisecond
+
+// contendedFor is how long a slot counts as contended after its keys last were.
+const contendedFor = 10 * time.Second
+
+// contention remembers slots with keys that were held or waited for by others. Some
+// slots share a memory: then a script is sent where a first try would have done.
+type contention struct {
+	base  time.Time
+	until [1024]atomic.Uint32 // seconds since base
+}
+
+func (c *contention) now() uint32 { return uint32(time.Since(c.base)/time.Second) + 1 }
+
+func (c *contention) note(slot int) {
+	c.until[slot%len(c.until)].Store(c.now() + uint32(contendedFor/time.Second))
+}
+
+func (c *contention) recent(slot int) bool {
+	until := c.until[slot%len(c.until)].Load()
+	return until > 0 && until >= c.now()
+}

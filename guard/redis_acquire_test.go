@@ -21,7 +21,7 @@ func TestRedisReplyLostAtAcquireIsRecognised(t *testing.T) {
 	g := onRedis(t, p.Addr())
 	must(t, g.Do(t.Context(), "k", nothing))
 	for range 10 {
-		p.LoseNextReply("fence:")
+		p.LoseNextReply("tokens:")
 		inTime(t, 2*time.Second, "acquiring again", func() {
 			noError(t, g.Do(t.Context(), "k", nothing))
 		})
@@ -245,26 +245,54 @@ func queueOf(t *testing.T, admin *redis.Client) string {
 	return "guard:no-queue-yet"
 }
 
-func TestRedisAcquireThatArrivesAfterItsCleanUpIsRefused(t *testing.T) {
-	s := redistest.Start(t)
-	p := redistest.NewProxy(t, s.Addr())
-	g, other := onRedis(t, p.Addr()), onRedis(t, s.Addr())
-	for range 3 {
-		must(t, g.Do(t.Context(), "k", nothing))
-		request := p.HoldNextRequest("fence:")
-		ctx, cancel := context.WithTimeout(t.Context(), 60*time.Millisecond)
-		err := g.Do(ctx, "k", nothing)
-		cancel()
-		// nil: the end of the context came late, and there was time for a second attempt.
-		if err != nil && !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("Do() = %v, want the end of its context", err)
-		}
-		request.Wait(t)
-		time.Sleep(2200 * time.Millisecond) // an attempt takes 2 s at most: both clean-ups are over
-		request.Release()
-		time.Sleep(50 * time.Millisecond) // it has arrived
-		if err := other.With(guard.Wait(0)).Do(t.Context(), "k", nothing); err != nil {
-			t.Errorf("Do() = %v: a zombie holds the key", err)
-		}
+// A script is refused; a first try, which is plain commands, is granted for its TTL.
+func TestRedisAcquireThatArrivesAfterItsCleanUpIsRefusedOrEnds(t *testing.T) {
+	t.Parallel()
+	const ttl = 3 * time.Second
+	for _, contended := range []bool{true, false} {
+		t.Run(fmt.Sprintf("contended=%t", contended), func(t *testing.T) {
+			t.Parallel()
+			s := redistest.Start(t)
+			p := redistest.NewProxy(t, s.Addr())
+			g, other := onRedis(t, p.Addr(), guard.TTL(ttl)), onRedis(t, s.Addr(), guard.Wait(0))
+			must(t, g.Do(t.Context(), "k", nothing))
+			if contended {
+				must(t, other.Do(t.Context(), "k", func(ctx context.Context) error {
+					return busy(g.With(guard.Wait(0)).Do(t.Context(), "k", nothing))
+				}))
+			}
+			form := "nx"
+			if contended {
+				form = "evalsha"
+			}
+			request := p.HoldNextRequest(form, "guard:k")
+			ctx, cancel := context.WithTimeout(t.Context(), 60*time.Millisecond)
+			err := g.Do(ctx, "k", nothing)
+			cancel()
+			// nil: the end of the context came late, and there was time for a second attempt.
+			if err != nil && !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("Do() = %v, want the end of its context", err)
+			}
+			request.Wait(t)
+			time.Sleep(2200 * time.Millisecond) // an attempt takes 2 s at most: both clean-ups are over
+			request.Release()
+			time.Sleep(50 * time.Millisecond) // it has arrived
+			err = other.Do(t.Context(), "k", nothing)
+			if contended {
+				must(t, err)
+				return
+			}
+			must(t, busy(err))
+			time.Sleep(ttl)
+			must(t, other.Do(t.Context(), "k", nothing))
+		})
 	}
+}
+
+// busy is nil if err is ErrBusy.
+func busy(err error) error {
+	if errors.Is(err, guard.ErrBusy) {
+		return nil
+	}
+	return fmt.Errorf("%w, want ErrBusy", err)
 }

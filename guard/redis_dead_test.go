@@ -128,7 +128,7 @@ func TestRedisPlacesThatNoCallerNeedsDoNotBlockAFreeKey(t *testing.T) {
 		g := newGuard(t, store)
 		waiting.Go(func() { _ = g.Do(ctx, "elsewhere", nothing) }) // the process is alive
 		owner := store.NewOwner("")
-		store.Watch(owner, func(lease.Grant) bool { return false })
+		store.Watch(owner, lease.WakeFunc(func(lease.Grant) bool { return false }))
 		limit, stop := context.WithTimeout(t.Context(), 10*time.Second)
 		_, err := store.Acquire(limit, lease.AcquireRequest{
 			Key: "k", Owner: owner, TTL: 10 * time.Second, Join: true, TokenCount: 1,

@@ -71,7 +71,7 @@ func TestRedisContentionLeavesNothing(t *testing.T) {
 	}
 	time.Sleep(stressTTL + 2500*time.Millisecond) // what the killed had, and claims, expire
 	for _, k := range admin.Keys(t.Context(), "*").Val() {
-		if len(k) < len("guard:fence:") || k[:len("guard:fence:")] != "guard:fence:" {
+		if !strings.HasPrefix(k, "guard:tokens:") {
 			ttl := admin.PTTL(t.Context(), k).Val()
 			ofTheDead := strings.HasPrefix(k, "guard:w:") || strings.HasPrefix(k, "guard:heard:")
 			if ttl < 0 || !ofTheDead { // they vanish within a minute

@@ -23,12 +23,12 @@ type Store struct {
 
 	mu      sync.Mutex // never held while waiting, nor while calling a wake
 	keys    map[string]*keyState
-	watches map[string]func(lease.Grant) bool // by owner
-	wakes   []func()                          // to call once mu is free
-	owners  int64                             // last sequence of an owner id
-	tickets int64                             // last ticket of any queue
-	fence   int64                             // last token minted, for all keys
-	ticks   map[string]lease.Tick             // the last of each key; made by the first claim
+	watches map[string]lease.Waker // by owner
+	wakes   []func()               // to call once mu is free
+	owners  int64                  // last sequence of an owner id
+	tickets int64                  // last ticket of any queue
+	fence   int64                  // last token minted, for all keys
+	ticks   map[string]lease.Tick  // the last of each key; made by the first claim
 
 	delay  time.Duration
 	faults []*Fault
@@ -40,7 +40,7 @@ func NewStore() *Store {
 	return &Store{
 		process: rand.Text(),
 		keys:    make(map[string]*keyState),
-		watches: make(map[string]func(lease.Grant) bool),
+		watches: make(map[string]lease.Waker),
 		calls:   make(map[Op]int),
 	}
 }

@@ -234,6 +234,6 @@ func TestContextAtItsDeadlineIsOver(t *testing.T) {
 
 // watch calls Watch, and returns what undoes it.
 func watch(s *Store, owner string, wake func(lease.Grant) bool) (stop func()) {
-	s.Watch(owner, wake)
+	s.Watch(owner, lease.WakeFunc(wake))
 	return func() { s.Unwatch(owner) }
 }

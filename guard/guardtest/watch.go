@@ -8,7 +8,7 @@ import (
 
 // Watch implements [lease.Watcher]. wake is called on the goroutine whose call made
 // the grant, before that call returns.
-func (s *Store) Watch(owner string, wake func(lease.Grant) bool) {
+func (s *Store) Watch(owner string, wake lease.Waker) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.watches[owner] = wake
@@ -38,5 +38,5 @@ func (s *Store) wakeLocked(key string, w waiter) {
 		grant.Fence, _ = s.mintLocked(1)
 		grant.Since = time.Now()
 	}
-	s.wakes = append(s.wakes, func() { wake(grant) })
+	s.wakes = append(s.wakes, func() { wake.Woken(grant) })
 }

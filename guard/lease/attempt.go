@@ -24,8 +24,13 @@ type Attempt struct {
 // NewAttempt returns an Attempt that ends at deadline. Call End when the call
 // has returned.
 func NewAttempt(deadline time.Time) *Attempt {
-	return &Attempt{parent: context.Background(), deadline: deadline}
+	a := new(Attempt)
+	a.Begin(deadline)
+	return a
 }
+
+// Begin makes a, which was not used before, what NewAttempt returns.
+func (a *Attempt) Begin(deadline time.Time) { a.parent, a.deadline = context.Background(), deadline }
 
 // NewPatientAttempt returns an Attempt that gives the server timeout to answer, and ends
 // with parent. Call End when the call has returned.

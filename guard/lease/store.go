@@ -38,7 +38,8 @@ type Store interface {
 	// The end of a TTL, a reservation or a KeepClosed wakes no waiter: the head of
 	// the queue asks again when Remaining has passed.
 	//
-	// An Acquire that reaches the server after ctx's deadline has no effect.
+	// An Acquire that reaches the server after ctx's deadline has no effect, unless
+	// ctx is an [Attempt] that is not patient: then it may be granted, for r.TTL.
 	// Acquire is never called twice at once for one owner. A request that it sent
 	// again and that is still under way when it returns is refused after ctx's
 	// deadline too; see Unanswered.
@@ -59,17 +60,28 @@ type Store interface {
 // Watcher is implemented by a Store that can wake waiters. With any other
 // Store waiters only poll.
 type Watcher interface {
-	// Watch calls wake when owner should ask again at once: it was granted a
-	// key, or messages may have been missed. wake never blocks; it may be
-	// called from any goroutine, more than once, and without need. It reports
-	// whether owner starts on the grant without asking. An owner has one watch at a
-	// time. A grant that arrives for an owner without a watch is released by the store.
-	Watch(owner string, wake func(Grant) (taken bool))
+	// Watch calls w.Woken when owner should ask again at once: it was granted a
+	// key, or messages may have been missed. An owner has one watch at a time. A
+	// grant that arrives for an owner without a watch is released by the store.
+	Watch(owner string, w Waker)
 
-	// Unwatch ends the watch: wake is not called for messages that arrive later.
+	// Unwatch ends the watch: Woken is not called for messages that arrive later.
 	// Without a watch it does nothing.
 	Unwatch(owner string)
 }
+
+// Waker is what a [Watcher] wakes.
+type Waker interface {
+	// Woken never blocks; it may be called from any goroutine, more than once, and
+	// without need. It reports whether the owner starts on the grant without asking.
+	Woken(g Grant) (taken bool)
+}
+
+// WakeFunc is a function as a Waker.
+type WakeFunc func(Grant) (taken bool)
+
+// Woken calls f.
+func (f WakeFunc) Woken(g Grant) (taken bool) { return f(g) }
 
 // Grant is what a wake-up carries of an exclusive grant, so that its owner can
 // start without another round trip. It is the zero value if the store cannot be sure

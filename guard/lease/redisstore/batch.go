@@ -115,7 +115,8 @@ func (b *batcher) sendHere(attempt *lease.Attempt, o *op) (taken, done bool) {
 	}()
 	expired := b.timer.set(deadline)
 	defer b.timer.stop()
-	b.send(&callCtx{deadline: deadline, done: expired, ended: context.DeadlineExceeded}, o.alone())
+	o.call = callCtx{deadline: deadline, done: expired, ended: context.DeadlineExceeded}
+	b.send(&o.call, o.alone())
 	missed = deadline.Before(last) && !o.answered() && !time.Now().Before(deadline)
 	return true, !missed
 }

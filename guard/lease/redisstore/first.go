@@ -45,7 +45,7 @@ type intCmd struct{ redis.IntCmd }
 func (*intCmd) NoRetry() bool { return true }
 
 // newFirstTry prepares the request of owner for the lease of n.
-func newFirstTry(c *clock, slot int, n names, owner string, ttl time.Duration) *op {
+func newFirstTry(c *clock, slot int, n *names, owner string, ttl time.Duration) *op {
 	o := &op{first: c, clockSlot: slot, key: n.lease(), names: n, kind: acquiring}
 	o.texts[0], o.numbers[0] = owner, millis(ttl)
 	return o
@@ -58,7 +58,7 @@ func (o *op) firstTwin() *op {
 // commands returns the commands for o.
 func (f *firstTry) commands(o *op) []redis.Cmder {
 	f.token = o.first.floor(o.clockSlot)
-	f.setArgs = [...]any{"set", o.key, &o.texts[0], "px", &o.numbers[0], "nx"}
+	f.setArgs = [...]any{"set", o.names.arg, &o.texts[0], "px", &o.numbers[0], "nx"}
 	f.queuedArgs = [...]any{"exists", &o.names.all[1]}
 	f.raisedArgs = [...]any{"zadd", &o.names.all[3], "gt", "ch", &f.token, "t"}
 	ctx := context.Background()
@@ -105,7 +105,7 @@ func (s *Store) triesFirst(ctx context.Context, slot int, r lease.AcquireRequest
 
 // tryFirst sends r as a first try. If the reply is not Granted the script has to be sent,
 // for a lease that is left without a token too.
-func (s *Store) tryFirst(ctx context.Context, names names, r lease.AcquireRequest) (_ lease.AcquireReply, left bool, _ error) {
+func (s *Store) tryFirst(ctx context.Context, names *names, r lease.AcquireRequest) (_ lease.AcquireReply, left bool, _ error) {
 	o := newFirstTry(s.clock, s.clockSlot(names.slot), names, r.Owner, r.TTL)
 	s.router.do(ctx, false, o)
 	if err := o.outcome(); err != nil {

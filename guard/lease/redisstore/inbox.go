@@ -51,11 +51,11 @@ type inbox struct {
 // brought no grant until its release: a grant may be announced to it. A grant to any
 // other owner of this process is unwanted.
 type ownerState struct {
-	wake    func(lease.Grant) bool // nil: not watched
-	queued  bool                   // it may be, or have been, in the queue
-	left    bool                   // its watch ended without a grant
-	holding bool                   // it took its grant: an announcement that arrives later is outdated
-	as      message                // its place and lease, once it was answered with "wait"
+	wake    lease.Waker // nil: not watched
+	queued  bool        // it may be, or have been, in the queue
+	left    bool        // its watch ended without a grant
+	holding bool        // it took its grant: an announcement that arrives later is outdated
+	as      *message    // its place and lease, once it was answered with "wait"
 
 	// The last poll that was answered with "wait".
 	polled   time.Time // when it was sent
@@ -83,19 +83,19 @@ func newInbox(client redis.UniversalClient, channel string, single, trusting boo
 // Watch implements [lease.Watcher]. wake is called on the goroutine that receives
 // messages, one for the whole Store. It starts when a watched owner first has to
 // wait, and ends a quarter of a second after the last Unwatch.
-func (s *Store) Watch(owner string, wake func(lease.Grant) bool) { s.inbox.watch(owner, wake) }
+func (s *Store) Watch(owner string, w lease.Waker) { s.inbox.watch(owner, w) }
 
 // Unwatch implements [lease.Watcher].
 func (s *Store) Unwatch(owner string) { s.inbox.unwatch(owner) }
 
-func (in *inbox) watch(owner string, wake func(lease.Grant) bool) {
+func (in *inbox) watch(owner string, w lease.Waker) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	state := in.owners[owner]
 	if state.wake == nil {
 		in.watched++
 	}
-	state.wake, state.left, state.holding = wake, false, false
+	state.wake, state.left, state.holding = w, false, false
 	in.owners[owner] = state
 	if in.stop != nil {
 		in.stop.Stop()
@@ -172,7 +172,7 @@ func (in *inbox) waiting(as message, polled time.Time, answered int64) (sure boo
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	state := in.owners[as.owner]
-	state.queued, state.holding, state.as = true, false, as
+	state.queued, state.holding, state.as = true, false, &as
 	state.polled, state.answered = polled, answered
 	in.owners[as.owner] = state
 	if state.wake == nil {
@@ -254,21 +254,21 @@ func (in *inbox) listen(ctx context.Context, s *subscription) error {
 // again, and what those that left may have been granted is given back.
 func (in *inbox) wakeAll(s *subscription) {
 	in.mu.Lock()
-	var all []func(lease.Grant) bool
+	var all []lease.Waker
 	var left []message
 	if in.current.Load() == s {
 		for _, state := range in.owners {
 			switch {
 			case state.wake != nil:
 				all = append(all, state.wake)
-			case state.left && state.as.owner != "":
-				left = append(left, state.as)
+			case state.left && state.as != nil:
+				left = append(left, *state.as)
 			}
 		}
 	}
 	in.mu.Unlock()
 	for _, wake := range all {
-		wake(lease.Grant{})
+		wake.Woken(lease.Grant{})
 	}
 	for _, m := range left {
 		in.unwanted(m)
@@ -290,7 +290,7 @@ func (in *inbox) deliver(s *subscription, payload string) {
 	case m.owner == "" || state.holding:
 		// Of another form, or taken by its own request already.
 	case state.wake != nil:
-		if !stopped && state.wake(in.grantOf(m, state)) {
+		if !stopped && state.wake.Woken(in.grantOf(m, state)) {
 			in.granted(m.owner)
 		}
 	case m.grant && (!known || state.left):

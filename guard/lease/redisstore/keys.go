@@ -3,6 +3,7 @@ package redisstore
 import (
 	"regexp"
 	"strings"
+	"sync/atomic"
 )
 
 // escapePrefix is put before a user key that looks like a companion. User keys have
@@ -14,6 +15,8 @@ const escapePrefix = "\x1f"
 type names struct {
 	all  [5]string
 	slot int
+	key  string // the user's
+	arg  any    // the lease, as an argument
 }
 
 func (n *names) lease() string   { return n.all[0] }
@@ -21,11 +24,31 @@ func (n *names) queue() string   { return n.all[1] }
 func (n *names) holders() string { return n.all[2] }
 
 // fenceOnly and holdersOnly are for scripts that have that key alone.
-func (n *names) fenceOnly() names   { return names{all: [5]string{n.all[3]}} }
-func (n *names) holdersOnly() names { return names{all: [5]string{n.all[2]}} }
+func (n *names) fenceOnly() *names   { return only(n.all[3]) }
+func (n *names) holdersOnly() *names { return only(n.all[2]) }
 
-func namesOf(prefix, key string) names {
-	key = escapeCompanion(key)
+func only(name string) *names { return &names{all: [5]string{name}, arg: name} }
+
+// nameCache keeps names of keys that were used lately: a run needs them twice.
+type nameCache [1024]atomic.Pointer[names]
+
+// of returns the names of key with prefix, which is always the same.
+func (c *nameCache) of(prefix, key string) *names {
+	var h uint32 = 2166136261 // FNV-1a
+	for i := range len(key) {
+		h = (h ^ uint32(key[i])) * 16777619
+	}
+	cached := &c[h%uint32(len(c))]
+	if n := cached.Load(); n != nil && n.key == key {
+		return n
+	}
+	n := namesOf(prefix, key)
+	cached.Store(n)
+	return n
+}
+
+func namesOf(prefix, userKey string) *names {
+	key := escapeCompanion(userKey)
 	slot := slotOf(prefix + key)
 	tag := tags()[slot]
 	// One string, cut into five, saves allocations: a run makes these names twice.
@@ -48,14 +71,16 @@ func namesOf(prefix, key string) names {
 		cuts[i] = b.Len()
 	}
 	all := b.String()
-	return names{
+	return &names{
+		key:  userKey,
+		arg:  all[:cuts[0]],
 		all:  [5]string{all[:cuts[0]], all[cuts[0]:cuts[1]], all[cuts[1]:cuts[2]], all[cuts[2]:cuts[3]], all[cuts[3]:]},
 		slot: slot,
 	}
 }
 
 // leaseOnly is namesOf without the companions.
-func leaseOnly(prefix, key string) names { return names{all: [5]string{prefix + escapeCompanion(key)}} }
+func leaseOnly(prefix, key string) *names { return only(prefix + escapeCompanion(key)) }
 
 func escapeCompanion(key string) string {
 	if strings.IndexByte(key, '{') >= 0 && companion.MatchString(key) {

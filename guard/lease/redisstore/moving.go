@@ -20,7 +20,7 @@ func moving(err error) bool { return err != nil && redis.HasErrorPrefix(err, "TR
 
 // acquireMoving grants the lease and then mints its token. Nobody else can have minted
 // a later one for a lease of its own as long as this one is trusted.
-func (s *Store) acquireMoving(ctx context.Context, names names, r lease.AcquireRequest, notAfter int64) (acquired, error) {
+func (s *Store) acquireMoving(ctx context.Context, names *names, r lease.AcquireRequest, notAfter int64) (acquired, error) {
 	o := acquireOneScript.call(names, 1, []string{r.Owner}, []int64{millis(r.TTL), notAfter, r.Ticket}, "")
 	s.router.do(ctx, s.replicas > 0, o)
 	if err := o.outcome(); err != nil {
@@ -48,7 +48,7 @@ func (s *Store) acquireMoving(ctx context.Context, names names, r lease.AcquireR
 
 // renewMoving renews one lease under a limit.
 func (s *Store) renewMoving(ctx context.Context, r lease.RenewRequest) (lease.RenewReply, error) {
-	names := namesOf(s.prefix, r.Key)
+	names := s.names.of(s.prefix, r.Key)
 	numbers := []int64{millis(r.TTL)}
 	marker := renewLimitOneScript.call(names, 1, []string{""}, numbers, "")
 	s.router.do(ctx, s.replicas > 0, marker)

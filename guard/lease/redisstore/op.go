@@ -45,10 +45,11 @@ type op struct {
 
 	// The script's arguments are pointers to these fields, which saves an allocation
 	// each. Only the lease's name is a plain string, for hooks that print commands.
-	self    [1]*op // for who sends it alone
-	request []any  // never changed; args' memory for a script
+	self    [1]*op  // for sendHere
+	call    callCtx // likewise
+	request []any   // never changed; args' memory for a script
 	args    [13]any
-	names   names
+	names   *names
 	texts   [3]string
 	numbers [3]int64
 }
@@ -64,9 +65,9 @@ func newOp(key string, args ...any) *op {
 
 // call prepares a script with the first keys of n as KEYS, and as ARGV one or two
 // texts, the numbers, and last if it is not empty.
-func (s *script) call(n names, keys int, texts []string, numbers []int64, last string) *op {
+func (s *script) call(n *names, keys int, texts []string, numbers []int64, last string) *op {
 	o := &op{script: s, key: n.lease(), names: n}
-	args := append(o.args[:0], "evalsha", s.arg, keys, o.key)
+	args := append(o.args[:0], "evalsha", s.arg, keys, n.arg)
 	for i := range o.names.all[1:keys] {
 		args = append(args, &o.names.all[1+i])
 	}

@@ -92,7 +92,7 @@ func (p *process) watching(owner string) (woken chan struct{}, stop func()) {
 
 // Watch calls the store's, and returns what undoes it.
 func (p *process) Watch(owner string, wake func(lease.Grant) bool) (stop func()) {
-	p.Store.Watch(owner, wake)
+	p.Store.Watch(owner, lease.WakeFunc(wake))
 	return func() { p.Unwatch(owner) }
 }
 

@@ -32,6 +32,7 @@ type Store struct {
 	inbox    *inbox
 	unwanted chan struct{} // semaphore of giveBack
 
+	names      nameCache
 	contention contention
 	noFirst    atomic.Bool // the server refuses first tries
 
@@ -98,7 +99,7 @@ const lateTries = 4
 // Acquire implements [lease.Store]. The first call for a node takes two round trips:
 // one to learn the server's clock.
 func (s *Store) Acquire(ctx context.Context, r lease.AcquireRequest) (lease.AcquireReply, error) {
-	names := namesOf(s.prefix, r.Key)
+	names := s.names.of(s.prefix, r.Key)
 	var unanswered time.Time // by a try before
 	left := false            // by a first try
 	if s.triesFirst(ctx, names.slot, r) {
@@ -148,7 +149,7 @@ func (s *Store) Acquire(ctx context.Context, r lease.AcquireRequest) (lease.Acqu
 
 var errLate = errors.New("the server refused every attempt as late: does its clock jump?")
 
-func (s *Store) acquireOnce(ctx context.Context, names names, r lease.AcquireRequest) (acquired, error) {
+func (s *Store) acquireOnce(ctx context.Context, names *names, r lease.AcquireRequest) (acquired, error) {
 	deadline, bounded := ctx.Deadline()
 	clockSlot := s.clockSlot(names.slot)
 	script := acquireScript
@@ -284,7 +285,7 @@ func (s *Store) renewed(o *op) (lease.RenewReply, error) {
 func (s *Store) Release(ctx context.Context, r lease.ReleaseRequest) (lease.ReleaseReply, error) {
 	defer s.inbox.released(r.Owner)
 	reply, err := s.release(ctx, releasing{
-		names:      namesOf(s.prefix, r.Key),
+		names:      s.names.of(s.prefix, r.Key),
 		owner:      r.Owner,
 		from:       r.Place,
 		under:      r.Limit,
@@ -300,7 +301,7 @@ func (s *Store) Release(ctx context.Context, r lease.ReleaseRequest) (lease.Rele
 
 // releasing is what a release tells the server.
 type releasing struct {
-	names            names
+	names            *names
 	owner            string
 	from             lease.Place
 	under            lease.Limit

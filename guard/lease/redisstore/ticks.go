@@ -13,10 +13,9 @@ var _ lease.TickStore = (*Store)(nil)
 
 // tickName is the Redis key of a user key's last tick: a hash in the slot of the
 // lease that expires 400 days after the last claim. No user key names it: see companion.
-func tickName(prefix, key string) names {
+func tickName(prefix, key string) *names {
 	key = escapeCompanion(key)
-	slot := slotOf(prefix + key)
-	return names{all: [5]string{prefix + "tick:{" + tags()[slot] + "}:" + key}, slot: slot}
+	return only(prefix + "tick:{" + tags()[slotOf(prefix+key)] + "}:" + key)
 }
 
 // LastTick implements [lease.TickStore].

@@ -313,7 +313,7 @@ func (n *client) onWake(wake func(lease.Grant) bool) (stop func()) {
 	if !ok {
 		return func() {} // polls
 	}
-	w.Watch(n.owner, wake)
+	w.Watch(n.owner, lease.WakeFunc(wake))
 	return func() { w.Unwatch(n.owner) }
 }
 

@@ -60,7 +60,7 @@ type lastReply struct {
 func (l *local) startLocked(c *candidate) *candidate {
 	c.initLocked(l)
 	if w := l.e.watcher; w != nil {
-		w.Watch(c.owner, c.woken)
+		w.Watch(c.owner, c)
 		c.watched = true
 	}
 	l.candidate = c
@@ -151,9 +151,9 @@ func (c *candidate) attemptOf(ctx context.Context, w *waiter) (pause time.Durati
 	if w.opt.Wait > 0 && w.since.Add(w.opt.Wait).Before(deadline) {
 		deadline = w.since.Add(w.opt.Wait)
 	}
-	attempt := lease.NewAttempt(deadline)
-	defer attempt.End()
-	return c.attempt(attempt, true)
+	w.attempt.Begin(deadline)
+	defer w.attempt.End()
+	return c.attempt(&w.attempt, true)
 }
 
 // contend goes on asking the store until a waiter has the key or none is left.
@@ -386,9 +386,9 @@ func (c *candidate) grant(fence int64, tokens int) keep.Grant {
 	}
 }
 
-// woken is called by the store when c should ask again, or need not: g may say
+// Woken implements [lease.Waker]: it is called by the store when c should ask again, or need not: g may say
 // enough of a grant for the waiter to start at once. It reports whether it does.
-func (c *candidate) woken(g lease.Grant) (taken bool) {
+func (c *candidate) Woken(g lease.Grant) (taken bool) {
 	c.l.keeper().Lock()
 	defer c.l.keeper().Unlock()
 	taken = c.startNowLocked(g)

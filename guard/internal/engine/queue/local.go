@@ -63,7 +63,8 @@ type waiter struct {
 	fail     *Failure
 	answered chan struct{}
 
-	candidate candidate // that it started, if it did: mostly it ends with the waiter
+	candidate candidate     // that it started, if it did: mostly it ends with the waiter
+	attempt   lease.Attempt // its own first
 }
 
 // waiters is a list in order of arrival; the first is served next.

@@ -26,8 +26,8 @@ func (s *cut) Acquire(ctx context.Context, r lease.AcquireRequest) (lease.Acquir
 	return s.Store.Acquire(ctx, r)
 }
 
-func (s *cut) Watch(owner string, wake func(lease.Grant) bool) {
-	s.Store.Watch(owner, func(g lease.Grant) bool { return !s.off.Load() && wake(g) })
+func (s *cut) Watch(owner string, w lease.Waker) {
+	s.Store.Watch(owner, lease.WakeFunc(func(g lease.Grant) bool { return !s.off.Load() && w.Woken(g) }))
 }
 
 func TestProcessWhoseGrantLapsedReturnsToItsPlace(t *testing.T) {

@@ -64,9 +64,9 @@ type watching struct {
 	n int
 }
 
-func (s *watching) Watch(owner string, wake func(lease.Grant) bool) {
+func (s *watching) Watch(owner string, w lease.Waker) {
 	s.n++
-	s.Store.Watch(owner, wake)
+	s.Store.Watch(owner, w)
 }
 
 func (s *watching) Unwatch(owner string) {

@@ -2,6 +2,7 @@ package keep
 
 import (
 	"context"
+	"iter"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -25,8 +26,7 @@ type Hold struct {
 	granted instant
 
 	// Guarded by Keeper.mu.
-	bound []binding
-	one   [1]binding // bound's memory in the usual case
+	bound binding // the first of a list; without to if there is none
 
 	// reporting counts events on their way to listeners. It only grows under
 	// Keeper.mu and while runs > 0, so the end can wait for it to be 0.
@@ -48,6 +48,7 @@ type Listener interface {
 type binding struct {
 	to     Listener
 	events bool
+	next   *binding // bound before it
 }
 
 // Event is something that happened to a lease during a hold.
@@ -141,7 +142,7 @@ func (h *Hold) Cause() *Lost {
 	if !h.l.lost.Load() {
 		return nil
 	}
-	return h.l.cause
+	return h.l.rare.cause
 }
 
 // TrustLeft is how long the lease is proven from now on, 0 if it is lost.
@@ -212,10 +213,12 @@ func (h *Hold) Surrender() {
 func (h *Hold) Bind(to Listener, events bool) {
 	k := h.l.k
 	k.mu.Lock()
-	if h.bound == nil {
-		h.bound = h.one[:0]
+	var next *binding
+	if h.bound.to != nil { // by the run around this one
+		before := h.bound
+		next = &before
 	}
-	h.bound = append(h.bound, binding{to, events})
+	h.bound = binding{to, events, next}
 	cause := h.Cause()
 	var missed func()
 	if cause != nil && events {
@@ -233,10 +236,18 @@ func (h *Hold) Bind(to Listener, events bool) {
 // Unbind undoes Bind. It waits for an event that is on its way, but not for Lost.
 func (h *Hold) Unbind(to Listener) {
 	h.l.k.mu.Lock()
-	i := slices.IndexFunc(h.bound, func(b binding) bool { return b.to == to })
-	events := i >= 0 && h.bound[i].events
-	if i >= 0 {
-		h.bound = slices.Delete(h.bound, i, i+1)
+	events := false
+	for b := &h.bound; b != nil; b = b.next {
+		if b.to != to {
+			continue
+		}
+		events = b.events
+		if b.next != nil {
+			*b = *b.next
+		} else {
+			b.to = nil
+		}
+		break
 	}
 	h.l.k.mu.Unlock()
 	if events { // no listener is left that could make reporting grow
@@ -250,7 +261,7 @@ func (h *Hold) eventLocked(ev Event) func() {
 	if h.runs == 0 {
 		return nil
 	}
-	for _, b := range h.bound {
+	for b := range h.bindingsLocked() {
 		if b.events {
 			h.reporting.Add(1)
 			return func() {
@@ -260,6 +271,16 @@ func (h *Hold) eventLocked(ev Event) func() {
 		}
 	}
 	return nil
+}
+
+func (h *Hold) bindingsLocked() iter.Seq[binding] {
+	return func(yield func(binding) bool) {
+		for b := &h.bound; b != nil; b = b.next {
+			if b.to != nil && !yield(*b) {
+				return
+			}
+		}
+	}
 }
 
 // event reports ev at once.
@@ -274,7 +295,7 @@ func (h *Hold) event(ev Event) {
 
 // lostLocked returns the listeners to call because the lease was lost.
 func (h *Hold) lostLocked(cause *Lost) loss {
-	return loss{h: h, cause: cause, bound: slices.Clone(h.bound), event: h.eventLocked(lostEvent(cause))}
+	return loss{h: h, cause: cause, bound: slices.Collect(h.bindingsLocked()), event: h.eventLocked(lostEvent(cause))}
 }
 
 // loss is a lost lease that has not been reported yet: first come the listeners'

@@ -129,7 +129,6 @@ type renewal struct {
 	batch  *batch // that it is under way in, if any
 	failed int32  // in a row
 	done   int32  // how many succeeded
-	err    error  // of the last one, nil if it succeeded
 }
 
 // batch is a store call under way. When the last of its leases has ended, the
@@ -296,14 +295,17 @@ func (l *Lease) renewedLocked(sent time.Time, r lease.RenewReply) (_ loss, event
 	case r.Err != nil:
 		// One failure loses nothing while trust lasts: try again, soon.
 		l.renewal.failed++
-		l.renewal.err = StoreError(r.Err)
+		l.seldom().err = StoreError(r.Err)
 		l.k.planLocked(l, time.Now().Add(backoff.Pause(int(l.renewal.failed), firstPause, l.terms.TTL/10)))
 		return loss{}, l.hold.eventLocked(Event{Kind: EventRenewFailed, Err: r.Err})
 	case !r.Held:
 		return l.loseLocked(&Lost{Reason: NotOwner, Holder: r.Holder}), nil
 	default:
 		left := max(0, l.trustLeft(time.Now()))
-		l.renewal.failed, l.renewal.err = 0, nil
+		l.renewal.failed = 0
+		if l.rare != nil {
+			l.rare.err = nil
+		}
 		l.renewal.done++
 		if !l.lost.Load() && left > 0 {
 			l.ExtendLocked(sent, l.terms.TTL)

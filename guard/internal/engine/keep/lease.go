@@ -71,20 +71,17 @@ type Lease struct {
 	terms      Terms
 	began      instant
 
-	unknown instant
-	life    time.Duration
-
 	// trust is when trust ends. It only grows, and only under the mutex; it is
 	// read without, by every look at a context.
 	trust clocks
 
 	// lost is set once, under the mutex, when trust has ended, and is read
-	// without. cause says why and is fixed before lost is set.
+	// without. rare.cause says why and is fixed before lost is set.
 	lost  atomic.Bool
 	ended bool // release has begun: no more renewals
 	// unrenewable: no renewal is planned again.
 	unrenewable bool
-	cause       *Lost
+	rare        *rare // nil: all zero
 
 	expiry  entry // at trust's end or before it
 	renewal renewal
@@ -94,6 +91,32 @@ type Lease struct {
 
 	nextToken int64 // tokens left for local handoffs: nextToken … lastToken
 	lastToken int64
+}
+
+// rare is what most leases do not have.
+type rare struct {
+	unknown time.Time     // see Grant
+	life    time.Duration // see Grant
+	err     error         // of the last renewal, nil if it succeeded
+	cause   *Lost
+}
+
+// seldom returns l.rare, to be written to.
+func (l *Lease) seldom() *rare {
+	if l.rare == nil {
+		l.rare = new(rare)
+	}
+	return l.rare
+}
+
+// doubt is until when unanswered Acquires from before the grant may arrive, and how long
+// what they leave may live.
+func (l *Lease) doubt() (unknown time.Time, life time.Duration) {
+	life = max(l.terms.Life(), l.place.Reservation) // a grant from the queue lives for the reservation
+	if l.rare != nil {
+		unknown, life = l.rare.unknown, max(life, l.rare.life)
+	}
+	return unknown, life
 }
 
 // clocks is a time on the monotonic and on the wall clock.
@@ -107,9 +130,8 @@ func (l *Lease) Init(k *Keeper, g Grant, terms Terms, next Next) {
 	l.k, l.next, l.terms = k, next, terms
 	l.key, l.owner, l.place = g.Key, g.Owner, g.Place
 	if !g.Unknown.IsZero() {
-		l.unknown = k.instant(g.Unknown)
+		l.rare = &rare{unknown: g.Unknown, life: g.Life}
 	}
-	l.life = max(g.Life, terms.Life(), g.Place.Reservation) // a grant from the queue lives for the reservation
 	l.began = k.instant(time.Now())
 	if terms.Limit == lease.Exclusive {
 		l.nextToken, l.lastToken = g.Fence, g.Fence+int64(g.TokenCount)-1
@@ -219,7 +241,7 @@ func (l *Lease) check() {
 	lost.report()
 }
 
-func (l *Lease) expiredLocked() *Lost { return &Lost{Reason: Expired, Err: l.renewal.err} }
+func (l *Lease) expiredLocked() *Lost { return &Lost{Reason: Expired, Err: l.seldom().err} }
 
 // loseLocked ends trust for good: it marks the lease, lets the next local caller
 // ask for the key even if the run goes on, and returns the listeners to call
@@ -229,7 +251,7 @@ func (l *Lease) loseLocked(cause *Lost) loss {
 	if l.lost.Load() {
 		return loss{}
 	}
-	l.cause = cause
+	l.seldom().cause = cause
 	l.lost.Store(true)
 	l.stopExpiryLocked()
 	if cause.Reason != Expired {

@@ -115,7 +115,7 @@ func (h *Hold) release(g givingBack) *Lost {
 		}
 		// An attempt of ours to acquire that is still buried somewhere could
 		// re-create the lease: release once more when the store will refuse it.
-		if k.time(l.unknown).After(time.Now()) {
+		if unknown, _ := l.doubt(); unknown.After(time.Now()) {
 			h.releaseLater(g, 0)
 		}
 		return lost
@@ -130,7 +130,8 @@ func (h *Hold) release(g givingBack) *Lost {
 
 // releaseLater has a cleaner release what is left of the lease.
 func (h *Hold) releaseLater(g givingBack, failures int) {
-	h.l.k.cleanUp(g, h.l.k.time(h.l.unknown), h.l.life, failures)
+	unknown, life := h.l.doubt()
+	h.l.k.cleanUp(g, unknown, life, failures)
 }
 
 // givingBack is a release that may be sent more than once, at different times.

@@ -43,7 +43,8 @@
 // Calls return by the deadline of their context; after an error a call may have taken
 // effect. A request without an answer is sent again over a fresh connection, after
 // twice the round trip and at least 100 ms. An Acquire that reaches the server after
-// its deadline has no effect. Errors that a retry does not change wrap
+// its deadline has no effect, unless it is a caller's first attempt for a key that
+// seemed free: then its lease may last for its TTL. Errors that a retry does not change wrap
 // [lease.ErrRefused]. Without wake-ups, for example without permission for channels,
 // waiters poll.
 //

@@ -37,7 +37,7 @@ func TestWithoutAnObserverNothingIsAllocatedForObservers(t *testing.T) {
 	const ofContext = 4
 	store := guardtest.NewStore()
 	e := queue.New(store)
-	opt := queue.Options{Terms: keep.Terms{TTL: 10 * time.Second, Margin: time.Second}, Wait: queue.Forever}
+	opt := queue.Options{Terms: &keep.Terms{TTL: 10 * time.Second, Margin: time.Second}, Wait: queue.Forever}
 	bare := testing.AllocsPerRun(1000, func() {
 		h, _, refused := e.Acquire(t.Context(), "k", opt)
 		if refused != nil {

@@ -34,7 +34,7 @@ func (g *Guard) DoAll(ctx context.Context, keys []string, fn func(context.Contex
 	}
 	g.family.calls.Begin()
 	defer g.family.calls.End()
-	s := &keySet{guard: g, op: op, keys: keys, opt: g.opts.engine()}
+	s := &keySet{guard: g, op: op, keys: keys, opt: g.opts.engine}
 	holds, metadata, err := s.acquire(ctx)
 	if err != nil {
 		return err

@@ -45,6 +45,8 @@ type options struct {
 	limit  *int
 	shared bool
 	wrong  error // an option that cannot be checked by its value alone
+
+	engine queue.Options // the same, for the engine
 }
 
 // TTL is how long a lease lives without renewal, and so how long a crashed
@@ -152,6 +154,7 @@ func (o options) with(opts []Option) (options, error) {
 	if err := o.check(); err != nil {
 		return o, fmt.Errorf("guard: %w", err)
 	}
+	o.engine = o.forEngine()
 	return o, nil
 }
 
@@ -203,10 +206,10 @@ func (o *options) leaseLimit() lease.Limit {
 	return lease.Exclusive
 }
 
-// engine translates for the engine.
-func (o *options) engine() queue.Options {
+// forEngine translates for the engine.
+func (o *options) forEngine() queue.Options {
 	e := queue.Options{
-		Terms: keep.Terms{TTL: o.ttl, Margin: o.ttl / marginFrac, MinHold: o.minHold, Limit: o.leaseLimit()},
+		Terms: &keep.Terms{TTL: o.ttl, Margin: o.ttl / marginFrac, MinHold: o.minHold, Limit: o.leaseLimit()},
 		Wait:  queue.Forever,
 	}
 	if o.margin != nil {

@@ -60,7 +60,7 @@ func (g *Guard) prepare(ctx context.Context, op, key string) (*run, error) {
 	if err := checkKey(key); err != nil {
 		return nil, &Error{Op: op, Key: key, Kind: ErrInvalidKey, Err: err}
 	}
-	h, text, err := g.acquire(ctx, op, key, g.opts.engine())
+	h, text, err := g.acquire(ctx, op, key, g.opts.engine)
 	if err != nil {
 		return nil, err
 	}

@@ -9,7 +9,8 @@ import (
 	"github.com/jobguard/jobguard/guard/lease"
 )
 
-// Terms are what a lease keeps to. A lease acquired under the same terms serves
+// Terms are what a lease keeps to. They are shared, and never changed. A lease
+// acquired under the same terms serves
 // another caller as well.
 type Terms struct {
 	TTL     time.Duration
@@ -68,7 +69,7 @@ type Lease struct {
 	next       Next
 	key, owner string
 	place      lease.Place
-	terms      Terms
+	terms      *Terms
 	began      instant
 
 	// trust is when trust ends. It only grows, and only under the mutex; it is
@@ -126,7 +127,7 @@ type clocks struct {
 }
 
 // Init prepares l, whose memory was not used before.
-func (l *Lease) Init(k *Keeper, g Grant, terms Terms, next Next) {
+func (l *Lease) Init(k *Keeper, g Grant, terms *Terms, next Next) {
 	l.k, l.next, l.terms = k, next, terms
 	l.key, l.owner, l.place = g.Key, g.Owner, g.Place
 	if !g.Unknown.IsZero() {
@@ -180,8 +181,8 @@ func (l *Lease) Remaining(now time.Time) time.Duration {
 // HandsOverLocked reports whether another run may begin under l by terms, which
 // are another caller's: l must keep to the same, have a token left, and half its
 // TTL of trust, so that the run does not begin shortly before trust ends.
-func (l *Lease) HandsOverLocked(terms Terms, now time.Time) bool {
-	return !l.lost.Load() && l.nextToken <= l.lastToken && l.terms == terms && l.trustLeft(now) >= l.terms.TTL/2
+func (l *Lease) HandsOverLocked(terms *Terms, now time.Time) bool {
+	return !l.lost.Load() && l.nextToken <= l.lastToken && *l.terms == *terms && l.trustLeft(now) >= l.terms.TTL/2
 }
 
 // trustLeft is how much longer the lease is proven: the less of what the two

@@ -34,7 +34,7 @@ func holdKey(t testing.TB, k *Keeper, key string, terms Terms) *Hold {
 		t.Fatal(reply, err)
 	}
 	l := new(Lease)
-	l.Init(k, Grant{Key: key, Owner: owner, Fence: reply.Fence, TokenCount: reply.TokenCount}, terms, nothing{})
+	l.Init(k, Grant{Key: key, Owner: owner, Fence: reply.Fence, TokenCount: reply.TokenCount}, &terms, nothing{})
 	k.Lock()
 	defer k.Unlock()
 	l.ExtendLocked(sent, terms.TTL)

@@ -13,7 +13,7 @@ const Forever time.Duration = -1
 
 // Options of one Acquire. They are validated by package guard.
 type Options struct {
-	keep.Terms
+	*keep.Terms
 	Wait     time.Duration // how long to wait in the queue; 0 tries once; Forever
 	Metadata string        // travels in the owner id
 }

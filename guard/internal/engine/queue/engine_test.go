@@ -20,7 +20,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // usual is what most tests acquire with.
-var usual = Options{Terms: keep.Terms{TTL: 10 * time.Second, Margin: time.Second}, Wait: Forever}
+var usual = Options{Terms: &keep.Terms{TTL: 10 * time.Second, Margin: time.Second}, Wait: Forever}
 
 // strict wraps a store and fails the test when the engine breaks the contract.
 type strict struct {
@@ -229,7 +229,7 @@ func (s *claims) Acquire(ctx context.Context, r lease.AcquireRequest) (lease.Acq
 
 func TestAttemptsFitIntoTrust(t *testing.T) {
 	for _, ttl := range []time.Duration{50 * time.Millisecond, time.Second, 10 * time.Second, time.Hour} {
-		o := Options{Terms: keep.Terms{TTL: ttl, Margin: ttl/2 - 1}}
+		o := Options{Terms: &keep.Terms{TTL: ttl, Margin: ttl/2 - 1}}
 		if d := o.acquireTimeout(0); d <= 0 || d > ttl-o.Margin {
 			t.Errorf("TTL %v: an acquire may take %v", ttl, d)
 		}
@@ -275,7 +275,7 @@ func TestHandoversAreBoundedSoThatOthersGetTheirTurn(t *testing.T) {
 
 func TestWaitersWithOtherOptionsStayCorrect(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *strict, e *Engine) {
-		short := Options{Terms: keep.Terms{TTL: time.Second, Margin: 100 * time.Millisecond}, Wait: Forever}
+		short := Options{Terms: &keep.Terms{TTL: time.Second, Margin: 100 * time.Millisecond}, Wait: Forever}
 		var wg sync.WaitGroup
 		inside := 0
 		for i := range 40 {

@@ -57,7 +57,7 @@ func TestWithoutATokenLeftTheKeyIsNotHandedOver(t *testing.T) {
 
 func TestARunDoesNotBeginOnTheEdgeOfTrust(t *testing.T) {
 	inBubble(t, func(t *testing.T, _ *strict, e *Engine) {
-		opt := Options{Terms: keep.Terms{TTL: 50 * time.Millisecond, Margin: 24 * time.Millisecond}, Wait: Forever}
+		opt := Options{Terms: &keep.Terms{TTL: 50 * time.Millisecond, Margin: 24 * time.Millisecond}, Wait: Forever}
 		first := mustAcquire(t, e, opt)
 		holds := queue(t, e, 3, opt)
 		first.End() // three wait: the next lease has tokens for all

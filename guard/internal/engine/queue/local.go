@@ -328,7 +328,7 @@ func (l *local) refuseTriesLocked() {
 }
 
 // newLease prepares a lease for l, in the memory of the first if that is unused.
-func (l *local) newLease(g keep.Grant, terms keep.Terms) *keep.Lease {
+func (l *local) newLease(g keep.Grant, terms *keep.Terms) *keep.Lease {
 	n := &l.first
 	if n.Used() {
 		n = new(keep.Lease)

@@ -65,7 +65,7 @@ func TestCrashedWaiterBlocksForItsTTLAtMost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := guardtest.NewStore()
 		crashed := &cut{Store: s}
-		opt := Options{Terms: keep.Terms{TTL: 300 * time.Millisecond, Margin: 30 * time.Millisecond}, Wait: Forever}
+		opt := Options{Terms: &keep.Terms{TTL: 300 * time.Millisecond, Margin: 30 * time.Millisecond}, Wait: Forever}
 		engines := []*Engine{New(crashed), New(s), New(s)}
 		holder := mustAcquire(t, engines[2], usual)
 		gone := make(chan *Failure)

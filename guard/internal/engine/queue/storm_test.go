@@ -34,8 +34,8 @@ func stormOnce(t *testing.T, seed uint64, interference bool) {
 	keys := []string{"a", "b", "c"}
 	opts := []Options{
 		usual,
-		{Terms: keep.Terms{TTL: time.Second, Margin: 100 * time.Millisecond}, Wait: 50 * time.Millisecond},
-		{Terms: keep.Terms{TTL: 5 * time.Second, Margin: time.Second}},
+		{Terms: &keep.Terms{TTL: time.Second, Margin: 100 * time.Millisecond}, Wait: 50 * time.Millisecond},
+		{Terms: &keep.Terms{TTL: 5 * time.Second, Margin: time.Second}},
 	}
 	var inside exclusive
 	var wg sync.WaitGroup

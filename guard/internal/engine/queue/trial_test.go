@@ -13,7 +13,7 @@ import (
 )
 
 func limited(n lease.Limit, wait time.Duration) Options {
-	return Options{Terms: keep.Terms{TTL: 10 * time.Second, Margin: time.Second, Limit: n}, Wait: wait}
+	return Options{Terms: &keep.Terms{TTL: 10 * time.Second, Margin: time.Second, Limit: n}, Wait: wait}
 }
 
 func TestCallersUnderALimitHaveOnePlaceInTheStoreAndAreServedInOrder(t *testing.T) {

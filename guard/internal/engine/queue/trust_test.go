@@ -52,7 +52,7 @@ func TestGrantForAWaiterThatLeftIsNotTrustedForAnotherTTL(t *testing.T) {
 		s.HoldFor("k", "other", time.Second)
 		ctx, cancel := context.WithCancel(context.Background())
 		go func() {
-			short := Options{Terms: keep.Terms{TTL: time.Second, Margin: 100 * time.Millisecond}, Wait: Forever}
+			short := Options{Terms: &keep.Terms{TTL: time.Second, Margin: 100 * time.Millisecond}, Wait: Forever}
 			if _, _, f := e.Acquire(ctx, "k", short); f == nil {
 				t.Error("the waiter that left got the key")
 			}

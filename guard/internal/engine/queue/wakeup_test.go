@@ -36,7 +36,7 @@ func handover(t *testing.T, s lease.Store, opt Options, age time.Duration) (h *k
 func TestAWokenWaiterStartsWithoutAskingAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStrict(t)
-		opt := Options{Terms: keep.Terms{TTL: 10 * time.Second, Margin: 100 * time.Millisecond}, Wait: Forever}
+		opt := Options{Terms: &keep.Terms{TTL: 10 * time.Second, Margin: 100 * time.Millisecond}, Wait: Forever}
 		before := runtime.NumGoroutine()
 		h, end := handover(t, s, opt, 300*time.Millisecond)
 		if n := s.Calls(guardtest.OpAcquire); n != 2 {
@@ -63,7 +63,7 @@ func TestAWokenWaiterStartsWithoutAskingAgain(t *testing.T) {
 func TestTrustInAWakeUpEndsBeforeTheReservation(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStrict(t)
-		opt := Options{Terms: keep.Terms{TTL: 10 * time.Second, Margin: 100 * time.Millisecond}, Wait: Forever}
+		opt := Options{Terms: &keep.Terms{TTL: 10 * time.Second, Margin: 100 * time.Millisecond}, Wait: Forever}
 		h, end := handover(t, s, opt, 400*time.Millisecond)
 		began := time.Now()
 		s.Inject(guardtest.Fault{Op: guardtest.OpRenew, Err: errors.New("cut off"), Times: 1000})
@@ -84,7 +84,7 @@ func TestTrustInAWakeUpEndsBeforeTheReservation(t *testing.T) {
 func TestTrustInAWakeUpSurvivesAShorterTTL(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStrict(t)
-		opt := Options{Terms: keep.Terms{TTL: 300 * time.Millisecond, Margin: 30 * time.Millisecond}, Wait: Forever}
+		opt := Options{Terms: &keep.Terms{TTL: 300 * time.Millisecond, Margin: 30 * time.Millisecond}, Wait: Forever}
 		h, end := handover(t, s, opt, 0)
 		if left, want := h.TrustLeft(), opt.TTL-opt.Margin; left != want {
 			t.Errorf("%v of trust in a lease that lives %v", left, opt.TTL)
@@ -108,14 +108,14 @@ func TestAWakeUpIsNotEnough(t *testing.T) {
 		opt     Options
 		waiters int
 	}{
-		"when Margin takes most of the reservation": {Options{Terms: keep.Terms{TTL: 20 * time.Second, Margin: 1600 * time.Millisecond}, Wait: Forever}, 1},
+		"when Margin takes most of the reservation": {Options{Terms: &keep.Terms{TTL: 20 * time.Second, Margin: 1600 * time.Millisecond}, Wait: Forever}, 1},
 		"when several wait here":                    {usual, 2},
 	} {
 		t.Run(sentence, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := newStrict(t)
 				holder, e := New(s), New(s)
-				first := mustAcquire(t, holder, Options{Terms: keep.Terms{TTL: time.Minute, Margin: time.Second}})
+				first := mustAcquire(t, holder, Options{Terms: &keep.Terms{TTL: time.Minute, Margin: time.Second}})
 				holds := queue(t, e, c.waiters, c.opt)
 				asked := s.Calls(guardtest.OpAcquire)
 				first.End()
@@ -220,7 +220,7 @@ func TestOneHungRenewalLosesNoLeaseBegunOnAWakeUp(t *testing.T) {
 			s := newStrict(t)
 			holder, e := New(s), New(s)
 			first := mustAcquire(t, holder, usual)
-			holds := queue(t, e, 1, Options{Terms: keep.Terms{TTL: c.ttl, Margin: c.ttl / 10}, Wait: Forever})
+			holds := queue(t, e, 1, Options{Terms: &keep.Terms{TTL: c.ttl, Margin: c.ttl / 10}, Wait: Forever})
 			time.Sleep(c.age)
 			s.Inject(guardtest.Fault{Op: guardtest.OpRenew, Times: 1})
 			first.End()
@@ -239,7 +239,7 @@ func TestOneHungRenewalLosesNoLeaseBegunOnAWakeUp(t *testing.T) {
 func TestCleanUpLastsAsLongAsAGrantFromTheQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStrict(t)
-		h, end := handover(t, s, Options{Terms: keep.Terms{TTL: 300 * time.Millisecond, Margin: 30 * time.Millisecond}, Wait: Forever}, 0)
+		h, end := handover(t, s, Options{Terms: &keep.Terms{TTL: 300 * time.Millisecond, Margin: 30 * time.Millisecond}, Wait: Forever}, 0)
 		s.Fail(errors.New("cut off"))
 		time.AfterFunc(400*time.Millisecond, func() { s.Fail(nil) })
 		began := time.Now()

@@ -63,7 +63,10 @@ func measured(t *testing.T, w workload, r rival) sample {
 		if v, ok := s[rate]; !ok || v > 0 {
 			return s
 		}
-		if p.duration *= 2; p.duration > 20*time.Second {
+		if p.duration *= 2; p.duration > 20*time.Second && forgiven > 0 { // all its callers missed their wake-up
+			p = fewMilliseconds()
+			forgiven--
+		} else if p.duration > 20*time.Second {
 			t.Fatal("no function ran")
 		}
 	}

@@ -17,7 +17,7 @@ MODULES = $(shell go list -m -f '{{.Dir}}')
 # Where the code must compile too, tests included.
 PLATFORMS := windows/amd64 darwin/arm64 linux/386
 
-.PHONY: test race test-servers stress bench bench-quick lint vet-platforms fmt tidy tidy-check needs
+.PHONY: test race test-servers test-prometheus3 stress bench bench-quick lint vet-platforms fmt tidy tidy-check needs
 
 # The race detector works through cgo, whatever the environment says.
 export CGO_ENABLED := 1
@@ -38,13 +38,18 @@ PACKAGES ?= ./guard/lease/redisstore ./guard
 ## test-servers: the tests of redisstore and guard against Valkey 8.1 and Redis 8.0
 test-servers:
 	@./scripts/need gcc
-	@./scripts/servers
+	@./scripts/servers redis
 	@failed=; for server in $(SERVERS); do \
-		run=$(CURDIR)/.servers/$$server-server; \
+		run=$(CURDIR)/.servers/redis/$$server-server; \
 		echo "== $$($$run --version)"; \
 		JOBGUARD_REDIS_SERVER=$$run go test -timeout $(TIMEOUT) -count=1 $(TESTFLAGS) $(PACKAGES) || failed="$$failed $$server"; \
 	done; \
 	test -z "$$failed" || { echo "failed against:$$failed" >&2; exit 1; }
+
+## test-prometheus3: the rules, the dashboard and the end-to-end test under Prometheus 3
+test-prometheus3: needs
+	@./scripts/servers prometheus
+	JOBGUARD_PROMETHEUS=$(CURDIR)/.servers/prometheus go test -timeout $(TIMEOUT) -count=1 $(TESTFLAGS) ./otelguard/monitoring
 
 ## stress: the suite N times in a row, until something fails, and two minutes of contention
 stress: needs

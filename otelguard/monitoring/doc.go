@@ -12,5 +12,6 @@
 // exports, in queries that promtool accepts; every alert has a case that fires
 // and one that stays silent, and a section in the runbooks; and a real Prometheus
 // that scrapes a real program raises the alarm when a lease is lost. The rules are
-// tested with samples on and off the grid of the evaluations.
+// tested with samples on and off the grid of the evaluations, and all of this under
+// Prometheus 2 and 3: make test-prometheus3.
 package monitoring

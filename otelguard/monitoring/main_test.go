@@ -4,6 +4,7 @@ import (
 	"log"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -20,11 +21,15 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
+// toolsEnv is the folder of the promtool and the prometheus to test with. Without it
+// they are those of the machine.
+const toolsEnv = "JOBGUARD_PROMETHEUS"
+
 // tool finds a program of Debian's prometheus package. Without it the test fails:
 // nothing here ever skips.
 func tool(t *testing.T, name string) string {
 	t.Helper()
-	path, err := exec.LookPath(name)
+	path, err := exec.LookPath(filepath.Join(os.Getenv(toolsEnv), name))
 	if err != nil {
 		t.Fatalf("%s not found, install it: apt-get install -y --no-install-recommends prometheus", name)
 	}

@@ -30,6 +30,7 @@ func TestImportArrowsPointDown(t *testing.T) {
 		"guard/cronwrap":              append([]string{"guard", "github.com/robfig/cron/v3"}, core...),
 		"guard/asynqmw":               append(append([]string{"guard", "github.com/hibiken/asynq"}, core...), asynq...),
 		"otelguard":                   append(otel, core...),
+		"otelguard/termlinks":         append([]string{"otelguard", "github.com/google/uuid", "golang.org/x/sys"}, append(otel, core...)...),
 	} {
 		out, err := exec.CommandContext(t.Context(), "go", "list", "-deps",
 			"-f", "{{if not .Standard}}{{.ImportPath}}{{end}}", module+pkg).CombinedOutput()

@@ -17,7 +17,7 @@
 //     pieces of five minutes, and what it does begins traces of its own: see [Term].
 //   - Metrics: durations of acquires and runs, runs and waiters now, renewals and
 //     the trust they left, lost leases, failed releases, contended and failed
-//     attempts.
+//     attempts; with asynqmw.OnKeyError, tasks that had no valid key.
 //   - Log events within the run's span: jobguard.lease.lost,
 //     jobguard.renewal.late, jobguard.release.failed.
 //

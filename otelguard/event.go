@@ -46,6 +46,12 @@ func (o *Observer) Event(ctx context.Context, e guard.Event) {
 	}
 }
 
+// KeyError counts an attempt of a task of that type which had no valid key. It is for
+// asynqmw.OnKeyError: asynqmw.New(g, key, asynqmw.OnKeyError(obs.KeyError)).
+func (o *Observer) KeyError(ctx context.Context, taskType string) {
+	o.instruments.keyErrors.Add(ctx, 1, o.groups.of(taskType).plain.add...)
+}
+
 // renewed records how much trust a renewal left. A lost lease is renewed until the
 // function has returned, to keep others out: it has no trust left and is not late.
 func (o *Observer) renewed(ctx context.Context, r *running, e guard.Event) {

@@ -87,6 +87,7 @@ func newGroup(asked string, i *instruments) *group {
 	i.releaseFailures.Add(ctx, 0, g.plain.add...)
 	i.contended.Add(ctx, 0, g.plain.add...)
 	i.failures.Add(ctx, 0, g.plain.add...)
+	i.keyErrors.Add(ctx, 0, g.plain.add...)
 	return g
 }
 

@@ -20,6 +20,7 @@ type instruments struct {
 	releaseFailures metric.Int64Counter
 	contended       metric.Int64Counter
 	failures        metric.Int64Counter
+	keyErrors       metric.Int64Counter
 }
 
 func newInstruments(m metric.Meter) (i instruments) {
@@ -38,6 +39,7 @@ func newInstruments(m metric.Meter) (i instruments) {
 	i.releaseFailures = counter(m, "jobguard.release.failures", "{release}", "Releases that the store did not answer.")
 	i.contended = counter(m, "jobguard.acquire.contended", "{acquire}", "Acquisitions that found the key held.")
 	i.failures = counter(m, "jobguard.acquire.failures", "{acquire}", "Acquisitions that ended in an error: the store could not be asked, or Shutdown.")
+	i.keyErrors = counter(m, "jobguard.key.errors", "{attempt}", "Attempts of tasks that had no valid key.")
 	return i
 }
 

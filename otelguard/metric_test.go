@@ -32,6 +32,7 @@ func TestCountersBeginAtZero(t *testing.T) {
 				{"jobguard.release.failures", nil},
 				{"jobguard.acquire.contended", nil},
 				{"jobguard.acquire.failures", nil},
+				{"jobguard.key.errors", nil},
 			} {
 				if n, ok := tel.sum(t, c.metric, append(c.labels, named(name))...); n != 0 || !ok {
 					t.Errorf("%s %s %v: %d, %v", name, c.metric, c.labels, n, ok)

@@ -91,6 +91,7 @@ func TestMisuseSaysWhatIsWrong(t *testing.T) {
 	g := &guard.Guard{}
 	for want, opt := range map[string]asynqmw.Option{
 		"asynqmw: an Option is nil":                                       nil,
+		"asynqmw: OnKeyError: the function is nil":                        asynqmw.OnKeyError(nil),
 		"asynqmw: WithRedis: the RedisConnOpt is nil":                     asynqmw.WithRedis(nil),
 		"asynqmw: WithRedis: a asynqmw_test.noConn makes no Redis client": asynqmw.WithRedis(noConn{}),
 		"asynqmw: OnBusy 7 is none of Defer, Skip and Discard":            asynqmw.OnBusy(7),

@@ -50,6 +50,7 @@ var ended = func() context.Context {
 func (m *Middleware) keyError(ctx context.Context, a *attempt, err error) error {
 	err = fmt.Errorf("asynqmw: no key for a task of type %q: %w", a.task.Type(), err)
 	m.keyErrors.Add(1)
+	m.noKey(ctx, a.task.Type())
 	if now, last := time.Now().UnixNano(), m.logged.Load(); now-last >= int64(time.Second) && m.logged.CompareAndSwap(last, now) {
 		slog.ErrorContext(ctx, "asynqmw: a task cannot run and will be retried", "type", a.task.Type(),
 			"task", a.id, "queue", a.queue, "error", readable(err), "keyErrors", m.keyErrors.Load())
@@ -66,6 +67,7 @@ func (m *Middleware) keyError(ctx context.Context, a *attempt, err error) error 
 	return err
 }
 
-// KeyErrors returns how many attempts had no valid key since New: what to alert on. They
-// are logged too (log/slog), at level Error and once a second at most.
+// KeyErrors returns how many attempts had no valid key since New: what to alert on, see
+// [OnKeyError] for a metric. They are logged too (log/slog), at level Error and once a
+// second at most.
 func (m *Middleware) KeyErrors() int64 { return m.keyErrors.Load() }

@@ -116,7 +116,8 @@ func TestKeyErrorsAreLoggedOnceASecondAndCounted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	mw := middleware(t, g, asynqmw.PayloadField("sku"))
+	told := map[string]int{}
+	mw := middleware(t, g, asynqmw.PayloadField("sku"), asynqmw.OnKeyError(func(_ context.Context, taskType string) { told[taskType]++ }))
 	ctx := mw.Config(asynq.Config{}).BaseContext()
 	handler := mw.Handler(&runs{})
 	began := time.Now()
@@ -129,8 +130,8 @@ func TestKeyErrorsAreLoggedOnceASecondAndCounted(t *testing.T) {
 	if n := strings.Count(log.String(), "level=ERROR"); n < 1 || n > most || !strings.Contains(log.String(), "type=order:ship") {
 		t.Errorf("%d errors logged, want 1 to %d, with the type:\n%s", n, most, &log)
 	}
-	if n := mw.KeyErrors(); n != 1000 {
-		t.Errorf("%d key errors, want 1000", n)
+	if n := mw.KeyErrors(); n != 1000 || told["order:ship"] != 1000 {
+		t.Errorf("%d key errors, told of %v, want 1000", n, told)
 	}
 }
 

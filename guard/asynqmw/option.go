@@ -1,6 +1,7 @@
 package asynqmw
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -20,6 +21,7 @@ type options struct {
 	policy Policy
 	rest   time.Duration         // the least that a deferred task rests
 	redis  redis.UniversalClient // asynq's; nil without WithRedis
+	noKey  func(ctx context.Context, taskType string)
 
 	wrong error // what is wrong with an option
 }
@@ -66,9 +68,23 @@ func WithRedis(conn asynq.RedisConnOpt) Option {
 	})
 }
 
+// OnKeyError has f called with the type of each task that is tried and has no valid key,
+// on asynq's goroutine. Observer.KeyError of package otelguard counts them.
+func OnKeyError(f func(ctx context.Context, taskType string)) Option {
+	return option(func(o *options) {
+		if f == nil {
+			o.wrong = errors.New("OnKeyError: the function is nil")
+		}
+		o.noKey = f
+	})
+}
+
 // newOptions applies opts to the defaults, or returns which is wrong, and why.
 func newOptions(opts []Option) (options, error) {
-	o := options{rest: time.Second} // to asynq, which counts in whole seconds, less is none
+	o := options{
+		rest:  time.Second, // to asynq, which counts in whole seconds, less is none
+		noKey: func(context.Context, string) {},
+	}
 	for _, opt := range opts {
 		if opt == nil {
 			return o, errors.New("an Option is nil")

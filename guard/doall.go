@@ -11,6 +11,7 @@ import (
 	"github.com/jobguard/jobguard/guard/internal/backoff"
 	"github.com/jobguard/jobguard/guard/internal/engine/keep"
 	"github.com/jobguard/jobguard/guard/internal/engine/queue"
+	"github.com/jobguard/jobguard/guard/internal/validkey"
 )
 
 // DoAll is [Guard.Do] under several keys. They are acquired in sorted order,
@@ -28,7 +29,7 @@ func (g *Guard) DoAll(ctx context.Context, keys []string, fn func(context.Contex
 	}
 	keys = slices.Compact(slices.Sorted(slices.Values(keys)))
 	for _, key := range keys {
-		if err := checkKey(key); err != nil {
+		if err := validkey.Check(key); err != nil {
 			return &Error{Op: op, Key: key, Kind: ErrInvalidKey, Err: err}
 		}
 	}

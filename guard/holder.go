@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/jobguard/jobguard/guard/internal/validkey"
 	"github.com/jobguard/jobguard/guard/lease"
 )
 
@@ -15,7 +16,7 @@ type Holder = lease.Holder
 // ErrInvalidKey. The call is bounded by ctx, and by the guard's TTL.
 func (g *Guard) Holder(ctx context.Context, key string) (Holder, error) {
 	const op = "holder"
-	if err := checkKey(key); err != nil {
+	if err := validkey.Check(key); err != nil {
 		return Holder{}, &Error{Op: op, Key: key, Kind: ErrInvalidKey, Err: err}
 	}
 	store, ok := g.Store().(lease.HolderFinder)

@@ -3,7 +3,6 @@ package guard
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"strings"
 	"unicode"
@@ -11,8 +10,6 @@ import (
 )
 
 const (
-	maxKey = 512 // bytes, of any key
-
 	// Key's results are either at most maxPlain bytes long, or exactly
 	// maxPlain+1: cut to keyHead bytes, a '~' and a SHA-256 in hex. As the
 	// lengths differ, no short key can pass for a shortened one.
@@ -78,17 +75,4 @@ func trimToValid(s string) string {
 		}
 	}
 	return s
-}
-
-// checkKey returns why key cannot be used, nil if it can.
-func checkKey(key string) error {
-	switch {
-	case key == "":
-		return errors.New("it is empty")
-	case len(key) > maxKey:
-		return fmt.Errorf("it has %d bytes, more than %d (guard.Key shortens)", len(key), maxKey)
-	case strings.ContainsFunc(key, unicode.IsControl):
-		return errors.New("it contains a control character (guard.Key escapes)")
-	}
-	return nil
 }

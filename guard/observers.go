@@ -4,6 +4,8 @@ import (
 	"context"
 	"log/slog"
 	"slices"
+
+	"github.com/jobguard/jobguard/internal/panics"
 )
 
 // observers calls each, in the order given; the Ends in reverse, as befits
@@ -70,11 +72,9 @@ func (os *observers) start(ctx context.Context, f func(Observer, context.Context
 // shield keeps an observer's panic from the run it observes, and reports whether
 // there was none.
 func shield(f func()) (sound bool) {
-	defer func() {
-		if p := recover(); p != nil {
-			slog.Error("guard: an Observer panicked", "panic", p)
-		}
-	}()
-	f()
-	return true
+	p := panics.Catch(f)
+	if p != nil {
+		slog.Error("guard: an Observer panicked", "panic", p.Value, "at", p.At)
+	}
+	return p == nil
 }

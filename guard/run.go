@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/jobguard/jobguard/guard/internal/engine/keep"
+	"github.com/jobguard/jobguard/guard/internal/validkey"
 	"github.com/jobguard/jobguard/guard/lease"
 )
 
@@ -57,7 +58,7 @@ func (g *Guard) do(ctx context.Context, op, key string, fn func(context.Context)
 
 // prepare acquires key and makes a run under it.
 func (g *Guard) prepare(ctx context.Context, op, key string) (*run, error) {
-	if err := checkKey(key); err != nil {
+	if err := validkey.Check(key); err != nil {
 		return nil, &Error{Op: op, Key: key, Kind: ErrInvalidKey, Err: err}
 	}
 	h, text, err := g.acquire(ctx, op, key, g.opts.engine)

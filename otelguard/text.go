@@ -4,6 +4,8 @@ import (
 	"errors"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/jobguard/jobguard/internal/panics"
 )
 
 // valid makes text UTF-8. Exporters refuse other text together with all that they
@@ -31,11 +33,9 @@ var errPanicked = errors.New("otelguard: a method of an error, or WithKeyAttribu
 // ask returns f's answer, or instead if f panics: f calls code of the program, whose
 // panic must not end the recording of a run. The panic value may contain a key.
 func ask[T any](f func() T, instead T) (answer T) {
-	defer func() {
-		if recover() != nil {
-			handle(errPanicked)
-			answer = instead
-		}
-	}()
-	return f()
+	if panics.Catch(func() { answer = f() }) != nil {
+		handle(errPanicked)
+		return instead
+	}
+	return answer
 }

@@ -2,17 +2,16 @@ package asynqmw
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
-	"runtime"
-	"strings"
 	"time"
 
 	"github.com/hibiken/asynq"
 
 	"github.com/jobguard/jobguard/guard"
 	"github.com/jobguard/jobguard/guard/internal/backoff"
+	"github.com/jobguard/jobguard/guard/internal/validkey"
+	"github.com/jobguard/jobguard/internal/panics"
 )
 
 // repairTime is how long a clone of a task without a valid key rests, at least.
@@ -20,31 +19,17 @@ const repairTime = 30 * time.Second
 
 // keyOf returns a valid key of the task.
 func (m *Middleware) keyOf(ctx context.Context, task *asynq.Task) (key string, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			where := ""
-			for i, inside := 1, true; inside; i++ { // the runtime's frames of the panic
-				_, file, line, ok := runtime.Caller(i)
-				inside, where = ok && strings.Contains(file, "/runtime/"), fmt.Sprintf("%s:%d", file, line)
-			}
-			err = fmt.Errorf("the KeyFunc panicked [%s]: %v", where, p)
-		}
-	}()
-	if key, err = m.key(ctx, task); err != nil {
+	if p := panics.Catch(func() { key, err = m.key(ctx, task) }); p != nil {
+		return "", fmt.Errorf("the KeyFunc panicked [%s]: %v", p.At, p.Value)
+	}
+	if err != nil {
 		return "", err
 	}
-	// A guard checks the key before it looks at the context, and then does nothing.
-	if err = m.guard.Do(ended, key, func(context.Context) error { return nil }); !errors.Is(err, guard.ErrInvalidKey) {
-		err = nil
+	if err = validkey.Check(key); err != nil {
+		return "", fmt.Errorf("%w %q: %w", guard.ErrInvalidKey, key, err)
 	}
-	return key, err
+	return key, nil
 }
-
-var ended = func() context.Context {
-	ctx, cancel := context.WithCancel(context.Background())
-	cancel()
-	return ctx
-}()
 
 // keyError is the outcome of an attempt that has no valid key because of err.
 func (m *Middleware) keyError(ctx context.Context, a *attempt, err error) error {

@@ -4,8 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"runtime/debug"
 	"time"
+
+	"github.com/jobguard/jobguard/internal/panics"
 )
 
 // Errors of Add.
@@ -62,39 +63,17 @@ func (e *Error) Error() string {
 // Unwrap returns Err.
 func (e *Error) Unwrap() error { return e.Err }
 
-// PanicError is the panic of a job, or of its schedule.
-type PanicError struct {
-	Value any
-	Stack []byte // of the goroutine, at the panic
-}
-
-// Error returns the value as text, without the stack.
-func (p *PanicError) Error() string { return fmt.Sprintf("panic: %v", p.Value) }
-
-// Unwrap returns Value if it is an error, else nil.
-func (p *PanicError) Unwrap() error {
-	err, _ := p.Value.(error)
-	return err
-}
+// PanicError is the panic of a job, or of its schedule. It has the Value, also to be
+// unwrapped if that is an error, At, which is file:line, and the Stack of the goroutine.
+type PanicError = panics.Error
 
 // errGoexit is reported when fn neither returned nor panicked.
 var errGoexit = errors.New("the job called runtime.Goexit")
 
-// caught calls fn and returns its panic as an error, so that it ends neither the
-// process nor what is still to be done under the key.
-func caught(fn func() error) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = &PanicError{Value: p, Stack: debug.Stack()}
-		}
-	}()
-	return fn()
-}
-
 // callHandler calls the handler and logs its panic.
 func callHandler(h func(*Error), e *Error) {
-	if err := caught(func() error { h(e); return nil }); err != nil {
-		slog.Error("cronwrap: the OnError handler panicked", "job", e.Name, "error", err)
+	if p := panics.Catch(func() { h(e) }); p != nil {
+		slog.Error("cronwrap: the OnError handler panicked", "job", e.Name, "error", p, "at", p.At)
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/jobguard/jobguard/guard"
 	"github.com/jobguard/jobguard/guard/lease"
+	"github.com/jobguard/jobguard/internal/panics"
 )
 
 // Why ticks do not run here, without a failure; and one that the caller hears of.
@@ -158,7 +159,7 @@ func (j *job) report(tick time.Time, err error) {
 
 // call calls fn. Its panic becomes an error.
 func (j *job) call(ctx context.Context, tick time.Time, attempt int) error {
-	return caught(func() error { return j.fn(withRun(ctx, run{j.name, tick, attempt})) })
+	return panics.Call(func() error { return j.fn(withRun(ctx, run{j.name, tick, attempt})) })
 }
 
 // inTheWay returns the last tick and who has the key, and whether that is its runner, as

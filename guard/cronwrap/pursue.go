@@ -10,6 +10,7 @@ import (
 	"github.com/jobguard/jobguard/guard"
 	"github.com/jobguard/jobguard/guard/internal/backoff"
 	"github.com/jobguard/jobguard/guard/lease"
+	"github.com/jobguard/jobguard/internal/panics"
 )
 
 // errNoSlot is why a backfill gave the key back: others of this process are at work.
@@ -39,7 +40,7 @@ func (j *job) pursue() {
 	}()
 	var err error
 	for ended = !j.more(nil); !ended; ended = !j.more(err) {
-		err = caught(j.once)
+		err = panics.Call(j.once)
 		switch {
 		case err == nil:
 			failures = 0

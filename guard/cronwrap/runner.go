@@ -2,7 +2,6 @@ package cronwrap
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -12,7 +11,9 @@ import (
 
 	"github.com/jobguard/jobguard/guard"
 	"github.com/jobguard/jobguard/guard/internal/pending"
+	"github.com/jobguard/jobguard/guard/internal/validkey"
 	"github.com/jobguard/jobguard/guard/lease"
+	"github.com/jobguard/jobguard/internal/panics"
 )
 
 // Runner adds guarded jobs to a cron. It is safe for concurrent use, and starts
@@ -130,8 +131,8 @@ func (r *Runner) newJob(s cron.Schedule, name string, fn func(context.Context) e
 	if j.opts, err = newJobOptions(opts); err != nil {
 		return nil, err
 	}
-	if err := checkName(r.guard, name); err != nil {
-		return nil, err
+	if err := validkey.Check(name); err != nil {
+		return nil, fmt.Errorf("%w: %w", guard.ErrInvalidKey, err)
 	}
 	if r.closing.Err() != nil {
 		return nil, guard.ErrClosed
@@ -161,7 +162,7 @@ func (r *Runner) newJob(s cron.Schedule, name string, fn func(context.Context) e
 // does nothing, and is removed at once. A panic of the parser, as the usual one has
 // at a zone without fields, is an error of spec.
 func (r *Runner) parse(spec string) (s cron.Schedule, err error) {
-	err = caught(func() error {
+	err = panics.Call(func() error {
 		id, err := r.cron.AddFunc(spec, func() {})
 		if err != nil {
 			return err
@@ -171,17 +172,6 @@ func (r *Runner) parse(spec string) (s cron.Schedule, err error) {
 		return nil
 	})
 	return s, err
-}
-
-// checkName returns why name cannot be a key. It asks the guard, with a context in
-// which no run can start.
-func checkName(g *guard.Guard, name string) error {
-	ctx, cancel := context.WithCancel(context.Background())
-	cancel()
-	if err := g.Do(ctx, name, func(context.Context) error { return nil }); errors.Is(err, guard.ErrInvalidKey) {
-		return err
-	}
-	return nil
 }
 
 // starting is the schedule that cron gets. cron calls its Next first when it starts,

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/robfig/cron/v3"
+
+	"github.com/jobguard/jobguard/internal/panics"
 )
 
 // schedule is when a job comes due. It has no state, so all processes compute the
@@ -25,7 +27,7 @@ func newSchedule(s cron.Schedule, location *time.Location, oncePerLocal bool) (s
 	case isEvery:
 		s = aligned(every.Delay)
 	}
-	if err := caught(func() error { return tried(s, location) }); err != nil {
+	if err := panics.Call(func() error { return tried(s, location) }); err != nil {
 		return schedule{}, err
 	}
 	if oncePerLocal && !isEvery {

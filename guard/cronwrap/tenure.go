@@ -8,6 +8,7 @@ import (
 
 	"github.com/jobguard/jobguard/guard"
 	"github.com/jobguard/jobguard/guard/lease"
+	"github.com/jobguard/jobguard/internal/panics"
 )
 
 // tenure is what one goroutine does under the key, from the grant to the release. Its
@@ -115,7 +116,7 @@ func (t *tenure) end(ctx context.Context) {
 	e := lease.TickEnd{Owner: t.owner, At: t.tick}
 	e.Again = t.opts.again && t.err != nil && !t.calling && errors.Is(context.Cause(ctx), guard.ErrClosed)
 	// A panic of the schedule must not keep the tick from being marked.
-	if err := caught(func() error { e.Through = t.opts.accounted(t.tick, t.spans, t.schedule); return nil }); err != nil {
+	if err := panics.Call(func() error { e.Through = t.opts.accounted(t.tick, t.spans, t.schedule); return nil }); err != nil {
 		t.report(t.tick, err)
 	}
 	if err := t.sendEnd(ctx, e); err != nil && t.opts.again && !e.Again {

@@ -8,6 +8,8 @@ import (
 	"github.com/robfig/cron/v3"
 
 	"github.com/jobguard/jobguard/guard"
+	"github.com/jobguard/jobguard/guard/internal/validkey"
+	"github.com/jobguard/jobguard/internal/panics"
 )
 
 // Wrap returns a wrapper for the chain of one existing job, whose runs then do not
@@ -28,8 +30,8 @@ func Wrap(g *guard.Guard, name string) cron.JobWrapper {
 	if g == nil {
 		panic("cronwrap: nil Guard")
 	}
-	if err := checkName(g, name); err != nil {
-		panic("cronwrap: Wrap: " + err.Error())
+	if err := validkey.Check(name); err != nil {
+		panic("cronwrap: Wrap: the name is no key: " + err.Error())
 	}
 	g = g.With(guard.Fallback(guard.Wait(0), guard.Name(name)))
 	return func(job cron.Job) cron.Job {
@@ -37,7 +39,7 @@ func Wrap(g *guard.Guard, name string) cron.JobWrapper {
 			ran := false
 			err := g.Do(context.Background(), name, func(context.Context) error {
 				ran = true
-				return caught(func() error { job.Run(); return nil })
+				return panics.Call(func() error { job.Run(); return nil })
 			})
 			switch {
 			case err == nil:

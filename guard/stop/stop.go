@@ -4,14 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime/debug"
 	"sync"
 	"time"
+
+	"github.com/jobguard/jobguard/internal/panics"
 )
 
 // ErrLate is what Stop's error matches if a step had not returned when its time was
 // over.
 var ErrLate = errors.New("not done in time")
+
+var errExited = errors.New("the step called runtime.Goexit")
 
 // Steps are what ends a program. They are safe for concurrent use.
 type Steps struct {
@@ -129,7 +132,13 @@ func (st step) run(end time.Time) error {
 	ctx, cancel := context.WithTimeout(context.Background(), left*2/3)
 	defer cancel()
 	done := make(chan error, 1)
-	go func() { done <- st.call(ctx) }() // ends with the step; run does not wait for a late one
+	go func() { // ends with the step; run does not wait for a late one
+		err := errExited
+		defer func() { done <- err }()
+		if p := panics.Catch(func() { err = st.do(ctx) }); p != nil {
+			err = fmt.Errorf("%w\n%s", p, p.Stack)
+		}
+	}()
 	late := time.NewTimer(left)
 	defer late.Stop()
 	select {
@@ -138,22 +147,4 @@ func (st step) run(end time.Time) error {
 	case <-late.C:
 		return fmt.Errorf("%w (%v)", ErrLate, left)
 	}
-}
-
-// call makes a panic, and Goexit, an error.
-func (st step) call(ctx context.Context) (err error) {
-	returned := false
-	defer func() {
-		if returned {
-			return
-		}
-		if p := recover(); p != nil {
-			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
-			return
-		}
-		err = errors.New("the step called runtime.Goexit")
-	}()
-	err = st.do(ctx)
-	returned = true
-	return err
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -96,6 +97,17 @@ func TestStepThatFailsKeepsNoOtherFromRunning(t *testing.T) {
 	if strings.Contains(err.Error(), "third") {
 		t.Errorf("Stop() = %v", err)
 	}
+}
+
+func TestStepThatCallsGoexitIsReportedAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		steps := stop.New(time.Minute)
+		steps.Add("exits", func(context.Context) error { runtime.Goexit(); return nil })
+		start := time.Now()
+		if err := steps.Stop(); err == nil || errors.Is(err, stop.ErrLate) || time.Since(start) != 0 {
+			t.Errorf("Stop() = %v after %v", err, time.Since(start))
+		}
+	})
 }
 
 func TestSecondStopWaitsForTheFirstAndReturnsTheSame(t *testing.T) {

@@ -11,9 +11,8 @@ import (
 
 // line is, for each key and queue, the order in which deferred tasks are to run. It is
 // kept in asynq's Redis and is a hint: a task in it is also due to be retried, and the
-// guard alone decides who runs. One task of a key at a time has the turn; a run that
-// ends gives it to the next of the line and makes that one pending. A nil line lets
-// all tasks try.
+// guard alone decides who runs. One task of a key at a time has the turn; a run that ends
+// gives it to the next and makes that one pending. A nil line lets all tasks try.
 type line struct {
 	redis redis.UniversalClient
 	// patience is how often a task that arrives asks for those that were handed out
@@ -30,6 +29,8 @@ const (
 )
 
 var (
+	//go:embed scripts/line.lua
+	common string // stands before each of the others
 	//go:embed scripts/arrive.lua
 	arriveSource string
 	//go:embed scripts/leave.lua
@@ -37,9 +38,9 @@ var (
 	//go:embed scripts/call.lua
 	callSource string
 
-	arriveScript = redis.NewScript(arriveSource)
-	leaveScript  = redis.NewScript(leaveSource)
-	callScript   = redis.NewScript(callSource)
+	arriveScript = redis.NewScript(common + arriveSource)
+	leaveScript  = redis.NewScript(common + leaveSource)
+	callScript   = redis.NewScript(common + callSource)
 )
 
 // verdict is a reply of arrive.lua.
@@ -53,18 +54,24 @@ const (
 	back   // by itself, when it was due
 )
 
-// keys are those of the scripts, in the namespace of asynq: its user may have rights to
-// no other.
-func keys(a *attempt, names ...string) []string {
-	prefix := "asynq:{" + a.queue + "}:"
-	keys := []string{prefix + "jobguard:line:" + a.key, prefix + "jobguard:turn:" + a.key}
-	for _, name := range names {
-		keys = append(keys, prefix+name)
+// run runs a script for a; how is what it takes besides. Keys are in the namespace of
+// asynq: its user may have rights to no other. No reply is an error of Redis.
+func (l *line) run(ctx context.Context, script *redis.Script, a *attempt, how any) (reply []any, n int64) {
+	asynq := "asynq:{" + a.queue + "}:"
+	keys := []string{asynq + "jobguard:line:" + a.key, asynq + "jobguard:turn:" + a.key}
+	for _, name := range []string{"jobguard:seen", "active", "pending", "retry", "scheduled"} {
+		keys = append(keys, asynq+name)
 	}
-	return keys
+	reply = bounded(ctx, func(ctx context.Context) []any {
+		reply, _ := script.Run(ctx, l.redis, keys, a.id, a.name, how, asynq+"t:",
+			time.Now().UnixNano(), turnTime.Milliseconds(), lineTime.Milliseconds()).Slice()
+		return reply
+	})
+	if len(reply) > 0 {
+		n, _ = reply[0].(int64)
+	}
+	return reply, n
 }
-
-func taskPrefix(a *attempt) string { return "asynq:{" + a.queue + "}:t:" }
 
 // arrive asks whether a may try its key. If Redis cannot say, it may.
 func (l *line) arrive(ctx context.Context, a *attempt) verdict {
@@ -73,16 +80,10 @@ func (l *line) arrive(ctx context.Context, a *attempt) verdict {
 	}
 	patience := l.patience.Load()
 	for try := int64(0); ; try++ {
-		reply := bounded(ctx, func(ctx context.Context) []any {
-			r, _ := arriveScript.Run(ctx, l.redis, keys(a, "jobguard:seen", "active", "pending", "retry", "scheduled"),
-				a.id, a.name, bit(try >= patience), taskPrefix(a),
-				time.Now().UnixNano(), turnTime.Milliseconds(), lineTime.Milliseconds()).Slice()
-			return r
-		})
+		reply, v := l.run(ctx, arriveScript, a, try >= patience)
 		if len(reply) != 2 {
 			return first
 		}
-		v, _ := reply[0].(int64)
 		a.rank, _ = reply[1].(int64)
 		a.place, _ = reply[1].(string)
 		switch {
@@ -104,22 +105,18 @@ func (l *line) leave(ctx context.Context, a *attempt) (again bool) {
 	if l == nil {
 		return false
 	}
-	a.rank = bounded(ctx, func(ctx context.Context) int64 {
-		n, _ := leaveScript.Run(ctx, l.redis, keys(a), a.id, a.name, a.place, turnTime.Milliseconds(), lineTime.Milliseconds()).Int64()
-		return n
-	})
+	_, a.rank = l.run(ctx, leaveScript, a, a.place)
 	return a.rank < 0
 }
 
 // call calls the next task, as a's run begins or ends.
 func (l *line) call(ctx context.Context, a *attempt, ends bool) {
-	for try := 0; try <= maxPatience; try++ {
-		n := bounded(ctx, func(ctx context.Context) int {
-			n, _ := callScript.Run(ctx, l.redis, keys(a, "pending", "retry", "scheduled"), a.id, a.name, bit(ends), taskPrefix(a),
-				time.Now().UnixNano(), bit(ends && try == maxPatience), turnTime.Milliseconds()).Int()
-			return n
-		})
-		if n != 2 || !ends {
+	how := -1
+	if ends {
+		how = maxPatience
+	}
+	for ; ; how-- {
+		if _, n := l.run(ctx, callScript, a, how); n != 2 || !ends {
 			return
 		}
 		time.Sleep(askInterval)
@@ -145,11 +142,4 @@ func bounded[T any](ctx context.Context, f func(context.Context) T) (result T) {
 	case <-time.After(limit):
 	}
 	return result
-}
-
-func bit(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
 }

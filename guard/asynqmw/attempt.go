@@ -56,9 +56,10 @@ const (
 // errWaitOver ends the wait at giveUp.
 var errWaitOver = errors.New("the task's Timeout or Deadline is near")
 
-// do runs the handler under the key and reports whether it did. It stops waiting for
-// the key at until, unless that is zero.
-func (m *Middleware) do(ctx context.Context, a *attempt, g *guard.Guard, until time.Time) (ran bool, err error) {
+// do runs the handler under the key. over: it ran, or the task is not to come back, and
+// err is the attempt's outcome; else err is why it did not get the key. It stops waiting
+// for the key at until, unless that is zero.
+func (m *Middleware) do(ctx context.Context, a *attempt, g *guard.Guard, until time.Time) (over bool, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer a.endWait()
@@ -66,6 +67,7 @@ func (m *Middleware) do(ctx context.Context, a *attempt, g *guard.Guard, until t
 	// The handler and the end of the wait compete for begun, and the second has no
 	// effect: the timer does not cancel a handler that runs.
 	var begun atomic.Bool
+	ran := false
 	if !until.IsZero() {
 		wait := time.AfterFunc(time.Until(until), func() {
 			if begun.CompareAndSwap(false, true) {
@@ -86,7 +88,15 @@ func (m *Middleware) do(ctx context.Context, a *attempt, g *guard.Guard, until t
 		ran = true
 		return m.run(ctx, a)
 	})
-	return ran, err
+	switch {
+	case ran:
+		return true, finished(err, a.err)
+	case m.policy == Defer, !errors.Is(err, guard.ErrBusy):
+		return false, err
+	case m.policy == Discard:
+		return true, &notRunError{how: "discarded", cause: err, revoke: true}
+	}
+	return true, nil
 }
 
 // run calls the handler, and the next task of the line: at its end, before the key is
@@ -106,8 +116,9 @@ func (m *Middleware) run(ctx context.Context, a *attempt) error {
 	return a.err
 }
 
-// deferred is the outcome of a task that did not run because of cause. A last attempt makes way for a clone; without a client, or while no clone
-// can be enqueued, it waits on its worker, until the end of its time or of its server.
+// deferred is the outcome of a task that did not run because of cause. A last attempt
+// makes way for a clone; without a client, or while no clone can be enqueued, it waits
+// on its worker, until the end of its time or of its server.
 func (m *Middleware) deferred(ctx context.Context, a *attempt, cause error) error {
 	delay := m.restBehind(ctx, a.rank)
 	if !a.last {
@@ -127,27 +138,22 @@ func (m *Middleware) deferred(ctx context.Context, a *attempt, cause error) erro
 				until = next
 			}
 		}
-		over := !a.giveUp.IsZero() && !time.Now().Before(a.giveUp)
-		if over { // one more try, since the key may be free by now
+		late := !a.giveUp.IsZero() && !time.Now().Before(a.giveUp)
+		if late { // one more try, since the key may be free by now
 			g, until = g.With(guard.Wait(0)), time.Time{}
 		}
-		ran, err := m.do(ctx, a, g, until)
-		if ran {
-			return finished(err, a.err)
+		over, err := m.do(ctx, a, g, until)
+		if over {
+			return err
 		}
-		if final, outcome := m.judge(err); final {
-			return outcome
-		}
-		if cause = err; over {
+		if cause = err; late {
 			if refused != nil {
 				cause = fmt.Errorf("%w; and a clone could not be enqueued: %w", cause, refused)
 			}
 			break
 		}
-		select { // the store may be down, or the guard shut down
-		case <-time.After(backoff.Jitter(50*time.Millisecond, 250*time.Millisecond)):
-		case <-ctx.Done():
-		}
+		// The store may be down, or the guard shut down.
+		_ = backoff.Sleep(ctx, backoff.Jitter(50*time.Millisecond, 250*time.Millisecond))
 	}
 	// If ctx has ended, asynq has handled the task, and may have put it back.
 	return fmt.Errorf("asynqmw: the last attempt waited in vain for its key: %w", cause)

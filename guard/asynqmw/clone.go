@@ -13,9 +13,8 @@ import (
 )
 
 // putBack enqueues a clone of the task, with all its limits, due after delay. If its id
-// is taken, an earlier request of this attempt got through and its reply was lost: no
-// other task can have that id. The clone of a request that seemed to fail can still
-// arrive; the task then runs twice, though not at once.
+// is taken, an earlier request of this attempt got through and its reply was lost. One
+// that arrives still later makes the task run twice, though not at once.
 func (m *Middleware) putBack(ctx context.Context, a *attempt, delay time.Duration) error {
 	// A copy: the handler may write to the original.
 	clone := asynq.NewTaskWithHeaders(a.task.Type(), bytes.Clone(a.task.Payload()), a.task.Headers())

@@ -21,37 +21,31 @@ var ErrNotConfigured = errors.New("asynqmw: the server's asynq.Config did not go
 //
 //   - IsFailure, RetryDelayFunc and ErrorHandler are not called for tasks that are
 //     deferred, discarded or replaced by a clone. Watch those with guard.Observe.
-//
 //   - BaseContext gets a marker that the middleware looks for.
-//
-//   - DelayedTaskCheckInterval becomes 1s if it is unset; asynq's own 5s are long for
-//     deferred tasks. That costs each queue one Redis script a second per server.
-//
-//   - TaskCheckInterval becomes 10ms with [WithRedis] if it is unset; asynq's own 1s is
-//     long between two tasks of one key. That costs a hundred small Redis scripts a
-//     second for each queue and idle server: about 1 % of a Redis core.
+//   - DelayedTaskCheckInterval becomes 1s if it is unset, for deferred tasks: one Redis
+//     script a second for each queue and server.
+//   - TaskCheckInterval becomes 10ms with [WithRedis] if it is unset, for keys with a
+//     line: a hundred for each queue and idle server, about 1 % of a Redis core.
 //
 // Set hooks before Config: those set on its result undo it. A unit test can call a
 // handler with the BaseContext of mw.Config(asynq.Config{}).
 func (m *Middleware) Config(cfg asynq.Config) asynq.Config {
 	isFailure, retryDelay, handler, base := cfg.IsFailure, cfg.RetryDelayFunc, cfg.ErrorHandler, cfg.BaseContext
-	cfg.IsFailure = func(err error) bool {
-		switch {
-		case asNotRun(err) != nil:
-			return false
-		case isFailure != nil:
-			return isFailure(err)
-		}
-		return err != nil
+	if isFailure == nil {
+		isFailure = func(err error) bool { return err != nil }
 	}
+	if retryDelay == nil {
+		retryDelay = asynq.DefaultRetryDelayFunc
+	}
+	if base == nil {
+		base = context.Background
+	}
+	cfg.IsFailure = func(err error) bool { return asNotRun(err) == nil && isFailure(err) }
 	cfg.RetryDelayFunc = func(n int, err error, task *asynq.Task) time.Duration {
-		switch s := asNotRun(err); {
-		case s != nil:
+		if s := asNotRun(err); s != nil {
 			return s.delay
-		case retryDelay != nil:
-			return retryDelay(n, err, task)
 		}
-		return asynq.DefaultRetryDelayFunc(n, err, task)
+		return retryDelay(n, err, task)
 	}
 	if handler != nil {
 		cfg.ErrorHandler = asynq.ErrorHandlerFunc(func(ctx context.Context, task *asynq.Task, err error) {
@@ -64,16 +58,9 @@ func (m *Middleware) Config(cfg asynq.Config) asynq.Config {
 	if m.line != nil {
 		cfg.TaskCheckInterval = cmp.Or(cfg.TaskCheckInterval, 10*time.Millisecond)
 	}
-	workers := cfg.Concurrency
-	if workers < 1 {
-		workers = runtime.NumCPU() // as asynq does
-	}
+	workers := cmp.Or(max(0, cfg.Concurrency), runtime.NumCPU()) // as asynq does
 	cfg.BaseContext = func() context.Context {
-		ctx := context.Background()
-		if base != nil {
-			ctx = base()
-		}
-		return context.WithValue(ctx, markKey{}, &mark{waiters: int64(workers / 4)})
+		return context.WithValue(base(), markKey{}, &mark{waiters: int64(workers / 4)})
 	}
 	return cfg
 }

@@ -36,15 +36,11 @@
 // gives up on one that still runs and starts its task again. asynq runs a task at
 // least once: a handler must be idempotent, and pass guard.Fence to what it writes to.
 //
-// With [WithRedis] tasks of one key that are enqueued to one queue begin in that order,
-// on whatever server, as long as nothing fails: no handler, no process, no Redis, and no
-// pause of half a second. They run back to back; one worker per key and server waits.
-//
-// A busy key or a store that is down defers the task. On the last attempt, where asynq
-// archives, a clone replaces it; without WithRedis the task waits until its Timeout. A
-// lost lease is a failure and retried. So is a task without a valid key, or on a server
-// whose configuration did not go through [Middleware.Config]: never archived at once.
-// With [OnBusy] Skip or Discard a task can be lost.
+// With [WithRedis] tasks of one key that are enqueued to one queue run back to back and
+// in that order, on whatever server, as long as nothing fails or pauses for half a second.
+// A busy key or a store that is down defers the task; on the last attempt, where asynq
+// archives, a clone replaces it. Without WithRedis that attempt waits until its Timeout.
+// A lost lease is a failure and retried. So is a task without a valid key.
 //
 // [RunScheduler] enqueues periodic tasks from one process of the fleet. Shut the server
 // down first and the guard after it.

@@ -4,21 +4,24 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/hibiken/asynq"
 
 	"github.com/jobguard/jobguard/guard"
+	"github.com/jobguard/jobguard/guard/internal/backoff"
+	"github.com/jobguard/jobguard/guard/internal/validkey"
+	"github.com/jobguard/jobguard/internal/panics"
 )
 
-// KeyFunc makes the key that a task runs under, with guard.Key for example. ctx is
-// the handler's, so asynq.GetQueueName and similar functions work.
-//
-// An error, a panic, and a key that is empty or otherwise invalid are failures of the
-// task and retried, as an error of the handler is: see [Middleware.KeyErrors]. With
-// [WithRedis] a task without a retry left makes way for a clone that comes half a minute
-// later. A KeyFunc that takes more than a few milliseconds delays other keys' tasks.
+// KeyFunc makes the key that a task runs under, with guard.Key for example. ctx is the
+// handler's. An error, a panic, and an invalid key are failures of the task and retried,
+// as an error of the handler is: see [Middleware.KeyErrors]. With [WithRedis] a task
+// without a retry left makes way for a clone that comes half a minute later, and a KeyFunc
+// that takes more than a few milliseconds delays other keys' tasks.
 type KeyFunc func(ctx context.Context, task *asynq.Task) (string, error)
 
 // PayloadField takes the key from a top-level field of a JSON payload, a string or an
@@ -97,3 +100,43 @@ func Join(parts ...KeyFunc) KeyFunc {
 		return guard.Key(keys...), nil
 	}
 }
+
+// repairTime is how long a clone of a task without a valid key rests, at least.
+const repairTime = 30 * time.Second
+
+// keyOf returns a valid key of the task.
+func (m *Middleware) keyOf(ctx context.Context, task *asynq.Task) (key string, err error) {
+	if p := panics.Catch(func() { key, err = m.key(ctx, task) }); p != nil {
+		return "", fmt.Errorf("the KeyFunc panicked [%s]: %v", p.At, p.Value)
+	}
+	if err != nil {
+		return "", err
+	}
+	if err = validkey.Check(key); err != nil {
+		return "", fmt.Errorf("%w %q: %w", guard.ErrInvalidKey, key, err)
+	}
+	return key, nil
+}
+
+// keyError is the outcome of an attempt that has no valid key because of err.
+func (m *Middleware) keyError(ctx context.Context, a *attempt, err error) error {
+	err = fmt.Errorf("asynqmw: no key for a task of type %q: %w", a.task.Type(), err)
+	m.keyErrors.Add(1)
+	m.noKey(ctx, a.task.Type())
+	if now, last := time.Now().UnixNano(), m.logged.Load(); now-last >= int64(time.Second) && m.logged.CompareAndSwap(last, now) {
+		slog.ErrorContext(ctx, "asynqmw: a task cannot run and will be retried", "type", a.task.Type(),
+			"task", a.id, "queue", a.queue, "error", readable(err), "keyErrors", m.keyErrors.Load())
+	}
+	for a.last && m.client != nil && ctx.Err() == nil { // on its worker until a clone can be enqueued
+		if m.putBack(ctx, a, backoff.Jitter(repairTime, 2*repairTime)) == nil {
+			return replaced(err)
+		}
+		_ = backoff.Sleep(ctx, cloneInterval) // whose end the loop sees
+	}
+	return err
+}
+
+// KeyErrors returns how many attempts had no valid key since New: what to alert on, see
+// [OnKeyError] for a metric. They are logged too (log/slog), at level Error and once a
+// second at most.
+func (m *Middleware) KeyErrors() int64 { return m.keyErrors.Load() }

@@ -12,6 +12,7 @@ import (
 	"github.com/hibiken/asynq"
 
 	"github.com/jobguard/jobguard/guard"
+	"github.com/jobguard/jobguard/guard/internal/option"
 )
 
 // Middleware runs asynq tasks once at a time per key. See [New].
@@ -19,6 +20,7 @@ type Middleware struct {
 	options
 	guard *guard.Guard
 	key   KeyFunc
+	wait  time.Duration // for a key, on the worker, if guard sets none
 
 	// Of WithRedis; nil without.
 	client    *asynq.Client
@@ -32,17 +34,12 @@ type Middleware struct {
 	logged    atomic.Int64 // when a key error was logged, ns since 1970
 }
 
-// New returns a middleware that runs each task under the key that key makes for it:
-//
-//	mw, err := asynqmw.New(g, key, asynqmw.WithRedis(conn))
-//	mux.Use(mw.Handler)
-//	server := asynq.NewServer(conn, mw.Config(cfg))
-//
-// Where g sets no Wait, a busy key is waited for half a second at most; where it sets
+// New returns a middleware that runs each task under the key that key makes for it.
+// Where g sets no Wait, WithRedis has a busy key waited for half a second; where it sets
 // no Name, observers see the task's type: set a Name if types contain ids. The error
 // says which argument is wrong.
 func New(g *guard.Guard, key KeyFunc, opts ...Option) (*Middleware, error) {
-	o, err := newOptions(opts)
+	o, err := option.Apply(defaults, "an Option", opts)
 	switch {
 	case g == nil:
 		err = errors.New("nil Guard")
@@ -58,6 +55,7 @@ func New(g *guard.Guard, key KeyFunc, opts ...Option) (*Middleware, error) {
 		if o.policy == Defer {
 			m.line = &line{redis: o.redis}
 			m.line.patience.Store(maxPatience)
+			m.wait = briefWait
 		}
 	}
 	return m, nil
@@ -95,7 +93,8 @@ func (m *Middleware) process(ctx context.Context, a *attempt) (err error) {
 	}
 	v := a.line.arrive(ctx, a)
 	if v == putOff {
-		return m.deferred(ctx, a, inLine(a.key, a.rank))
+		why := fmt.Errorf("tasks in line before it, besides those that run: %d", a.rank)
+		return m.deferred(ctx, a, &guard.Error{Op: "do", Key: a.key, Kind: guard.ErrBusy, Err: why})
 	}
 	a.contended = v != first
 	for {
@@ -103,30 +102,15 @@ func (m *Middleware) process(ctx context.Context, a *attempt) (err error) {
 		if v == back || !m.startWait(a) {
 			g = g.With(guard.Wait(0))
 		}
-		ran, err := m.do(ctx, a, g, a.giveUp)
-		if ran {
-			return finished(err, a.err)
-		}
-		if final, outcome := m.judge(err); final {
-			return outcome
+		over, err := m.do(ctx, a, g, a.giveUp)
+		if over {
+			return err
 		}
 		if !a.line.leave(ctx, a) {
 			return m.deferred(ctx, a, err)
 		}
 		v, a.contended = called, true
 	}
-}
-
-// judge reports whether a task that did not get its key because of err is not to come
-// back, and then its outcome.
-func (m *Middleware) judge(err error) (final bool, outcome error) {
-	switch {
-	case m.policy == Defer || !errors.Is(err, guard.ErrBusy):
-		return false, nil
-	case m.policy == Discard:
-		return true, &notRunError{how: "discarded", cause: err, revoke: true}
-	}
-	return true, nil
 }
 
 // startWait reports whether the attempt may wait for its key on its worker: one may at
@@ -143,17 +127,11 @@ func (m *Middleware) startWait(a *attempt) bool {
 	return true
 }
 
-// briefWait is how long a task waits on its worker for a run that began before.
+// briefWait is how long a task of a line waits on its worker for a run that began before.
 const briefWait = 500 * time.Millisecond
 
-// guardOf returns the guard for a task. It waits as the user's does, else for
-// briefWait; without a line it tries once.
 func (m *Middleware) guardOf(a *attempt) *guard.Guard {
-	wait := briefWait
-	if m.line == nil {
-		wait = 0
-	}
-	return m.guard.With(guard.Fallback(guard.Wait(wait), guard.Name(a.task.Type())))
+	return m.guard.With(guard.Fallback(guard.Wait(m.wait), guard.Name(a.task.Type())))
 }
 
 // isNotFound reports whether next is the handler of a mux for types that it has no

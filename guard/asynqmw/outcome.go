@@ -2,7 +2,6 @@ package asynqmw
 
 import (
 	"errors"
-	"fmt"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -33,21 +32,13 @@ func (s *notRunError) Unwrap() []error {
 
 // asNotRun finds a notRunError in err, nil if there is none.
 func asNotRun(err error) *notRunError {
-	var s *notRunError
-	if errors.As(err, &s) {
-		return s
-	}
-	return nil
+	s, _ := errors.AsType[*notRunError](err)
+	return s
 }
 
 // replaced is the outcome of a task that was replaced by a clone.
 func replaced(cause error) error {
 	return &notRunError{how: "replaced by a clone", cause: cause, revoke: true}
-}
-
-// inLine is why a task with rank others before it did not try its key.
-func inLine(key string, rank int64) error {
-	return &guard.Error{Op: "do", Key: key, Kind: guard.ErrBusy, Err: fmt.Errorf("tasks in line before it, besides those that run: %d", rank)}
 }
 
 // finished returns the error of an attempt whose handler ran and returned own. A lost

@@ -35,13 +35,11 @@ func (p Periodic) GetConfigs() ([]*asynq.PeriodicTaskConfig, error) { return p, 
 //
 // The store remembers the last tick of each task, so a change of leader loses and
 // doubles none. Ticks that are missed for more than two minutes are skipped and logged.
-// Times are in UTC unless a spec begins with CRON_TZ=. Tasks with the same spec, type,
-// payload, headers and options are one.
+// Times are in UTC unless a spec begins with CRON_TZ=. Equal tasks are one.
 //
-// provider is asked at the beginning of a term and once a minute. If it fails at the
-// beginning, or returns something invalid, the process logs that (log/slog), steps
-// down, and campaigns again after a pause of one second to a minute. A g with Limit or
-// Shared, and a store that is no lease.TickStore, are errors. A nil argument panics.
+// provider is asked at the beginning of a term, where the process steps down if it fails,
+// and once a minute. Failures are logged (log/slog). A g with Limit or Shared, and a store
+// that is no lease.TickStore, are errors. A nil argument panics.
 func RunScheduler(ctx context.Context, g *guard.Guard, key string, conn asynq.RedisConnOpt, provider asynq.PeriodicTaskConfigProvider) error {
 	if g == nil || conn == nil || provider == nil {
 		panic("asynqmw: RunScheduler: an argument is nil")
@@ -61,10 +59,8 @@ func RunScheduler(ctx context.Context, g *guard.Guard, key string, conn asynq.Re
 		s.failures++
 		pause := backoff.Pause(s.failures, 2*time.Second, time.Minute)
 		slog.ErrorContext(ctx, "asynqmw: stepping down as the leader of periodic tasks", "key", key, "error", err, "again", pause)
-		select {
-		case <-time.After(pause):
-		case <-ctx.Done():
-			return context.Cause(ctx)
+		if err := backoff.Sleep(ctx, pause); err != nil {
+			return err
 		}
 	}
 }
@@ -112,10 +108,8 @@ func (s *scheduler) term(ctx context.Context) error {
 				due = e.due
 			}
 		}
-		select {
-		case <-time.After(time.Until(due)):
-		case <-ctx.Done():
-			return context.Cause(ctx)
+		if err := backoff.Sleep(ctx, time.Until(due)); err != nil {
+			return err
 		}
 		now := time.Now().UTC()
 		for _, e := range s.entries {

@@ -22,10 +22,7 @@ const attemptTimeout = 2 * time.Second
 
 // pause waits after the n-th failure of the store in a row. It ends early with ctx.
 func pause(ctx context.Context, n int) {
-	select {
-	case <-time.After(backoff.Pause(n, 10*time.Millisecond, 250*time.Millisecond)):
-	case <-ctx.Done():
-	}
+	_ = backoff.Sleep(ctx, backoff.Pause(n, 10*time.Millisecond, 250*time.Millisecond)) // callers look at ctx
 }
 
 // remembered returns the tick that the store remembers; none with MutualExclusion.

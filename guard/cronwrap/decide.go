@@ -57,6 +57,7 @@ type settled struct {
 // decide returns what is to be done about the job's ticks.
 func (o *jobOptions) decide(v view, s schedule) plan {
 	p := plan{attempt: 1, since: v.last.Since}
+	settle := func(tick time.Time, why error) { p.settled = append(p.settled, settled{tick, why}) }
 	unfinished := o.again && !v.last.At.IsZero() && !v.last.Done
 	var owed []time.Time
 	for _, d := range v.due {
@@ -68,10 +69,10 @@ func (o *jobOptions) decide(v view, s schedule) plan {
 			if d.tick.Before(v.last.Since) {
 				why = ErrMissed
 			}
-			p.settled = append(p.settled, settled{d.tick, why})
+			settle(d.tick, why)
 		case d.asked:
 		case o.overlapped(d.tick, v.spans):
-			p.settled = append(p.settled, settled{d.tick, errOverlap})
+			settle(d.tick, errOverlap)
 		default:
 			owed = append(owed, d.tick)
 		}
@@ -79,18 +80,17 @@ func (o *jobOptions) decide(v view, s schedule) plan {
 	if o.missed == 0 && len(owed) > 1 {
 		latest := owed[len(owed)-1]
 		owed = slices.DeleteFunc(owed, func(t time.Time) bool {
-			var why error
 			switch {
 			case t.Equal(latest):
-			case o.exclusive, o.wait && superseded(t, v.spans):
-				why = errSuperseded
+				return false
+			case o.exclusive, o.wait && during(v.spans, t, 0):
+				settle(t, errSuperseded)
+				return true
 			case v.now.Sub(t) > attemptTimeout:
-				why = ErrMissed
+				settle(t, ErrMissed)
+				return true
 			}
-			if why != nil {
-				p.settled = append(p.settled, settled{t, why})
-			}
-			return why != nil
+			return false
 		})
 	}
 	missed := o.missedTicks(v, s)
@@ -141,15 +141,13 @@ const grace = 250 * time.Millisecond
 // overlapped reports whether tick came due during a run in this process, and is
 // dropped for that.
 func (o *jobOptions) overlapped(tick time.Time, spans []span) bool {
-	return !o.wait && slices.ContainsFunc(spans, func(s span) bool {
-		return tick.After(s.began) && !tick.After(s.ended.Add(-grace))
-	})
+	return !o.wait && during(spans, tick, grace)
 }
 
-// superseded reports whether tick came due during a run.
-func superseded(tick time.Time, spans []span) bool {
+// during reports whether tick came due during a run, and not in the last rest of it.
+func during(spans []span, tick time.Time, rest time.Duration) bool {
 	return slices.ContainsFunc(spans, func(s span) bool {
-		return tick.After(s.began) && !tick.After(s.ended)
+		return tick.After(s.began) && !tick.After(s.ended.Add(-rest))
 	})
 }
 

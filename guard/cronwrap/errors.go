@@ -17,15 +17,13 @@ var (
 	// ErrDuplicate: the Runner has a job of that name.
 	ErrDuplicate = errors.New("there is a job of that name")
 
-	// ErrSchedule: a schedule's Next does not give the same tick when it is asked from
-	// another time, or does not go forwards. Replicas could not agree on its ticks.
+	// ErrSchedule: replicas could not agree on the schedule's ticks.
 	ErrSchedule = errors.New("the schedule's Next has to be later than its argument, and to depend on nothing else: the same tick from whatever time before it")
 )
 
 // Errors that the handler of [OnError] gets, besides those of guard.
 var (
-	// ErrSkew: the tick lies further ahead of the store's clock than MaxSkew. This
-	// machine's clock is wrong, or the store's.
+	// ErrSkew: the tick lies further ahead of the store's clock than MaxSkew.
 	ErrSkew = errors.New("the tick lies too far ahead of the store's clock")
 
 	// ErrMissed: the tick came due in this process and ran nowhere, after a failure of
@@ -35,10 +33,9 @@ var (
 	// ErrDead: MaxAttempts gave the tick up. It is reported once in all replicas.
 	ErrDead = errors.New("the tick is dead")
 
-	// ErrSpec: another process claimed the tick, which this one's schedule does not have,
-	// for the job's name. It has another spec or time zone, or is another service with
-	// the same prefix. Ticks run twice then, or are missed. It is reported once for each
-	// such process, and logged at level Warn too.
+	// ErrSpec: another process claimed the tick, which this one's schedule does not have:
+	// it has another spec or time zone, or is another service with the same prefix. Ticks
+	// run twice then, or are missed. Reported, and logged at level Warn, once for each.
 	ErrSpec = errors.New("another process has another spec or time zone for this job")
 )
 
@@ -70,13 +67,6 @@ type PanicError = panics.Error
 // errGoexit is reported when fn neither returned nor panicked.
 var errGoexit = errors.New("the job called runtime.Goexit")
 
-// callHandler calls the handler and logs its panic.
-func callHandler(h func(*Error), e *Error) {
-	if p := panics.Catch(func() { h(e) }); p != nil {
-		slog.Error("cronwrap: the OnError handler panicked", "job", e.Name, "error", p, "at", p.At)
-	}
-}
-
 // logError is the default handler.
 func logError(e *Error) {
 	if errors.Is(e.Err, ErrSpec) {
@@ -86,8 +76,7 @@ func logError(e *Error) {
 	if !e.Tick.IsZero() {
 		args = append(args, "tick", e.Tick)
 	}
-	var p *PanicError
-	if errors.As(e.Err, &p) {
+	if p, ok := errors.AsType[*PanicError](e.Err); ok {
 		args = append(args, "stack", string(p.Stack))
 	}
 	slog.Error("cronwrap: job failed", args...)

@@ -153,13 +153,17 @@ func (j *job) log(level slog.Level, tick time.Time, why error) {
 	slog.Log(context.Background(), level, "cronwrap: tick not run", "job", j.name, "tick", tick, "reason", why)
 }
 
+// report calls the handler, and logs its panic.
 func (j *job) report(tick time.Time, err error) {
-	callHandler(j.Runner.opts.onError, &Error{Name: j.name, Tick: tick, Err: err})
+	if p := panics.Catch(func() { j.Runner.opts.onError(&Error{j.name, tick, err}) }); p != nil {
+		slog.Error("cronwrap: the OnError handler panicked", "job", j.name, "error", p, "at", p.At)
+	}
 }
 
 // call calls fn. Its panic becomes an error.
 func (j *job) call(ctx context.Context, tick time.Time, attempt int) error {
-	return panics.Call(func() error { return j.fn(withRun(ctx, run{j.name, tick, attempt})) })
+	ctx = context.WithValue(ctx, runKey{}, run{j.name, tick, attempt})
+	return panics.Call(func() error { return j.fn(ctx) })
 }
 
 // inTheWay returns the last tick and who has the key, and whether that is its runner, as
@@ -195,3 +199,30 @@ func (j *job) supersede(tick time.Time) {
 	})
 	j.settle(earlier)
 }
+
+// run is what the context of a job carries.
+type run struct {
+	name    string
+	tick    time.Time
+	attempt int
+}
+
+type runKey struct{}
+
+func runOf(ctx context.Context) run {
+	r, _ := ctx.Value(runKey{}).(run)
+	return r
+}
+
+// Tick returns the scheduled time of the run that ctx comes from, in the location of its
+// cron, to the microsecond; the zero time if it comes from none. It is the same in all
+// replicas and whenever the run begins, so with guard.Key it can name what the run makes.
+// Under [Runner.RunNow] it is the time of the call.
+func Tick(ctx context.Context) time.Time { return runOf(ctx).tick }
+
+// JobName returns the name of the job that ctx comes from; "" if it comes from none.
+func JobName(ctx context.Context) string { return runOf(ctx).name }
+
+// Attempt returns which run of its tick ctx comes from, from 1; 0 if it comes from no
+// job. More than 1 only under [AtLeastOnce], after a run that did not come to its end.
+func Attempt(ctx context.Context) int { return runOf(ctx).attempt }

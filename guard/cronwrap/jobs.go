@@ -42,8 +42,7 @@ func (r *Runner) Jobs() (all []JobStatus) {
 
 // RunNow runs the job of that name on the calling goroutine, and returns fn's error, its
 // panic as a *PanicError, an error of guard.Do, or guard.ErrClosed after Shutdown. It
-// waits for the key as long as the guard's Wait says, else until ctx ends. It is no
-// tick: to replicas it is other code that holds the key. [Tick] is the time of the call.
+// waits for the key as long as the guard's Wait says, else until ctx ends. It is no tick.
 func (r *Runner) RunNow(ctx context.Context, name string) error {
 	j, ok := r.find(name).Job.(*job)
 	if !ok {
@@ -64,16 +63,12 @@ func (r *Runner) RunNow(ctx context.Context, name string) error {
 	})
 }
 
-// ran notes a run that has ended.
-func (s *JobStatus) ran(tick, began, ended time.Time, err error) {
-	if tick.After(s.Last) {
-		s.Last = tick
-	}
-	s.Began, s.Duration, s.Err = began.In(tick.Location()), ended.Sub(began), err
-}
-
 // saw notes what the store remembers, and warns of a claimant with another schedule.
 func (j *job) saw(last lease.Tick) {
+	// Before the job was added the spec may have been another. A time within a second is
+	// mostly none of a tick, but what TickEnd.Settled has left of Through.
+	strange := last.At.After(j.added) && last.At.Nanosecond() == 0 && !j.schedule.has(last.At)
+	by := lease.OwnerName(last.Owner)
 	j.mu.Lock()
 	j.down, j.heard = false, time.Now()
 	if last.At.After(j.status.Last) {
@@ -82,18 +77,10 @@ func (j *job) saw(last lease.Tick) {
 	if !last.Dead.IsZero() {
 		j.status.Dead = last.Dead.In(j.schedule.location)
 	}
+	warn := strange && !j.warned[by]
+	j.warned[by] = j.warned[by] || strange
 	j.mu.Unlock()
-	// Before the job was added the spec may have been another. A time within a second is
-	// mostly none of a tick, but what TickEnd.Settled has left of Through.
-	if !last.At.After(j.added) || last.At.Nanosecond() != 0 || j.schedule.has(last.At) {
-		return
-	}
-	by := lease.OwnerName(last.Owner)
-	j.mu.Lock()
-	known := j.warned[by]
-	j.warned[by] = true
-	j.mu.Unlock()
-	if !known {
+	if warn {
 		slog.Warn("cronwrap: another spec or time zone for this job", "job", j.name, "tick", last.At.In(j.schedule.location), "claimed_by", by)
 		j.report(last.At.In(j.schedule.location), fmt.Errorf("%w: claimed by %s", ErrSpec, by))
 	}

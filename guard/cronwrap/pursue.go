@@ -227,20 +227,18 @@ func (j *job) later() {
 	j.work.Begin()
 	go func() {
 		defer j.work.End()
-		select {
-		case <-time.After(d):
-			j.locked(func() { j.retrying = false })
-			if j.entry().Valid() { // else it was removed from cron
-				j.lookNow()
-			}
-		case <-j.closing.Done():
+		if backoff.Sleep(j.closing, d) != nil {
+			return
+		}
+		j.locked(func() { j.retrying = false })
+		if j.entry().Valid() { // else it was removed from cron
+			j.lookNow()
 		}
 	}()
 }
 
-// start looks for missed ticks if cron runs. Other code can find the schedule in cron's
-// entries and call its Next too, and a process that never starts cron must not run jobs.
-// cron has computed when a job comes due next once it runs, and then answers.
+// start looks for missed ticks if cron runs: it has a Next then. Other code can find the
+// schedule and call it too, and a process that never starts cron must not run jobs.
 func (j *job) start() {
 	defer j.work.End()
 	if !j.entry().Next.IsZero() && j.started.CompareAndSwap(false, true) {

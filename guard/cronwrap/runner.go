@@ -10,6 +10,7 @@ import (
 	"github.com/robfig/cron/v3"
 
 	"github.com/jobguard/jobguard/guard"
+	"github.com/jobguard/jobguard/guard/internal/option"
 	"github.com/jobguard/jobguard/guard/internal/pending"
 	"github.com/jobguard/jobguard/guard/internal/validkey"
 	"github.com/jobguard/jobguard/guard/lease"
@@ -30,9 +31,7 @@ type Runner struct {
 	work    pending.Counter // goroutines of jobs; begun under mu, and not after close
 	slots   chan struct{}   // taken by the jobs that backfill
 
-	// adding guards job.id. It is held while calling cron, whose own goroutine never
-	// takes it.
-	adding  sync.Mutex
+	adding  sync.Mutex // guards job.id; held while calling cron, whose goroutine never takes it
 	entries *snapshots
 
 	mu    sync.Mutex   // never held while calling cron, the store or the user's code
@@ -40,11 +39,9 @@ type Runner struct {
 }
 
 // New returns a Runner of c's jobs under g, or an error that names the option that is
-// out of bounds. It does not start c. A nil c or g panics.
-//
-// If g sets Wait, each tick waits for that time where it would else try for 250 ms,
-// and no longer where it would else wait without limit. It is better left unset. A
-// MinHold only makes sense with MutualExclusion.
+// out of bounds. It does not start c. A nil c or g panics. If g sets Wait, which is
+// better left unset, it replaces the 250 ms or the unlimited time for which a tick waits.
+// A MinHold only makes sense with MutualExclusion.
 func New(c *cron.Cron, g *guard.Guard, opts ...Option) (*Runner, error) {
 	switch {
 	case c == nil:
@@ -52,7 +49,7 @@ func New(c *cron.Cron, g *guard.Guard, opts ...Option) (*Runner, error) {
 	case g == nil:
 		panic("cronwrap: nil Guard")
 	}
-	o, err := newOptions(opts)
+	o, err := option.Apply(options{onError: logError, maxSkew: time.Minute, backfills: 4}, "an Option", opts)
 	if err != nil {
 		return nil, fmt.Errorf("cronwrap: %w", err)
 	}
@@ -70,12 +67,10 @@ func New(c *cron.Cron, g *guard.Guard, opts ...Option) (*Runner, error) {
 // An @every is counted from 1 January 1970 UTC, in whole seconds, so that all replicas
 // agree on it: "@every 24h" is midnight UTC.
 //
-// name is the key under which the job runs, the same in all replicas; other code that
-// takes the key is excluded too. It is also the guard's Name, unless that is set.
-//
-// fn's context ends with cause guard.ErrLost when the lease is lost, and guard.ErrClosed
-// when [Runner.Shutdown] cancels runs. [Tick], [JobName] and [Attempt] read it. A nil fn
-// panics.
+// name is the key under which the job runs, the same in all replicas, and the guard's
+// Name, unless that is set. fn's context ends with cause guard.ErrLost when the lease is
+// lost, and guard.ErrClosed when [Runner.Shutdown] cancels runs. [Tick], [JobName] and
+// [Attempt] read it. A nil fn panics.
 //
 // Errors: of the parser and of options, guard.ErrInvalidKey, [ErrDuplicate],
 // [ErrNoTicks], [ErrSchedule], and guard.ErrClosed after Shutdown. A job whose entry was
@@ -91,10 +86,9 @@ func (r *Runner) Add(spec, name string, fn func(context.Context) error, opts ...
 	return r.AddSchedule(s, name, fn, opts...)
 }
 
-// AddSchedule is Add for a schedule of your own. Its Next must depend on nothing but
-// its argument, return a later time, and be the same in all replicas. What Add sees to
-// be different is refused with [ErrSchedule]: an @every inside a wrapper, for example,
-// as cron counts it from its argument. A panic in it is an error too. A nil s panics.
+// AddSchedule is Add for a schedule of your own. Its Next must depend on nothing but its
+// argument, return a later time, and be the same in all replicas: an @every inside a
+// wrapper, for example, is refused with [ErrSchedule]; a panic in it is an error too. A nil s panics.
 func (r *Runner) AddSchedule(s cron.Schedule, name string, fn func(context.Context) error, opts ...JobOption) (cron.EntryID, error) {
 	switch {
 	case s == nil:
@@ -147,20 +141,19 @@ func (r *Runner) newJob(s cron.Schedule, name string, fn func(context.Context) e
 	}
 	g := r.guard.With(guard.Fallback(guard.Name(name)))
 	j.askOnce, j.queue = g.With(guard.Wait(0)), g.With(guard.Fallback(guard.Forever()))
+	wait := guard.Wait(grace)
 	switch {
 	case j.opts.missed > 0, j.opts.wait:
-		j.ask = j.queue
+		wait = guard.Forever()
 	case j.opts.exclusive:
-		j.ask = g.With(guard.Fallback(guard.Wait(0)))
-	default:
-		j.ask = g.With(guard.Fallback(guard.Wait(grace)))
+		wait = guard.Wait(0)
 	}
+	j.ask = g.With(guard.Fallback(wait))
 	return j, nil
 }
 
-// parse uses cron's own parser, which is reachable only by adding an entry: one that
-// does nothing, and is removed at once. A panic of the parser, as the usual one has
-// at a zone without fields, is an error of spec.
+// parse uses cron's own parser, which is reachable only by adding an entry. The usual one
+// panics at a zone without fields.
 func (r *Runner) parse(spec string) (s cron.Schedule, err error) {
 	err = panics.Call(func() error {
 		id, err := r.cron.AddFunc(spec, func() {})

@@ -60,9 +60,8 @@ func (s schedule) after(t time.Time) time.Time {
 // has reports whether t is one of its ticks.
 func (s schedule) has(t time.Time) bool { return s.after(t.Add(-time.Microsecond)).Equal(t) }
 
-// latest returns the latest limit ticks in (after, until], in order. A schedule can
-// only be asked forwards, so it searches windows before until, each four times as long
-// as the last: little work then, also for a tick per second.
+// latest returns the latest limit ticks in (after, until], in order. A schedule can only
+// be asked forwards, so it searches windows before until that grow.
 func (s schedule) latest(after, until time.Time, limit int) []time.Time {
 	for window := time.Minute; ; window *= 4 {
 		from := until.Add(-window)
@@ -132,9 +131,8 @@ func zoneOf(s cron.Schedule, t time.Time) *time.Location {
 	return t.Location()
 }
 
-// repeatedUntil returns when the local times that clocks show for the second time
-// end, if t is after the last change of clocks; t itself or earlier if no time is
-// repeated at t.
+// repeatedUntil returns when the local times that clocks show for the second time end;
+// t itself or earlier if no time is repeated at t.
 func repeatedUntil(t time.Time, zone *time.Location) time.Time {
 	changed, _ := t.In(zone).ZoneBounds()
 	if changed.IsZero() {

@@ -8,14 +8,11 @@ import (
 	"github.com/jobguard/jobguard/guard"
 )
 
-// Shutdown stops cron, and so also jobs that other code has added to it: no tick
-// begins any more, and those that wait for the key give up. It waits for the runs
-// under way. When ctx ends first it cancels their contexts with cause guard.ErrClosed
-// and waits for at most 10 s more; then it returns an error that wraps ctx's cause.
-// Keys of runs that still go on stay held.
-//
-// It does not shut down the guard: do that after it. It may be called again, but not
-// from a job, since it would wait for itself.
+// Shutdown stops cron, and so also jobs that other code has added to it: no tick begins
+// any more, and those that wait for the key give up. It waits for the runs under way.
+// When ctx ends first it cancels their contexts with cause guard.ErrClosed, waits for at
+// most 10 s more, and returns an error that wraps ctx's cause. Shut down the guard after
+// it. It may be called again, but not from a job, since it would wait for itself.
 func (r *Runner) Shutdown(ctx context.Context) error {
 	r.locked(r.close)        // under mu: no work begins after it
 	stopped := r.cron.Stop() // ends when all jobs of cron have returned

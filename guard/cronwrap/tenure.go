@@ -100,7 +100,10 @@ func (t *tenure) run(ctx context.Context, attempt int) {
 		t.spans = append(t.spans, span{began, ended})
 		t.locked(func() {
 			t.running, t.retries = time.Time{}, 0
-			t.status.ran(t.tick, began, ended, t.err)
+			if s := &t.status; t.tick.After(s.Last) {
+				s.Last = t.tick
+			}
+			t.status.Began, t.status.Duration, t.status.Err = began.In(t.tick.Location()), ended.Sub(began), t.err
 		})
 		if t.ticks != nil && !lost(ctx) { // else another replica may run the tick again already
 			t.end(ctx)

@@ -18,14 +18,10 @@ import (
 //	c.Schedule(schedule, cron.NewChain(cronwrap.Wrap(g, "report")).Then(job))
 //
 // name is the key. Where g leaves Wait unset, a run whose key is held is dropped. A
-// cron.Job takes no context: it cannot see that the lease was lost, or that it should
-// stop, and has no tick; so replicas whose clocks differ run a short job several
-// times, unless g sets a MinHold that is longer than the difference. [Runner.Add] has
-// none of these limits.
-//
-// Errors of the guard and panics of the job are logged with log/slog at level Error.
-// A wrapper outside of this one, such as cron.Recover, sees no panic. A nil g, or a
-// name that cannot be a key, panics.
+// cron.Job has no context to see a lost lease by, and no tick: replicas whose clocks differ
+// run a short job several times, unless g sets a longer MinHold. [Runner.Add] has none of
+// these limits. Errors of the guard and panics of the job are logged (log/slog) at level
+// Error; wrappers outside see none. A nil g, or a name that cannot be a key, panics.
 func Wrap(g *guard.Guard, name string) cron.JobWrapper {
 	if g == nil {
 		panic("cronwrap: nil Guard")

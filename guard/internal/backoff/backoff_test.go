@@ -1,7 +1,10 @@
 package backoff_test
 
 import (
+	"context"
+	"errors"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/jobguard/jobguard/guard/internal/backoff"
@@ -19,4 +22,19 @@ func TestPausesDoubleUpToTheLimit(t *testing.T) {
 	if d := backoff.Pause(1, time.Second, time.Millisecond); d > time.Millisecond {
 		t.Errorf("%v is beyond the limit", d)
 	}
+}
+
+func TestSleepEndsAfterItsTimeOrWithItsContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		if err := backoff.Sleep(t.Context(), time.Second); err != nil || time.Since(start) != time.Second {
+			t.Errorf("Sleep() = %v after %v", err, time.Since(start))
+		}
+		over := errors.New("over")
+		ctx, cancel := context.WithTimeoutCause(t.Context(), time.Second, over)
+		defer cancel()
+		if err := backoff.Sleep(ctx, time.Hour); !errors.Is(err, over) || time.Since(start) != 2*time.Second {
+			t.Errorf("Sleep() = %v after %v", err, time.Since(start))
+		}
+	})
 }

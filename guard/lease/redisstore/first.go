@@ -2,7 +2,6 @@ package redisstore
 
 import (
 	"context"
-	"errors"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -72,11 +71,9 @@ func (f *firstTry) commands(o *op) []redis.Cmder {
 // firstReply is what came of a first try. Without free and token the script has to be
 // sent, which finds what is there, its owner's own lease included.
 type firstReply struct {
-	done    bool  // it was sent and answered
-	free    bool  // the key was, and the lease is there
-	alone   bool  // nobody is in the queue
-	refused bool  // the server has something against the commands
-	token   int64 // 0: the counter was not below it
+	free  bool  // the key was, and the lease is there
+	alone bool  // nobody is in the queue
+	token int64 // 0: the counter was not below it
 }
 
 // finish stores the outcome in o.
@@ -86,10 +83,7 @@ func (f *firstTry) finish(o *op) {
 		o.SetErr(err)
 		return
 	}
-	o.tried = firstReply{done: true, free: err == nil}
-	err = errors.Join(f.queued.Err(), f.raised.Err())
-	o.tried.alone = f.queued.Err() == nil && f.queued.Val() == 0
-	o.tried.refused = err != nil && isReply(err)
+	o.tried = firstReply{free: err == nil, alone: f.queued.Err() == nil && f.queued.Val() == 0}
 	if f.token > 0 && f.raised.Err() == nil && f.raised.Val() == 1 {
 		o.tried.token = f.token
 	}
@@ -100,7 +94,7 @@ func (f *firstTry) finish(o *op) {
 func (s *Store) triesFirst(ctx context.Context, slot int, r lease.AcquireRequest) bool {
 	attempt, ok := ctx.(*lease.Attempt)
 	return (ok && attempt.Timeout() == 0 || s.alwaysFirst) && r.Limit == lease.Exclusive && r.Ticket == 0 && r.TokenCount <= 1 &&
-		s.replicas == 0 && !s.noFirst.Load() && !s.contention.recent(slot) && s.clock.floor(s.clockSlot(slot)) > 0
+		s.replicas == 0 && !s.contention.recent(slot) && s.clock.floor(s.clockSlot(slot)) > 0
 }
 
 // tryFirst sends r as a first try. If the reply is not Granted the script has to be sent,
@@ -112,9 +106,6 @@ func (s *Store) tryFirst(ctx context.Context, names *names, r lease.AcquireReque
 		return lease.AcquireReply{}, false, err
 	}
 	tried, sent := o.final().tried, o.final().sent
-	if tried.refused {
-		s.noFirst.Store(true)
-	}
 	if !tried.free || !tried.alone {
 		s.contention.note(names.slot)
 	}

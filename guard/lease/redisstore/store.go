@@ -34,7 +34,6 @@ type Store struct {
 
 	names      nameCache
 	contention contention
-	noFirst    atomic.Bool // the server refuses first tries
 
 	alwaysFirst bool // for tests
 }

@@ -1,0 +1,78 @@
+package redisstore_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jobguard/jobguard/guard/lease"
+	"github.com/jobguard/jobguard/guard/lease/redisstore"
+	"github.com/jobguard/jobguard/internal/redistest"
+)
+
+// firsts returns a process whose Acquires are first tries, and that knows its server's
+// time.
+func firsts(t *testing.T, proxy *redistest.Proxy) *process {
+	p := newProcess(t, dial(t, proxy))
+	redisstore.AlwaysTryFirst(p.Store)
+	p.granted("warm", p.NewOwner(""))
+	return p
+}
+
+func TestFirstTryRunsNoScript(t *testing.T) {
+	server := redistest.Start(t)
+	p, admin := firsts(t, redistest.NewProxy(t, server.Addr())), server.Client(t)
+	admin.ConfigResetStat(t.Context())
+	p.granted("k", p.NewOwner(""))
+	if stats := admin.Info(t.Context(), "commandstats").Val(); strings.Contains(stats, "cmdstat_eval") {
+		t.Errorf("a script for a key that is free: %s", stats)
+	}
+}
+
+func TestTokenOfAFirstTryThatTookLongIsMintedByTheServersClock(t *testing.T) {
+	server := redistest.Start(t)
+	proxy := redistest.NewProxy(t, server.Addr())
+	p, admin := firsts(t, proxy), server.Client(t)
+	held := proxy.HoldNextRequest("nx")
+	var released int64
+	time.AfterFunc(60*time.Millisecond, func() {
+		released = admin.Time(t.Context()).Val().UnixMicro()
+		held.Release()
+	})
+	r, err := p.acquire(lease.AcquireRequest{Key: "k", Owner: p.NewOwner("")})
+	noError(t, err)
+	if !r.Granted || r.Fence < released {
+		t.Errorf("%+v, want a token of at least %d", r, released)
+	}
+}
+
+// As far as replies take to arrive, which is long on a busy machine.
+func TestTokensOfFirstTriesAreHardlyBelowTheServersClock(t *testing.T) {
+	server := redistest.Start(t)
+	p, admin := firsts(t, redistest.NewProxy(t, server.Addr())), server.Client(t)
+	for range 50 {
+		before := admin.Time(t.Context()).Val().UnixMicro()
+		owner := p.NewOwner("")
+		r, err := p.acquire(lease.AcquireRequest{Key: "k", Owner: owner})
+		noError(t, err)
+		if late := before - r.Fence; late > 50_000 {
+			t.Fatalf("the token is %d µs behind the server's clock", late)
+		}
+		p.release("k", owner)
+	}
+}
+
+func TestFirstTryForAKeyWithAQueueGivesItToTheHead(t *testing.T) {
+	server := redistest.Start(t)
+	proxy := redistest.NewProxy(t, server.Addr())
+	p, other := firsts(t, proxy), newProcess(t, server.Client(t))
+	holder, waiter := other.NewOwner(""), other.NewOwner("")
+	other.granted("k", holder)
+	other.refused("k", waiter, 0)
+	server.Client(t).Del(t.Context(), "guard:k") // the holder's lease ended
+	newcomer := p.NewOwner("")
+	p.refused("k", newcomer, 0)
+	if got := other.value("guard:k"); got != waiter {
+		t.Errorf("the key went to %q, want the waiter", got)
+	}
+}

@@ -27,8 +27,8 @@ func TestImportArrowsPointDown(t *testing.T) {
 		"guard/lease/storetest":       {"guard/lease"},
 		"guard/lease/redisstore":      append([]string{"guard/lease", "guard/internal/backoff"}, redis...),
 		"guard/httpmw":                append([]string{"guard", "github.com/felixge/httpsnoop"}, core...),
-		"guard/cronwrap":              append([]string{"guard", "github.com/robfig/cron/v3"}, core...),
-		"guard/asynqmw":               append(append([]string{"guard", "github.com/hibiken/asynq"}, core...), asynq...),
+		"guard/cronwrap":              append([]string{"guard", "guard/internal/option", "github.com/robfig/cron/v3"}, core...),
+		"guard/asynqmw":               append(append([]string{"guard", "guard/internal/option", "github.com/hibiken/asynq"}, core...), asynq...),
 		"otelguard":                   append(otel, core...),
 		"otelguard/termlinks":         append([]string{"otelguard", "github.com/google/uuid", "golang.org/x/sys"}, append(otel, core...)...),
 	} {

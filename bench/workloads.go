@@ -31,9 +31,9 @@ const (
 func workloads() []workload {
 	return []workload{
 		race{clients: 1, goroutines: 1, distinct: true}.
-			as(alone, "uncontended, 1 goroutine, distinct keys"),
+			as(alone, "uncontended, 1 goroutine, 16 keys each"),
 		race{clients: 1, goroutines: 256, distinct: true}.
-			as(crowd, "uncontended, 256 goroutines, distinct keys"),
+			as(crowd, "uncontended, 256 goroutines, 16 keys each"),
 		race{clients: 64, goroutines: 1}.
 			as(oneKey64x1, "one key, 64 clients × 1 goroutine, no work"),
 		race{clients: 8, goroutines: 8}.

@@ -257,7 +257,7 @@ func TestRedisAcquireThatArrivesAfterItsCleanUpIsRefusedOrEnds(t *testing.T) {
 			g, other := onRedis(t, p.Addr(), guard.TTL(ttl)), onRedis(t, s.Addr(), guard.Wait(0))
 			must(t, g.Do(t.Context(), "k", nothing))
 			if contended {
-				must(t, other.Do(t.Context(), "k", func(ctx context.Context) error {
+				must(t, other.Do(t.Context(), "k", func(context.Context) error {
 					return busy(g.With(guard.Wait(0)).Do(t.Context(), "k", nothing))
 				}))
 			}

@@ -14,7 +14,7 @@ import (
 // A first try is the request for a key that is probably free: three plain commands
 // instead of a script, for a third of the server's time.
 //
-//	SET lease owner PX ttl NX   EXISTS queue   ZADD counter GT CH token t
+//	SET lease owner PX ttl NX   EXISTS queue   ZADD counter XX GT CH token t
 //
 // The token is a time that the server's clock has just passed. If that does not end in a
 // lease with a token, or if others are in the queue, the script is sent. See
@@ -29,7 +29,7 @@ type firstTry struct {
 	token      int64
 	setArgs    [6]any
 	queuedArgs [2]any
-	raisedArgs [6]any
+	raisedArgs [7]any
 	all        [3]redis.Cmder
 }
 
@@ -59,7 +59,7 @@ func (f *firstTry) commands(o *op) []redis.Cmder {
 	f.token = o.first.floor(o.clockSlot)
 	f.setArgs = [...]any{"set", o.names.arg, &o.texts[0], "px", &o.numbers[0], "nx"}
 	f.queuedArgs = [...]any{"exists", &o.names.all[1]}
-	f.raisedArgs = [...]any{"zadd", &o.names.all[3], "gt", "ch", &f.token, "t"}
+	f.raisedArgs = [...]any{"zadd", &o.names.all[3], "xx", "gt", "ch", &f.token, "t"}
 	ctx := context.Background()
 	f.set.StatusCmd = *redis.NewStatusCmd(ctx, f.setArgs[:]...)
 	f.queued.IntCmd = *redis.NewIntCmd(ctx, f.queuedArgs[:]...)
@@ -73,7 +73,7 @@ func (f *firstTry) commands(o *op) []redis.Cmder {
 type firstReply struct {
 	free  bool  // the key was, and the lease is there
 	alone bool  // nobody is in the queue
-	token int64 // 0: the counter was not below it
+	token int64 // 0: the counter was not below it, or there was none
 }
 
 // finish stores the outcome in o.
@@ -106,9 +106,6 @@ func (s *Store) tryFirst(ctx context.Context, names *names, r lease.AcquireReque
 		return lease.AcquireReply{}, false, err
 	}
 	tried, sent := o.final().tried, o.final().sent
-	if !tried.free || !tried.alone {
-		s.contention.note(names.slot)
-	}
 	switch {
 	case !tried.free:
 	case !tried.alone: // the key is for those in the queue

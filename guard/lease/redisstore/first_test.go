@@ -1,6 +1,7 @@
 package redisstore_test
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -11,11 +12,13 @@ import (
 )
 
 // firsts returns a process whose Acquires are first tries, and that knows its server's
-// time.
+// time, which has a counter for k.
 func firsts(t *testing.T, proxy *redistest.Proxy) *process {
 	p := newProcess(t, dial(t, proxy))
 	redisstore.AlwaysTryFirst(p.Store)
-	p.granted("warm", p.NewOwner(""))
+	owner := p.NewOwner("")
+	p.granted("k", owner)
+	p.release("k", owner)
 	return p
 }
 
@@ -74,5 +77,34 @@ func TestFirstTryForAKeyWithAQueueGivesItToTheHead(t *testing.T) {
 	p.refused("k", newcomer, 0)
 	if got := other.value("guard:k"); got != waiter {
 		t.Errorf("the key went to %q, want the waiter", got)
+	}
+}
+
+func TestContendedKeyGetsScripts(t *testing.T) {
+	server := redistest.Start(t)
+	p, admin := firsts(t, redistest.NewProxy(t, server.Addr())), server.Client(t)
+	holder, waiter := p.NewOwner(""), p.NewOwner("")
+	p.granted("k", holder)
+	p.refused("k", waiter, 0)
+	p.release("k", waiter)
+	p.release("k", holder)
+	admin.ConfigResetStat(t.Context())
+	p.granted("k", p.NewOwner(""))
+	if stats := admin.Info(t.Context(), "commandstats").Val(); !strings.Contains(stats, "cmdstat_eval") {
+		t.Errorf("no script for a key that others wanted just now: %s", stats)
+	}
+}
+
+func TestFirstTryThatCannotMintLeavesNoLease(t *testing.T) {
+	server := redistest.Start(t)
+	p, admin := firsts(t, redistest.NewProxy(t, server.Addr())), server.Client(t)
+	counter := "guard:tokens:{" + redisstore.TagOf("guard:k") + "}"
+	admin.Del(t.Context(), counter)
+	admin.LPush(t.Context(), counter, "x")
+	if _, err := p.try("k", p.NewOwner(""), 0); !errors.Is(err, lease.ErrRefused) {
+		t.Errorf("acquire: %v, want a refusal", err)
+	}
+	if admin.Exists(t.Context(), "guard:k").Val() != 0 {
+		t.Error("a refused acquire left a lease")
 	}
 }

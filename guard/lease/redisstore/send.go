@@ -23,7 +23,7 @@ func sendTo(client redis.UniversalClient) sender {
 			setErr(ops[0], client.Process(ctx, ops[0]))
 			return
 		}
-		pipe := pipes.Get().(redis.Pipeliner)
+		pipe := pipes.Get().(redis.Pipeliner) //nolint:forcetypeassert // it has no others
 		sendIn(ctx, pipe, ops)
 		pipes.Put(pipe) // Exec has emptied it
 	})
@@ -38,7 +38,7 @@ func sendIn(ctx context.Context, pipe redis.Pipeliner, ops []*op) {
 			_ = pipe.Process(ctx, o) // only queues it
 			continue
 		}
-		f := firstTries.Get().(*firstTry)
+		f := firstTries.Get().(*firstTry) //nolint:forcetypeassert // it has no others
 		tries = append(tries, f)
 		_ = pipe.BatchProcess(ctx, f.commands(o)...)
 	}

@@ -42,6 +42,10 @@ var (
 	// one of the new keys. Waiting for it could deadlock. fn did not run.
 	ErrOrder = errors.New("key out of order")
 
+	// ErrKeptClosed: beside ErrBusy, the key has no run, and MinHold keeps it closed.
+	// Error.RetryAfter is then exact.
+	ErrKeptClosed = errors.New("its run is over, and its MinHold is not")
+
 	// ErrUnproven: Ensure could not prove as much of the lease as was asked for.
 	// The lease is not lost.
 	ErrUnproven = errors.New("lease not proven for that long")
@@ -58,7 +62,8 @@ type Error struct {
 	Holder string
 
 	// RetryAfter is when the holder's lease expires unless it is renewed; 0 if
-	// unknown. A hint: the holder may be done sooner, or much later.
+	// unknown. A hint: the holder may be done sooner, or much later. Exact with
+	// ErrKeptClosed.
 	RetryAfter time.Duration
 
 	Fence int64 // the run's fencing token, when it ran; else 0
@@ -115,21 +120,19 @@ func refused(ctx context.Context, op, key string, f *queue.Failure) *Error {
 		return &Error{Op: op, Key: key, Kind: ctx.Err(), Err: whyNotRun(ctx)}
 	}
 	switch {
-	case f.ContextEnded:
-		e.Err = errors.Join(ctx.Err(), whyNotRun(ctx), e.Err)
 	case e.Err != nil:
 	case lease.KeptClosed(f.Holder):
-		e.Err = errKeptClosed
+		e.Err = ErrKeptClosed
 	case heldAround(ctx, key, f.Holder):
 		e.Err = errOtherStore
+	}
+	if f.ContextEnded {
+		e.Err = errors.Join(ctx.Err(), whyNotRun(ctx), e.Err)
 	}
 	return e
 }
 
 var (
-	// errKeptClosed is why a key is busy though no run has it.
-	errKeptClosed = errors.New("its run is over, and its MinHold is not")
-
 	// errOtherStore is why a nested run waits in vain for the run around it.
 	errOtherStore = errors.New("the run around this one holds it, through another Store value: make one Store for each client and prefix")
 

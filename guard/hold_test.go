@@ -125,9 +125,26 @@ func TestMinHoldDoesNotGrowWhenTheReleaseFails(t *testing.T) {
 func TestKeyThatMinHoldKeepsClosedSaysSo(t *testing.T) {
 	inBubble(t, func(t *testing.T, _ *guardtest.Store, g *guard.Guard) {
 		must(t, g.Do(t.Context(), "k", nothing))
-		err := g.Do(t.Context(), "k", nothing)
-		if !errors.Is(err, guard.ErrBusy) || !strings.HasSuffix(err.Error(), "its run is over, and its MinHold is not") {
-			t.Errorf("Do() = %v, want ErrBusy because of MinHold", err)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		for _, c := range []struct {
+			g     *guard.Guard
+			ctx   context.Context
+			after time.Duration
+		}{
+			{g, t.Context(), 10 * time.Second},
+			{g.With(guard.Forever()), ctx, 9 * time.Second},
+			{g.With(guard.Wait(2 * time.Second)), t.Context(), 7 * time.Second},
+		} {
+			err := c.g.Do(c.ctx, "k", nothing)
+			var e *guard.Error
+			if !errors.Is(err, guard.ErrBusy) || !errors.Is(err, guard.ErrKeptClosed) || !errors.As(err, &e) || e.RetryAfter != c.after {
+				t.Errorf("Do() = %v, want ErrKeptClosed for %v", err, c.after)
+			}
 		}
-	}, guard.MinHold(3*time.Second), guard.Wait(0))
+		err := g.Do(t.Context(), "k", nothing)
+		if !strings.HasSuffix(err.Error(), "its run is over, and its MinHold is not") {
+			t.Errorf("Do() = %v", err)
+		}
+	}, guard.MinHold(10*time.Second), guard.Wait(0))
 }

@@ -63,6 +63,27 @@ func TestWaitBoundsTheWait(t *testing.T) {
 	}
 }
 
+// Between one holder and the next the store has not told yet who has the key.
+func TestWaitThatEndsBetweenTwoHoldersIsBusyAndNeverUnavailable(t *testing.T) {
+	for _, limit := range []int{1, 2} {
+		t.Run(fmt.Sprintf("limit %d", limit), func(t *testing.T) {
+			inBubble(t, func(t *testing.T, store *guardtest.Store, g *guard.Guard) {
+				store.Delay(10 * time.Millisecond)
+				run := func(context.Context) error { time.Sleep(time.Second); return nil }
+				var all sync.WaitGroup
+				for range 2 * limit {
+					all.Go(func() { noError(t, g.Do(t.Context(), "k", run)) })
+				}
+				time.Sleep(500 * time.Millisecond)
+				for d := 490 * time.Millisecond; d < 600*time.Millisecond; d += time.Millisecond {
+					all.Go(func() { wantError(t, g.With(guard.Wait(d)).Do(t.Context(), "k", run), guard.ErrBusy) })
+				}
+				all.Wait()
+			}, guard.Limit(limit))
+		})
+	}
+}
+
 func TestContextEndWhileWaitingIsReturnedWithItsCause(t *testing.T) {
 	inBubble2(t, func(t *testing.T, _ *guardtest.Store, a, b *guard.Guard) {
 		end, _ := hold(t, a, "k")

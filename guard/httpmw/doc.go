@@ -34,9 +34,10 @@
 // values and the pattern are known. [PathValue], [Header] and [Join] make keys. In
 // the handler guard.Fence, Holding and Ensure work on r.Context(), which ends with
 // cause guard.ErrLost when the lease is lost. A request waits for its key as the
-// guard's Wait says; without one, for 2 s. To stop, call http.Server's Shutdown and
-// then the guard's: package stop does. COMMIT belongs into the handler: outside of it
-// the next request is at work before the transaction ends.
+// guard's Wait says; without one, for 2 s; [MaxWaiting] bounds how many do. To stop,
+// call http.Server's Shutdown and then the guard's: package stop does. COMMIT belongs
+// into the handler: outside of it the next request is at work before the transaction
+// ends.
 //
 // # Guarantees
 //
@@ -49,8 +50,9 @@
 //
 // [Problem], or [WithErrorHandler], answers a request whose handler did not run or
 // lost its lease before it sent anything: 409 if the key is busy, 400 if there is no
-// valid key, else 503. After a header was sent, a loss makes writes fail and aborts
-// the connection. Panics pass through after the release.
+// valid key, else 503. Retry-After of a 409 follows from how long handlers take, and
+// clients that obey it come back one after the other. After a header was sent, a loss
+// makes writes fail and aborts the connection. Panics pass through after the release.
 //
 // Every case with its test, other routers (chi, gin, echo) and limits:
 // https://github.com/jobguard/jobguard/blob/main/docs/behaviour/httpmw.md

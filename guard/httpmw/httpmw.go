@@ -22,7 +22,8 @@ const (
 // New returns a middleware that runs its handler under g while the key of the request
 // is held, and answers by itself where that fails: see the package documentation.
 // Everything about the lease is set on g; where g sets no Wait it is 2 s, and where
-// it sets no Name it is the request's Pattern, or "http" if there is none.
+// it sets no Name it is the request's Pattern, or "http" if there is none. What
+// the returned function wraps shares its count of waiting requests: [MaxWaiting].
 //
 // Wrap each route by itself, inside the router, so that path values and pattern are
 // known. New panics if g or key is nil or an option is out of bounds, and the
@@ -38,7 +39,10 @@ func New(g *guard.Guard, key KeyFunc, opts ...Option) func(http.Handler) http.Ha
 	if err != nil {
 		panic("httpmw: " + err.Error())
 	}
-	m := &middleware{options: o, guard: g, key: key, named: make(map[string]*guard.Guard)}
+	m := &middleware{
+		options: o, guard: g, key: key, routes: make(map[string]*route),
+		visits: visits{most: o.maxWaiting, keys: make(map[string]*atKey)},
+	}
 	return func(next http.Handler) http.Handler {
 		if next == nil {
 			panic("httpmw: nil Handler")
@@ -49,21 +53,37 @@ func New(g *guard.Guard, key KeyFunc, opts ...Option) func(http.Handler) http.Ha
 
 type middleware struct {
 	options
-	guard *guard.Guard
-	key   KeyFunc
+	guard  *guard.Guard
+	key    KeyFunc
+	visits visits
 
-	mu    sync.RWMutex
-	named map[string]*guard.Guard // by the pattern that routed the request
+	mu     sync.RWMutex
+	routes map[string]*route // by the pattern that routed the request
+}
+
+// route is what requests of one pattern share.
+type route struct {
+	guard *guard.Guard // has the pattern as its name
+	pace  *pace
 }
 
 func (m *middleware) serve(w http.ResponseWriter, r *http.Request, next http.Handler) {
 	key, err := m.key(r)
 	if err != nil {
-		m.refuse(w, r, refusal{noKey(err)})
+		m.refuse(w, r, refusal{error: noKey(err)})
 		return
 	}
+	to := m.routeOf(r.Pattern)
+	v, admitted := m.visits.enter(key, to.pace, guard.Holding(r.Context(), key))
+	if !admitted {
+		m.refuse(w, r, refusalOf(&guard.Error{Op: "do", Key: key, Kind: guard.ErrBusy, Err: ErrMaxWaiting}, v))
+		return
+	}
+	defer v.end()
 	res := newResponse(w, r, key)
-	err = m.guardFor(r.Pattern).Do(r.Context(), key, func(ctx context.Context) error {
+	err = to.guard.Do(r.Context(), key, func(ctx context.Context) error {
+		v.begin()
+		defer v.end()
 		res.serve(ctx, next)
 		return nil // so that every error of Do is guard's
 	})
@@ -71,28 +91,30 @@ func (m *middleware) serve(w http.ResponseWriter, r *http.Request, next http.Han
 	case complete:
 		res.finish()
 	case unsent:
-		m.refuse(w, r, refusal{res.loss})
+		m.refuse(w, r, refusalOf(res.loss, v))
 	case partial:
 		res.abort()
 	case taken: // by Hijack: the handler sees the loss in its context
 	}
 }
 
-// guardFor returns the guard that has pattern as its name.
-func (m *middleware) guardFor(pattern string) *guard.Guard {
+// routeOf returns the route of pattern.
+func (m *middleware) routeOf(pattern string) *route {
 	m.mu.RLock()
-	g := m.named[pattern]
+	to := m.routes[pattern]
 	m.mu.RUnlock()
-	if g != nil {
-		return g
+	if to != nil {
+		return to
 	}
 	name := pattern
 	if name == "" {
 		name = unrouted
 	}
-	g = m.guard.With(guard.Fallback(guard.Wait(defaultWait), guard.Name(name)))
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.named[pattern] = g // there are as many patterns as routes
-	return g
+	if m.routes[pattern] == nil { // there are as many patterns as routes
+		g := m.guard.With(guard.Fallback(guard.Wait(defaultWait), guard.Name(name)))
+		m.routes[pattern] = &route{g, newPace()}
+	}
+	return m.routes[pattern]
 }

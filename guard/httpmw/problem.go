@@ -1,6 +1,7 @@
 package httpmw
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -10,8 +11,7 @@ import (
 	"github.com/jobguard/jobguard/guard"
 )
 
-// defaultRetryAfter is the Retry-After, in seconds, where the end of the lease is
-// unknown.
+// defaultRetryAfter is the Retry-After, in seconds, where nothing better is known.
 const defaultRetryAfter = 1
 
 // problem is the body of an answer, in the format of RFC 9457. Its type is always
@@ -52,18 +52,45 @@ func Problem(w http.ResponseWriter, _ *http.Request, err error) {
 	_, _ = w.Write(body) // the client may be gone
 }
 
+// RetryAfter returns after what time a client may try again, in whole seconds, or 0
+// if it should not: what [Problem] puts into Retry-After. It is for error handlers
+// ([WithErrorHandler]). Each request that is busy gets a time of its own, so that they
+// do not come back together.
+func RetryAfter(err error) time.Duration {
+	return time.Duration(describe(err).retryAfter) * time.Second
+}
+
 // refusal marks an error of the middleware itself: the handler did not run, unless
 // the lease was lost.
-type refusal struct{ error }
+type refusal struct {
+	error
+	retryAfter time.Duration // of a busy key; 0 if unknown
+}
 
 func (r refusal) Unwrap() error { return r.error }
+
+// refusalOf returns err, why v's handler did not run or its response is unsent, as a
+// refusal.
+func refusalOf(err error, v *visit) refusal {
+	var e *guard.Error
+	if !errors.Is(err, guard.ErrBusy) || !errors.As(err, &e) {
+		return refusal{error: err}
+	}
+	var exact time.Duration
+	if errors.Is(err, guard.ErrKeptClosed) {
+		exact = e.RetryAfter
+	}
+	ended := errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+	return refusal{err, v.refuse(exact, ended)}
+}
 
 // describe returns what err means to a client. A loss comes first: such an error can
 // wrap others. Only of a refusal is it known that nothing was done.
 func describe(err error) problem {
 	p := problem{Type: "about:blank", Status: http.StatusServiceUnavailable, retryAfter: defaultRetryAfter}
 	var own *guard.Error
-	refused := errors.As(err, new(refusal))
+	var by refusal
+	refused := errors.As(err, &by)
 	switch {
 	case errors.Is(err, guard.ErrLost), errors.Is(err, guard.ErrMaxHold):
 		p.Detail = "The request was interrupted. Part of its work may have been done."
@@ -79,8 +106,11 @@ func describe(err error) problem {
 		p.Status, p.retryAfter = http.StatusInternalServerError, 0
 		p.Detail = "The request failed."
 	case errors.Is(err, guard.ErrBusy):
-		p.Status, p.retryAfter = http.StatusConflict, busyFor(err)
+		p.Status, p.retryAfter = http.StatusConflict, busyFor(err, by)
 		p.Detail = "What the request is about is in use."
+		if errors.Is(err, ErrMaxWaiting) {
+			p.Detail = "Too many requests wait for what this one is about."
+		}
 	case errors.Is(err, guard.ErrClosed):
 		p.closeConn = true // the next try should meet another process
 		p.Detail = "The server is about to stop."
@@ -99,12 +129,12 @@ func describe(err error) problem {
 	return p
 }
 
-// busyFor returns in whole seconds, rounded up, when the holder's lease ends unless
-// it is renewed.
-func busyFor(err error) int {
-	var e *guard.Error
-	if !errors.As(err, &e) {
-		return defaultRetryAfter
+// busyFor returns, in whole seconds, what the middleware has worked out. Of an error
+// from elsewhere it is when the holder's lease ends unless it is renewed, rounded up.
+func busyFor(err error, by refusal) int {
+	after := by.retryAfter
+	if e := (*guard.Error)(nil); after == 0 && errors.As(err, &e) {
+		after = e.RetryAfter
 	}
-	return max(defaultRetryAfter, int((e.RetryAfter-1)/time.Second)+1)
+	return max(defaultRetryAfter, int(roundUp(after)/time.Second))
 }

@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strconv"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -71,6 +73,44 @@ func TestRedisKeyBusyInAnotherProcessIs409(t *testing.T) {
 	close(end)
 	if first := <-done; !first.whole() || first.body != "done" {
 		t.Errorf("got %+v", first)
+	}
+}
+
+// Two processes that know nothing of each other's clients. The lease lasts 10 s: when its
+// end was the hint, all came back then.
+func TestRedisClientsThatObeyRetryAfterAreServedOneAfterTheOther(t *testing.T) {
+	s := redistest.Start(t)
+	const clients, run = 8, time.Second
+	work := func(w http.ResponseWriter, r *http.Request) {
+		time.Sleep(run)
+		ok(w, r)
+	}
+	urls := []string{onRedis(t, s.Addr(), work), onRedis(t, s.Addr(), work)}
+	var all sync.WaitGroup
+	var tries atomic.Int32
+	start := time.Now()
+	for i := range clients {
+		all.Go(func() {
+			for try := i; ; try++ {
+				tries.Add(1)
+				a := fetch(t, urls[try%len(urls)])
+				if a.whole() && a.StatusCode == http.StatusOK {
+					return
+				}
+				seconds, err := strconv.Atoi(a.Header.Get("Retry-After"))
+				if err != nil || a.StatusCode != http.StatusConflict {
+					t.Errorf("got %+v", a)
+					return
+				}
+				time.Sleep(time.Duration(seconds) * time.Second)
+			}
+		})
+	}
+	all.Wait()
+	took := time.Since(start)
+	t.Logf("the last of %d was served after %v, with %d requests", clients, took, tries.Load())
+	if took > 2*clients*run {
+		t.Errorf("the last of %d was served after %v", clients, took)
 	}
 }
 

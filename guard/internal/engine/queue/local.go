@@ -308,6 +308,8 @@ func (l *local) obstacleLocked(w *waiter) *Failure {
 	case c != nil && c.heard:
 		f.Holder = c.holder
 		f.RetryAfter = max(0, time.Until(c.expires))
+	case w.seen.Held: // a moment ago: the store is being asked who is next
+		f.Holder = w.seen.Holder
 	default:
 		f.Kind, f.Err = Unavailable, errNoAnswer
 	}

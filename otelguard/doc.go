@@ -44,7 +44,7 @@
 //
 // An Observer starts nothing and needs no shutdown. Shut down the guards first,
 // then the providers, so that the last spans are exported, with a context of their
-// own: a run that is stuck uses up that of the guards.
+// own: a run that is stuck uses up that of the guards. Package guard/stop does it.
 //
 // # Cost
 //

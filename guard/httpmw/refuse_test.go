@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/jobguard/jobguard/guard"
 	"github.com/jobguard/jobguard/guard/guardtest"
@@ -319,9 +320,55 @@ func TestNothingWasDoneIsSaidOnlyOfRefusals(t *testing.T) {
 			}
 		})
 	}
-	w := newWorld(t, never(t), withGuard(guard.Wait(0)))
+	var w *world
+	w = newWorld(t, func(_ http.ResponseWriter, r *http.Request) { w.lose(r.Context()) })
+	if a := w.get("GET"); a.StatusCode != http.StatusServiceUnavailable || strings.Contains(a.body, "Nothing was done") {
+		t.Errorf("after a loss: got %s", a.body)
+	}
+	w = newWorld(t, never(t), withGuard(guard.Wait(0)))
 	w.store.Hold(key, "rival")
 	if a := w.get("GET"); !strings.Contains(a.body, "Nothing was done") || strings.Contains(a.body, "nother request") {
 		t.Errorf("got %s", a.body)
 	}
+}
+
+func TestAnswersAreUTF8WhateverKeyAndHolderAre(t *testing.T) {
+	var w *world
+	read := make(chan string, 1)
+	w = newWorld(t, func(_ http.ResponseWriter, r *http.Request) {
+		w.store.Hold(guard.Key("sku", "\xff"), "rival")
+		_ = guard.Ensure(r.Context(), 9*time.Second) // more than is left, so it asks the store now
+	}, withGuard(guard.Wait(0)), withOptions(httpmw.WithErrorHandler(func(_ http.ResponseWriter, _ *http.Request, err error) {
+		read <- err.Error() // Problem answers
+	})))
+	w.mux.HandleFunc("/failed", func(w http.ResponseWriter, r *http.Request) { httpmw.Problem(w, r, errors.New("\xff")) })
+	for name, c := range map[string]struct {
+		path   string
+		status int
+		holder string
+	}{
+		"lost":             {"/stock/%ff", http.StatusServiceUnavailable, ""},
+		"busy":             {"/stock/%ff", http.StatusConflict, "\xfe\xff"},
+		"of the program's": {"/failed", http.StatusInternalServerError, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w.store.Expire(guard.Key("sku", "\xff"))
+			if c.holder != "" {
+				w.store.Hold(guard.Key("sku", "\xff"), c.holder)
+			}
+			a := w.request(t.Context(), "GET", c.path, nil)
+			isProblem(t, a, c.status, a.Header.Get("Retry-After"))
+			text := a.body
+			if c.path != "/failed" {
+				text += <-read
+			}
+			for name, values := range a.Header {
+				text += name + strings.Join(values, "")
+			}
+			if !utf8.ValidString(text) {
+				t.Errorf("not UTF-8: %q", text)
+			}
+		})
+	}
+	w.store.Expire(guard.Key("sku", "\xff"))
 }

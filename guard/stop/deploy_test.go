@@ -50,7 +50,7 @@ func (b *balancer) add(ctx context.Context, t *testing.T, watches *sync.WaitGrou
 	})
 }
 
-// asks asks for the readiness.
+// asks looks at the readiness.
 func (b *balancer) asks(addr string) bool {
 	res, err := b.client.Get("http://" + addr + "/readyz")
 	if err != nil {

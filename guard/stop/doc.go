@@ -3,20 +3,21 @@
 // process, a leader is followed at once, and telemetry is sent last.
 //
 //	steps := stop.New(25 * time.Second) // Kubernetes kills after 30 s
-//	steps.Add("readiness", notReady)    // and wait until the load balancer has noticed
-//	steps.Add("http", srv.Shutdown, stop.Budget(10*time.Second))
-//	steps.Add("asynq", func(context.Context) error { tasks.Shutdown(); return nil })
-//	steps.Add("cron", jobs.Shutdown)
-//	steps.Add("guard", g.Shutdown)
-//	steps.Add("redis", func(context.Context) error { return client.Close() })
-//	steps.Add("telemetry", tracers.Shutdown)
-//	<-ctx.Done() // of signal.NotifyContext
-//	err := steps.Stop()
+//	steps.Add("readiness", p.notReady, stop.Budget(6*time.Second)) // until the load balancer has noticed
+//	steps.Add("http", p.srv.Shutdown, stop.Budget(6*time.Second))
+//	steps.Add("asynq", p.stopTasks, stop.Budget(4*time.Second)) // Shutdown of the server, then Close of mw
+//	steps.Add("cron", p.jobs.Shutdown, stop.Budget(3*time.Second))
+//	steps.Add("guard", p.guard.Shutdown, stop.Budget(3*time.Second)) // leaders too
+//	steps.Add("redis", p.closeRedis, stop.Budget(time.Second))
+//	steps.Add("telemetry", p.provider.Shutdown, stop.Budget(2*time.Second))
+//
+// The whole program is the package's example.
 //
 // # Order
 //
 // What takes work from outside stops first: http.Server.Shutdown lets requests
-// that wait for a key get it, where Guard.Shutdown answers them with 503. The guard
+// that wait for a key get it, where Guard.Shutdown answers them with 503. Before it the
+// load balancer must have noticed, or its next request meets a closed port. The guard
 // comes after all that runs under it, the Redis client after the guard, telemetry
 // after all that it tells of. Guard.Shutdown ends leaders' terms.
 //
@@ -26,6 +27,8 @@
 // without one share equally what is left. What a step does not use is the next ones'.
 // When two thirds of its time are over the step's context ends; the last third is for
 // what it does then, such as Guard.Shutdown, which cancels runs and waits for them.
+// asynq's Shutdown has no context: the ShutdownTimeout of its Config, 8 s by default,
+// must be less than the step's budget.
 // When all of it is over the next step begins, and the late one goes on beside it:
 // Stop names it in its error. So Stop returns within the total, whatever a step does.
 //

@@ -31,7 +31,8 @@ func Example() {
 	defer cancel()
 	p, err := start("localhost:6379", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "sold") }, noTelemetry{})
 	if err != nil {
-		log.Fatal(err)
+		log.Print(err)
+		return
 	}
 	<-ctx.Done()
 	if err := p.steps().Stop(); err != nil {
@@ -64,16 +65,13 @@ func (noTelemetry) Shutdown(context.Context) error { return nil }
 
 // steps end the program in 25 s at most.
 func (p *program) steps() *stop.Steps {
-	steps := stop.New(25 * time.Second) // Kubernetes kills after 30 s
-	steps.Add("readiness", p.notReady, stop.Budget(6*time.Second))
+	steps := stop.New(25 * time.Second)                            // Kubernetes kills after 30 s
+	steps.Add("readiness", p.notReady, stop.Budget(6*time.Second)) // until the load balancer has noticed
 	steps.Add("http", p.srv.Shutdown, stop.Budget(6*time.Second))
-	steps.Add("asynq", func(context.Context) error {
-		p.tasks.Shutdown() // takes up to the ShutdownTimeout of its Config, 3 s
-		return p.mw.Close()
-	}, stop.Budget(4*time.Second))
+	steps.Add("asynq", p.stopTasks, stop.Budget(4*time.Second)) // Shutdown of the server, then Close of mw
 	steps.Add("cron", p.jobs.Shutdown, stop.Budget(3*time.Second))
 	steps.Add("guard", p.guard.Shutdown, stop.Budget(3*time.Second)) // leaders too
-	steps.Add("redis", func(context.Context) error { return p.client.Close() }, stop.Budget(time.Second))
+	steps.Add("redis", p.closeRedis, stop.Budget(time.Second))
 	steps.Add("telemetry", p.provider.Shutdown, stop.Budget(2*time.Second))
 	return steps
 }
@@ -87,6 +85,14 @@ func (p *program) notReady(ctx context.Context) error {
 	}
 	return nil
 }
+
+// stopTasks takes up to the ShutdownTimeout of asynq's Config, whatever its context says.
+func (p *program) stopTasks(context.Context) error {
+	p.tasks.Shutdown()
+	return p.mw.Close()
+}
+
+func (p *program) closeRedis(context.Context) error { return p.client.Close() }
 
 func start(redisAddr string, sell http.HandlerFunc, t provider) (*program, error) {
 	p := &program{noticed: 3 * time.Second, provider: t}
@@ -111,7 +117,10 @@ func start(redisAddr string, sell http.HandlerFunc, t provider) (*program, error
 			log.Print(err)
 		}
 	}()
-	return p, p.serve(sell)
+	if err := p.serve(sell); err != nil {
+		return nil, err
+	}
+	return p, nil
 }
 
 func (p *program) work(conn asynq.RedisConnOpt) (err error) {
@@ -143,6 +152,7 @@ func (p *program) serve(sell http.HandlerFunc) error {
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
 		if !p.ready.Load() {
 			http.Error(w, "stopping", http.StatusServiceUnavailable)
+			return
 		}
 	})
 	l, err := net.Listen("tcp", "localhost:0") // ":8080"

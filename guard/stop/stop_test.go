@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"runtime"
 	"strings"
 	"testing"
@@ -154,5 +155,23 @@ func TestMisuseOfStepsPanics(t *testing.T) {
 			}()
 			f()
 		}()
+	}
+}
+
+func TestDocShowsTheExample(t *testing.T) {
+	doc, err1 := os.ReadFile("doc.go")
+	example, err2 := os.ReadFile("example_test.go")
+	if err1 != nil || err2 != nil {
+		t.Fatal(err1, err2)
+	}
+	squeeze := func(s string) string { return strings.Join(strings.Fields(s), " ") }
+	code := ""
+	for line := range strings.Lines(string(doc)) {
+		if block, is := strings.CutPrefix(line, "//\t"); is {
+			code += block
+		}
+	}
+	if n := strings.Count(code, "steps.Add("); n < 7 || !strings.Contains(squeeze(string(example)), squeeze(code)) {
+		t.Errorf("the example does not have the %d steps of the doc:\n%s", n, code)
 	}
 }

@@ -53,8 +53,8 @@ func TestBusyIs409AndTheHandlerDoesNotRun(t *testing.T) {
 		}
 		seconds := a.Header.Get("Retry-After")
 		a.isProblem(t, http.StatusConflict, seconds)
-		if n, _ := strconv.Atoi(seconds); n < 7100 || n > 7200 {
-			t.Errorf("Retry-After %q", seconds)
+		if n, _ := strconv.Atoi(seconds); n < 1 || n > 60 {
+			t.Errorf("Retry-After %q, want seconds", seconds)
 		}
 		if got, want := w.outside(), (outcome{status: 409, size: len(a.body), written: true}); got != want {
 			t.Errorf("outside: %+v, want %+v", got, want)

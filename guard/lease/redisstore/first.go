@@ -99,26 +99,26 @@ func (s *Store) triesFirst(ctx context.Context, slot int, r lease.AcquireRequest
 
 // tryFirst sends r as a first try. If the reply is not Granted the script has to be sent,
 // for a lease that is left without a token too.
-func (s *Store) tryFirst(ctx context.Context, names *names, r lease.AcquireRequest) (_ lease.AcquireReply, left bool, _ error) {
+func (s *Store) tryFirst(ctx context.Context, names *names, r lease.AcquireRequest) (reply lease.AcquireReply, left bool, _ error) {
 	o := newFirstTry(s.clock, s.clockSlot(names.slot), names, r.Owner, r.TTL)
 	s.router.do(ctx, false, o)
 	if err := o.outcome(); err != nil {
-		return lease.AcquireReply{}, false, err
+		return reply, false, err
+	}
+	if o.resent {
+		reply.Unanswered, _ = ctx.Deadline()
 	}
 	tried, sent := o.final().tried, o.final().sent
 	switch {
 	case !tried.free:
 	case !tried.alone: // the key is for those in the queue
 		_, err := s.releaseBy(ctx, releaseScript, releasing{names: names, owner: r.Owner, from: r.Place})
-		return lease.AcquireReply{}, false, err
+		return reply, false, err
 	case tried.token > 0 && time.Since(sent) < maxTokenAge:
-		reply := lease.AcquireReply{Granted: true, Fence: tried.token, TokenCount: 1, Sent: sent}
-		if o.resent {
-			reply.Unanswered, _ = ctx.Deadline()
-		}
+		reply.Granted, reply.Fence, reply.TokenCount, reply.Sent = true, tried.token, 1, sent
 		return reply, false, nil
 	}
-	return lease.AcquireReply{}, tried.free, nil
+	return reply, tried.free, nil
 }
 
 // maxTokenAge is how long after a first try was sent its token counts. A request that was

@@ -102,14 +102,15 @@ func (s *Store) Acquire(ctx context.Context, r lease.AcquireRequest) (lease.Acqu
 	var unanswered time.Time // by a try before
 	left := false            // by a first try
 	if s.triesFirst(ctx, names.slot, r) {
-		var reply lease.AcquireReply
-		var err error
-		if reply, left, err = s.tryFirst(ctx, names, r); err != nil {
+		reply, without, err := s.tryFirst(ctx, names, r)
+		if err != nil {
 			return lease.AcquireReply{}, fault(ctx, "acquire", err)
-		} else if reply.Granted {
+		}
+		if reply.Granted {
 			s.inbox.granted(r.Owner)
 			return reply, nil
 		}
+		unanswered, left = reply.Unanswered, without
 	}
 	for range lateTries {
 		reply, err := s.acquireOnce(ctx, names, r)

@@ -73,14 +73,14 @@ const (
 func lostEvent(cause *Lost) Event { return Event{Kind: EventLost, Err: cause, Holder: cause.Holder} }
 
 // NewHoldLocked makes the lease's next hold, with the next token.
-func (l *Lease) NewHoldLocked(attempts int32) *Hold {
+func (l *Lease) NewHoldLocked(attempts int32, now time.Time) *Hold {
 	h := &l.first
 	if h.l != nil { // there was one before
 		h = new(Hold)
 	}
 	h.l = l
 	h.Attempts = attempts
-	h.granted = l.k.instant(time.Now())
+	h.granted = l.k.instant(now)
 	h.runs = 1
 	if l.terms.Limit == lease.Exclusive {
 		h.Fence = l.nextToken

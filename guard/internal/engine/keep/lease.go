@@ -158,9 +158,10 @@ func (l *Lease) ExtendLocked(sent time.Time, life time.Duration) time.Duration {
 // BeginLocked starts the first hold of l, whose trust has been extended, and
 // plans the first renewal. attempts counts the store calls until the grant.
 func (l *Lease) BeginLocked(attempts int32, renewal time.Time) *Hold {
-	l.watchExpiryLocked(time.Now())
+	now := time.Now()
+	l.watchExpiryLocked(now)
 	l.k.planLocked(l, renewal)
-	return l.NewHoldLocked(attempts)
+	return l.NewHoldLocked(attempts, now)
 }
 
 // Owner is the owner id.

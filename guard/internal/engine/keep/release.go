@@ -51,7 +51,8 @@ func (h *Hold) end(ran bool) *Lost {
 	if ran && l.terms.MinHold > 0 {
 		closedUntil = k.time(h.granted).Add(l.terms.MinHold)
 	}
-	if !closedUntil.After(time.Now()) && l.next.HandOver(l) {
+	open := closedUntil.IsZero() || !closedUntil.After(time.Now())
+	if open && l.next.HandOver(l) {
 		h.runs = 0
 		k.mu.Unlock()
 		h.reporting.Wait()

@@ -236,7 +236,7 @@ func (l *local) HandOver(held *keep.Lease) bool {
 	if w == nil || held.Age(now) >= handoffMax || !held.HandsOverLocked(w.opt.Terms, now) {
 		return false
 	}
-	l.answerLocked(w, held.NewHoldLocked(l.calls-w.calls), nil)
+	l.answerLocked(w, held.NewHoldLocked(l.calls-w.calls, now), nil)
 	l.breakOffLocked()
 	return true
 }

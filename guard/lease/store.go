@@ -153,9 +153,10 @@ type AcquireReply struct {
 	Granted bool
 
 	// When granted and exclusive: tokens Fence, Fence+1, … Fence+TokenCount-1 are the owner's.
-	// All are greater than any token minted for the key before, and none is less
-	// than the server's clock in µs, so that they rise even if the server has
-	// lost all memory of those before.
+	// All are greater than any token minted for the key before, as far as the server
+	// remembers. None is less than the server's clock in µs, so that they rise even if
+	// it has lost all memory of those before; on an [Attempt] that is not patient, of a
+	// server that remembers some, than a time shortly before the request was sent.
 	Fence      int64
 	TokenCount int
 

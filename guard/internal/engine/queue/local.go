@@ -31,9 +31,9 @@ type local struct {
 
 	waiters   waiters
 	candidate *candidate  // nil if none is in the store's queue
-	trials    int32       // under way
 	lease     *keep.Lease // the live one, if exclusive: trusted, or just being released
 	shared    int32       // how many leases are live, if not
+	trials    int32       // under way
 	aging     *time.Timer // fires when lease is old enough for a candidate; nil until one waited
 	calls     int32       // store calls made since the queue exists
 

@@ -1,0 +1,142 @@
+package quorum
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jobguard/jobguard/guard/lease"
+)
+
+// Release implements [lease.Store]. It returns when a majority has answered alike, and
+// the others have had as long again. Nodes that have not answered are asked again in the
+// background, as long as they may have the lease; so are those where an Acquire that was
+// not answered may still take effect.
+func (s *Store) Release(ctx context.Context, r lease.ReleaseRequest) (lease.ReleaseReply, error) {
+	if r.Limit > 1 {
+		return lease.ReleaseReply{}, errLimit(r.Limit)
+	}
+	if err := ctx.Err(); err != nil {
+		return lease.ReleaseReply{}, fmt.Errorf("quorum: release: %w", err)
+	}
+	g := &givingBack{s: s, ctx: ctx, r: r, o: s.leave(r.Owner)}
+	if r.KeepClosed > 0 {
+		g.closedUntil = time.Now().Add(r.KeepClosed)
+	}
+	answers := g.ask()
+
+	var reply lease.ReleaseReply
+	released := func(a *answer[lease.ReleaseReply]) bool { return a.ok() && a.value.Released }
+	not := func(a *answer[lease.ReleaseReply]) bool { return a.ok() && !a.value.Released }
+	reply.Resent = count(answers, func(a *answer[lease.ReleaseReply]) bool { return a.ok() && a.value.Resent }) > 0
+	reply.Released = count(answers, released) >= s.majority
+	if !reply.Released && count(answers, not) <= len(s.nodes)-s.majority {
+		return lease.ReleaseReply{}, failed(s, "release", answers)
+	}
+	return reply, nil
+}
+
+// givingBack is one Release.
+type givingBack struct {
+	s           *Store
+	ctx         context.Context
+	r           lease.ReleaseRequest
+	o           *owner    // nil: nothing is known of it
+	closedUntil time.Time // zero: the key is not kept closed
+}
+
+// ask asks the nodes that may have something, and returns all answers.
+func (g *givingBack) ask() []answer[lease.ReleaseReply] {
+	s := g.s
+	there := 0
+	for i, n := range s.nodes {
+		if g.mayBeOn(i) && !n.away.Load() {
+			there++
+		}
+	}
+	rd := newRound[lease.ReleaseReply](s, nil)
+	for i, n := range s.nodes {
+		switch {
+		case !g.mayBeOn(i):
+			rd.answered(i, lease.ReleaseReply{}, nil)
+		case g.o != nil && there >= s.majority && n.away.Load():
+			rd.answered(i, lease.ReleaseReply{}, errAway)
+			go func() { s.awaitIdle(g.o, i); g.cleaner(i, 0).attempt() }() // ends with the attempt
+		default:
+			rd.expect(i, false)
+		}
+	}
+	for i := range s.nodes {
+		if rd.answers[i].asked {
+			rd.ask(i, func() (lease.ReleaseReply, error) { return g.releaseOn(i) })
+		}
+	}
+	rd.wait(g.ctx, func(answers []answer[lease.ReleaseReply]) bool {
+		released := count(answers, func(a *answer[lease.ReleaseReply]) bool { return a.ok() && a.value.Released })
+		not := count(answers, func(a *answer[lease.ReleaseReply]) bool { return a.ok() && !a.value.Released })
+		return released >= s.majority || not > len(s.nodes)-s.majority
+	})
+	return rd.answers
+}
+
+// mayBeOn reports whether node i may have the lease, or the owner in its queue.
+func (g *givingBack) mayBeOn(i int) bool {
+	if g.o == nil {
+		return true
+	}
+	g.s.mu.Lock()
+	defer g.s.mu.Unlock()
+	return g.o.parts[i].asked
+}
+
+// releaseOn asks one node, after what is under way there.
+func (g *givingBack) releaseOn(i int) (lease.ReleaseReply, error) {
+	s := g.s
+	life := g.r.Reservation
+	if g.o != nil {
+		s.awaitIdle(g.o, i)
+		life = g.o.life
+	}
+	a := attempt(g.ctx, life)
+	defer a.End()
+	reply, err := s.nodes[i].Release(a, g.request(i))
+	if g.o == nil {
+		return reply, err
+	}
+	if c := g.cleaner(i, 0); err != nil {
+		c.failures++
+		c.again(c.pause())
+	} else if c.unknown.After(time.Now()) {
+		c.again(time.Until(c.unknown) + time.Millisecond)
+	}
+	return reply, err
+}
+
+// request is what node i is told. It may mint those of its tokens again that were not
+// used, unless the last was minted for others since.
+func (g *givingBack) request(i int) lease.ReleaseRequest {
+	r := g.r
+	r.Fence, r.LastFence = 0, 0
+	epoch := 0
+	if g.o != nil {
+		g.s.mu.Lock()
+		p := g.o.parts[i]
+		g.s.mu.Unlock()
+		epoch = p.epoch
+		if g.r.Fence > 0 && p.last > g.r.Fence {
+			r.Fence, r.LastFence = g.r.Fence, p.last
+		}
+	}
+	r.Owner = g.s.idOn(i, epoch, g.r.Owner)
+	if !g.closedUntil.IsZero() {
+		r.KeepClosed = max(0, time.Until(g.closedUntil))
+	}
+	return r
+}
+
+func (g *givingBack) cleaner(i, failures int) *cleaner {
+	g.s.mu.Lock()
+	unknown := g.o.parts[i].unknown
+	g.s.mu.Unlock()
+	return g.s.newCleaner(i, g.request(i), g.closedUntil, unknown, g.o.life, failures)
+}

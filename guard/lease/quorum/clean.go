@@ -1,7 +1,6 @@
 package quorum
 
 import (
-	"math/rand/v2"
 	"time"
 
 	"github.com/jobguard/jobguard/guard/lease"
@@ -42,7 +41,7 @@ func (c *cleaner) again(pause time.Duration) {
 
 // pause doubles from 10 ms to a second, half of it by chance.
 func (c *cleaner) pause() time.Duration {
-	return jitter(min(10*time.Millisecond<<min(c.failures, 7), time.Second))
+	return c.s.jitter(min(10*time.Millisecond<<min(c.failures, 7), time.Second))
 }
 
 func (c *cleaner) attempt() {
@@ -99,6 +98,3 @@ func (s *Store) discard(o *owner, i int, id string) error {
 	s.idle(o, i)
 	return err
 }
-
-// jitter returns a time from d/2 to d.
-func jitter(d time.Duration) time.Duration { return d/2 + rand.N(d/2+1) }

@@ -3,10 +3,12 @@ package quorum
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"reflect"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/jobguard/jobguard/guard/lease"
 )
@@ -17,6 +19,7 @@ type Store struct {
 	nodes    []*node
 	majority int
 	process  string // in owner ids: see id.go
+	random   func(n int64) int64
 
 	mu      sync.Mutex // never held across a node's call, nor while a wake runs
 	owners  map[string]*owner
@@ -55,6 +58,7 @@ func New(stores ...lease.Store) (*Store, error) {
 	}
 	s := &Store{
 		majority: len(stores)/2 + 1,
+		random:   rand.Int64N,
 		owners:   make(map[string]*owner),
 		watches:  make(map[string]*watch),
 	}
@@ -90,6 +94,11 @@ func isNil(store lease.Store) bool {
 
 // heard notes the outcome of a call. A node that refuses is not away.
 func (n *node) heard(err error) { n.away.Store(err != nil && !errors.Is(err, lease.ErrRefused)) }
+
+// jitter returns a time from d/2 to d.
+func (s *Store) jitter(d time.Duration) time.Duration {
+	return d/2 + time.Duration(s.random(int64(d/2)+1))
+}
 
 // errLimit says why a Limit is refused.
 func errLimit(limit lease.Limit) error {

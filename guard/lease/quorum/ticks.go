@@ -176,7 +176,7 @@ func (s *Store) alone(ctx context.Context, key string, do func(context.Context) 
 		if reply.Granted {
 			return do(ctx)
 		}
-		t := time.NewTimer(jitter(alonePoll))
+		t := time.NewTimer(s.jitter(alonePoll))
 		select {
 		case <-woken:
 		case <-t.C:

@@ -117,12 +117,12 @@ func (s *Store) watchOn(w *watch, owner string, o *owner) {
 		if old != "" {
 			n.watcher.Unwatch(old)
 		}
-		n.watcher.Watch(id, func(lease.Grant) bool { w.hint(i, s.majority); return false })
+		n.watcher.Watch(id, func(lease.Grant) bool { w.hint(i, s); return false })
 	}
 }
 
 // hint notes that node i has granted the owner its part, or may have.
-func (w *watch) hint(i, majority int) {
+func (w *watch) hint(i int, s *Store) {
 	w.mu.Lock()
 	if w.over {
 		w.mu.Unlock()
@@ -135,9 +135,9 @@ func (w *watch) hint(i, majority int) {
 			hints++
 		}
 	}
-	if hints < majority {
+	if hints < s.majority {
 		if w.timer == nil {
-			w.timer = time.AfterFunc(jitter(w.pause), w.rouse)
+			w.timer = time.AfterFunc(s.jitter(w.pause), w.rouse)
 		}
 		w.mu.Unlock()
 		return

@@ -62,7 +62,7 @@ func (s *Store) newVote(ctx context.Context, r lease.AcquireRequest) *vote {
 
 	ask := s.present()
 	s.mu.Lock()
-	ticket := v.o.ticket
+	tickets := make([]int64, len(s.nodes))
 	for i := range s.nodes {
 		p := &v.o.parts[i]
 		if p.busy {
@@ -75,7 +75,7 @@ func (s *Store) newVote(ctx context.Context, r lease.AcquireRequest) *vote {
 			continue
 		}
 		p.busy, p.asked = true, true
-		v.ids[i] = s.idOn(i, p.epoch, r.Owner)
+		v.ids[i], tickets[i] = s.idOn(i, p.epoch, r.Owner), p.ticket
 		if probe {
 			v.round.probe(i)
 		} else {
@@ -88,7 +88,7 @@ func (s *Store) newVote(ctx context.Context, r lease.AcquireRequest) *vote {
 		if v.ids[i] == "" {
 			continue
 		}
-		v.round.ask(i, func() (lease.AcquireReply, error) { return v.acquireOn(i, ticket) })
+		v.round.ask(i, func() (lease.AcquireReply, error) { return v.acquireOn(i, tickets[i]) })
 	}
 	return v
 }
@@ -120,6 +120,9 @@ func (v *vote) acquireOn(i int, ticket int64) (lease.AcquireReply, error) {
 		p.first, p.last = reply.Fence, lastOf(reply)
 		fallthrough
 	default:
+		if reply.Ticket != 0 {
+			p.ticket = reply.Ticket
+		}
 		if reply.Unanswered.After(p.unknown) {
 			p.unknown = reply.Unanswered
 		}
@@ -281,24 +284,11 @@ func (v *vote) lost(ctx context.Context) (lease.AcquireReply, error) {
 		}
 		return lease.AcquireReply{}, failed(v.s, "acquire", answers)
 	}
-	v.keepTicket(refusals)
 	reply := mostFrequent(refusals)
 	return lease.AcquireReply{
 		Holder: reply.Holder, Foreign: reply.Foreign, Sent: v.sent(),
 		Remaining: remaining(refusals, v.s.majority-granted),
 	}, nil
-}
-
-// keepTicket has the owner stand in all nodes' queues by one ticket. Tickets are times
-// of the nodes' clocks.
-func (v *vote) keepTicket(refusals []lease.AcquireReply) {
-	v.s.mu.Lock()
-	defer v.s.mu.Unlock()
-	for _, r := range refusals {
-		if v.o.ticket == 0 {
-			v.o.ticket = r.Ticket
-		}
-	}
 }
 
 // mostFrequent is a refusal by the holder that most nodes name.
@@ -339,6 +329,9 @@ func (v *vote) conclude(won bool) {
 	v.round.mu.Unlock()
 	held := func(i int) bool {
 		a := &v.round.answers[i]
+		if a.err == errGoing { //nolint:errorlint // set here; the node refused, and nothing is under way
+			return false
+		}
 		return a.asked && a.done && (a.err != nil || a.value.Granted) || slices.Contains(early, i)
 	}
 	back := newRound[struct{}](v.s, nil)

@@ -9,15 +9,14 @@ import (
 // owner is what the Store knows of an owner id, from its first Acquire to its Release,
 // or until an Acquire without Join is refused. It is guarded by Store.mu.
 type owner struct {
-	id     string
-	key    string
-	limit  lease.Limit
-	place  lease.Place
-	life   time.Duration // the longest that a node keeps what it was asked for
-	ticket int64         // of the first answer; orders it in all nodes' queues from then on
-	votes  int           // how often it has asked
-	over   bool          // it is no longer in Store.owners
-	parts  []part
+	id    string
+	key   string
+	limit lease.Limit
+	place lease.Place
+	life  time.Duration // the longest that a node keeps what it was asked for
+	votes int           // how often it has asked
+	over  bool          // it is no longer in Store.owners
+	parts []part
 }
 
 // part is what one node may have for an owner.
@@ -30,6 +29,7 @@ type part struct {
 	// may still be on its way, which would end a lease that is acquired meanwhile.
 	epoch int
 
+	ticket  int64     // orders the node's queue; 0 before it joined
 	unknown time.Time // until when an Acquire that was not answered may take effect
 	first   int64     // tokens that the node minted last: first … last; 0: none, or not known
 	last    int64

@@ -60,7 +60,15 @@ func (n *simNode) keyLocked(key string) *simKey {
 	return k
 }
 
-func (n *simNode) acquireLocked(s *simStore, r lease.AcquireRequest) lease.AcquireReply {
+func (n *simNode) tr(key, f string, a ...any) {
+	if simDebug && time.Since(n.w.began) > simFrom && key == simKeyD {
+		i := slices.Index(n.w.nodes, n)
+		fmt.Printf("%v   node%d: %s\n", time.Since(n.w.began), i, fmt.Sprintf(f, a...))
+	}
+}
+
+func (n *simNode) acquireLocked(s *simStore, r lease.AcquireRequest) (rep lease.AcquireReply) {
+	defer func() { n.tr(r.Key, "acquire %s -> %v holder %s", r.Owner, rep.Granted, rep.Holder) }()
 	k := n.keyLocked(r.Key)
 	until := time.Now().Add(n.life(r.TTL))
 	if k.owner == r.Owner {
@@ -107,12 +115,14 @@ func (n *simNode) grantHeadLocked(k *simKey) {
 	}
 	head := k.queue[0]
 	k.queue = k.queue[1:]
+	defer n.tr(simKeyD, "grant head %s for %v", head.owner, head.reservation)
 	k.owner, k.until = head.owner, time.Now().Add(n.life(head.reservation))
 	n.mintLocked(1)
 	head.store.wake(head.owner)
 }
 
-func (n *simNode) renewLocked(r lease.RenewRequest) lease.RenewReply {
+func (n *simNode) renewLocked(r lease.RenewRequest) (rep lease.RenewReply) {
+	defer func() { n.tr(r.Key, "renew %s -> %v", r.Owner, rep) }()
 	k := n.keyLocked(r.Key)
 	if k.owner != r.Owner {
 		return lease.RenewReply{Holder: k.owner}
@@ -128,6 +138,7 @@ func (n *simNode) releaseLocked(r lease.ReleaseRequest) lease.ReleaseReply {
 	k := n.keyLocked(r.Key)
 	k.leave(r.Owner)
 	held := k.owner == r.Owner
+	n.tr(r.Key, "release %s held %v", r.Owner, held)
 	if held {
 		if r.Fence != r.LastFence && n.fence == r.LastFence {
 			n.fence = r.Fence
@@ -144,6 +155,7 @@ func (n *simNode) releaseLocked(r lease.ReleaseRequest) lease.ReleaseReply {
 func (n *simNode) crash(d time.Duration, empty bool) {
 	n.mu.Lock()
 	n.down, n.buried = true, nil
+	n.tr(simKeyD, "crash %v empty %v", d, empty)
 	if empty {
 		n.keys, n.fence = make(map[string]*simKey), 0
 	}
@@ -159,6 +171,7 @@ func (n *simNode) crash(d time.Duration, empty bool) {
 func (n *simNode) pause(d time.Duration) {
 	n.mu.Lock()
 	n.paused = true
+	n.tr(simKeyD, "pause %v", d)
 	n.mu.Unlock()
 	time.AfterFunc(d, func() {
 		n.mu.Lock()

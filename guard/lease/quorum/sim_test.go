@@ -77,6 +77,7 @@ func (w *simWorld) enter(key string, r *simRun, token int64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.runs++
+	if simDebug { fmt.Printf("%v ENTER %s c%d until %v\n", time.Since(w.began), key, r.client, r.until.Sub(w.began)) }
 	if other := w.inside[key]; other != nil && other != r && time.Now().Before(other.until) {
 		w.violationLocked("double grant", "%s: client %d enters while client %d has %v of trust left", key, r.client, other.client, time.Until(other.until))
 	}
@@ -252,6 +253,7 @@ func (c *simClient) once(key string) {
 	}
 	end := c.w.began.Add(simTrouble + simServed)
 	var unknown time.Time
+	defer func(at time.Time) { c.debug("done with %s, began %v", key, at.Sub(c.w.began)) }(time.Now())
 	for time.Now().Before(end) {
 		deadline := time.Now().Add([]time.Duration{100 * time.Millisecond, simTTL - simMargin}[c.rnd.IntN(2)])
 		a := lease.NewAttempt(deadline)
@@ -264,6 +266,7 @@ func (c *simClient) once(key string) {
 		if c.w.broken.trustFromReply {
 			sent = time.Now()
 		}
+		c.debug("ask %s %v: %+v %v", key, owner[len(owner)-8:], reply, err)
 		if err != nil && deadline.After(unknown) {
 			unknown = deadline
 		}
@@ -288,6 +291,16 @@ func (c *simClient) once(key string) {
 	}
 	c.store.Unwatch(owner)
 	c.release(lease.ReleaseRequest{Key: key, Owner: owner, Place: place}, unknown)
+}
+
+var simDebug bool
+var simFrom = 1500*time.Millisecond
+var simKeyD = "b"
+
+func (c *simClient) debug(f string, args ...any) {
+	if simDebug && time.Since(c.w.began) > simFrom {
+		fmt.Printf("%v c%d: "+f+"\n", append([]any{time.Since(c.w.began), c.i}, args...)...)
+	}
 }
 
 // hold is the run: one or two holds of the lease, renewed meanwhile.

@@ -60,15 +60,7 @@ func (n *simNode) keyLocked(key string) *simKey {
 	return k
 }
 
-func (n *simNode) tr(key, f string, a ...any) {
-	if simDebug && time.Since(n.w.began) > simFrom && key == simKeyD {
-		i := slices.Index(n.w.nodes, n)
-		fmt.Printf("%v   node%d: %s\n", time.Since(n.w.began), i, fmt.Sprintf(f, a...))
-	}
-}
-
-func (n *simNode) acquireLocked(s *simStore, r lease.AcquireRequest) (rep lease.AcquireReply) {
-	defer func() { n.tr(r.Key, "acquire %s -> %v holder %s", r.Owner, rep.Granted, rep.Holder) }()
+func (n *simNode) acquireLocked(s *simStore, r lease.AcquireRequest) lease.AcquireReply {
 	k := n.keyLocked(r.Key)
 	until := time.Now().Add(n.life(r.TTL))
 	if k.owner == r.Owner {
@@ -115,14 +107,12 @@ func (n *simNode) grantHeadLocked(k *simKey) {
 	}
 	head := k.queue[0]
 	k.queue = k.queue[1:]
-	defer n.tr(simKeyD, "grant head %s for %v", head.owner, head.reservation)
 	k.owner, k.until = head.owner, time.Now().Add(n.life(head.reservation))
 	n.mintLocked(1)
 	head.store.wake(head.owner)
 }
 
-func (n *simNode) renewLocked(r lease.RenewRequest) (rep lease.RenewReply) {
-	defer func() { n.tr(r.Key, "renew %s -> %v", r.Owner, rep) }()
+func (n *simNode) renewLocked(r lease.RenewRequest) lease.RenewReply {
 	k := n.keyLocked(r.Key)
 	if k.owner != r.Owner {
 		return lease.RenewReply{Holder: k.owner}
@@ -138,7 +128,6 @@ func (n *simNode) releaseLocked(r lease.ReleaseRequest) lease.ReleaseReply {
 	k := n.keyLocked(r.Key)
 	k.leave(r.Owner)
 	held := k.owner == r.Owner
-	n.tr(r.Key, "release %s held %v", r.Owner, held)
 	if held {
 		if r.Fence != r.LastFence && n.fence == r.LastFence {
 			n.fence = r.Fence
@@ -155,7 +144,6 @@ func (n *simNode) releaseLocked(r lease.ReleaseRequest) lease.ReleaseReply {
 func (n *simNode) crash(d time.Duration, empty bool) {
 	n.mu.Lock()
 	n.down, n.buried = true, nil
-	n.tr(simKeyD, "crash %v empty %v", d, empty)
 	if empty {
 		n.keys, n.fence = make(map[string]*simKey), 0
 	}
@@ -171,7 +159,6 @@ func (n *simNode) crash(d time.Duration, empty bool) {
 func (n *simNode) pause(d time.Duration) {
 	n.mu.Lock()
 	n.paused = true
-	n.tr(simKeyD, "pause %v", d)
 	n.mu.Unlock()
 	time.AfterFunc(d, func() {
 		n.mu.Lock()
@@ -200,6 +187,7 @@ func (n *simNode) arrive(do func()) {
 // simStore is a client's store over one node, behind a network that delays and loses.
 type simStore struct {
 	n       *simNode
+	client  int
 	process string
 
 	mu       sync.Mutex
@@ -224,6 +212,9 @@ func (s *simStore) call(ctx context.Context, late time.Time, effect func()) erro
 	}
 	s.n.w.calls.Add(1)
 	there, back := s.delay(), s.delay()
+	if w := s.n.w; back >= 0 && w.far[s.client] && !w.healed() {
+		back += 90*time.Millisecond + s.chance(120*time.Millisecond)
+	}
 	replied := make(chan struct{}, 1)
 	if there >= 0 {
 		time.AfterFunc(there, func() {
@@ -253,15 +244,23 @@ func (s *simStore) delay() time.Duration {
 	w := s.n.w
 	p := s.rnd.Float64()
 	switch {
-	case w.healed() || p > w.trouble:
+	case w.healed():
 		return 100*time.Microsecond + rand2(s.rnd, time.Millisecond)
-	case p < w.trouble/4:
+	case p < w.trouble/4, w.isCut(s.client, s.n):
 		return -1
+	case p > w.trouble:
+		return 100*time.Microsecond + rand2(s.rnd, time.Millisecond)
 	case p < w.trouble/2:
 		return rand2(s.rnd, 600*time.Millisecond)
 	default:
 		return rand2(s.rnd, 30*time.Millisecond)
 	}
+}
+
+func (s *simStore) chance(d time.Duration) time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return rand2(s.rnd, d)
 }
 
 func rand2(rnd *rand.Rand, d time.Duration) time.Duration {

@@ -343,7 +343,7 @@ func TestARepairDoesNotOutliveTheRelease(t *testing.T) {
 		if reply, err := b.release(owner); err != nil || !reply.Released {
 			t.Errorf("Release() = %+v, %v", reply, err)
 		}
-		time.Sleep(time.Second)
+		time.Sleep(300 * time.Millisecond) // not yet a second after the first Acquire, which failed there
 		if b.nodes[0].Calls(guardtest.OpAcquire) != 2 {
 			t.Error("the test did not stage the repair")
 		}

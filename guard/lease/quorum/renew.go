@@ -44,7 +44,9 @@ type renewal struct {
 	rs    []lease.RenewRequest
 	ids   [][]string // by node and request
 	round *round[[]lease.RenewReply]
-	held  []bool // by request; nil until all is known; guarded by round.mu
+	// Guarded by round.mu.
+	held  []bool                     // by request; nil until the outcome is known
+	early map[int][]lease.RenewReply // late answers that came before that, by node
 }
 
 // idsOn are the ids of the requests' owners on node i.
@@ -134,10 +136,15 @@ func (n *renewal) conclude() []lease.RenewReply {
 	}
 	n.round.mu.Lock()
 	n.held = held
+	early := n.early
 	n.round.mu.Unlock()
 	for i := range n.s.nodes {
-		if a := &n.round.answers[i]; a.ok() && n.toRepair(a.value) {
-			go n.repair(i, a.value) // ends with the node's answers
+		known := early[i]
+		if a := &n.round.answers[i]; a.ok() {
+			known = a.value
+		}
+		if n.toRepair(known) {
+			go n.repair(i, known) // ends with the node's answers
 		}
 	}
 	return replies
@@ -186,12 +193,21 @@ func holderOf(answers []answer[lease.RenewReply]) string {
 }
 
 // late takes an answer that came when nobody waited any more: it may show that the node
-// needs repair. Before the outcome is known it waits for the next renewal.
+// needs repair.
 func (n *renewal) late(i int, replies []lease.RenewReply, err error) {
+	if err != nil {
+		return
+	}
 	n.round.mu.Lock()
 	over := n.held != nil
+	if !over {
+		if n.early == nil {
+			n.early = make(map[int][]lease.RenewReply)
+		}
+		n.early[i] = replies
+	}
 	n.round.mu.Unlock()
-	if err == nil && over && n.toRepair(replies) {
+	if over && n.toRepair(replies) {
 		n.repair(i, replies)
 	}
 }

@@ -23,7 +23,7 @@ func (s *Store) Acquire(ctx context.Context, r lease.AcquireRequest) (lease.Acqu
 		return lease.AcquireReply{}, fmt.Errorf("quorum: acquire: %w", err)
 	}
 	v := s.newVote(ctx, r)
-	v.round.wait(ctx, v.decided)
+	v.round.wait(ctx)
 	s.took(v.o, time.Since(v.round.began))
 	granted := v.granted()
 	if len(granted) >= s.majority {
@@ -57,7 +57,7 @@ type vote struct {
 // newVote asks the nodes.
 func (s *Store) newVote(ctx context.Context, r lease.AcquireRequest) *vote {
 	v := &vote{s: s, ctx: ctx, o: s.enter(r), r: r, ids: make([]string, len(s.nodes))}
-	v.round = newRound(s, v.late)
+	v.round = newRound(s, v.decided, v.late)
 	s.rewatch(v.o)
 
 	ask := s.present()
@@ -75,7 +75,7 @@ func (s *Store) newVote(ctx context.Context, r lease.AcquireRequest) *vote {
 			continue
 		}
 		p.busy, p.asked = true, true
-		v.ids[i], tickets[i] = s.idOn(i, p.epoch, r.Owner), p.ticket
+		v.ids[i], tickets[i] = s.idLocked(v.o, i), p.ticket
 		if probe {
 			v.round.probe(i)
 		} else {
@@ -112,20 +112,14 @@ func (v *vote) acquireOn(i int, ticket int64) (lease.AcquireReply, error) {
 
 	v.s.mu.Lock()
 	p := &v.o.parts[i]
-	p.first, p.last = 0, 0
 	switch {
 	case err != nil:
 		p.unknown = deadline
-	case reply.Granted && reply.TokenCount > 0:
-		p.first, p.last = reply.Fence, lastOf(reply)
-		fallthrough
-	default:
-		if reply.Ticket != 0 {
-			p.ticket = reply.Ticket
-		}
-		if reply.Unanswered.After(p.unknown) {
-			p.unknown = reply.Unanswered
-		}
+	case reply.Unanswered.After(p.unknown):
+		p.unknown = reply.Unanswered
+	}
+	if reply.Ticket != 0 {
+		p.ticket = reply.Ticket
 	}
 	v.s.mu.Unlock()
 	if err == nil && !reply.Granted {
@@ -226,7 +220,8 @@ func (v *vote) sent() time.Time {
 // writeBack has a majority of the nodes that granted mint no token up to last again. A
 // node that has lost the lease meanwhile does not count.
 func (v *vote) writeBack(last int64) error {
-	back := newRound[lease.RenewReply](v.s, nil)
+	held := func(a *answer[lease.RenewReply]) bool { return a.ok() && a.value.Held }
+	back := newRound(v.s, func(answers []answer[lease.RenewReply]) bool { return count(answers, held) >= v.s.majority }, nil)
 	for i := range v.round.answers {
 		switch a := &v.round.answers[i]; {
 		case !a.ok() || !a.value.Granted:
@@ -250,8 +245,7 @@ func (v *vote) writeBack(last int64) error {
 			return reply, reply.Err
 		})
 	}
-	held := func(a *answer[lease.RenewReply]) bool { return a.ok() && a.value.Held }
-	back.wait(v.ctx, func(answers []answer[lease.RenewReply]) bool { return count(answers, held) >= v.s.majority })
+	back.wait(v.ctx)
 	if count(back.answers, held) < v.s.majority {
 		return failed(v.s, "acquire: write the token back", back.answers)
 	}
@@ -334,7 +328,7 @@ func (v *vote) conclude(won bool) {
 		}
 		return a.asked && a.done && (a.err != nil || a.value.Granted) || slices.Contains(early, i)
 	}
-	back := newRound[struct{}](v.s, nil)
+	back := newRound(v.s, func([]answer[struct{}]) bool { return true }, nil)
 	back.began = v.round.began
 	for i := range v.s.nodes {
 		switch {
@@ -353,5 +347,5 @@ func (v *vote) conclude(won bool) {
 			back.ask(i, func() (struct{}, error) { return struct{}{}, v.s.discard(v.o, i, v.ids[i]) })
 		}
 	}
-	back.wait(v.ctx, func([]answer[struct{}]) bool { return true })
+	back.wait(v.ctx)
 }

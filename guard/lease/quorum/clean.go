@@ -70,10 +70,6 @@ func (s *Store) discard(o *owner, i int, id string) error {
 	p := &o.parts[i]
 	unknown := p.unknown
 	r := lease.ReleaseRequest{Key: o.key, Owner: id, Limit: o.limit, Place: o.place}
-	if p.last > 0 {
-		r.Fence, r.LastFence = p.first-1, p.last
-	}
-	p.first, p.last = 0, 0
 	life := o.life
 	s.mu.Unlock()
 
@@ -86,6 +82,7 @@ func (s *Store) discard(o *owner, i int, id string) error {
 	p.asked, p.unknown = false, time.Time{}
 	if !certain {
 		p.epoch++
+		p.id = ""
 	}
 	s.mu.Unlock()
 	switch c := s.newCleaner(i, r, time.Time{}, unknown, life, 0); {

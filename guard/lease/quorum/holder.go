@@ -79,7 +79,7 @@ func longestFirst(a, b time.Duration) int {
 // askAll asks all nodes, and returns when a majority has answered and the others have
 // had their grace.
 func askAll[T any](ctx context.Context, s *Store, call func(i int, ctx context.Context) (T, error)) []answer[T] {
-	rd := newRound[T](s, nil)
+	rd := newRound(s, func(answers []answer[T]) bool { return count(answers, (*answer[T]).ok) >= s.majority }, nil)
 	for i, n := range s.nodes {
 		rd.expect(i, n.away.Load())
 	}
@@ -90,6 +90,6 @@ func askAll[T any](ctx context.Context, s *Store, call func(i int, ctx context.C
 			return call(i, a)
 		})
 	}
-	rd.wait(ctx, func(answers []answer[T]) bool { return count(answers, (*answer[T]).ok) >= s.majority })
+	rd.wait(ctx)
 	return rd.answers
 }

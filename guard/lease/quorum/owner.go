@@ -28,11 +28,10 @@ type part struct {
 	// epoch is part of the id on the node. It is counted up when a release of the id
 	// may still be on its way, which would end a lease that is acquired meanwhile.
 	epoch int
+	id    string // with the epoch; "" until it is needed
 
 	ticket  int64     // orders the node's queue; 0 before it joined
 	unknown time.Time // until when an Acquire that was not answered may take effect
-	first   int64     // tokens that the node minted last: first … last; 0: none, or not known
-	last    int64
 }
 
 // enter returns the owner of r, made if need be.
@@ -47,6 +46,15 @@ func (s *Store) enter(r lease.AcquireRequest) *owner {
 	o.votes++
 	o.life = max(o.life, r.TTL, r.Reservation)
 	return o
+}
+
+// idLocked is o's id on node i.
+func (s *Store) idLocked(o *owner, i int) string {
+	p := &o.parts[i]
+	if p.id == "" {
+		p.id = s.idOn(i, p.epoch, o.id)
+	}
+	return p.id
 }
 
 // leave takes an owner out, and returns it; nil if there is none.

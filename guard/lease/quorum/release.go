@@ -26,15 +26,16 @@ func (s *Store) Release(ctx context.Context, r lease.ReleaseRequest) (lease.Rele
 	answers := g.ask()
 
 	var reply lease.ReleaseReply
-	released := func(a *answer[lease.ReleaseReply]) bool { return a.ok() && a.value.Released }
-	not := func(a *answer[lease.ReleaseReply]) bool { return a.ok() && !a.value.Released }
 	reply.Resent = count(answers, func(a *answer[lease.ReleaseReply]) bool { return a.ok() && a.value.Resent }) > 0
-	reply.Released = count(answers, released) >= s.majority
-	if !reply.Released && count(answers, not) <= len(s.nodes)-s.majority {
+	reply.Released = count(answers, isReleased) >= s.majority
+	if !reply.Released && count(answers, isNot) <= len(s.nodes)-s.majority {
 		return lease.ReleaseReply{}, failed(s, "release", answers)
 	}
 	return reply, nil
 }
+
+func isReleased(a *answer[lease.ReleaseReply]) bool { return a.ok() && a.value.Released }
+func isNot(a *answer[lease.ReleaseReply]) bool      { return a.ok() && !a.value.Released }
 
 // givingBack is one Release.
 type givingBack struct {
@@ -54,7 +55,9 @@ func (g *givingBack) ask() []answer[lease.ReleaseReply] {
 			there++
 		}
 	}
-	rd := newRound[lease.ReleaseReply](s, nil)
+	rd := newRound(s, func(answers []answer[lease.ReleaseReply]) bool {
+		return count(answers, isReleased) >= s.majority || count(answers, isNot) > len(s.nodes)-s.majority
+	}, nil)
 	for i, n := range s.nodes {
 		switch {
 		case !g.mayBeOn(i):
@@ -71,11 +74,7 @@ func (g *givingBack) ask() []answer[lease.ReleaseReply] {
 			rd.ask(i, func() (lease.ReleaseReply, error) { return g.releaseOn(i) })
 		}
 	}
-	rd.wait(g.ctx, func(answers []answer[lease.ReleaseReply]) bool {
-		released := count(answers, func(a *answer[lease.ReleaseReply]) bool { return a.ok() && a.value.Released })
-		not := count(answers, func(a *answer[lease.ReleaseReply]) bool { return a.ok() && !a.value.Released })
-		return released >= s.majority || not > len(s.nodes)-s.majority
-	})
+	rd.wait(g.ctx)
 	return rd.answers
 }
 
@@ -112,22 +111,18 @@ func (g *givingBack) releaseOn(i int) (lease.ReleaseReply, error) {
 	return reply, err
 }
 
-// request is what node i is told. It may mint those of its tokens again that were not
-// used, unless the last was minted for others since.
+// request is what node i is told. Unused tokens are not taken back: those of another owner
+// on the node may lie among them.
 func (g *givingBack) request(i int) lease.ReleaseRequest {
 	r := g.r
 	r.Fence, r.LastFence = 0, 0
-	epoch := 0
 	if g.o != nil {
 		g.s.mu.Lock()
-		p := g.o.parts[i]
+		r.Owner = g.s.idLocked(g.o, i)
 		g.s.mu.Unlock()
-		epoch = p.epoch
-		if g.r.Fence > 0 && p.last > g.r.Fence {
-			r.Fence, r.LastFence = g.r.Fence, p.last
-		}
+	} else {
+		r.Owner = g.s.idOn(i, 0, g.r.Owner)
 	}
-	r.Owner = g.s.idOn(i, epoch, g.r.Owner)
 	if !g.closedUntil.IsZero() {
 		r.KeepClosed = max(0, time.Until(g.closedUntil))
 	}

@@ -26,7 +26,7 @@ func (s *Store) Renew(ctx context.Context, rs []lease.RenewRequest) []lease.Rene
 		return replies
 	}
 	n := &renewal{s: s, rs: rs, ids: make([][]string, len(s.nodes))}
-	n.round = newRound(s, n.late)
+	n.round = newRound(s, n.decided, n.late)
 	for i := range s.nodes {
 		n.ids[i] = s.idsOn(i, rs)
 		n.round.expect(i, s.nodes[i].away.Load())
@@ -34,7 +34,7 @@ func (s *Store) Renew(ctx context.Context, rs []lease.RenewRequest) []lease.Rene
 	for i := range s.nodes {
 		n.round.ask(i, func() ([]lease.RenewReply, error) { return n.renewOn(ctx, i) })
 	}
-	n.round.wait(ctx, n.decided)
+	n.round.wait(ctx)
 	return n.conclude()
 }
 
@@ -55,11 +55,11 @@ func (s *Store) idsOn(i int, rs []lease.RenewRequest) []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for j, r := range rs {
-		epoch := 0
 		if o := s.owners[r.Owner]; o != nil {
-			epoch = o.parts[i].epoch
+			ids[j] = s.idLocked(o, i)
+		} else {
+			ids[j] = s.idOn(i, 0, r.Owner)
 		}
-		ids[j] = s.idOn(i, epoch, r.Owner)
 	}
 	return ids
 }

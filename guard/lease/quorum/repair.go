@@ -46,9 +46,8 @@ func (n *renewal) repairOne(i int, r lease.RenewRequest) (answered bool) {
 	}
 	p := &o.parts[i]
 	p.busy, p.asked = true, true
-	p.first, p.last = 0, 0
 	request := lease.AcquireRequest{
-		Key: r.Key, Owner: s.idOn(i, p.epoch, r.Owner), TTL: r.TTL, Limit: r.Limit, Place: o.place, TokenCount: 1,
+		Key: r.Key, Owner: s.idLocked(o, i), TTL: r.TTL, Limit: r.Limit, Place: o.place, TokenCount: 1,
 	}
 	s.mu.Unlock()
 

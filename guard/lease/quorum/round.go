@@ -24,16 +24,19 @@ var errAway = errors.New("it did not answer before, and is not waited for")
 // round is one question to several nodes at once. Each is asked on a goroutine of its
 // own, which ends with the node's call, by the deadline of its attempt at the latest.
 type round[T any] struct {
-	s     *Store
-	began time.Time
+	s       *Store
+	began   time.Time
+	decided func(answers []answer[T]) bool // the nodes that have not answered could change nothing
+	late    func(i int, v T, err error)    // takes answers for which nobody waited any more; nil: they are dropped
+	over    chan struct{}                  // one message: there is nothing to wait for
 
 	mu      sync.Mutex
 	left    bool // nobody waits any more: answers are late
 	answers []answer[T]
-	open    int           // nodes that have not answered
-	spare   int           // the same of those that get no grace
-	signal  chan struct{} // one for each answer
-	late    func(i int, v T, err error)
+	open    int         // nodes that have not answered
+	spare   int         // the same of those that get no grace
+	told    bool        // over was sent
+	grace   *time.Timer // tells, for nodes that take too long; set when decided
 }
 
 // answer is a node's part of a round.
@@ -49,13 +52,12 @@ type answer[T any] struct {
 // ok reports whether the node has answered.
 func (a *answer[T]) ok() bool { return a.done && a.err == nil }
 
-// newRound prepares a round. late is called with answers for which nobody waited any
-// more, on the goroutine that asked; nil: they are dropped.
-func newRound[T any](s *Store, late func(i int, v T, err error)) *round[T] {
+// newRound prepares a round. late runs on the goroutine that asked.
+func newRound[T any](s *Store, decided func([]answer[T]) bool, late func(i int, v T, err error)) *round[T] {
 	return &round[T]{
-		s: s, began: time.Now(), late: late,
+		s: s, began: time.Now(), decided: decided, late: late,
 		answers: make([]answer[T], len(s.nodes)),
-		signal:  make(chan struct{}, len(s.nodes)),
+		over:    make(chan struct{}, 1),
 	}
 }
 
@@ -109,43 +111,51 @@ func (rd *round[T]) put(i int, v T, err error) {
 	} else {
 		rd.open--
 	}
+	rd.judgeLocked()
 	rd.mu.Unlock()
-	rd.signal <- struct{}{}
 }
 
-// wait returns when all nodes have answered; when decided says that the answers
-// are enough and the others have had their grace; or when ctx ends. Then answers do not
-// change any more.
-func (rd *round[T]) wait(ctx context.Context, decided func(answers []answer[T]) bool) {
-	ended := endOf(ctx)
-	var grace <-chan time.Time
-	for {
-		rd.mu.Lock()
-		enough := decided(rd.answers)
-		if rd.open+rd.spare == 0 || enough && rd.open == 0 {
-			rd.leaveLocked()
-			return
-		}
-		rd.mu.Unlock()
-		if enough && grace == nil {
-			t := time.NewTimer(max(time.Since(rd.began), minGrace))
-			defer t.Stop()
-			grace = t.C
-		}
-		select {
-		case <-rd.signal:
-			continue
-		case <-grace:
-		case <-ended:
-		}
-		rd.mu.Lock()
-		rd.leaveLocked()
-		return
+// judgeLocked tells the caller when there is nothing to wait for: all have answered, or
+// the answers are enough and only spare ones are missing, or the others have had their
+// grace.
+func (rd *round[T]) judgeLocked() {
+	enough := rd.decided(rd.answers)
+	switch {
+	case rd.open+rd.spare == 0 || enough && rd.open == 0:
+		rd.tellLocked()
+	case enough && rd.grace == nil:
+		rd.grace = time.AfterFunc(max(time.Since(rd.began), minGrace), func() { // stopped by wait
+			rd.mu.Lock()
+			rd.tellLocked()
+			rd.mu.Unlock()
+		})
 	}
 }
 
-func (rd *round[T]) leaveLocked() {
+func (rd *round[T]) tellLocked() {
+	if !rd.told {
+		rd.told = true
+		rd.over <- struct{}{}
+	}
+}
+
+// wait returns when there is nothing to wait for, or ctx ends. Then answers do not change
+// any more.
+func (rd *round[T]) wait(ctx context.Context) {
+	rd.mu.Lock()
+	if rd.open+rd.spare == 0 {
+		rd.tellLocked() // all was answered without asking
+	}
+	rd.mu.Unlock()
+	select {
+	case <-rd.over:
+	case <-endOf(ctx):
+	}
+	rd.mu.Lock()
 	rd.left = true
+	if rd.grace != nil {
+		rd.grace.Stop()
+	}
 	rd.mu.Unlock()
 }
 

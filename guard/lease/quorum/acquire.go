@@ -12,7 +12,7 @@ import (
 
 // Acquire implements [lease.Store]. It is one round trip if the nodes' ranges of tokens
 // overlap, and one more to write the token back if not. It returns when a majority has
-// answered alike, and the others have had as long again.
+// answered alike, and the others have had half as long again.
 //
 // A Limit above one is refused with an error that wraps [lease.ErrRefused].
 func (s *Store) Acquire(ctx context.Context, r lease.AcquireRequest) (lease.AcquireReply, error) {
@@ -315,7 +315,7 @@ func remaining(refusals []lease.AcquireReply, missing int) time.Duration {
 
 // conclude keeps what nodes granted, and will grant, to a vote that was won. To one that
 // was lost it is given back, and so is what nodes that have not answered may have
-// granted. It waits for the answers to that for as long again as the vote took.
+// granted. It waits for the answers of nodes that had granted it.
 func (v *vote) conclude(won bool) {
 	v.round.mu.Lock()
 	v.over, v.won = true, won
@@ -328,8 +328,9 @@ func (v *vote) conclude(won bool) {
 		}
 		return a.asked && a.done && (a.err != nil || a.value.Granted) || slices.Contains(early, i)
 	}
-	back := newRound(v.s, func([]answer[struct{}]) bool { return true }, nil)
-	back.began = v.round.began
+	back := newRound(v.s, func(answers []answer[struct{}]) bool {
+		return count(answers, func(a *answer[struct{}]) bool { return a.asked && !a.spare && !a.done }) == 0
+	}, nil)
 	for i := range v.s.nodes {
 		switch {
 		case !held(i):

@@ -9,7 +9,7 @@ import (
 )
 
 // Release implements [lease.Store]. It returns when a majority has answered alike, and
-// the others have had as long again. Nodes that have not answered are asked again in the
+// the others have had half as long again. Nodes that have not answered are asked again in the
 // background, as long as they may have the lease; so are those where an Acquire that was
 // not answered may still take effect.
 func (s *Store) Release(ctx context.Context, r lease.ReleaseRequest) (lease.ReleaseReply, error) {

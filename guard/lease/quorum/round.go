@@ -14,9 +14,10 @@ const (
 	attemptPart = 4
 	maxAttempt  = 2 * time.Second
 
-	// minGrace is the least time that nodes get to answer when the answers of others
-	// are enough. They get as long again as those took.
-	minGrace = time.Millisecond
+	// When the answers of a majority are enough, the other nodes get half as long again,
+	// and at least minGrace: so those that work hold all leases, and a slow one costs
+	// little.
+	minGrace = 50 * time.Microsecond
 )
 
 var errAway = errors.New("it did not answer before, and is not waited for")
@@ -124,7 +125,7 @@ func (rd *round[T]) judgeLocked() {
 	case rd.open+rd.spare == 0 || enough && rd.open == 0:
 		rd.tellLocked()
 	case enough && rd.grace == nil:
-		rd.grace = time.AfterFunc(max(time.Since(rd.began), minGrace), func() { // stopped by wait
+		rd.grace = time.AfterFunc(max(time.Since(rd.began)/2, minGrace), func() { // stopped by wait
 			rd.mu.Lock()
 			rd.tellLocked()
 			rd.mu.Unlock()

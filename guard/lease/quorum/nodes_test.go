@@ -503,13 +503,13 @@ func TestASplitVoteEnds(t *testing.T) {
 				s := b.other()
 				owner := s.NewOwner("")
 				woken := make(chan struct{}, 1)
-				s.Watch(owner, func(lease.Grant) bool {
+				s.Watch(owner, lease.WakeFunc(func(lease.Grant) bool {
 					select {
 					case woken <- struct{}{}:
 					default:
 					}
 					return false
-				})
+				}))
 				r := request(s.idOn(i, 0, owner))
 				if reply, err := b.nodes[i].Acquire(t.Context(), r); err != nil || !reply.Head {
 					t.Fatalf("%+v, %v", reply, err)

@@ -47,7 +47,7 @@ func (n *renewal) repairOne(i int, r lease.RenewRequest) (answered bool) {
 	p := &o.parts[i]
 	p.busy, p.asked = true, true
 	request := lease.AcquireRequest{
-		Key: r.Key, Owner: s.idLocked(o, i), TTL: r.TTL, Limit: r.Limit, Place: o.place, TokenCount: 1,
+		Key: r.Key, Owner: s.idLocked(o, i), TTL: r.TTL, Limit: r.Limit, Place: o.place, TokenCount: spread,
 	}
 	s.mu.Unlock()
 

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
-	"strconv"
 	"sync"
 	"time"
 
@@ -192,15 +191,15 @@ type simStore struct {
 
 	mu       sync.Mutex
 	rnd      *rand.Rand
-	sequence int
-	wakes    map[string]func(lease.Grant) bool
+	sequence uint64
+	wakes    map[string]lease.Waker
 }
 
 func (s *simStore) NewOwner(metadata string) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.sequence++
-	return lease.OwnerID(s.process, strconv.Itoa(s.sequence), "sim", metadata)
+	return lease.OwnerID(s.process, s.sequence, "sim", metadata)
 }
 
 var errSim = errors.New("no reply")
@@ -300,7 +299,7 @@ func (s *simStore) Release(ctx context.Context, r lease.ReleaseRequest) (lease.R
 	return reply, nil
 }
 
-func (s *simStore) Watch(owner string, wake func(lease.Grant) bool) {
+func (s *simStore) Watch(owner string, wake lease.Waker) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.wakes[owner] = wake
@@ -323,7 +322,7 @@ func (s *simStore) wake(owner string) {
 		wake := s.wakes[owner]
 		s.mu.Unlock()
 		if wake != nil {
-			wake(lease.Grant{})
+			wake.Woken(lease.Grant{})
 		}
 	})
 }

@@ -229,7 +229,7 @@ func newSimClient(w *simWorld, i int, seed uint64) *simClient {
 	c := &simClient{w: w, i: i, rnd: rand.New(rand.NewPCG(seed, uint64(100+i)))}
 	for j, n := range w.nodes {
 		var s lease.Store = &simStore{
-			n: n, client: i, process: fmt.Sprintf("c%dn%d", i, j), wakes: make(map[string]func(lease.Grant) bool),
+			n: n, client: i, process: fmt.Sprintf("c%dn%d", i, j), wakes: make(map[string]lease.Waker),
 			rnd: rand.New(rand.NewPCG(seed, uint64(1000+simNodes*i+j))),
 		}
 		if w.broken.noWriteBack {
@@ -276,13 +276,13 @@ func (c *simClient) run() {
 func (c *simClient) once(key string) {
 	owner := c.store.NewOwner("")
 	woken := make(chan struct{}, 1)
-	c.store.Watch(owner, func(lease.Grant) bool {
+	c.store.Watch(owner, lease.WakeFunc(func(lease.Grant) bool {
 		select {
 		case woken <- struct{}{}:
 		default:
 		}
 		return false
-	})
+	}))
 	place := lease.Place{Reservation: simTTL, Poll: simTTL / 2}
 	r := lease.AcquireRequest{
 		Key: key, Owner: owner, TTL: simTTL, Join: c.rnd.IntN(8) > 0, Place: place, TokenCount: 1 + c.rnd.IntN(2)*500,

@@ -155,13 +155,13 @@ func (s *Store) alone(ctx context.Context, key string, do func(context.Context) 
 	place := lease.Place{Reservation: aloneTTL / 10, Poll: aloneTTL / 10}
 	r := lease.AcquireRequest{Key: key, Owner: s.NewOwner(""), TTL: aloneTTL, Join: true, Place: place, TokenCount: 1}
 	woken := make(chan struct{}, 1)
-	s.Watch(r.Owner, func(lease.Grant) bool {
+	s.Watch(r.Owner, lease.WakeFunc(func(lease.Grant) bool {
 		select {
 		case woken <- struct{}{}:
 		default:
 		}
 		return false
-	})
+	}))
 	defer func() {
 		s.Unwatch(r.Owner)
 		a := lease.NewAttempt(time.Now().Add(attemptLimit(aloneTTL)))

@@ -19,7 +19,7 @@ const (
 // time of chance, so that of several owners with a part each one gives its part back
 // before the others do.
 type watch struct {
-	wake func(lease.Grant) bool
+	waker lease.Waker
 
 	mu    sync.Mutex
 	ids   []string // by node, as watched there; guarded by Store.mu
@@ -29,10 +29,10 @@ type watch struct {
 	over  bool
 }
 
-// Watch implements [lease.Watcher]. wake is called on a goroutine of a node's store, or of a
+// Watch implements [lease.Watcher]. Woken is called on a goroutine of a node's store, or of a
 // timer, and never with a grant: the owner must ask.
-func (s *Store) Watch(owner string, wake func(lease.Grant) bool) {
-	w := &watch{wake: wake, ids: make([]string, len(s.nodes)), hints: make([]bool, len(s.nodes)), pause: minHint}
+func (s *Store) Watch(owner string, waker lease.Waker) {
+	w := &watch{waker: waker, ids: make([]string, len(s.nodes)), hints: make([]bool, len(s.nodes)), pause: minHint}
 	s.mu.Lock()
 	old := s.watches[owner]
 	s.watches[owner] = w
@@ -117,7 +117,7 @@ func (s *Store) watchOn(w *watch, owner string, o *owner) {
 		if old != "" {
 			n.watcher.Unwatch(old)
 		}
-		n.watcher.Watch(id, func(lease.Grant) bool { w.hint(i, s); return false })
+		n.watcher.Watch(id, lease.WakeFunc(func(lease.Grant) bool { w.hint(i, s); return false }))
 	}
 }
 
@@ -148,7 +148,7 @@ func (w *watch) hint(i int, s *Store) {
 		w.timer = nil
 	}
 	w.mu.Unlock()
-	w.wake(lease.Grant{})
+	w.waker.Woken(lease.Grant{})
 }
 
 // rouse wakes the owner though no majority gave hints.
@@ -158,7 +158,7 @@ func (w *watch) rouse() {
 	w.timer = nil
 	w.mu.Unlock()
 	if !over {
-		w.wake(lease.Grant{})
+		w.waker.Woken(lease.Grant{})
 	}
 }
 

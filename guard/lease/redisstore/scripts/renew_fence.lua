@@ -20,6 +20,5 @@ if type(holder) == 'table' then -- a key of another type is another program's lo
 end
 if holder ~= ARGV[1] then return {0, holder} end
 redis.call('PEXPIRE', KEYS[1], ARGV[2]) -- first: it works when memory is full
-local previous = tonumber(redis.call('GET', KEYS[4]) or 0) or 0
-redis.call('SET', KEYS[4], string.format('%.0f', math.max(previous + 1, tonumber(ARGV[3]))))
+if redis.call('ZADD', KEYS[4], 'GT', 'CH', ARGV[3], 't') == 0 then redis.call('ZINCRBY', KEYS[4], 1, 't') end
 return {1}

@@ -59,6 +59,13 @@ stress: needs
 	done
 	JOBGUARD_STRESS=2m go test -race -timeout $(TIMEOUT) -count=1 -v -run TestRedisContention ./guard
 
+SEEDS ?= 200000
+FIRST ?= 1
+
+## sim: the quorum over simulated nodes, SEEDS schedules from FIRST on
+sim:
+	go test -timeout 4h -count=1 -v -run 'TestSimulation' ./guard/lease/quorum -sim.seeds $(SEEDS) -sim.first $(FIRST)
+
 ## bench: measure guard next to its rivals, about ten minutes, write bench/RESULTS.md, and fail if a bar is missed
 bench: needs
 	go run ./bench -o bench/RESULTS.md -gate

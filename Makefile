@@ -17,7 +17,7 @@ MODULES = $(shell go list -m -f '{{.Dir}}')
 # Where the code must compile too, tests included.
 PLATFORMS := windows/amd64 darwin/arm64 linux/386
 
-.PHONY: test race test-servers test-prometheus3 stress bench bench-quick lint vet-platforms fmt tidy tidy-check needs
+.PHONY: test race test-servers test-prometheus3 stress sim bench bench-quick lint vet-platforms fmt tidy tidy-check needs
 
 # The race detector works through cgo, whatever the environment says.
 export CGO_ENABLED := 1

@@ -23,7 +23,8 @@ func (n *renewal) toRepair(replies []lease.RenewReply) bool {
 
 func (n *renewal) needsRepair(replies []lease.RenewReply, j int) bool {
 	r := replies[j]
-	return n.held[j] && r.Err == nil && !r.Held && r.Holder == ""
+	free := r.Holder == "" || n.rs[j].Limit != lease.Exclusive // other readers are not in the way
+	return n.held[j] && r.Err == nil && !r.Held && free
 }
 
 // repair asks node i for what it has lost. It ends at the first failure.

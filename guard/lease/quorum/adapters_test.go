@@ -2,7 +2,6 @@ package quorum_test
 
 import (
 	"context"
-	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"sync"
@@ -127,7 +126,7 @@ func within(t *testing.T, d time.Duration, what string, done func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(d); !done(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatal(fmt.Sprintf("%s: not within %v", what, d))
+			t.Fatalf("%s: not within %v", what, d)
 		}
 	}
 }

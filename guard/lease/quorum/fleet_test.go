@@ -3,6 +3,7 @@ package quorum_test
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -170,7 +171,7 @@ func TestServersThatAreKilledInTurnLoseNothing(t *testing.T) {
 			stop := make(chan struct{})
 			go func() { // ends when all have been killed
 				defer close(stop)
-				for i := range killings(t) {
+				for i := range *killings {
 					time.Sleep(5*time.Second - c.away)
 					s := f.servers[i%len(f.servers)]
 					s.Kill()
@@ -201,8 +202,8 @@ func TestServersThatAreKilledInTurnLoseNothing(t *testing.T) {
 	}
 }
 
-// killings is how many servers are killed: in turn, one every 5 s.
-func killings(*testing.T) int { return 4 }
+// killings is how many servers are killed, in turn, one every 5 s.
+var killings = flag.Int("killings", 4, "how many servers TestServersThatAreKilledInTurnLoseNothing kills, one every 5 s")
 
 func TestOneServerThatDoesNotAnswerCostsLittle(t *testing.T) {
 	f := newFleet(t, 3)

@@ -104,7 +104,7 @@ func (s *Store) watchOn(w *watch, owner string, o *owner) {
 		if o != nil {
 			epoch = o.parts[i].epoch
 		}
-		if w.ids == nil || w.ids[i] != "" && epoch == 0 {
+		if len(w.ids) == 0 || w.ids[i] != "" && epoch == 0 {
 			s.mu.Unlock()
 			continue
 		}

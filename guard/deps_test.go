@@ -25,6 +25,7 @@ func TestImportArrowsPointDown(t *testing.T) {
 		"guard/stop":                  {"internal/panics"},
 		"guard/guardtest":             {"guard/lease"},
 		"guard/lease/storetest":       {"guard/lease"},
+		"guard/lease/quorum":          {"guard/lease"},
 		"guard/lease/redisstore":      append([]string{"guard/lease", "guard/internal/backoff"}, redis...),
 		"guard/httpmw":                append([]string{"guard", "github.com/felixge/httpsnoop"}, core...),
 		"guard/cronwrap":              append([]string{"guard", "guard/internal/option", "github.com/robfig/cron/v3"}, core...),

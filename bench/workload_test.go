@@ -164,7 +164,11 @@ type fakeLocker struct {
 }
 
 func fake(name string, do func(ctx context.Context, fn func(int64, bool)) error) rival {
-	return rival{name: name, module: ourModule, open: func([]string, setup) (Locker, error) { return fakeLocker{do}, nil }}
+	r := rival{name: name, open: func([]string, setup) (Locker, error) { return fakeLocker{do}, nil }}
+	if name == nameGuard {
+		r.module = ourModule
+	}
+	return r
 }
 
 func (l fakeLocker) Do(ctx context.Context, _ string, fn func(int64, bool)) error {

@@ -10,9 +10,10 @@ import (
 // use, by any number of processes. It starts no goroutine that outlives a call by more
 // than its server's timeout.
 type Log interface {
-	// Begin stores an intent. If in.Ordered and the key has open records besides
-	// in.Within, it returns them, oldest first, and stores nothing. ErrFull if in.MaxOpen
-	// records are open. A repetition of a Begin is one Begin.
+	// Begin stores an intent. ErrFull if in.MaxOpen records are open. If in.Ordered and
+	// the key has open records, it returns them, oldest first, and stores nothing; but
+	// for those that have not been ended and have the same token: they go on beside or
+	// around this run, under the same lease. A repetition of a Begin is one Begin.
 	Begin(ctx context.Context, in Intent) ([]Open, error)
 
 	// Checkpoint replaces the checkpoint of an open record that nobody has claimed.
@@ -38,9 +39,8 @@ type Log interface {
 	// Claim begins an attempt at compensation. The caller holds the record's key.
 	Claim(ctx context.Context, c Claim) (Claimed, error)
 
-	// Resolve tells what came of an attempt. It reports false, and changes nothing, if
-	// the record is not open or has been claimed by another since.
-	Resolve(ctx context.Context, v Verdict) (bool, error)
+	// Resolve tells what came of an attempt.
+	Resolve(ctx context.Context, v Verdict) (Resolved, error)
 
 	// Postpone makes an open record due after d and counts it as busy, unless it is
 	// due now.
@@ -70,15 +70,16 @@ type Intent struct {
 	Due     time.Duration // when a sweeper may look for it first
 	MaxOpen int
 	Ordered bool
-	Within  []string // ids of the runs around this one, whose records are open
 }
 
 // Open is an earlier run of a key that is in the way of an ordered one.
 type Open struct {
 	Ref
-	Kind    string
-	Attempt int           // how many there were
-	Wait    time.Duration // until it is due; not positive if it is
+	Kind string
+
+	// Backoff is how long until a handler that failed may be tried again. Not positive:
+	// now, also if an attempt was begun that nobody resolved.
+	Backoff time.Duration
 }
 
 // Outcome is what came of a run.
@@ -152,6 +153,16 @@ const (
 	Compensated Result = "compensated"
 	Retry       Result = "retry" // due after Verdict.After
 	Die         Result = "dead"
+)
+
+// Resolved answers a Verdict.
+type Resolved int
+
+// The answers.
+const (
+	Accepted Resolved = iota
+	Again             // the run ended meanwhile: the record stays open, as Late, whatever the result
+	Void              // it is not open, or claimed by another since; nothing was changed
 )
 
 // Verdict ends an attempt.

@@ -151,6 +151,9 @@ func (r *run) end(ctx context.Context, outcome record.Outcome, why error) {
 	e.Checkpoint = r.checkpoint
 	r.mu.Unlock()
 	e.Err = text(why)
+	if e.Sealed && outcome == record.EndDone { // if it is, the log knows
+		e.Outcome, e.Err = record.EndFailed, "the transaction that was to mark the run done did not commit"
+	}
 	all, cancel := context.WithTimeout(context.WithoutCancel(ctx), outcomeTimeout)
 	defer cancel()
 	var err error

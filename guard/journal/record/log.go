@@ -98,8 +98,8 @@ type End struct {
 	Record  // as in the Intent, with Checkpoint and Err
 	Outcome Outcome
 
-	// Sealed: the run's transaction decides. The record is done if that has made it
-	// so, and otherwise fn's outcome is Failed, or Late.
+	// Sealed: a transaction of the run's own has made the record done, or was rolled
+	// back. If it is done it stays so, whatever the Outcome, which is not Done.
 	Sealed bool
 
 	Retain time.Duration // how long a finished record is kept

@@ -117,7 +117,7 @@ func (l *Log) Begin(ctx context.Context, in record.Intent) ([]record.Open, error
 		for _, r := range l.openLocked(func(r *logged) bool {
 			return r.Key == in.Key && (r.Fence != in.Fence || r.Reason != "" || r.claimed != 0)
 		}) {
-			o := record.Open{Ref: record.Ref{ID: r.ID, Key: r.Key}, Kind: r.Kind}
+			o := record.Open{Ref: r.Ref()}
 			if r.answer != nil && r.Attempt > 0 {
 				o.Backoff = time.Until(r.due)
 			}
@@ -227,7 +227,7 @@ func (l *Log) Take(ctx context.Context, t record.Take) ([]record.Due, error) {
 	var due []record.Due
 	for _, r := range open[:min(len(open), t.Max)] {
 		r.due = now.Add(t.Lap)
-		due = append(due, record.Due{Ref: record.Ref{ID: r.ID, Key: r.Key}, Kind: r.Kind, Busy: r.busy})
+		due = append(due, record.Due{Ref: r.Ref(), Busy: r.busy})
 	}
 	return due, nil
 }

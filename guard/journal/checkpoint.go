@@ -35,7 +35,7 @@ func Checkpoint(ctx context.Context, data []byte) error {
 	}
 	r.checkpoint = slices.Clone(data)
 	r.mu.Unlock()
-	err := r.Log.Checkpoint(ctx, record.Ref{ID: r.ID, Key: r.Key}, data)
+	err := r.Log.Checkpoint(ctx, r.Ref(), data)
 	switch {
 	case errors.Is(err, record.ErrNotFound):
 		return fmt.Errorf("journal: checkpoint: %w: the run counts as over", guard.ErrLost)

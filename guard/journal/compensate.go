@@ -27,10 +27,10 @@ const (
 
 // compensate calls the handler for a record, under its key, unless it turns out to need
 // none. The error is the handler's, or why it could not be called.
-func (j *Journal) compensate(ctx context.Context, at record.Ref, kind string) error {
-	h := j.handler(kind)
+func (j *Journal) compensate(ctx context.Context, at record.Ref) error {
+	h := j.handler(at.Kind)
 	if h == nil {
-		return fmt.Errorf("no handler for the kind %q here", kind)
+		return fmt.Errorf("no handler for the kind %q here", at.Kind)
 	}
 	fence, ok := guard.FenceOf(ctx, at.Key)
 	if !ok {
@@ -117,7 +117,7 @@ func (j *Journal) clear(ctx context.Context, open []record.Open) error {
 		if o.Backoff > 0 {
 			return fmt.Errorf("%w: %s of kind %q: its handler failed and is called again in %v", ErrOpen, o.ID, o.Kind, o.Backoff.Round(time.Millisecond))
 		}
-		if err := j.compensate(ctx, o.Ref, o.Kind); err != nil {
+		if err := j.compensate(ctx, o.Ref); err != nil {
 			return fmt.Errorf("%w: %s of kind %q: %w", ErrOpen, o.ID, o.Kind, err)
 		}
 	}

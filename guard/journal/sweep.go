@@ -113,7 +113,7 @@ func (s *sweeper) pursue(ctx context.Context, d record.Due) {
 	had := false
 	err := s.guard.With(guard.Wait(wait), guard.MinHold(0)).Do(ctx, d.Key, func(ctx context.Context) error {
 		had = true
-		return s.compensate(ctx, d.Ref, d.Kind)
+		return s.compensate(ctx, d.Ref)
 	})
 	switch {
 	case had: // what failed is due again by itself

@@ -83,7 +83,7 @@ var beginChecks = []check{
 		in.Ordered = true
 		open, err := c.B.Begin(c.ctx, in)
 		c.must(err)
-		if len(open) != 2 || open[0].Ref != ref(a) || open[1].Ref != ref(b) || open[0].Kind != "charge" || open[0].Backoff > 0 {
+		if len(open) != 2 || open[0].Ref != a.Ref() || open[1].Ref != b.Ref() || open[0].Backoff > 0 {
 			c.Errorf("Begin() found %+v, want %s and %s", open, a.ID, b.ID)
 		}
 		c.wantStats(3, 0)
@@ -123,7 +123,7 @@ var beginChecks = []check{
 		again.Fence, again.Ordered = outer.Fence, true
 		open, err := c.A.Begin(c.ctx, again)
 		c.must(err)
-		if len(open) != 1 || open[0].Ref != ref(inner) {
+		if len(open) != 1 || open[0].Ref != inner.Ref() {
 			c.Errorf("Begin() found %+v, want the one that failed", open)
 		}
 	}},
@@ -145,7 +145,7 @@ var beginChecks = []check{
 		c.begin(c.A, in)
 		data := make([]byte, record.Most/2)
 		data[0] = 8
-		c.must(c.A.Checkpoint(c.ctx, ref(in), data))
+		c.must(c.A.Checkpoint(c.ctx, in.Ref(), data))
 		_, r := c.granted(c.B, in)
 		if string(r.Payload) != string(in.Payload) || string(r.Checkpoint) != string(data) {
 			c.Errorf("%d and %d bytes are kept", len(r.Payload), len(r.Checkpoint))
@@ -154,16 +154,16 @@ var beginChecks = []check{
 
 	{"the last checkpoint counts, until the record is claimed", func(c *contract) {
 		in := c.began("k")
-		c.must(c.A.Checkpoint(c.ctx, ref(in), []byte("1")))
-		c.must(c.B.Checkpoint(c.ctx, ref(in), []byte("2")))
+		c.must(c.A.Checkpoint(c.ctx, in.Ref(), []byte("1")))
+		c.must(c.B.Checkpoint(c.ctx, in.Ref(), []byte("2")))
 		_, r := c.granted(c.A, in)
 		if string(r.Checkpoint) != "2" {
 			c.Errorf("the checkpoint is %q", r.Checkpoint)
 		}
-		c.wantErr(c.A.Checkpoint(c.ctx, ref(in), []byte("3")), record.ErrNotFound)
+		c.wantErr(c.A.Checkpoint(c.ctx, in.Ref(), []byte("3")), record.ErrNotFound)
 		done := c.began("k")
 		c.end(c.A, done, record.EndDone)
-		c.wantErr(c.A.Checkpoint(c.ctx, ref(done), []byte("3")), record.ErrNotFound)
-		c.wantErr(c.A.Checkpoint(c.ctx, record.Ref{ID: "none", Key: "k"}, []byte("3")), record.ErrNotFound)
+		c.wantErr(c.A.Checkpoint(c.ctx, done.Ref(), []byte("3")), record.ErrNotFound)
+		c.wantErr(c.A.Checkpoint(c.ctx, record.Ref{ID: "none", Kind: "charge", Key: "k"}, []byte("3")), record.ErrNotFound)
 	}},
 }

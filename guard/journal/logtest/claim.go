@@ -102,7 +102,7 @@ var claimChecks = []check{
 		}
 		c.wantStats(1, 0)
 		c.resolve(c.B, now, record.Compensated, record.Accepted)
-		c.resolve(c.A, record.Claim{Ref: record.Ref{ID: "none", Key: "k"}, By: "x"}, record.Compensated, record.Void)
+		c.resolve(c.A, record.Claim{Ref: record.Ref{ID: "none", Kind: "charge", Key: "k"}, By: "x"}, record.Compensated, record.Void)
 	}},
 
 	{"a record tells the newest token of its key while it is open", func(c *contract) {
@@ -167,7 +167,7 @@ var deadChecks = []check{
 		c.resolve(c.A, cl, record.Die, record.Accepted)
 		c.must(c.B.Requeue(c.ctx, in.ID))
 		c.wantStats(1, 0)
-		if due := c.take(c.A); len(due) != 1 || due[0].Busy != 0 || due[0].Ref != ref(in) {
+		if due := c.take(c.A); len(due) != 1 || due[0].Busy != 0 || due[0].Ref != in.Ref() {
 			c.Errorf("Take() = %+v", due)
 		}
 		if _, r := c.granted(c.A, in); r.Attempt != 1 || r.Reason != record.Abandoned || string(r.Payload) != string(in.Payload) {

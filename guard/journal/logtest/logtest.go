@@ -96,14 +96,12 @@ func (c *contract) end(log record.Log, in record.Intent, outcome record.Outcome,
 	c.must(log.End(c.ctx, e))
 }
 
-func ref(in record.Intent) record.Ref { return record.Ref{ID: in.ID, Key: in.Key} }
-
 // claim makes a claim with a token above all earlier ones.
 func (c *contract) claim(log record.Log, in record.Intent, change ...func(*record.Claim)) (record.Claim, record.Claimed) {
 	c.Helper()
 	c.n++
 	c.fence++
-	cl := record.Claim{Ref: ref(in), By: fmt.Sprintf("by-%d", c.n), Fence: c.fence, Settled: true, Lap: long}
+	cl := record.Claim{Ref: in.Ref(), By: fmt.Sprintf("by-%d", c.n), Fence: c.fence, Settled: true, Lap: long}
 	for _, f := range change {
 		f(&cl)
 	}

@@ -26,7 +26,7 @@ var takeChecks = []check{
 		lap := func(log record.Log) int {
 			due, err := log.Take(c.ctx, record.Take{Kinds: []string{"charge"}, Max: 9, Lap: soon})
 			c.must(err)
-			if len(due) == 1 && (due[0].Ref != ref(in) || due[0].Kind != "charge" || due[0].Busy != 0) {
+			if len(due) == 1 && (due[0].Ref != in.Ref() || due[0].Busy != 0) {
 				c.Errorf("Take() = %+v", due)
 			}
 			return len(due)
@@ -119,7 +119,7 @@ var takeChecks = []check{
 		in := c.began("k")
 		c.take(c.A)
 		for busy := 1; busy <= 2; busy++ {
-			c.must(c.B.Postpone(c.ctx, ref(in), 10*time.Millisecond))
+			c.must(c.B.Postpone(c.ctx, in.Ref(), 10*time.Millisecond))
 			var due []record.Due
 			c.within("it is due", func() bool { due = c.take(c.A); return len(due) == 1 })
 			if due[0].Busy != busy {
@@ -132,13 +132,13 @@ var takeChecks = []check{
 		in := c.began("k")
 		c.take(c.A)
 		c.end(c.A, in, record.EndFailed)
-		c.must(c.B.Postpone(c.ctx, ref(in), long))
+		c.must(c.B.Postpone(c.ctx, in.Ref(), long))
 		if due := c.take(c.A); len(due) != 1 {
 			c.Errorf("Take() = %+v, want the one that failed", due)
 		}
 		c.end(c.A, c.began("other"), record.EndDone)
-		c.must(c.B.Postpone(c.ctx, record.Ref{ID: "id-2", Key: "other"}, 0))
-		c.must(c.B.Postpone(c.ctx, record.Ref{ID: "none", Key: "k"}, 0))
+		c.must(c.B.Postpone(c.ctx, record.Ref{ID: "id-2", Kind: "charge", Key: "other"}, 0))
+		c.must(c.B.Postpone(c.ctx, record.Ref{ID: "none", Kind: "charge", Key: "k"}, 0))
 		if due := c.take(c.A); len(due) != 0 {
 			c.Errorf("Take() = %+v, want none", due)
 		}

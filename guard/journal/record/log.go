@@ -61,7 +61,7 @@ type Log interface {
 }
 
 // Ref names a record.
-type Ref struct{ ID, Key string }
+type Ref struct{ ID, Kind, Key string }
 
 // Intent is what is stored before fn runs.
 type Intent struct {
@@ -75,7 +75,6 @@ type Intent struct {
 // Open is an earlier run of a key that is in the way of an ordered one.
 type Open struct {
 	Ref
-	Kind string
 
 	// Backoff is how long until a handler that failed may be tried again. Not positive:
 	// now, also if an attempt was begun that nobody resolved.
@@ -115,7 +114,6 @@ type Take struct {
 // Due is a record that is due.
 type Due struct {
 	Ref
-	Kind string
 	Busy int // how often it was postponed
 }
 

@@ -51,6 +51,9 @@ type Record struct {
 	Err     string    // of fn, or of the last handler that failed; at most 1 KiB
 }
 
+// Ref names r.
+func (r Record) Ref() Ref { return Ref{ID: r.ID, Kind: r.Kind, Key: r.Key} }
+
 // Stats counts records.
 type Stats struct {
 	Open   int           // began, and neither finished nor dead; includes runs under way

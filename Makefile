@@ -104,4 +104,4 @@ tidy-check:
 	done; test -z "$$failed"
 
 needs:
-	@./scripts/need redis-server gcc promtool prometheus
+	@./scripts/need redis-server gcc promtool prometheus postgres mariadbd

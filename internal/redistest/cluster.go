@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/jobguard/jobguard/internal/testserver"
 )
 
 const (
@@ -63,7 +65,7 @@ func shareOf(i int) []any {
 func (c *Cluster) Await(t testing.TB) {
 	t.Helper()
 	for _, node := range c.nodes {
-		if !poll(func() bool { return healthy(node) }) {
+		if !testserver.Poll(func() bool { return healthy(node) }) {
 			t.Fatalf("redistest: cluster node %s is not ok; %s", node.Addr(), node.Log())
 		}
 	}
@@ -71,7 +73,7 @@ func (c *Cluster) Await(t testing.TB) {
 	defer func() { _ = client.Close() }() // its answers have been read
 	for _, node := range c.nodes {
 		key := c.KeyOn(t, node, "redistest")
-		if !poll(func() bool { return writable(client, key) }) {
+		if !testserver.Poll(func() bool { return writable(client, key) }) {
 			t.Fatalf("redistest: cluster node %s takes no writes; %s", node.Addr(), node.Log())
 		}
 	}
@@ -209,7 +211,7 @@ func (c *Cluster) Migrate(t testing.TB, key string, to *Server) *SlotMigration {
 func (m *SlotMigration) MoveKeys(t testing.TB, keys ...string) {
 	t.Helper()
 	for _, key := range keys {
-		m.from.must(t, "MIGRATE", "127.0.0.1", m.to.Port(), key, 0, patience.Milliseconds())
+		m.from.must(t, "MIGRATE", "127.0.0.1", m.to.Port(), key, 0, testserver.Patience.Milliseconds())
 	}
 }
 

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/jobguard/jobguard/internal/testserver"
 )
 
 // A Direction says which of the two ways through a [Proxy] a fault concerns.
@@ -31,7 +33,7 @@ func (d Direction) covers(way Direction) bool { return d == Both || d == way }
 // are still delivered later.
 type Proxy struct {
 	target string
-	port   *port
+	port   *testserver.Port
 	ctx    context.Context // ends at Close; bounds dialling the target
 	stop   context.CancelFunc
 	wg     sync.WaitGroup // acceptor and links
@@ -66,7 +68,7 @@ func NewProxy(t testing.TB, target string) *Proxy {
 	p := &Proxy{target: target, links: map[*link]struct{}{}}
 	p.ctx, p.stop = context.WithCancel(context.Background())
 	for range 10 {
-		port, err := reservePort()
+		port, err := testserver.ReservePort()
 		if err != nil {
 			t.Fatalf("redistest: %v", err)
 		}
@@ -75,7 +77,7 @@ func NewProxy(t testing.TB, target string) *Proxy {
 			t.Cleanup(p.Close)
 			return p
 		}
-		port.release()
+		port.Release()
 	}
 	t.Fatal("redistest: ten ports in a row were taken between looking and using")
 	return nil
@@ -99,7 +101,7 @@ func DialVia(proxies ...*Proxy) func(ctx context.Context, network, addr string) 
 }
 
 // Addr returns host:port for clients to connect to. It never changes.
-func (p *Proxy) Addr() string { return p.port.addr() }
+func (p *Proxy) Addr() string { return p.port.Addr() }
 
 // Target returns host:port of the server behind the proxy.
 func (p *Proxy) Target() string { return p.target }
@@ -199,7 +201,7 @@ func (p *Proxy) Heal() {
 		err := p.listen()
 		return err == nil || errors.Is(err, net.ErrClosed)
 	}
-	if !poll(listening) {
+	if !testserver.Poll(listening) {
 		panic("redistest: cannot listen on " + p.Addr() + " again")
 	}
 }
@@ -217,7 +219,7 @@ func (p *Proxy) Close() {
 	p.stop()
 	p.Cut()
 	p.wg.Wait()
-	p.port.release()
+	p.port.Release()
 }
 
 // change alters the weather and lets every link look at it anew.

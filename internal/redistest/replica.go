@@ -3,6 +3,8 @@ package redistest
 import (
 	"net"
 	"testing"
+
+	"github.com/jobguard/jobguard/internal/testserver"
 )
 
 // StartReplica starts a server that replicates primary, and returns when its
@@ -21,7 +23,7 @@ func StartReplicaOf(t testing.TB, addr string, args ...string) *Server {
 		t.Fatalf("redistest: %v", err)
 	}
 	replica := Start(t, append([]string{"--replicaof", host + " " + port}, args...)...)
-	if !poll(replica.linked) {
+	if !testserver.Poll(replica.linked) {
 		t.Fatalf("redistest: replica %s has no link to %s; %s", replica.Addr(), addr, replica.Log())
 	}
 	return replica
@@ -45,7 +47,7 @@ func (s *Server) Follow(t testing.TB, primary *Server) {
 		t.Fatalf("redistest: %v", err)
 	}
 	s.must(t, "REPLICAOF", host, port)
-	if !poll(s.linked) {
+	if !testserver.Poll(s.linked) {
 		t.Fatalf("redistest: %s has no link to %s; %s", s.Addr(), primary.Addr(), s.Log())
 	}
 }

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/jobguard/jobguard/internal/testserver"
 )
 
 // A SentinelGroup is a primary, its replicas, and three Sentinels that watch
@@ -51,7 +53,7 @@ func StartSentinel(t testing.TB, replicas int, args ...string) *SentinelGroup {
 		g.Sentinels = append(g.Sentinels, g.startSentinel(t))
 	}
 	for _, s := range g.Sentinels {
-		if !poll(func() bool { return g.settled(s) }) {
+		if !testserver.Poll(func() bool { return g.settled(s) }) {
 			t.Fatalf("redistest: Sentinel %s does not know everyone; %s", s.Addr(), s.Log())
 		}
 	}
@@ -158,7 +160,7 @@ func (g *SentinelGroup) Failover(t testing.TB) *Server {
 func (g *SentinelGroup) AwaitFailover(t testing.TB, old *Server) *Server {
 	t.Helper()
 	var now *Server
-	done := poll(func() bool {
+	done := testserver.Poll(func() bool {
 		now = g.Current()
 		return now != nil && now != old && now.info("replication", "role") == "master"
 	})

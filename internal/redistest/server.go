@@ -12,11 +12,9 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
-)
 
-// patience is how long a server may take for what it does in milliseconds on an
-// idle machine. It is long because test machines are busy.
-const patience = 30 * time.Second
+	"github.com/jobguard/jobguard/internal/testserver"
+)
 
 // A Server is one redis-server process on a fixed port of 127.0.0.1. It can be
 // paused, killed and started again.
@@ -24,11 +22,11 @@ type Server struct {
 	t      testing.TB
 	binary string
 	dir    string
-	port   *port
+	port   *testserver.Port
 	args   func(port int) []string
 
 	mu   sync.Mutex // guards proc, serialises Kill, Restart, Pause and Resume
-	proc *process
+	proc *testserver.Process
 }
 
 // Start starts one server without persistence and waits until it answers. args
@@ -74,19 +72,19 @@ func start(t testing.TB, dir string, args func(port int) []string) *Server {
 		t.Fatalf("redistest: %v", err)
 	}
 	for range 10 {
-		port, err := reservePort()
+		port, err := testserver.ReservePort()
 		if err != nil {
 			t.Fatalf("redistest: %v", err)
 		}
 		s := &Server{t: t, binary: binary, dir: dir, port: port, args: args}
 		err = s.launch()
 		if errors.Is(err, errPortTaken) {
-			port.release()
+			port.Release()
 			continue
 		}
 		t.Cleanup(func() {
 			s.Kill()
-			port.release()
+			port.Release()
 		})
 		if err != nil {
 			t.Fatalf("redistest: %v", err)
@@ -101,20 +99,20 @@ var errPortTaken = errors.New("port is taken")
 
 // launch starts the process and waits until it answers.
 func (s *Server) launch() error {
-	proc, err := startProcess(s.binary, s.dir, s.args(s.port.number))
+	proc, err := testserver.Start(nil, s.dir, s.binary, s.args(s.port.Number)...)
 	if err != nil {
 		return err
 	}
 	s.proc = proc
-	poll(func() bool { return !proc.running() || s.answers() })
+	testserver.Poll(func() bool { return !proc.Running() || s.answers() })
 	switch {
-	case !proc.running() && strings.Contains(proc.output(), "Address already in use"):
+	case !proc.Running() && strings.Contains(proc.Output(), "Address already in use"):
 		return errPortTaken
-	case !proc.running():
-		return fmt.Errorf("redis-server exited at once; %s", proc.output())
+	case !proc.Running():
+		return fmt.Errorf("redis-server exited at once; %s", proc.Output())
 	case !s.answers():
-		proc.kill()
-		return fmt.Errorf("redis-server did not answer within %v; %s", patience, proc.output())
+		proc.Kill()
+		return fmt.Errorf("redis-server did not answer within %v; %s", testserver.Patience, proc.Output())
 	}
 	return nil
 }
@@ -127,7 +125,7 @@ func (s *Server) answers() bool {
 		return false
 	}
 	info, err := ask(s.Addr(), "INFO server")
-	return err == nil && strings.Contains(info, fmt.Sprintf("\nprocess_id:%d\r\n", s.proc.cmd.Process.Pid))
+	return err == nil && strings.Contains(info, fmt.Sprintf("\nprocess_id:%d\r\n", s.proc.Pid))
 }
 
 // ask sends one inline command on a connection of its own and returns the raw
@@ -149,16 +147,16 @@ func ask(addr, command string) (string, error) {
 }
 
 // Addr returns host:port. It stays the same over Kill and Restart.
-func (s *Server) Addr() string { return s.port.addr() }
+func (s *Server) Addr() string { return s.port.Addr() }
 
 // Port returns the port.
-func (s *Server) Port() int { return s.port.number }
+func (s *Server) Port() int { return s.port.Number }
 
 // Pid returns the process id of the current run.
 func (s *Server) Pid() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.proc.cmd.Process.Pid
+	return s.proc.Pid
 }
 
 // Client returns a new client with go-redis' defaults, changed by opts. It is
@@ -184,7 +182,7 @@ func clientOf(t testing.TB, addr string, opts ...func(*redis.Options)) *redis.Cl
 func (s *Server) Pause() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := suspend(s.proc.cmd.Process); err != nil {
+	if err := testserver.Suspend(s.proc.Process); err != nil {
 		s.t.Errorf("redistest: pause %s: %v", s.Addr(), err)
 	}
 }
@@ -193,7 +191,7 @@ func (s *Server) Pause() {
 func (s *Server) Resume() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := resume(s.proc.cmd.Process); err != nil {
+	if err := testserver.Resume(s.proc.Process); err != nil {
 		s.t.Errorf("redistest: resume %s: %v", s.Addr(), err)
 	}
 }
@@ -204,7 +202,7 @@ func (s *Server) Kill() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.proc != nil {
-		s.proc.kill()
+		s.proc.Kill()
 	}
 }
 
@@ -214,9 +212,9 @@ func (s *Server) Kill() {
 func (s *Server) Restart() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.proc.kill()
+	s.proc.Kill()
 	var err error
-	poll(func() bool { // while a stranger sits on our port
+	testserver.Poll(func() bool { // while a stranger sits on our port
 		err = s.launch()
 		return !errors.Is(err, errPortTaken)
 	})
@@ -229,7 +227,7 @@ func (s *Server) Restart() {
 func (s *Server) Log() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.proc.output()
+	return s.proc.Output()
 }
 
 // do sends one command on a connection of its own: for the few commands with
@@ -249,7 +247,7 @@ func (s *Server) do(ctx context.Context, args ...any) *redis.Cmd {
 // must is do for commands that have to work.
 func (s *Server) must(t testing.TB, args ...any) any {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), testserver.Patience)
 	defer cancel()
 	v, err := s.do(ctx, args...).Result()
 	if err != nil {

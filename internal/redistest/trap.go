@@ -5,6 +5,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/jobguard/jobguard/internal/testserver"
 )
 
 // A Trap waits at a [Proxy] for one command and does something to it, or to its
@@ -70,7 +72,7 @@ func (tr *Trap) Wait(t testing.TB) {
 	t.Helper()
 	select {
 	case <-tr.sprung:
-	case <-time.After(patience):
+	case <-time.After(testserver.Patience):
 		t.Fatalf("redistest: no command mentioning %q came by", tr.words)
 	}
 }

@@ -1,4 +1,4 @@
-package redistest
+package testserver
 
 import (
 	"errors"
@@ -19,17 +19,18 @@ const (
 	portMax = portMin + busOffset
 )
 
-// A port is a TCP port of 127.0.0.1, and the one busOffset above it, kept for
+// A Port is a TCP port of 127.0.0.1, and the one busOffset above it, kept for
 // one server. The reservation is a UDP socket bound to the same number: every
 // user of this package takes it first, servers and proxies of all test
 // processes alike, Redis does not mind it, and the kernel drops it when the
 // process dies.
-type port struct {
-	number      int
+type Port struct {
+	Number      int
 	reservation net.PacketConn
 }
 
-func reservePort() (*port, error) {
+// ReservePort takes a free port at random.
+func ReservePort() (*Port, error) {
 	for range 1000 {
 		if p, err := reserve(portMin + rand.IntN(portMax-portMin)); err == nil {
 			return p, nil
@@ -40,7 +41,7 @@ func reservePort() (*port, error) {
 
 // reserve takes port n if no other has reserved it or listens on it or on its bus
 // port.
-func reserve(n int) (*port, error) {
+func reserve(n int) (*Port, error) {
 	reservation, err := net.ListenPacket("udp4", loopback(n))
 	if err != nil {
 		return nil, err
@@ -48,12 +49,14 @@ func reserve(n int) (*port, error) {
 	if err := errors.Join(free(n), free(n+busOffset)); err != nil {
 		return nil, errors.Join(err, reservation.Close())
 	}
-	return &port{number: n, reservation: reservation}, nil
+	return &Port{Number: n, reservation: reservation}, nil
 }
 
-func (p *port) addr() string { return loopback(p.number) }
+// Addr returns host:port.
+func (p *Port) Addr() string { return loopback(p.Number) }
 
-func (p *port) release() {
+// Release gives the port back.
+func (p *Port) Release() {
 	_ = p.reservation.Close() // only a reservation, nothing was written
 }
 

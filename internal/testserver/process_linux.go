@@ -1,4 +1,4 @@
-package redistest
+package testserver
 
 import (
 	"bytes"
@@ -12,9 +12,9 @@ func dieWithParent() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 }
 
-// suspend returns when the process has in fact stopped: the signal alone leaves
+// Suspend stops a process (SIGSTOP) and returns when the process has in fact stopped: the signal alone leaves
 // a process on another core running for a moment.
-func suspend(p *os.Process) error {
+func Suspend(p *os.Process) error {
 	if err := p.Signal(syscall.SIGSTOP); err != nil {
 		return err
 	}
@@ -27,10 +27,11 @@ func suspend(p *os.Process) error {
 		_, rest, _ := bytes.Cut(stat, []byte(") "))
 		return bytes.HasPrefix(rest, []byte("T"))
 	}
-	if !poll(stopped) {
+	if !Poll(stopped) {
 		return errors.New("the process did not stop")
 	}
 	return nil
 }
 
-func resume(p *os.Process) error { return p.Signal(syscall.SIGCONT) }
+// Resume lets a suspended process go on (SIGCONT).
+func Resume(p *os.Process) error { return p.Signal(syscall.SIGCONT) }

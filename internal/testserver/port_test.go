@@ -1,4 +1,4 @@
-package redistest
+package testserver
 
 import (
 	"net"
@@ -6,35 +6,35 @@ import (
 )
 
 func TestReservedPortIsGivenToNobodyElse(t *testing.T) {
-	p, err := reservePort()
+	p, err := ReservePort()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if again, err := reserve(p.number); err == nil {
-		again.release()
+	if again, err := reserve(p.Number); err == nil {
+		again.Release()
 		t.Error("a port was given out twice")
 	}
-	p.release()
-	again, err := reserve(p.number)
+	p.Release()
+	again, err := reserve(p.Number)
 	if err != nil {
 		t.Fatalf("a released port: %v", err)
 	}
-	again.release()
+	again.Release()
 }
 
 func TestPortInUseIsNotReserved(t *testing.T) {
 	for _, offset := range []int{0, busOffset} {
-		p, err := reservePort()
+		p, err := ReservePort()
 		if err != nil {
 			t.Fatal(err)
 		}
-		p.release()
-		ln, err := net.Listen("tcp4", loopback(p.number+offset))
+		p.Release()
+		ln, err := net.Listen("tcp4", loopback(p.Number+offset))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if again, err := reserve(p.number); err == nil {
-			again.release()
+		if again, err := reserve(p.Number); err == nil {
+			again.Release()
 			t.Errorf("a port was given out although %s is in use", ln.Addr())
 		}
 		_ = ln.Close()

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/jobguard/jobguard/guard/internal/entry"
 	"github.com/jobguard/jobguard/guard/journal/record"
 )
 
@@ -26,27 +27,9 @@ type Log struct {
 }
 
 type logged struct {
-	record.Record
-	state   logState
-	sealed  bool // made done by a transaction of the run's own
-	due     time.Time
-	by      string           // of the latest claim
-	answer  *record.Resolved // to its Verdict; nil before
-	claimed int64            // its token; 0: never claimed
-	again   bool             // ended since the latest claim
-	busy    int
-	death   int64     // number of its death
-	until   time.Time // a finished one is kept until
+	entry.Entry
+	death int64 // number of its death
 }
-
-type logState string
-
-const (
-	logOpen        logState = "open"
-	logDone        logState = "done"
-	logCompensated logState = "compensated"
-	logDead        logState = "dead"
-)
 
 // NewLog returns an empty Log.
 func NewLog() *Log {
@@ -65,7 +48,7 @@ func (l *Log) State(id string) string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if r := l.findLocked(id); r != nil {
-		return string(r.state)
+		return string(r.State)
 	}
 	return ""
 }
@@ -82,7 +65,7 @@ func (l *Log) begin(ctx context.Context) error {
 // findLocked returns the record of id, nil if there is none any more.
 func (l *Log) findLocked(id string) *logged {
 	r := l.records[id]
-	if r != nil && !r.until.IsZero() && !time.Now().Before(r.until) {
+	if r != nil && r.Forgotten(time.Now()) {
 		delete(l.records, id)
 		return nil
 	}
@@ -93,7 +76,7 @@ func (l *Log) findLocked(id string) *logged {
 func (l *Log) openLocked(want func(*logged) bool) []*logged {
 	var open []*logged
 	for _, r := range l.records {
-		if r.state == logOpen && want(r) {
+		if r.State == entry.Open && want(r) {
 			open = append(open, r)
 		}
 	}
@@ -103,37 +86,40 @@ func (l *Log) openLocked(want func(*logged) bool) []*logged {
 
 func all(*logged) bool { return true }
 
+// changedLocked keeps the newest token of r's key while one of its records is open.
+func (l *Log) changedLocked(r *logged) {
+	switch {
+	case l.records[r.ID] == r && r.State == entry.Open:
+		l.latest[r.Key] = max(l.latest[r.Key], r.Fence)
+	case len(l.openLocked(func(other *logged) bool { return other.Key == r.Key })) == 0:
+		delete(l.latest, r.Key)
+	}
+}
+
 // Begin implements [record.Log].
 func (l *Log) Begin(ctx context.Context, in record.Intent) ([]record.Open, error) {
 	defer l.mu.Unlock()
 	if err := l.begin(ctx); err != nil {
 		return nil, err
 	}
-	if r := l.findLocked(in.ID); r != nil {
+	if l.findLocked(in.ID) != nil {
 		return nil, nil
 	}
 	if in.Ordered {
-		var inTheWay []record.Open
-		for _, r := range l.openLocked(func(r *logged) bool {
-			return r.Key == in.Key && (r.Fence != in.Fence || r.Reason != "" || r.claimed != 0)
-		}) {
-			o := record.Open{Ref: r.Ref()}
-			if r.answer != nil && r.Attempt > 0 {
-				o.Backoff = time.Until(r.due)
-			}
-			inTheWay = append(inTheWay, o)
+		var found []record.Open
+		for _, r := range l.openLocked(func(r *logged) bool { return r.Key == in.Key && r.Blocks(in.Fence) }) {
+			found = append(found, r.InTheWay(time.Now()))
 		}
-		if inTheWay != nil {
-			return inTheWay, nil
+		if found != nil {
+			return found, nil
 		}
 	}
 	if len(l.openLocked(all)) >= in.MaxOpen {
 		return nil, record.ErrFull
 	}
-	r := &logged{Record: copied(in.Record), state: logOpen, due: time.Now().Add(in.Due)}
-	r.Started = time.Now()
-	l.records[r.ID] = r
-	l.latest[r.Key] = max(l.latest[r.Key], r.Fence)
+	in.Record = copied(in.Record)
+	l.records[in.ID] = &logged{Entry: entry.New(in, time.Now())}
+	l.changedLocked(l.records[in.ID])
 	return nil, nil
 }
 
@@ -150,7 +136,7 @@ func (l *Log) Checkpoint(ctx context.Context, at record.Ref, data []byte) error 
 		return err
 	}
 	r := l.findLocked(at.ID)
-	if r == nil || r.state != logOpen || r.claimed != 0 {
+	if r == nil || r.State != entry.Open || r.Claimed != 0 {
 		return record.ErrNotFound
 	}
 	r.Record.Checkpoint = slices.Clone(data)
@@ -163,56 +149,20 @@ func (l *Log) End(ctx context.Context, e record.End) error {
 	if err := l.begin(ctx); err != nil {
 		return err
 	}
+	e.Record = copied(e.Record)
 	r := l.findLocked(e.ID)
-	switch {
-	case r == nil:
-		if e.Outcome == record.EndFailed || e.Outcome == record.EndLate {
-			r = &logged{}
-			l.records[e.ID] = r
-			l.reopenLocked(r, e, record.Reason(e.Outcome))
+	if r == nil {
+		missing, ok := entry.Missing(e, time.Now())
+		if !ok {
+			return nil
 		}
-	case r.state == logDone:
-		if e.Outcome == record.EndLate && !e.Sealed {
-			l.reopenLocked(r, e, record.Late)
-		}
-	case e.Outcome == record.EndVoid:
-		if r.state == logOpen && r.claimed == 0 {
-			l.closedLocked(r)
-			delete(l.records, e.ID)
-		}
-	case r.state != logOpen:
-		l.reopenLocked(r, e, record.Late)
-	case r.claimed != 0:
-		r.again, r.Reason, r.Err, r.Record.Checkpoint, r.due = true, record.Late, e.Err, e.Checkpoint, time.Now()
-	case e.Outcome == record.EndDone:
-		l.finishLocked(r, logDone, e.Retain)
-	default:
-		r.Reason, r.Err, r.due = record.Reason(e.Outcome), e.Err, time.Now()
+		r = &logged{Entry: missing}
+		l.records[e.ID] = r
+	} else if r.End(e, time.Now()) {
+		delete(l.records, e.ID)
 	}
+	l.changedLocked(r)
 	return nil
-}
-
-// reopenLocked makes r what e says, open and due now.
-func (l *Log) reopenLocked(r *logged, e record.End, why record.Reason) {
-	*r = logged{Record: copied(e.Record), state: logOpen, due: time.Now(), claimed: r.claimed}
-	r.Reason, r.Attempt = why, 0
-	if r.Started.IsZero() {
-		r.Started = time.Now()
-	}
-	l.latest[r.Key] = max(l.latest[r.Key], r.Fence)
-}
-
-func (l *Log) finishLocked(r *logged, state logState, retain time.Duration) {
-	r.state, r.until = state, time.Now().Add(retain)
-	r.Payload, r.Record.Checkpoint = nil, nil
-	l.closedLocked(r)
-}
-
-// closedLocked forgets the newest token of r's key if no other record of it is open.
-func (l *Log) closedLocked(r *logged) {
-	if len(l.openLocked(func(other *logged) bool { return other != r && other.Key == r.Key })) == 0 {
-		delete(l.latest, r.Key)
-	}
 }
 
 // Take implements [record.Log].
@@ -222,12 +172,12 @@ func (l *Log) Take(ctx context.Context, t record.Take) ([]record.Due, error) {
 		return nil, err
 	}
 	now := time.Now()
-	open := l.openLocked(func(r *logged) bool { return !r.due.After(now) && slices.Contains(t.Kinds, r.Kind) })
-	slices.SortStableFunc(open, func(a, b *logged) int { return a.due.Compare(b.due) })
+	open := l.openLocked(func(r *logged) bool { return !r.At.After(now) && slices.Contains(t.Kinds, r.Kind) })
+	slices.SortStableFunc(open, func(a, b *logged) int { return a.At.Compare(b.At) })
 	var due []record.Due
 	for _, r := range open[:min(len(open), t.Max)] {
-		r.due = now.Add(t.Lap)
-		due = append(due, record.Due{Ref: r.Ref(), Busy: r.busy})
+		r.At = now.Add(t.Lap)
+		due = append(due, record.Due{Ref: r.Ref(), Busy: r.Busy})
 	}
 	return due, nil
 }
@@ -239,24 +189,20 @@ func (l *Log) Claim(ctx context.Context, c record.Claim) (record.Claimed, error)
 		return record.Claimed{}, err
 	}
 	r := l.findLocked(c.ID)
-	switch {
-	case r == nil || r.state != logOpen:
+	if r == nil {
 		return record.Claimed{State: record.Finished}, nil
-	case c.Fence < r.claimed:
-		return record.Claimed{State: record.Refused}, nil
-	case !c.Settled && r.Reason == "":
-		return record.Claimed{State: record.Unsettled}, nil
 	}
-	if r.Reason == "" {
-		r.Reason = record.Abandoned
+	if state := r.Claim(c, time.Now()); state != record.Granted {
+		return record.Claimed{State: state}, nil
 	}
-	if r.by != c.By {
-		r.Attempt++
-		r.by, r.claimed, r.answer, r.again, r.busy, r.due = c.By, c.Fence, nil, false, 0, time.Now().Add(c.Lap)
-	}
-	claimed := copied(r.Record)
-	claimed.LatestFence = max(r.Fence, l.latest[r.Key])
-	return record.Claimed{Record: claimed}, nil
+	return record.Claimed{Record: l.tellLocked(r)}, nil
+}
+
+// tellLocked is r as callers get it.
+func (l *Log) tellLocked(r *logged) record.Record {
+	rec := copied(r.Record)
+	rec.LatestFence = max(r.Fence, l.latest[r.Key])
+	return rec
 }
 
 // Resolve implements [record.Log].
@@ -266,28 +212,16 @@ func (l *Log) Resolve(ctx context.Context, v record.Verdict) (record.Resolved, e
 		return 0, err
 	}
 	r := l.findLocked(v.ID)
-	if r == nil || r.by != v.By {
+	if r == nil {
 		return record.Void, nil
 	}
-	if r.answer != nil {
-		return *r.answer, nil
-	}
-	answer := record.Accepted
-	r.answer = &answer
-	if r.again {
-		r.again, r.Attempt, r.due, answer = false, 0, time.Now(), record.Again
-		return answer, nil
-	}
-	switch v.Result {
-	case record.Compensated:
-		l.finishLocked(r, logCompensated, v.Retain)
-	case record.Retry:
-		r.Err, r.due = v.Err, time.Now().Add(v.After)
-	case record.Die:
+	before := r.State
+	answer := r.Resolve(v, time.Now())
+	if r.State == entry.Dead && before != entry.Dead {
 		l.deaths++
-		r.Err, r.state, r.death = v.Err, logDead, l.deaths
-		l.closedLocked(r)
+		r.death = l.deaths
 	}
+	l.changedLocked(r)
 	return answer, nil
 }
 
@@ -297,8 +231,8 @@ func (l *Log) Postpone(ctx context.Context, at record.Ref, d time.Duration) erro
 	if err := l.begin(ctx); err != nil {
 		return err
 	}
-	if r := l.findLocked(at.ID); r != nil && r.state == logOpen && r.due.After(time.Now()) {
-		r.busy, r.due = r.busy+1, time.Now().Add(d)
+	if r := l.findLocked(at.ID); r != nil && r.State == entry.Open && r.At.After(time.Now()) {
+		r.Busy, r.At = r.Busy+1, time.Now().Add(d)
 	}
 	return nil
 }
@@ -318,7 +252,7 @@ func (l *Log) Dead(ctx context.Context, cursor string, n int) ([]record.Record, 
 	}
 	var dead []*logged
 	for _, r := range l.records {
-		if r.state == logDead && r.death > after {
+		if r.State == entry.Dead && r.death > after {
 			dead = append(dead, r)
 		}
 	}
@@ -330,18 +264,14 @@ func (l *Log) Dead(ctx context.Context, cursor string, n int) ([]record.Record, 
 	}
 	records := make([]record.Record, len(dead))
 	for i, r := range dead {
-		records[i] = copied(r.Record)
-		records[i].LatestFence = max(r.Fence, l.latest[r.Key])
+		records[i] = l.tellLocked(r)
 	}
 	return records, next, nil
 }
 
 // Requeue implements [record.Log].
 func (l *Log) Requeue(ctx context.Context, id string) error {
-	return l.dead(ctx, id, func(r *logged) {
-		r.state, r.Attempt, r.due, r.busy = logOpen, 0, time.Now(), 0
-		l.latest[r.Key] = max(l.latest[r.Key], r.Fence)
-	})
+	return l.dead(ctx, id, func(r *logged) { r.Requeue(time.Now()) })
 }
 
 // Drop implements [record.Log].
@@ -356,10 +286,11 @@ func (l *Log) dead(ctx context.Context, id string, do func(*logged)) error {
 		return err
 	}
 	r := l.findLocked(id)
-	if r == nil || r.state != logDead {
+	if r == nil || r.State != entry.Dead {
 		return record.ErrNotFound
 	}
 	do(r)
+	l.changedLocked(r)
 	return nil
 }
 
@@ -371,7 +302,7 @@ func (l *Log) Stats(ctx context.Context) (record.Stats, error) {
 	}
 	var s record.Stats
 	for _, r := range l.records {
-		if r.state == logDead {
+		if r.State == entry.Dead {
 			s.Dead++
 		}
 	}

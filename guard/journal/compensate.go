@@ -22,6 +22,8 @@ const (
 	// lap is how long a record that was taken or claimed is left alone by others.
 	lap = 30 * time.Second
 
+	claimTimeout = 5 * time.Second
+
 	firstRetry, longestRetry = time.Second, 5 * time.Minute
 )
 
@@ -37,13 +39,13 @@ func (j *Journal) compensate(ctx context.Context, at record.Ref) error {
 		return fmt.Errorf("%w before the record was claimed", guard.ErrLost)
 	}
 	c := record.Claim{Ref: at, By: rand.Text(), Fence: fence, Lap: lap}
-	claimed, err := j.log.Claim(ctx, c)
+	claimed, err := j.claim(ctx, c)
 	if err == nil && claimed.State == record.Unsettled {
 		if err := backoff.Sleep(ctx, settle); err != nil {
 			return err
 		}
 		c.Settled = true
-		claimed, err = j.log.Claim(ctx, c)
+		claimed, err = j.claim(ctx, c)
 	}
 	switch {
 	case err != nil:
@@ -59,6 +61,13 @@ func (j *Journal) compensate(ctx context.Context, at record.Ref) error {
 		err = errors.Join(fmt.Errorf("%w while the handler ran", guard.ErrLost), err)
 	}
 	return j.resolve(ctx, c, r, err)
+}
+
+// claim is bounded: a log may wait for a transaction that hangs, and the key is held.
+func (j *Journal) claim(ctx context.Context, c record.Claim) (record.Claimed, error) {
+	ctx, cancel := context.WithTimeout(ctx, claimTimeout)
+	defer cancel()
+	return j.log.Claim(ctx, c)
 }
 
 // resolve tells the log what came of the handler, and returns why the record is still

@@ -76,7 +76,7 @@ func (j *Journal) begin(ctx context.Context, key string, op Op) (*run, error) {
 	}
 	r := &run{journal: j}
 	r.Record = Record{ID: rand.Text(), Kind: op.Kind, Key: key, Payload: op.Payload, Fence: fence}
-	r.Log, r.Outer = j.log, record.RunOf(ctx)
+	r.Log, r.Outer, r.Retain = j.log, record.RunOf(ctx), j.opts.retain
 	in := record.Intent{Record: r.Record, Due: j.ttl, MaxOpen: j.opts.maxOpen, Ordered: j.opts.ordered}
 	for {
 		open, err := j.log.Begin(ctx, in)

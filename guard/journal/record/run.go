@@ -3,6 +3,7 @@ package record
 import (
 	"context"
 	"sync/atomic"
+	"time"
 )
 
 // Run is a run that goes on. A log that lets runs mark themselves done finds it in
@@ -12,10 +13,12 @@ type Run struct {
 	Log   Log
 	Outer *Run // the run around it, of any log; nil for none
 
+	Retain time.Duration // how long a finished record is kept
+
 	// Sealed is set by a log when the run's own transaction decides its outcome.
 	Sealed atomic.Bool
 
-	// Open tells whether such a transaction goes on; nil or a func.
+	// Open is set by a log, and reports whether such a transaction goes on.
 	Open atomic.Pointer[func(context.Context) bool]
 }
 

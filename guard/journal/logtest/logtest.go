@@ -23,7 +23,12 @@ import (
 
 // Fixture is a log under test, empty. A and B are the logs of two processes over the
 // same data; they may be one value.
-type Fixture struct{ A, B record.Log }
+type Fixture struct {
+	A, B record.Log
+
+	// Approximate: calls of Begin at the same time may exceed MaxOpen.
+	Approximate bool
+}
 
 // Run checks the contract, one subtest after the other. open is called for each of
 // them, gives an empty log, and cleans up with t.Cleanup.

@@ -17,7 +17,7 @@ MODULES = $(shell go list -m -f '{{.Dir}}')
 # Where the code must compile too, tests included.
 PLATFORMS := windows/amd64 darwin/arm64 linux/386
 
-.PHONY: test race test-servers test-prometheus3 stress bench bench-quick lint vet-platforms fmt tidy tidy-check needs
+.PHONY: test race test-servers test-prometheus3 stress sim bench bench-quick lint vet-platforms fmt tidy tidy-check needs
 
 # The race detector works through cgo, whatever the environment says.
 export CGO_ENABLED := 1
@@ -58,6 +58,13 @@ stress: needs
 		go test -race -timeout $(TIMEOUT) -count=1 $(TESTFLAGS) work; \
 	done
 	JOBGUARD_STRESS=2m go test -race -timeout $(TIMEOUT) -count=1 -v -run TestRedisContention ./guard
+
+SEEDS ?= 200000
+FIRST ?= 1
+
+## sim: the quorum over simulated nodes, SEEDS schedules from FIRST on
+sim:
+	go test -timeout 4h -count=1 -v -run 'TestSimulation' ./guard/lease/quorum -sim.seeds $(SEEDS) -sim.first $(FIRST)
 
 ## bench: measure guard next to its rivals, about ten minutes, write bench/RESULTS.md, and fail if a bar is missed
 bench: needs

@@ -6,10 +6,12 @@ import "math"
 type bar struct {
 	workload string
 	text     string
+	ours     string // whose value it is; "": guard's
 
 	metric  metric
 	of      func(sample) float64 // computed from several metrics, instead of metric
-	against string               // the value is guard's divided by this rival's; "": guard's own
+	against string               // the value is ours divided by this rival's; "": our own
+	base    string               // against's workload; "": the same
 
 	sense sense
 	limit float64
@@ -61,6 +63,15 @@ var bars = []bar{
 	{workload: manyLeases, text: "≤ 1 KiB heap + stack per lease beyond the user's own", metric: leaseMemory, sense: atMost, limit: 1024},
 	{workload: manyLeases, text: "p99 renewal lateness < 1 s", metric: leaseLateP99, sense: atMost, limit: 1},
 
+	{ours: nameQuorum, workload: threeAlone, text: "throughput ≥ 1/1.15 × redsync over the same servers", metric: rate, against: nameRedsync3, limit: 1 / 1.15},
+	{ours: nameQuorum, workload: threeStopped, text: "throughput ≥ 1/1.2 × that without the fault", metric: rate, against: nameQuorum, base: threeAlone, limit: 1 / 1.2},
+	{ours: nameQuorum, workload: threeCrowd, text: "throughput ≥ 1.0 × redsync over the same servers", metric: rate, against: nameRedsync3, limit: 1},
+	{ours: nameQuorum, workload: threeWork, text: "throughput ≥ redsync's over the same servers", metric: rate, against: nameRedsync3, limit: 1},
+	{ours: nameQuorum, workload: threeWork, text: "p99 wait ≤ 1/3 of redsync's over the same servers", metric: waitP99, against: nameRedsync3, sense: atMost, limit: 1. / 3},
+	{ours: nameQuorum, workload: threeLeases, text: "none lost", metric: leasesLost, sense: atMost, limit: 0},
+	{ours: nameQuorum, workload: threeLeases, text: "0 goroutines per lease", metric: leaseGoroutines, sense: atMost, limit: 0.01},
+	{ours: nameQuorum, workload: threeLeases, text: "≤ 3 KiB heap + stack per lease beyond the user's own", metric: leaseMemory, sense: atMost, limit: 3072},
+
 	{workload: leaving, text: "all calls return within 3 s", metric: leavingTook, sense: atMost, limit: 3},
 	{workload: leaving, text: "no call returns an error", metric: leavingErrors, sense: atMost, limit: 0},
 	{workload: leaving3, text: "all calls return within 10 s", metric: leavingTook, sense: atMost, limit: 10},
@@ -84,7 +95,11 @@ func (b bar) judge(r *results) outcome {
 	if b.against == theBest {
 		o.rival = r.best(b.workload, b.metric, b.sense)
 	}
-	ours := r.of(b, nameGuard)
+	name := b.ours
+	if name == "" {
+		name = nameGuard
+	}
+	ours := r.of(b, name)
 	s, ok := spreadOf(ours)
 	if !ok {
 		return o
@@ -92,6 +107,9 @@ func (b bar) judge(r *results) outcome {
 	if b.against == "" {
 		o.measured, o.value, o.rounds = true, s.median, s
 		return o
+	}
+	if b.base != "" {
+		b.workload = b.base
 	}
 	theirs := r.of(b, o.rival)
 	t, ok := spreadOf(theirs)

@@ -17,7 +17,8 @@ type rival struct {
 	name   string
 	module string // whose version is reported; "" for the floor
 	setup  string // how it is configured, and why so
-	open   func(addr string, s setup) (Locker, error)
+	nodes  int    // over how many independent servers it is; 0: one
+	open   func(addrs []string, s setup) (Locker, error)
 }
 
 // The names that bars refer to.
@@ -28,6 +29,8 @@ const (
 	nameRedislock    = "redislock"
 	nameRueidislock1 = "rueidislock-1"
 	nameRueidislock2 = "rueidislock-2"
+	nameQuorum       = "quorum"
+	nameRedsync3     = "redsync-3"
 )
 
 // allRivals is guard and its rivals, in the order of their turns.
@@ -39,5 +42,7 @@ func allRivals() []rival {
 		redislockRival(),
 		rueidislockRival(nameRueidislock1, 1),
 		rueidislockRival(nameRueidislock2, 2),
+		quorumRival(),
+		redsync3Rival(),
 	}
 }

@@ -22,8 +22,8 @@ func report(m machine, p plan, r *results) string {
 	if t := allocsTable(p, r); len(t.rows) > 1 {
 		b.WriteString("\n## Memory allocated by a run without contention\n\n" + t.String())
 	}
-	if samples := r.samples[cell{manyLeases, nameGuard}]; samples != nil {
-		b.WriteString("\n## Many leases\n\n" + leasesTable(p, samples[0]).String())
+	if t := leasesTables(p, r); t != "" {
+		b.WriteString("\n## Many leases\n\n" + t)
 		b.WriteString("\nBytes are those beyond the user's own: of the same goroutines, parked in the same function without a guard, which are subtracted. " +
 			"All had used 8 KiB of stack before. The runtime keeps stacks in powers of two and halves one only if less than a quarter is in use. " +
 			"The observer that these figures come from is included.\n")
@@ -153,6 +153,17 @@ func allocsTable(p plan, r *results) *table {
 		}
 	}
 	return t
+}
+
+// leasesTables are of one server, and of three.
+func leasesTables(p plan, r *results) (text string) {
+	if samples := r.samples[cell{manyLeases, nameGuard}]; samples != nil {
+		text = leasesTable(p, samples[0]).String()
+	}
+	if samples := r.samples[cell{threeLeases, nameQuorum}]; samples != nil {
+		text += "\nOver three servers, of which the figures about Redis are one's:\n\n" + leasesTable(p, samples[0]).String()
+	}
+	return strings.TrimPrefix(text, "\n")
 }
 
 func leasesTable(p plan, s sample) *table {

@@ -15,8 +15,8 @@ func floorRival() rival {
 		name: nameFloor,
 		setup: "The least that a lock on Redis does: `SET NX PX` with a random value and a compare-and-delete script, on bare go-redis. " +
 			"No renewal, no context, no token. A key that is held is tried again after a pause: 20 ms, or with work 5 ms.",
-		open: func(addr string, s setup) (Locker, error) {
-			return &floorLocker{client: bareClient(addr, s), retry: s.retry}, nil
+		open: func(addrs []string, s setup) (Locker, error) {
+			return &floorLocker{client: bareClient(addrs[0], s), retry: s.retry}, nil
 		},
 	}
 }

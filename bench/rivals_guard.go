@@ -9,6 +9,8 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/jobguard/jobguard/guard"
+	"github.com/jobguard/jobguard/guard/lease"
+	"github.com/jobguard/jobguard/guard/lease/quorum"
 	"github.com/jobguard/jobguard/guard/lease/redisstore"
 )
 
@@ -17,24 +19,58 @@ func guardRival() rival {
 		name:   nameGuard,
 		module: "github.com/jobguard/jobguard",
 		setup:  "`Do` on a redisstore, all defaults: renewal, a context that ends before the lease does, and the fencing token, which is read in every run.",
-		open: func(addr string, s setup) (Locker, error) {
-			return openGuard(addr, s, guard.TTL(ttl))
+		open: func(addrs []string, s setup) (Locker, error) {
+			return openGuard(addrs, s, guard.TTL(ttl))
+		},
+	}
+}
+
+func quorumRival() rival {
+	return rival{
+		name:   nameQuorum,
+		module: "github.com/jobguard/jobguard",
+		nodes:  3,
+		setup:  "As guard, on a quorum of three redisstores, each on a server of its own.",
+		open: func(addrs []string, s setup) (Locker, error) {
+			return openGuard(addrs, s, guard.TTL(ttl))
 		},
 	}
 }
 
 type guardLocker struct {
-	guard  *guard.Guard
-	client *redis.Client
+	guard   *guard.Guard
+	clients []*redis.Client
 }
 
-func openGuard(addr string, s setup, opts ...guard.Option) (*guardLocker, error) {
-	client := redis.NewClient(&redis.Options{Addr: addr, ContextTimeoutEnabled: true, PoolSize: s.pool})
-	g, err := guard.New(redisstore.New(client), opts...)
-	if err != nil {
-		return nil, errors.Join(err, client.Close())
+// openGuard opens a guard on one server, or on a quorum of several.
+func openGuard(addrs []string, s setup, opts ...guard.Option) (*guardLocker, error) {
+	l := &guardLocker{}
+	var stores []lease.Store
+	for _, addr := range addrs {
+		client := redis.NewClient(&redis.Options{Addr: addr, ContextTimeoutEnabled: true, PoolSize: s.pool})
+		l.clients = append(l.clients, client)
+		stores = append(stores, redisstore.New(client))
 	}
-	return &guardLocker{guard: g, client: client}, nil
+	store := stores[0]
+	var err error
+	if len(stores) > 1 {
+		store, err = quorum.New(stores...)
+	}
+	if err == nil {
+		l.guard, err = guard.New(store, opts...)
+	}
+	if err != nil {
+		return nil, errors.Join(err, closeClients(l.clients))
+	}
+	return l, nil
+}
+
+func closeClients(clients []*redis.Client) error {
+	var errs []error
+	for _, c := range clients {
+		errs = append(errs, c.Close())
+	}
+	return errors.Join(errs...)
 }
 
 func (l *guardLocker) Do(ctx context.Context, key string, fn func(token int64, ok bool)) error {
@@ -51,5 +87,5 @@ func (l *guardLocker) Close() error {
 	if err != nil {
 		err = fmt.Errorf("shut the guard down: %w", err)
 	}
-	return errors.Join(err, l.client.Close())
+	return errors.Join(err, closeClients(l.clients))
 }

@@ -16,8 +16,8 @@ func redislockRival() rival {
 		module: "github.com/bsm/redislock",
 		setup: "`Obtain` with `LinearBackoff` and the same pauses. Its `ExponentialBackoff`, with 16 ms as the least that its document recommends, " +
 			"lets the longest waiters try most rarely. Obtain gives up after the TTL if the context has no deadline; then it is called again.",
-		open: func(addr string, s setup) (Locker, error) {
-			client := bareClient(addr, s)
+		open: func(addrs []string, s setup) (Locker, error) {
+			client := bareClient(addrs[0], s)
 			return &redislockLocker{
 				client: client, locker: redislock.New(client),
 				options: redislock.Options{RetryStrategy: redislock.LinearBackoff(s.retry)},

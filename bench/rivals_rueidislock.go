@@ -17,9 +17,9 @@ func rueidislockRival(name string, majority int32) rival {
 		name:   name,
 		module: "github.com/redis/rueidis",
 		setup:  how,
-		open: func(addr string, _ setup) (Locker, error) {
+		open: func(addrs []string, _ setup) (Locker, error) {
 			locker, err := rueidislock.NewLocker(rueidislock.LockerOption{
-				ClientOption:   rueidis.ClientOption{InitAddress: []string{addr}},
+				ClientOption:   rueidis.ClientOption{InitAddress: addrs},
 				KeyMajority:    majority,
 				KeyValidity:    ttl,
 				NoLoopTracking: true,

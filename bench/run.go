@@ -17,7 +17,7 @@ func (p plan) run(ctx context.Context, tell func(line string)) (*results, error)
 				continue
 			}
 			for _, rival := range p.rivals {
-				if w.only != "" && w.only != rival.name {
+				if !w.suits(rival) {
 					continue
 				}
 				s, err := w.measure(ctx, p, rival)

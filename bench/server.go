@@ -65,6 +65,43 @@ func launch(ctx context.Context, path string) (*server, error) {
 	return s, nil
 }
 
+// servers are independent of each other.
+type servers []*server
+
+// startServers starts n, or one if n is 0.
+func startServers(ctx context.Context, n int) (all servers, err error) {
+	for range max(1, n) {
+		s, err := startServer(ctx)
+		if err != nil {
+			all.stop()
+			return nil, err
+		}
+		all = append(all, s)
+	}
+	return all, nil
+}
+
+func (all servers) stop() {
+	for _, s := range all {
+		s.stop()
+	}
+}
+
+func (all servers) addrs() (addrs []string) {
+	for _, s := range all {
+		addrs = append(addrs, s.addr)
+	}
+	return addrs
+}
+
+// hold has the server answer nobody any more. Connections stay, and can be made.
+func (s *server) hold(ctx context.Context) error {
+	if err := s.client.Do(ctx, "CLIENT", "PAUSE", "3600000", "ALL").Err(); err != nil {
+		return fmt.Errorf("hold the server: %w", err)
+	}
+	return nil
+}
+
 // await returns when the server answers, and that it is ours that does.
 func (s *server) await(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)

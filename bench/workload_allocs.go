@@ -17,7 +17,7 @@ func measureAllocs(ctx context.Context, p plan, r rival) (_ sample, err error) {
 		return nil, err
 	}
 	defer server.stop()
-	locker, err := r.open(server.addr, p.setup)
+	locker, err := r.open([]string{server.addr}, p.setup)
 	if err != nil {
 		return nil, err
 	}

@@ -19,14 +19,18 @@ import (
 // Those are measured first, by a herd that does the same without a guard: as
 // many goroutines, which used as much stack before, parked in the same function
 // under names of the same length. Stacks count as the runtime keeps them.
-func measureLeases(ctx context.Context, p plan, _ rival) (_ sample, err error) {
-	server, err := startServer(ctx)
+func measureLeases(ctx context.Context, p plan, r rival) (_ sample, err error) {
+	servers, err := startServers(ctx, r.nodes)
 	if err != nil {
 		return nil, err
 	}
-	defer server.stop()
+	defer servers.stop()
+	server := servers[0]
+	if r.nodes > 1 {
+		p.leases /= 5 // each is kept alive on all of them
+	}
 	seen := &renewals{ttl: p.leaseTTL}
-	locker, err := openGuard(server.addr, p.setup, guard.TTL(p.leaseTTL), guard.Observe(seen))
+	locker, err := openGuard(servers.addrs(), p.setup, guard.TTL(p.leaseTTL), guard.Observe(seen))
 	if err != nil {
 		return nil, err
 	}

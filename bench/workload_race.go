@@ -17,12 +17,14 @@ type race struct {
 	clients    int // each as a process of its own would be
 	goroutines int // of each client
 	distinct   bool
+	nodes      int           // servers; 0: one
+	stopped    bool          // the last of them does not answer
 	work       time.Duration // under the lock
 	stretch    int           // how many times longer than others it is measured, since waits are longer; 0: as others
 }
 
 func (s race) as(name, title string) workload {
-	return workload{name: name, title: title, measure: s.measure}
+	return workload{name: name, title: title, nodes: s.nodes, measure: s.measure}
 }
 
 // The phases of a race. Only what begins to run in the second is counted.
@@ -62,11 +64,16 @@ type worker struct {
 }
 
 func (s race) measure(ctx context.Context, p plan, r rival) (_ sample, err error) {
-	server, err := startServer(ctx)
+	servers, err := startServers(ctx, s.nodes)
 	if err != nil {
 		return nil, err
 	}
-	defer server.stop()
+	defer servers.stop()
+	if s.stopped {
+		if err := servers[len(servers)-1].hold(ctx); err != nil {
+			return nil, err
+		}
+	}
 
 	if p.retry == 0 {
 		p.retry = retryIdle
@@ -76,7 +83,7 @@ func (s race) measure(ctx context.Context, p plan, r rival) (_ sample, err error
 	}
 	p.duration *= time.Duration(max(1, s.stretch))
 
-	lockers, err := openAll(s.clients, func() (Locker, error) { return r.open(server.addr, p.setup) })
+	lockers, err := openAll(s.clients, func() (Locker, error) { return r.open(servers.addrs(), p.setup) })
 	if err != nil {
 		return nil, err
 	}
@@ -96,7 +103,7 @@ func (s race) measure(ctx context.Context, p plan, r rival) (_ sample, err error
 	for _, w := range workers {
 		done.Go(func() { w.compete(racing) }) // until the race is over, or stop
 	}
-	used, took, err := t.watch(ctx, p, server)
+	used, took, err := t.watch(ctx, p, servers[0])
 	timer := time.AfterFunc(min(grace, p.duration), stop)
 	defer timer.Stop()
 	if err != nil {
@@ -228,7 +235,7 @@ func (t *track) sum(workers []*worker, rival string, used usage, took time.Durat
 		runs += w.runs
 		failed += w.failures
 		least, most = min(least, w.runs), max(most, w.runs)
-		if w.failure != nil && rival == nameGuard {
+		if w.failure != nil && (rival == nameGuard || rival == nameQuorum) {
 			errs = append(errs, fmt.Errorf("%w: a run failed: %w", errBroken, w.failure))
 		}
 	}

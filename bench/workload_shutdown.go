@@ -19,7 +19,7 @@ func shutdown(times int) func(ctx context.Context, p plan, _ rival) (sample, err
 		}
 		defer server.stop()
 		seen := &renewals{ttl: p.leaseTTL}
-		locker, err := openGuard(server.addr, p.setup, guard.TTL(p.leaseTTL), guard.Observe(seen))
+		locker, err := openGuard([]string{server.addr}, p.setup, guard.TTL(p.leaseTTL), guard.Observe(seen))
 		if err != nil {
 			return nil, err
 		}

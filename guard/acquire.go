@@ -11,7 +11,7 @@ import (
 
 // acquire returns a hold of key: the one ctx comes with, or a new one and the
 // metadata that was sent with it.
-func (g *Guard) acquire(ctx context.Context, op, key string, opt queue.Options) (_ *keep.Hold, metadata string, _ error) {
+func (g *Guard) acquire(ctx context.Context, op operation, key string, opt queue.Options) (_ *keep.Hold, metadata string, _ error) {
 	h, err := g.inherit(ctx, op, key, opt)
 	if h != nil || err != nil {
 		return h, "", err
@@ -24,21 +24,21 @@ func (g *Guard) acquire(ctx context.Context, op, key string, opt queue.Options) 
 
 // inherit returns the hold of key that ctx comes with, nil if there is none.
 // Nested runs thus follow the context, not the goroutine.
-func (g *Guard) inherit(ctx context.Context, op, key string, opt queue.Options) (*keep.Hold, error) {
+func (g *Guard) inherit(ctx context.Context, op operation, key string, opt queue.Options) (*keep.Hold, error) {
 	if ctx.Err() != nil {
-		return nil, &Error{Op: op, Key: key, Kind: ctx.Err(), Err: whyNotRun(ctx)}
+		return nil, &Error{Op: op.String(), Key: key, Kind: ctx.Err(), Err: whyNotRun(ctx)}
 	}
 	store := g.family.engine.Store()
 	if h := held(ctx, store, key); h != nil {
 		if !h.AtLeast(opt.Limit) {
-			return nil, &Error{Op: op, Key: key, Kind: ErrBusy, Err: errStricter}
+			return nil, &Error{Op: op.String(), Key: key, Kind: ErrBusy, Err: errStricter}
 		}
 		if h.Share() {
 			return h, nil
 		}
 	}
 	for c := innermost(ctx); c != nil; c = c.outer {
-		for _, h := range c.holds {
+		for _, h := range c.holds() {
 			if h.Key() == key && h.Store() == store {
 				h.Surrender() // it is lost, or held would have found it
 			}
@@ -48,7 +48,7 @@ func (g *Guard) inherit(ctx context.Context, op, key string, opt queue.Options) 
 }
 
 // try asks the engine for key, on behalf of w if that is not nil.
-func (g *Guard) try(ctx context.Context, op, key string, opt queue.Options, w *wish) (*keep.Hold, error) {
+func (g *Guard) try(ctx context.Context, op operation, key string, opt queue.Options, w *wish) (*keep.Hold, error) {
 	if w != nil {
 		opt.Metadata = w.metadata
 	}

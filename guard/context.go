@@ -2,6 +2,7 @@ package guard
 
 import (
 	"context"
+	"slices"
 
 	"github.com/jobguard/jobguard/guard/internal/engine/keep"
 	"github.com/jobguard/jobguard/guard/lease"
@@ -13,10 +14,10 @@ type runCtx struct {
 	context.Context // derived from the caller's; cancelled by cancel
 	cancel          context.CancelCauseFunc
 
-	op    string
-	holds []*keep.Hold
-	one   [1]*keep.Hold // holds' memory in the usual case
-	outer *runCtx
+	one     [1]*keep.Hold // the lease in the usual case
+	several *[]*keep.Hold // nil with one
+	outer   *runCtx
+	op      operation
 }
 
 type runKey struct{}
@@ -32,7 +33,18 @@ func innermost(ctx context.Context) *runCtx {
 func (c *runCtx) derive(ctx context.Context, holds []*keep.Hold) {
 	c.outer = innermost(ctx)
 	c.Context, c.cancel = context.WithCancelCause(ctx)
-	c.holds = append(c.one[:0], holds...)
+	if c.one[0] = holds[0]; len(holds) > 1 {
+		several := slices.Clone(holds)
+		c.several = &several
+	}
+}
+
+// holds are the leases of the run.
+func (c *runCtx) holds() []*keep.Hold {
+	if c.several != nil {
+		return *c.several
+	}
+	return c.one[:]
 }
 
 // Value finds the run itself, and else what the caller's context holds.
@@ -51,7 +63,7 @@ func (c *runCtx) Value(key any) any {
 // once more waits for that one.
 func (c *runCtx) Err() error {
 	for r := c; r != nil; r = r.outer {
-		for _, h := range r.holds {
+		for _, h := range r.holds() {
 			if h.Live() || c.Context.Err() != nil {
 				continue
 			}
@@ -72,7 +84,7 @@ func (c *runCtx) has(h *keep.Hold) bool {
 // says yes.
 func (c *runCtx) find(want func(*keep.Hold) bool) *keep.Hold {
 	for ; c != nil; c = c.outer {
-		for _, h := range c.holds {
+		for _, h := range c.holds() {
 			if want(h) {
 				return h
 			}

@@ -30,6 +30,7 @@ func TestImportArrowsPointDown(t *testing.T) {
 		"guard/journal/logtest":       {"guard/journal/record"},
 		"guard/journal/redislog":      append([]string{"guard/journal/record"}, redis...),
 		"guard/lease/storetest":       {"guard/lease"},
+		"guard/lease/quorum":          {"guard/lease"},
 		"guard/lease/redisstore":      append([]string{"guard/lease", "guard/internal/backoff"}, redis...),
 		"guard/httpmw":                append([]string{"guard", "github.com/felixge/httpsnoop"}, core...),
 		"guard/cronwrap":              append([]string{"guard", "guard/internal/option", "github.com/robfig/cron/v3"}, core...),

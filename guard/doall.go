@@ -22,25 +22,24 @@ import (
 //
 // fn's context is cancelled when any of the leases is lost.
 func (g *Guard) DoAll(ctx context.Context, keys []string, fn func(context.Context) error) error {
-	const op = "doall"
 	mustHave(fn != nil)
 	if len(keys) == 0 {
-		return &Error{Op: op, Kind: ErrInvalidKey, Err: errors.New("no keys")}
+		return &Error{Op: opDoAll.String(), Kind: ErrInvalidKey, Err: errors.New("no keys")}
 	}
 	keys = slices.Compact(slices.Sorted(slices.Values(keys)))
 	for _, key := range keys {
 		if err := validkey.Check(key); err != nil {
-			return &Error{Op: op, Key: key, Kind: ErrInvalidKey, Err: err}
+			return &Error{Op: opDoAll.String(), Key: key, Kind: ErrInvalidKey, Err: err}
 		}
 	}
 	g.family.calls.Begin()
 	defer g.family.calls.End()
-	s := &keySet{guard: g, op: op, keys: keys, opt: g.opts.engine}
+	s := &keySet{guard: g, keys: keys, opt: g.opts.engine}
 	holds, metadata, err := s.acquire(ctx)
 	if err != nil {
 		return err
 	}
-	r := g.newRun(ctx, op, metadata, holds...)
+	r := g.newRun(ctx, opDoAll, metadata, holds...)
 	r.call(fn)
 	return r.err
 }
@@ -52,7 +51,6 @@ var errEarlyLost = errors.New("an earlier key of the set was lost meanwhile")
 // keySet is a DoAll on its way to its keys.
 type keySet struct {
 	guard *Guard
-	op    string
 	keys  []string // sorted
 	opt   queue.Options
 
@@ -87,7 +85,7 @@ func (s *keySet) acquire(ctx context.Context) (_ []*keep.Hold, metadata []string
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
-			return nil, nil, &Error{Op: s.op, Key: s.keys[0], Kind: ctx.Err(), Err: errors.Join(whyNotRun(ctx), err)}
+			return nil, nil, &Error{Op: opDoAll.String(), Key: s.keys[0], Kind: ctx.Err(), Err: errors.Join(whyNotRun(ctx), err)}
 		}
 	}
 }
@@ -105,7 +103,7 @@ func (s *keySet) checkOrder(ctx context.Context) error {
 	})
 	for _, key := range s.keys {
 		if key < last && held(ctx, store, key) == nil {
-			return &Error{Op: s.op, Key: key, Kind: ErrOrder, Err: fmt.Errorf("the context holds %s, which sorts after it: take all keys in one DoAll", quoted(last))}
+			return &Error{Op: opDoAll.String(), Key: key, Kind: ErrOrder, Err: fmt.Errorf("the context holds %s, which sorts after it: take all keys in one DoAll", quoted(last))}
 		}
 	}
 	return nil
@@ -133,7 +131,7 @@ func (s *keySet) once(ctx context.Context) (_ *round, again bool, err error) {
 			r.add(h, metadata)
 		}
 		if roundCtx.Err() != nil && ctx.Err() == nil {
-			return r, true, &Error{Op: s.op, Key: key, Kind: ErrBusy, Err: errEarlyLost}
+			return r, true, &Error{Op: opDoAll.String(), Key: key, Kind: ErrBusy, Err: errEarlyLost}
 		}
 		if err != nil {
 			return r, false, err
@@ -145,7 +143,7 @@ func (s *keySet) once(ctx context.Context) (_ *round, again bool, err error) {
 // acquireOne is Guard.acquire for one key of the set, which roundCtx breaks off.
 // Observers see only ctx, the caller's, and one acquire for all rounds.
 func (s *keySet) acquireOne(ctx, roundCtx context.Context, key string, opt queue.Options) (_ *keep.Hold, metadata string, _ error) {
-	h, err := s.guard.inherit(roundCtx, s.op, key, opt)
+	h, err := s.guard.inherit(roundCtx, opDoAll, key, opt)
 	if h != nil || err != nil {
 		return h, "", err
 	}
@@ -153,7 +151,7 @@ func (s *keySet) acquireOne(ctx, roundCtx context.Context, key string, opt queue
 	if w == nil {
 		w = s.guard.observeWish(ctx, key, s.opt)
 	}
-	h, err = s.guard.try(roundCtx, s.op, key, opt, w)
+	h, err = s.guard.try(roundCtx, opDoAll, key, opt, w)
 	if err != nil {
 		s.wishes[key] = w
 		return nil, "", err

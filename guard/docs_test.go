@@ -24,6 +24,7 @@ var documented = map[string]string{
 	"lease":      "lease",
 	"guardtest":  "guardtest",
 	"redisstore": "lease/redisstore",
+	"quorum":     "lease/quorum",
 	"otelguard":  "../otelguard",
 }
 

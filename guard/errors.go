@@ -106,9 +106,20 @@ func (e *Error) Unwrap() []error {
 	return []error{e.Kind, e.Err}
 }
 
+// operation is what [Error.Op] names, in a byte: each run keeps it.
+type operation uint8
+
+const (
+	opDo operation = iota
+	opDoAll
+	opLead
+)
+
+func (o operation) String() string { return [...]string{"do", "doall", "lead"}[o] }
+
 // refused makes the error of a run that did not start.
-func refused(ctx context.Context, op, key string, f *queue.Failure) *Error {
-	e := &Error{Op: op, Key: key, Holder: lease.OwnerName(f.Holder), RetryAfter: f.RetryAfter, Err: f.Err}
+func refused(ctx context.Context, op operation, key string, f *queue.Failure) *Error {
+	e := &Error{Op: op.String(), Key: key, Holder: lease.OwnerName(f.Holder), RetryAfter: f.RetryAfter, Err: f.Err}
 	switch f.Kind {
 	case queue.Busy:
 		e.Kind = ErrBusy
@@ -117,7 +128,7 @@ func refused(ctx context.Context, op, key string, f *queue.Failure) *Error {
 	case queue.Closed:
 		e.Kind = ErrClosed
 	case queue.Unasked:
-		return &Error{Op: op, Key: key, Kind: ctx.Err(), Err: whyNotRun(ctx)}
+		return &Error{Op: op.String(), Key: key, Kind: ctx.Err(), Err: whyNotRun(ctx)}
 	}
 	switch {
 	case e.Err != nil:
@@ -141,8 +152,8 @@ var (
 )
 
 // lost makes the error of a run whose lease did not last.
-func lost(op string, h *keep.Hold, why *keep.Lost) *Error {
-	e := &Error{Op: op, Key: h.Key(), Fence: h.Fence, Holder: lease.OwnerName(why.Holder), Kind: ErrLost, Err: why}
+func lost(op operation, h *keep.Hold, why *keep.Lost) *Error {
+	e := &Error{Op: op.String(), Key: h.Key(), Fence: h.Fence, Holder: lease.OwnerName(why.Holder), Kind: ErrLost, Err: why}
 	if why.Reason == keep.MaxHold {
 		e.Kind, e.Err = ErrMaxHold, nil // the kind says it all
 	}

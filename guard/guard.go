@@ -69,7 +69,7 @@ func (g *Guard) Store() lease.Store { return g.family.engine.Store() }
 // Panics and runtime.Goexit pass through after the release. A nil fn panics.
 func (g *Guard) Do(ctx context.Context, key string, fn func(context.Context) error) error {
 	mustHave(fn != nil)
-	return g.do(ctx, "do", key, fn).err
+	return g.do(ctx, opDo, key, fn).err
 }
 
 // Value is [Guard.Do] for a function that returns a value. The value is what

@@ -46,7 +46,7 @@ func (g *Guard) Lead(ctx context.Context, key string, fn func(context.Context) e
 	g = g.With(Forever())
 	for failures := 0; ; {
 		t := term{fn: fn}
-		res := g.do(ctx, "lead", key, t.run)
+		res := g.do(ctx, opLead, key, t.run)
 		longest := g.opts.ttl
 		switch {
 		case t.closed && res.kept:

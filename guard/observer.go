@@ -28,7 +28,7 @@ type Observer interface {
 	// to RunEnd. It must not return nil.
 	RunStart(ctx context.Context, r RunStart) context.Context
 	// RunEnd is called after fn has returned, panicked or exited, and the keys
-	// have been released.
+	// have been released; with [AsyncRelease] on another goroutine.
 	RunEnd(ctx context.Context, r RunEnd)
 
 	// Event is called for each [Event] between RunStart and RunEnd. A lease that was

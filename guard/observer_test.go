@@ -70,6 +70,13 @@ func (r *recorder) Event(_ context.Context, e guard.Event) {
 
 func (r *recorder) Metadata(context.Context) string { return r.text }
 
+// runEnds is for runs that may end on other goroutines.
+func (r *recorder) runEnds() []guard.RunEnd {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.ended)
+}
+
 func (r *recorder) losses() (lost []guard.Event) {
 	for _, e := range r.events {
 		if e.Kind == guard.EventLost {

@@ -40,7 +40,8 @@ type options struct {
 	name      string
 	observers observers
 
-	onLeadError func(error) bool // nil: fn's first error ends Lead
+	onLeadError  func(error) bool // nil: fn's first error ends Lead
+	releaseLater bool             // AsyncRelease
 
 	limit  *int
 	shared bool
@@ -141,6 +142,19 @@ func Limit(n int) Option { return option(func(o *options) { o.limit = &n }) }
 // an exclusive run. Arrivals queue behind an exclusive run that waits, so writers
 // are not starved. Shared runs have no fencing token.
 func Shared() Option { return option(func(o *options) { o.shared = true }) }
+
+// AsyncRelease lets a call return without the store's answer to its release: one
+// round trip of waiting less. A goroutine awaits the answer, tries again if there is
+// none, and reports to observers; RunEnd comes from it, after the call has returned.
+// At most 256 such releases are under way; a call beyond that waits for its own.
+//
+// Without an error the run was exclusive until fn returned, by the clocks of this
+// process, as always. What no longer follows: that the store still had the run as the
+// holder then (only observers hear of [ReleaseLost]), and that the key is free. A
+// caller in this process meets no trace of it; one elsewhere may find the key held for
+// a moment. [Guard.Shutdown] waits for the answers: a program that exits without it
+// can leave keys held until their TTL ends. Off by default.
+func AsyncRelease() Option { return option(func(o *options) { o.releaseLater = true }) }
 
 // with returns o with opts applied, or the first thing that is wrong with it.
 func (o options) with(opts []Option) (options, error) {

@@ -84,7 +84,7 @@ func (f *family) isClosingLocked() bool {
 }
 
 // leads reports whether r is a term of [Guard.Lead].
-func (r *run) leads() bool { return r.op == "lead" }
+func (r *run) leads() bool { return r.op == opLead }
 
 // cancelRuns cancels the contexts of all runs, and of those about to begin, and
 // returns how many there are.
@@ -139,7 +139,7 @@ func (f *family) keysOfRuns() string {
 			keys = append(keys, "…")
 			break
 		}
-		keys = append(keys, quoted(r.holds[0].Key()))
+		keys = append(keys, quoted(r.one[0].Key()))
 	}
 	if keys == nil {
 		return ""

@@ -47,10 +47,14 @@ func TestRedisContentionLeavesNothing(t *testing.T) {
 	}
 	var guards []*guard.Guard
 	var clients []*redis.Client
-	for range 4 {
+	for i := range 4 {
 		c := redis.NewClient(&redis.Options{Addr: server.Addr()})
 		clients = append(clients, c)
-		guards = append(guards, newGuard(t, redisstore.New(c), guard.TTL(stressTTL)))
+		opts := []guard.Option{guard.TTL(stressTTL)}
+		if i%2 == 1 {
+			opts = append(opts, guard.AsyncRelease())
+		}
+		guards = append(guards, newGuard(t, redisstore.New(c), opts...))
 	}
 	var wg sync.WaitGroup
 	for i := range 24 {

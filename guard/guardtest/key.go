@@ -123,6 +123,9 @@ func (s *Store) renewLocked(r lease.RenewRequest) lease.RenewReply {
 		return lease.RenewReply{Holder: k.holder()}
 	}
 	k.holders[i].until = time.Now().Add(r.TTL)
+	if r.Fence > 0 {
+		s.fence = max(s.fence+1, r.Fence)
+	}
 	return lease.RenewReply{Held: true}
 }
 

@@ -180,6 +180,11 @@ type RenewRequest struct {
 	Owner string
 	TTL   time.Duration
 	Limit Limit
+
+	// Fence of an exclusive owner that holds the key: no token up to it is minted for the
+	// key again, and none is taken back that was minted before. 0: nothing is asked. Of
+	// several stores that are one, those that minted lower tokens are told the one chosen.
+	Fence int64
 }
 
 // RenewReply answers one RenewRequest. Only Err == nil && !Held says that the

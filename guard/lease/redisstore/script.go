@@ -23,6 +23,8 @@ var (
 	acquireLimitHeldLua string
 	//go:embed scripts/renew.lua
 	renewLua string
+	//go:embed scripts/renew_fence.lua
+	renewFenceLua string
 	//go:embed scripts/renew_limit.lua
 	renewLimitLua string
 	//go:embed scripts/release.lua
@@ -59,6 +61,7 @@ var (
 	acquireLimitScript = newScript(limitLua + acquireLimitHeldLua +
 		"if not holder then\n" + queueLua + acquireLimitLua + "end\n" + joinLua)
 	renewScript         = newScript(renewLua)
+	renewFenceScript    = newScript(renewFenceLua)
 	renewLimitScript    = newScript(limitLua + queueLua + renewLimitLua)
 	releaseScript       = newScript(releaseLua + argumentLua + releaseHandoffLua + queueLua + releaseQueueLua)
 	releaseLimitScript  = newScript(limitLua + queueLua + releaseLimitLua)

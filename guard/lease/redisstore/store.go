@@ -261,7 +261,11 @@ func (s *Store) Renew(ctx context.Context, rs []lease.RenewRequest) []lease.Rene
 }
 
 func (s *Store) renewal(r lease.RenewRequest) *op {
-	if r.Limit == lease.Exclusive {
+	switch {
+	case r.Limit == lease.Exclusive && r.Fence > 0:
+		numbers := [...]int64{millis(r.TTL), r.Fence}
+		return renewFenceScript.call(namesOf(s.prefix, r.Key), 4, []string{r.Owner}, numbers[:], "")
+	case r.Limit == lease.Exclusive:
 		return renewScript.call(leaseOnly(s.prefix, r.Key), 1, []string{r.Owner}, []int64{millis(r.TTL)}, "")
 	}
 	numbers := [...]int64{millis(r.TTL), 0, 0}

@@ -7,19 +7,19 @@ import (
 )
 
 var acquireChecks = []check{
-	{"a free key without waiters is granted", func(c *contract) {
+	{"a free key without waiters is granted", always, func(c *contract) {
 		c.holder(c.A, c.key("a"), long)
 		c.holder(c.B, c.key("b"), long)
 	}},
 
-	{"a held key is refused, with the holder and its remaining time", func(c *contract) {
+	{"a held key is refused, with the holder and its remaining time", always, func(c *contract) {
 		h := c.holder(c.A, c.key("k"), long)
 		for _, store := range []lease.Store{c.A, c.B} {
 			c.wantRemaining(c.client(store, h.key).mustBeRefusedBy(h), long)
 		}
 	}},
 
-	{"a key held by the owner already: the TTL is refreshed and tokens are minted", func(c *contract) {
+	{"a key held by the owner already: the TTL is refreshed and tokens are minted", always, func(c *contract) {
 		h := c.client(c.A, c.key("k"))
 		first := h.mustHold(patience / 2)
 		again := h.mustHold(long)
@@ -29,20 +29,20 @@ var acquireChecks = []check{
 		c.wantRemaining(c.client(c.B, h.key).mustBeRefusedBy(h), long)
 	}},
 
-	{"an owner is recognised through either store", func(c *contract) {
+	{"an owner is recognised through either store", always, func(c *contract) {
 		h := c.holder(c.A, c.key("k"), long)
 		h.store = c.B
 		h.mustHold(long)
 		h.mustRelease()
 	}},
 
-	{"a delayed request with a short TTL does not shorten the owner's lease", func(c *contract) {
+	{"a delayed request with a short TTL does not shorten the owner's lease", always, func(c *contract) {
 		h := c.holder(c.A, c.key("k"), long)
 		h.mustHold(short)
 		c.wantRemaining(c.client(c.B, h.key).mustBeRefusedBy(h), long)
 	}},
 
-	{"a lease lives for its TTL and no longer", func(c *contract) {
+	{"a lease lives for its TTL and no longer", always, func(c *contract) {
 		h, rival := c.client(c.A, c.key("k")), c.client(c.B, c.key("k"))
 		sent := time.Now()
 		h.mustHold(short)
@@ -53,8 +53,7 @@ var acquireChecks = []check{
 		}
 	}},
 
-	{"without Join an owner does not join the queue", func(c *contract) {
-		c.needsQueue()
+	{"without Join an owner does not join the queue", with(queue), func(c *contract) {
 		h := c.holder(c.A, c.key("k"), long)
 		passing := c.client(c.B, h.key)
 		if reply := passing.mustBeRefusedBy(h); reply.Ticket != 0 {
@@ -64,8 +63,7 @@ var acquireChecks = []check{
 		c.holder(c.A, h.key, long)
 	}},
 
-	{"without Join no waiter's place changes", func(c *contract) {
-		c.needsQueue()
+	{"without Join no waiter's place changes", with(queue), func(c *contract) {
 		h := c.holder(c.A, c.key("k"), long)
 		w := c.waiter(c.B, h.key, long)
 		c.client(c.A, h.key).mustBeRefusedBy(h)
@@ -73,8 +71,7 @@ var acquireChecks = []check{
 		c.client(c.A, h.key).mustBeRefusedBy(w)
 	}},
 
-	{"a foreign value excludes and is reported as it is", func(c *contract) {
-		needs(c, "Foreign", c.Foreign)
+	{"a foreign value excludes and is reported as it is", with(foreign), func(c *contract) {
 		key := c.key("k")
 		for _, value := range []string{"worker-7", "", "a|b", "1:2|x|y|z", "с кем-то \x00 \"{}\""} {
 			c.Foreign(key, value, long)
@@ -88,8 +85,7 @@ var acquireChecks = []check{
 		}
 	}},
 
-	{"remaining is negative if the holder never expires", func(c *contract) {
-		needs(c, "Foreign", c.Foreign)
+	{"remaining is negative if the holder never expires", with(foreign), func(c *contract) {
 		key := c.key("k")
 		c.Foreign(key, "worker-7", 0)
 		if reply := c.client(c.B, key).ask(long); reply.Granted || reply.Remaining >= 0 {
@@ -97,8 +93,7 @@ var acquireChecks = []check{
 		}
 	}},
 
-	{"a foreign value that expires frees the key", func(c *contract) {
-		needs(c, "Foreign", c.Foreign)
+	{"a foreign value that expires frees the key", with(foreign), func(c *contract) {
 		key := c.key("k")
 		set := time.Now()
 		c.Foreign(key, "worker-7", short)

@@ -13,7 +13,7 @@ import (
 const soon = 2 * time.Second
 
 var contextChecks = []check{
-	{"an Acquire whose context is over has no effect", func(c *contract) {
+	{"an Acquire whose context is over has no effect", always, func(c *contract) {
 		for _, end := range overContexts() {
 			n := c.client(c.A, c.key(end.name))
 			reply, err := n.store.Acquire(end.ctx, lease.AcquireRequest{
@@ -37,7 +37,7 @@ var contextChecks = []check{
 		}
 	}},
 
-	{"a Renew whose context is over says nothing about the lease", func(c *contract) {
+	{"a Renew whose context is over says nothing about the lease", always, func(c *contract) {
 		h := c.holder(c.A, c.key("k"), long)
 		request := lease.RenewRequest{Key: h.key, Owner: h.owner, TTL: long}
 		for _, end := range overContexts() {
@@ -53,7 +53,7 @@ var contextChecks = []check{
 		}
 	}},
 
-	{"a Release whose context is over returns its error", func(c *contract) {
+	{"a Release whose context is over returns its error", always, func(c *contract) {
 		h := c.holder(c.A, c.key("k"), long)
 		for _, end := range overContexts() {
 			_, err := h.store.Release(end.ctx, lease.ReleaseRequest{Key: h.key, Owner: h.owner, Place: lease.Place{Reservation: h.reservation}})
@@ -63,8 +63,7 @@ var contextChecks = []check{
 		}
 	}},
 
-	{"every call returns soon after its context ends", func(c *contract) {
-		needs(c, "Stall", c.Stall)
+	{"every call returns soon after its context ends", with(stall), func(c *contract) {
 		h, n := c.holder(c.A, c.key("k"), long), c.client(c.A, c.key("other"))
 		calls := map[string]func(ctx context.Context) error{
 			"Acquire": func(ctx context.Context) error {
@@ -101,8 +100,7 @@ var contextChecks = []check{
 		wg.Wait()
 	}},
 
-	{"an Acquire that reaches the server after its deadline has no effect", func(c *contract) {
-		needs(c, "Stall", c.Stall)
+	{"an Acquire that reaches the server after its deadline has no effect", with(stall), func(c *contract) {
 		c.holder(c.A, c.key("other"), long) // a store may learn the server's time from replies
 		lates := []*client{c.client(c.A, c.key("exclusive")), c.reader(c.A, c.key("reader"))}
 		const stall = time.Second

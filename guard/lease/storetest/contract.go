@@ -44,40 +44,6 @@ func newContract(t *testing.T, f Fixture) *contract {
 
 func (c *contract) key(name string) string { return c.run + ":" + name }
 
-func (c *contract) needsQueue() {
-	c.Helper()
-	if c.NoQueue {
-		c.Skip("the store keeps no queue")
-	}
-}
-
-func (c *contract) needsWatch() {
-	c.Helper()
-	c.needsQueue()
-	if _, ok := c.A.(lease.Watcher); !ok {
-		c.Skip("the store is no lease.Watcher")
-	}
-}
-
-func (c *contract) needsLimit() {
-	c.Helper()
-	if c.NoLimit {
-		c.Skip("the store keeps no limits")
-	}
-}
-
-type ability interface {
-	func() | func(string) | func(string) []string | func(time.Duration) |
-		func(string, string, time.Duration) | func(string, string, time.Duration) bool
-}
-
-func needs[F ability](c *contract, name string, f F) {
-	c.Helper()
-	if f == nil {
-		c.Skip("the fixture has no " + name)
-	}
-}
-
 // client is one owner of one key, through one of the stores.
 type client struct {
 	c           *contract

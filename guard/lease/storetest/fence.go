@@ -7,7 +7,7 @@ import (
 )
 
 var fenceChecks = []check{
-	{"tokens rise from holder to holder", func(c *contract) {
+	{"tokens rise from holder to holder", always, func(c *contract) {
 		rising := c.rising()
 		for i := range 20 {
 			h := c.client([]lease.Store{c.A, c.B}[i%2], c.key("k"))
@@ -17,8 +17,7 @@ var fenceChecks = []check{
 		}
 	}},
 
-	{"tokens rise over a direct grant", func(c *contract) {
-		c.needsQueue()
+	{"tokens rise over a direct grant", with(queue), func(c *contract) {
 		rising := c.rising()
 		h := c.client(c.A, c.key("k"))
 		rising(h.mustHold(long))
@@ -30,7 +29,7 @@ var fenceChecks = []check{
 		}
 	}},
 
-	{"tokens rise over expiry", func(c *contract) {
+	{"tokens rise over expiry", always, func(c *contract) {
 		rising := c.rising()
 		rising(c.client(c.A, c.key("k")).mustHold(short))
 		n := c.client(c.B, c.key("k"))
@@ -43,8 +42,7 @@ var fenceChecks = []check{
 		})
 	}},
 
-	{"tokens rise over a vanished lease", func(c *contract) {
-		needs(c, "Vanish", c.Vanish)
+	{"tokens rise over a vanished lease", with(vanish), func(c *contract) {
 		rising := c.rising()
 		for range 5 {
 			rising(c.client(c.A, c.key("k")).mustHold(long))
@@ -54,7 +52,7 @@ var fenceChecks = []check{
 		}
 	}},
 
-	{"tokens rise over times in which readers held the key", func(c *contract) {
+	{"tokens rise over times in which readers held the key", always, func(c *contract) {
 		rising := c.rising()
 		for i := range 5 {
 			w := c.client([]lease.Store{c.A, c.B}[i%2], c.key("k"))
@@ -68,8 +66,7 @@ var fenceChecks = []check{
 		}
 	}},
 
-	{"tokens rise over the loss of all data", func(c *contract) {
-		needs(c, "Flush", c.Flush)
+	{"tokens rise over the loss of all data", with(flush), func(c *contract) {
 		rising := c.rising()
 		rising(c.client(c.A, c.key("k")).mustHold(long))
 		c.Flush()
@@ -80,7 +77,7 @@ var fenceChecks = []check{
 		rising(c.client(c.A, c.key("k")).mustHold(long))
 	}},
 
-	{"tokens of ranges are disjoint and rise", func(c *contract) {
+	{"tokens of ranges are disjoint and rise", always, func(c *contract) {
 		rising := c.rising()
 		h := c.client(c.A, c.key("k"))
 		for _, n := range []int{1, 7, 1, 200, 3000, 1, 50_000, 1, 2} {
@@ -90,7 +87,7 @@ var fenceChecks = []check{
 		}
 	}},
 
-	{"tokens never run more than 10 ms ahead of the server's clock", func(c *contract) {
+	{"tokens never run more than 10 ms ahead of the server's clock", always, func(c *contract) {
 		// True since servers under test share our clock.
 		h := c.client(c.A, c.key("k"))
 		for _, n := range []int{1, 1_000_000, 1_000_000, 5000} {

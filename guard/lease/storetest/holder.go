@@ -8,7 +8,7 @@ import (
 
 // holderChecks are for a store that is a [lease.HolderFinder].
 var holderChecks = []check{
-	{"a free key has no holder, and stays free", func(c *contract) {
+	{"a free key has no holder, and stays free", with(finder), func(c *contract) {
 		key := c.key("k")
 		if h := c.findHolder(key); h != (lease.Holder{}) {
 			c.Errorf("%+v of a free key", h)
@@ -16,7 +16,7 @@ var holderChecks = []check{
 		c.holder(c.B, key, long)
 	}},
 
-	{"the holder is named with its process, its metadata and what remains", func(c *contract) {
+	{"the holder is named with its process, its metadata and what remains", with(finder), func(c *contract) {
 		h := c.client(c.A, c.key("k"))
 		h.owner = c.A.NewOwner("trace")
 		h.mustHold(long)
@@ -32,7 +32,7 @@ var holderChecks = []check{
 		}
 	}},
 
-	{"of several holders any is named", func(c *contract) {
+	{"of several holders any is named", with(finder), func(c *contract) {
 		key := c.key("k")
 		r1, r2 := c.reader(c.A, key), c.reader(c.B, key)
 		r1.mustHold(long)
@@ -42,7 +42,7 @@ var holderChecks = []check{
 		}
 	}},
 
-	{"a key that is kept closed has its last owner's name and no process", func(c *contract) {
+	{"a key that is kept closed has its last owner's name and no process", with(finder), func(c *contract) {
 		h := c.holder(c.A, c.key("k"), long)
 		h.release(long)
 		if got := c.findHolder(h.key); got.Owner != lease.OwnerName(h.owner) || got.Process != "" || got.Remaining <= 0 {
@@ -50,8 +50,7 @@ var holderChecks = []check{
 		}
 	}},
 
-	{"another program's value is the holder, with no time if it never expires", func(c *contract) {
-		needs(c, "Foreign", c.Foreign)
+	{"another program's value is the holder, with no time if it never expires", with(finder, foreign), func(c *contract) {
 		c.Foreign(c.key("k"), "worker-7", 0)
 		if got := c.findHolder(c.key("k")); got.Owner != "worker-7" || got.Remaining >= 0 {
 			c.Errorf("%+v", got)
@@ -65,10 +64,7 @@ var holderChecks = []check{
 
 func (c *contract) findHolder(key string) lease.Holder {
 	c.Helper()
-	finder, ok := c.A.(lease.HolderFinder)
-	if !ok {
-		c.Skip("the store is no lease.HolderFinder")
-	}
+	finder, _ := c.A.(lease.HolderFinder)
 	h, err := finder.FindHolder(c.ctx, key)
 	if err != nil {
 		c.Fatal(err)

@@ -23,7 +23,7 @@ func (c *contract) hardKeys() []string {
 }
 
 var keyChecks = []check{
-	{"no key is taken for another, whatever its characters", func(c *contract) {
+	{"no key is taken for another, whatever its characters", always, func(c *contract) {
 		var holders, waiters []*client
 		for _, key := range c.hardKeys() {
 			holders = append(holders, c.holder(c.A, key, long))
@@ -48,7 +48,7 @@ var keyChecks = []check{
 		}
 	}},
 
-	{"no key of readers is taken for another, whatever its characters", func(c *contract) {
+	{"no key of readers is taken for another, whatever its characters", always, func(c *contract) {
 		readers := make(map[string][]*client)
 		for _, key := range c.hardKeys() {
 			for _, store := range []lease.Store{c.A, c.B} {

@@ -9,8 +9,7 @@ import (
 // What a store keeps of keys that are no longer used. It may take its time, but no
 // further request follows.
 var leftoverChecks = []check{
-	{"nothing is kept of a key that all owners have left", func(c *contract) {
-		needs(c, "Kept", c.Kept)
+	{"nothing is kept of a key that all owners have left", with(kept), func(c *contract) {
 		key := c.key("k")
 		r1, r2, r3 := c.reader(c.A, key), c.reader(c.B, key), c.reader(c.A, key)
 		w1, w2 := c.client(c.B, key), c.client(c.A, key)
@@ -37,10 +36,7 @@ var leftoverChecks = []check{
 		c.keepsNothing(key)
 	}},
 
-	{"nothing is kept of a limit that all owners have left", func(c *contract) {
-		needs(c, "Kept", c.Kept)
-		c.needsLimit()
-		c.needsQueue()
+	{"nothing is kept of a limit that all owners have left", with(kept, limit, queue), func(c *contract) {
 		key := c.key("k")
 		var holders []*client
 		for range 2 {
@@ -59,8 +55,7 @@ var leftoverChecks = []check{
 		c.keepsNothing(key)
 	}},
 
-	{"nothing is kept of permits that expired or were kept closed", func(c *contract) {
-		needs(c, "Kept", c.Kept)
+	{"nothing is kept of permits that expired or were kept closed", with(kept), func(c *contract) {
 		c.reader(c.A, c.key("crashed")).mustHold(short)
 		c.reader(c.B, c.key("crashed")).ask(short)
 		closed := c.reader(c.A, c.key("closed"))
@@ -70,9 +65,7 @@ var leftoverChecks = []check{
 		c.keepsNothing(c.key("closed"))
 	}},
 
-	{"nothing is kept of a lease and a queue that all owners have left", func(c *contract) {
-		needs(c, "Kept", c.Kept)
-		c.needsQueue()
+	{"nothing is kept of a lease and a queue that all owners have left", with(kept, queue), func(c *contract) {
 		h := c.holder(c.A, c.key("k"), long)
 		w1, w2 := c.waiter(c.B, h.key, long), c.waiter(c.A, h.key, long)
 		w1.leave()

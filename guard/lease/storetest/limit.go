@@ -1,6 +1,9 @@
 package storetest
 
 import (
+	"errors"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/jobguard/jobguard/guard/lease"
@@ -8,7 +11,19 @@ import (
 
 // Which owners may hold a key at once.
 var limitChecks = []check{
-	{"several readers hold a key at once", func(c *contract) {
+	{"a limit above one is refused for good where it cannot be kept, with a reason", with(noLimit), func(c *contract) {
+		h := c.limited(c.A, c.key("k"), 2)
+		reply, err := c.A.Acquire(c.ctx, lease.AcquireRequest{Key: h.key, Owner: h.owner, Limit: h.limit, TTL: long, Join: true, TokenCount: 1})
+		if reply.Granted || !errors.Is(err, lease.ErrRefused) || !strings.Contains(err.Error(), "Limit(2)") {
+			c.Errorf("Acquire() = %+v, %v; want refused, naming the limit", reply, err)
+		}
+		if renewed := c.A.Renew(c.ctx, []lease.RenewRequest{h.renewal(long)})[0]; renewed.Held || !errors.Is(renewed.Err, lease.ErrRefused) {
+			c.Errorf("Renew() = %+v, want refused", renewed)
+		}
+		c.holder(c.B, h.key, long)
+	}},
+
+	{"several readers hold a key at once", always, func(c *contract) {
 		var readers []*client
 		for i := range 6 {
 			r := c.reader([]lease.Store{c.A, c.B}[i%2], c.key("k"))
@@ -22,7 +37,7 @@ var limitChecks = []check{
 		c.mustNotBeHolders(readers...)
 	}},
 
-	{"an exclusive owner is refused until the last reader has left", func(c *contract) {
+	{"an exclusive owner is refused until the last reader has left", always, func(c *contract) {
 		r1, r2, r3 := c.reader(c.A, c.key("k")), c.reader(c.B, c.key("k")), c.reader(c.B, c.key("k"))
 		r1.mustHold(long)
 		r2.mustHold(long)
@@ -38,13 +53,9 @@ var limitChecks = []check{
 		c.holder(c.A, r1.key, long)
 	}},
 
-	{"an exclusive owner keeps all others out, whatever their limit", func(c *contract) {
+	{"an exclusive owner keeps all others out, whatever their limit", always, func(c *contract) {
 		h := c.holder(c.A, c.key("k"), long)
-		limits := []lease.Limit{lease.Shared}
-		if !c.NoLimit {
-			limits = append(limits, 1, 2, 1000)
-		}
-		for _, limit := range limits {
+		for _, limit := range c.allowed(lease.Shared, 1, 2, 1000) {
 			for _, store := range []lease.Store{c.A, c.B} {
 				c.wantRemaining(c.limited(store, h.key, limit).mustBeRefusedBy(h), long)
 			}
@@ -54,8 +65,7 @@ var limitChecks = []check{
 		c.reader(c.B, h.key).mustHold(long)
 	}},
 
-	{"a limit admits as many holders and no more", func(c *contract) {
-		c.needsLimit()
+	{"a limit admits as many holders and no more", with(limit), func(c *contract) {
 		const n = 3
 		var holders []*client
 		for i := range n {
@@ -74,11 +84,10 @@ var limitChecks = []check{
 		}
 	}},
 
-	{"a limit of one fits with no other holder, in either order", func(c *contract) {
-		c.needsLimit()
+	{"a limit of one fits with no other holder, in either order", always, func(c *contract) {
 		h := c.limited(c.A, c.key("k"), 1)
 		h.mustHold(long)
-		for _, limit := range []lease.Limit{lease.Exclusive, lease.Shared, 1, 2} {
+		for _, limit := range c.allowed(lease.Exclusive, lease.Shared, 1, 2) {
 			c.wantRemaining(c.limited(c.B, h.key, limit).mustBeRefused(h), long)
 		}
 		h.mustRelease()
@@ -87,8 +96,7 @@ var limitChecks = []check{
 		h.mustBeRefused(r)
 	}},
 
-	{"of different limits the strictest counts, in any order of arrival", func(c *contract) {
-		c.needsLimit()
+	{"of different limits the strictest counts, in any order of arrival", with(limit), func(c *contract) {
 		threes := []*client{c.limited(c.A, c.key("k"), 3), c.limited(c.B, c.key("k"), 3), c.limited(c.A, c.key("k"), 3)}
 		two := c.limited(c.B, c.key("k"), 2)
 
@@ -108,8 +116,7 @@ var limitChecks = []check{
 		c.limited(c.B, c.key("k"), 3).mustBeRefused(threes...)
 	}},
 
-	{"a limit counts readers, in either order of arrival", func(c *contract) {
-		c.needsLimit()
+	{"a limit counts readers, in either order of arrival", with(limit), func(c *contract) {
 		r1, r2, r3 := c.reader(c.A, c.key("k")), c.reader(c.B, c.key("k")), c.reader(c.A, c.key("k"))
 		two, three := c.limited(c.A, c.key("k"), 2), c.limited(c.B, c.key("k"), 3)
 
@@ -132,8 +139,7 @@ var limitChecks = []check{
 		r3.mustHold(long)
 	}},
 
-	{"an owner that has a permit is recognised and keeps that one", func(c *contract) {
-		c.needsLimit()
+	{"an owner that has a permit is recognised and keeps that one", with(limit), func(c *contract) {
 		h1, h2, h3 := c.limited(c.A, c.key("k"), 2), c.limited(c.B, c.key("k"), 2), c.limited(c.A, c.key("k"), 2)
 		h1.mustHold(patience / 2)
 		h1.store = c.B // in either process
@@ -150,15 +156,14 @@ var limitChecks = []check{
 		c.holder(c.B, h1.key, long) // no owner had two permits
 	}},
 
-	{"a reader that asks again has its TTL refreshed", func(c *contract) {
+	{"a reader that asks again has its TTL refreshed", always, func(c *contract) {
 		r := c.reader(c.A, c.key("k"))
 		r.mustHold(patience / 2)
 		r.mustHold(long)
 		c.wantRemaining(c.client(c.B, r.key).mustBeRefused(r), long)
 	}},
 
-	{"without Join a refused owner leaves no trace, whatever its limit", func(c *contract) {
-		c.needsQueue()
+	{"without Join a refused owner leaves no trace, whatever its limit", with(queue), func(c *contract) {
 		r, h := c.reader(c.A, c.key("readers")), c.holder(c.A, c.key("exclusive"), long)
 		r.mustHold(long)
 		if reply := c.client(c.B, r.key).mustBeRefused(r); reply.Ticket != 0 {
@@ -176,9 +181,6 @@ var limitChecks = []check{
 		h.mustRelease()
 		c.holder(c.A, h.key, long) // no reader was granted
 
-		if c.NoLimit {
-			return
-		}
 		one, other := c.limited(c.A, c.key("limit"), 1), c.limited(c.B, c.key("limit"), 1)
 		one.mustHold(long)
 		other.mustBeRefused(one)
@@ -186,7 +188,7 @@ var limitChecks = []check{
 		c.holder(c.B, one.key, long)
 	}},
 
-	{"Remaining for an exclusive owner is when the last of several leases ends", func(c *contract) {
+	{"Remaining for an exclusive owner is when the last of several leases ends", always, func(c *contract) {
 		for _, ttls := range [][2]time.Duration{{long, long / 2}, {long / 2, long}} {
 			key := c.key(ttls[0].String())
 			r1, r2 := c.reader(c.A, key), c.reader(c.B, key)
@@ -196,8 +198,7 @@ var limitChecks = []check{
 		}
 	}},
 
-	{"Remaining for a waiter with a limit is when the first permit becomes free", func(c *contract) {
-		c.needsLimit()
+	{"Remaining for a waiter with a limit is when the first permit becomes free", with(limit), func(c *contract) {
 		h1, h2 := c.limited(c.A, c.key("k"), 2), c.limited(c.B, c.key("k"), 3)
 		h1.mustHold(long)
 		h2.mustHold(long / 2)
@@ -205,12 +206,16 @@ var limitChecks = []check{
 		c.wantRemaining(c.limited(c.B, h1.key, 2).mustBeRefused(h1, h2), long/2)
 	}},
 
-	{"Remaining for a stricter limit is when enough leases have ended", func(c *contract) {
-		c.needsLimit()
+	{"Remaining for a stricter limit is when enough leases have ended", with(limit), func(c *contract) {
 		r1, r2 := c.reader(c.A, c.key("k")), c.reader(c.B, c.key("k"))
 		r1.mustHold(long)
 		r2.mustHold(long / 2)
 		c.wantRemaining(c.limited(c.A, r1.key, 2).mustBeRefused(r1, r2), long/2)
 		c.wantRemaining(c.limited(c.B, r1.key, 1).mustBeRefused(r1, r2), long)
 	}},
+}
+
+// allowed are those of limits that the store does not refuse.
+func (c *contract) allowed(limits ...lease.Limit) []lease.Limit {
+	return slices.DeleteFunc(limits, func(l lease.Limit) bool { return l > 1 && c.NoLimit })
 }

@@ -8,7 +8,7 @@ import (
 )
 
 var ownerChecks = []check{
-	{"dynamic type is comparable", func(c *contract) {
+	{"dynamic type is comparable", always, func(c *contract) {
 		for _, store := range []lease.Store{c.A, c.B} {
 			if typ := reflect.TypeOf(store); !typ.Comparable() {
 				c.Errorf("%v is not comparable", typ)
@@ -16,7 +16,7 @@ var ownerChecks = []check{
 		}
 	}},
 
-	{"NewOwner never returns the same id twice", func(c *contract) {
+	{"NewOwner never returns the same id twice", always, func(c *contract) {
 		var mu sync.Mutex
 		seen := make(map[string]bool)
 		var wg sync.WaitGroup
@@ -36,7 +36,7 @@ var ownerChecks = []check{
 		wg.Wait()
 	}},
 
-	{"metadata and name are readable in the id of a holder", func(c *contract) {
+	{"metadata and name are readable in the id of a holder", always, func(c *contract) {
 		const metadata = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 		h := c.client(c.A, c.key("k"))
 		h.owner = c.A.NewOwner(metadata)

@@ -8,8 +8,7 @@ import (
 
 // The life of one permit among several of a key.
 var permitChecks = []check{
-	{"a crash frees a permit after its TTL, and only that one", func(c *contract) {
-		c.needsLimit()
+	{"a crash frees a permit after its TTL, and only that one", with(limit), func(c *contract) {
 		crashed, alive := c.limited(c.A, c.key("k"), 2), c.limited(c.B, c.key("k"), 2)
 		next := c.limited(c.A, c.key("k"), 2)
 		alive.mustHold(long)
@@ -26,7 +25,7 @@ var permitChecks = []check{
 		c.limited(c.B, c.key("k"), 2).mustBeRefused(alive, next)
 	}},
 
-	{"a permit that expired is lost, even if it is free", func(c *contract) {
+	{"a permit that expired is lost, even if it is free", always, func(c *contract) {
 		crashed, alive := c.reader(c.A, c.key("k")), c.reader(c.B, c.key("k"))
 		crashed.mustHold(short)
 		alive.mustHold(long)
@@ -43,7 +42,7 @@ var permitChecks = []check{
 		c.holder(c.A, alive.key, long)
 	}},
 
-	{"crashed readers keep an exclusive owner out until the last TTL has passed", func(c *contract) {
+	{"crashed readers keep an exclusive owner out until the last TTL has passed", always, func(c *contract) {
 		r1, r2 := c.reader(c.A, c.key("k")), c.reader(c.B, c.key("k"))
 		w := c.client(c.A, r1.key)
 		sent := time.Now()
@@ -56,7 +55,7 @@ var permitChecks = []check{
 		c.mustNotBeHolders(r1, r2)
 	}},
 
-	{"a renewal with a short TTL shortens no other lease", func(c *contract) {
+	{"a renewal with a short TTL shortens no other lease", always, func(c *contract) {
 		r1, r2 := c.reader(c.A, c.key("k")), c.reader(c.B, c.key("k"))
 		r1.mustHold(long)
 		r2.mustHold(long)
@@ -70,8 +69,7 @@ var permitChecks = []check{
 		c.mustBeHolders(r1)
 	}},
 
-	{"Renew extends the owner's permit and no other", func(c *contract) {
-		c.needsLimit()
+	{"Renew extends the owner's permit and no other", with(limit), func(c *contract) {
 		sent := time.Now()
 		h1, h2, next := c.limited(c.A, c.key("k"), 2), c.limited(c.A, c.key("k"), 2), c.limited(c.B, c.key("k"), 2)
 		h1.mustHold(time.Second)
@@ -89,8 +87,7 @@ var permitChecks = []check{
 		c.mustBeHolders(h2, next)
 	}},
 
-	{"Renew never creates a permit", func(c *contract) {
-		c.needsLimit()
+	{"Renew never creates a permit", with(limit), func(c *contract) {
 		newcomer := c.limited(c.A, c.key("k"), 2)
 		if reply := newcomer.renew(long); reply.Held || reply.Holder != "" {
 			c.Errorf("Renew of a free key = %+v, want neither held nor a holder", reply)
@@ -110,7 +107,7 @@ var permitChecks = []check{
 		newcomer.mustHold(long)
 	}},
 
-	{"Renew by a reader never touches an exclusive owner's lease", func(c *contract) {
+	{"Renew by a reader never touches an exclusive owner's lease", always, func(c *contract) {
 		h := c.holder(c.A, c.key("k"), patience)
 		r := c.reader(c.B, h.key)
 		if reply := r.renew(long); reply.Held || reply.Holder != h.owner {
@@ -121,7 +118,7 @@ var permitChecks = []check{
 		}
 	}},
 
-	{"Release of what is not the owner's touches no other owner", func(c *contract) {
+	{"Release of what is not the owner's touches no other owner", always, func(c *contract) {
 		r1, r2 := c.reader(c.A, c.key("readers")), c.reader(c.B, c.key("readers"))
 		r1.mustHold(long)
 		r2.mustHold(long)
@@ -139,8 +136,7 @@ var permitChecks = []check{
 		c.client(c.A, r1.key).mustBeRefused(r2)
 	}},
 
-	{"repeating Release of a permit frees no other", func(c *contract) {
-		c.needsLimit()
+	{"repeating Release of a permit frees no other", with(limit), func(c *contract) {
 		h1, h2, next := c.limited(c.A, c.key("k"), 2), c.limited(c.B, c.key("k"), 2), c.limited(c.A, c.key("k"), 2)
 		h1.mustHold(long)
 		h2.mustHold(long)
@@ -153,8 +149,7 @@ var permitChecks = []check{
 		c.mustBeHolders(h2, next)
 	}},
 
-	{"KeepClosed keeps the permit taken for its time, and no other", func(c *contract) {
-		c.needsLimit()
+	{"KeepClosed keeps the permit taken for its time, and no other", with(limit), func(c *contract) {
 		h1, h2, next := c.limited(c.A, c.key("k"), 2), c.limited(c.B, c.key("k"), 2), c.limited(c.A, c.key("k"), 2)
 		h1.mustHold(long)
 		h2.mustHold(long)
@@ -173,8 +168,7 @@ var permitChecks = []check{
 		c.mustBeHolders(h2, next)
 	}},
 
-	{"KeepClosed takes the permit from its owner", func(c *contract) {
-		c.needsLimit()
+	{"KeepClosed takes the permit from its owner", always, func(c *contract) {
 		h, other := c.limited(c.A, c.key("k"), 1), c.limited(c.B, c.key("k"), 1)
 		h.mustHold(long)
 		if !worked(h.release(long)) {
@@ -189,8 +183,7 @@ var permitChecks = []check{
 		c.client(c.B, h.key).mustBeRefused(h)
 	}},
 
-	{"two permits kept closed are two, though one process left both", func(c *contract) {
-		c.needsLimit()
+	{"two permits kept closed are two, though one process left both", with(limit), func(c *contract) {
 		h1, h2, next := c.limited(c.A, c.key("k"), 2), c.limited(c.A, c.key("k"), 2), c.limited(c.B, c.key("k"), 2)
 		h1.mustHold(long)
 		h2.mustHold(long)
@@ -199,7 +192,7 @@ var permitChecks = []check{
 		c.wantRemaining(next.mustBeRefused(h1, h2), long)
 	}},
 
-	{"a reader's KeepClosed keeps exclusive owners out and readers not", func(c *contract) {
+	{"a reader's KeepClosed keeps exclusive owners out and readers not", always, func(c *contract) {
 		r1, r2, w := c.reader(c.A, c.key("k")), c.reader(c.B, c.key("k")), c.client(c.B, c.key("k"))
 		r1.mustHold(long)
 		sent := time.Now()
@@ -212,7 +205,7 @@ var permitChecks = []check{
 		c.notBefore(sent.Add(short), "granted")
 	}},
 
-	{"a key that an exclusive owner kept closed is closed to readers", func(c *contract) {
+	{"a key that an exclusive owner kept closed is closed to readers", always, func(c *contract) {
 		h, r := c.holder(c.A, c.key("k"), long), c.reader(c.B, c.key("k"))
 		sent := time.Now()
 		h.release(short)
@@ -220,12 +213,8 @@ var permitChecks = []check{
 		c.notBefore(sent.Add(short), "granted")
 	}},
 
-	{"a foreign lock keeps all owners out and is left alone, whatever its text", func(c *contract) {
-		needs(c, "Foreign", c.Foreign)
-		for _, limit := range []lease.Limit{lease.Exclusive, lease.Shared, 1, 5} {
-			if limit > 0 && c.NoLimit {
-				continue
-			}
+	{"a foreign lock keeps all owners out and is left alone, whatever its text", with(foreign), func(c *contract) {
+		for _, limit := range c.allowed(lease.Exclusive, lease.Shared, 1, 5) {
 			key := c.key("k")
 			for _, value := range []string{"worker-7", "", "a|b", "shared|x|y", "limited|x|", "closed|x|"} {
 				c.Foreign(key, value, long)
@@ -248,8 +237,7 @@ var permitChecks = []check{
 		}
 	}},
 
-	{"a foreign lock is kept out while any owner holds the key", func(c *contract) {
-		needs(c, "TryForeign", c.TryForeign)
+	{"a foreign lock is kept out while any owner holds the key", with(tryForeign), func(c *contract) {
 		r1, r2, w := c.reader(c.A, c.key("k")), c.reader(c.B, c.key("k")), c.client(c.A, c.key("k"))
 		keptOut := func(who string) {
 			c.Helper()

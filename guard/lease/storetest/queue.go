@@ -7,8 +7,7 @@ import (
 )
 
 var queueChecks = []check{
-	{"a waiter joins the queue last, with a ticket above all before", func(c *contract) {
-		c.needsQueue()
+	{"a waiter joins the queue last, with a ticket above all before", with(queue), func(c *contract) {
 		h := c.holder(c.A, c.key("k"), long)
 		var last int64
 		for i, n := range c.sixClients(h.key) {
@@ -26,8 +25,7 @@ var queueChecks = []check{
 		}
 	}},
 
-	{"a waiter that asks again keeps its place", func(c *contract) {
-		c.needsQueue()
+	{"a waiter that asks again keeps its place", with(queue), func(c *contract) {
 		h := c.holder(c.A, c.key("k"), long)
 		w1, w2 := c.waiter(c.A, h.key, long), c.waiter(c.B, h.key, long)
 		for range 3 {
@@ -43,8 +41,7 @@ var queueChecks = []check{
 		w2.mustBeRefusedBy(w1)
 	}},
 
-	{"a waiter is in the queue once, though the reply to its first request was lost", func(c *contract) {
-		c.needsQueue()
+	{"a waiter is in the queue once, though the reply to its first request was lost", with(queue), func(c *contract) {
 		h := c.holder(c.A, c.key("k"), long)
 		w := c.waiter(c.B, h.key, long)
 		w.ticket = 0
@@ -54,8 +51,7 @@ var queueChecks = []check{
 		c.holder(c.A, h.key, long)
 	}},
 
-	{"Release grants the head of the queue for its reservation", func(c *contract) {
-		c.needsQueue()
+	{"Release grants the head of the queue for its reservation", with(queue), func(c *contract) {
 		h := c.holder(c.A, c.key("k"), long)
 		const reservation = long / 2
 		w1, w2 := c.waiter(c.B, h.key, reservation), c.waiter(c.A, h.key, long)
@@ -66,8 +62,7 @@ var queueChecks = []check{
 		c.wantRemaining(c.client(c.A, h.key).mustBeRefusedBy(w1), long)
 	}},
 
-	{"waiters are granted in the order of arrival", func(c *contract) {
-		c.needsQueue()
+	{"waiters are granted in the order of arrival", with(queue), func(c *contract) {
 		holder := c.holder(c.A, c.key("k"), long)
 		queue := c.sixClients(holder.key)
 		for _, w := range queue {
@@ -89,8 +84,7 @@ var queueChecks = []check{
 		c.holder(c.B, holder.key, long) // no waiter is left
 	}},
 
-	{"a reservation that is not taken expires, and the next waiter is granted", func(c *contract) {
-		c.needsQueue()
+	{"a reservation that is not taken expires, and the next waiter is granted", with(queue), func(c *contract) {
 		h := c.holder(c.A, c.key("k"), long)
 		c.waiter(c.B, h.key, short)
 		next := c.waiter(c.A, h.key, long)
@@ -100,8 +94,7 @@ var queueChecks = []check{
 		c.notBefore(sent.Add(short), "next granted")
 	}},
 
-	{"a waiter whose reservation expired returns to its place", func(c *contract) {
-		c.needsQueue()
+	{"a waiter whose reservation expired returns to its place", with(queue), func(c *contract) {
 		h := c.holder(c.A, c.key("k"), long)
 		late := c.waiter(c.B, h.key, short)
 		w2, w3 := c.waiter(c.A, h.key, long), c.waiter(c.B, h.key, long)
@@ -116,8 +109,7 @@ var queueChecks = []check{
 		w3.mustBeRefusedBy(late)
 	}},
 
-	{"waiters that stopped asking are passed over in one step, and return to their places", func(c *contract) {
-		c.needsQueue()
+	{"waiters that stopped asking are passed over in one step, and return to their places", with(queue), func(c *contract) {
 		h := c.holder(c.A, c.key("k"), long)
 		silent := c.sixClients(h.key)
 		for _, n := range silent {
@@ -143,8 +135,7 @@ var queueChecks = []check{
 		patient.mustBeRefusedBy(silent[0])
 	}},
 
-	{"leaving takes a waiter out of the queue", func(c *contract) {
-		c.needsQueue()
+	{"leaving takes a waiter out of the queue", with(queue), func(c *contract) {
 		h := c.holder(c.A, c.key("k"), long)
 		w1, w2 := c.waiter(c.B, h.key, long), c.waiter(c.A, h.key, long)
 		w1.leave()
@@ -156,8 +147,7 @@ var queueChecks = []check{
 		w1.mustBeRefusedBy(w2)
 	}},
 
-	{"a granted waiter that gives up hands on to the next", func(c *contract) {
-		c.needsQueue()
+	{"a granted waiter that gives up hands on to the next", with(queue), func(c *contract) {
 		h := c.holder(c.A, c.key("k"), long)
 		w1, w2 := c.waiter(c.B, h.key, long), c.waiter(c.A, h.key, long)
 		h.mustRelease()
@@ -165,8 +155,7 @@ var queueChecks = []check{
 		c.client(c.B, h.key).mustBeRefusedBy(w2)
 	}},
 
-	{"an expired key goes to the queue, not to a newcomer", func(c *contract) {
-		c.needsQueue()
+	{"an expired key goes to the queue, not to a newcomer", with(queue), func(c *contract) {
 		h := c.holder(c.A, c.key("k"), short)
 		w := c.client(c.B, h.key)
 		for w.join(long).Granted { // the machine stood still for longer than the TTL
@@ -177,18 +166,14 @@ var queueChecks = []check{
 		c.newcomerFinds(h, w)
 	}},
 
-	{"a vanished key goes to the queue, not to a newcomer", func(c *contract) {
-		c.needsQueue()
-		needs(c, "Vanish", c.Vanish)
+	{"a vanished key goes to the queue, not to a newcomer", with(queue, vanish), func(c *contract) {
 		h := c.holder(c.A, c.key("k"), long)
 		w := c.waiter(c.B, h.key, long)
 		c.Vanish(h.key)
 		c.newcomerFinds(h, w)
 	}},
 
-	{"a later waiter does not overtake the head on a free key", func(c *contract) {
-		c.needsQueue()
-		needs(c, "Vanish", c.Vanish)
+	{"a later waiter does not overtake the head on a free key", with(queue, vanish), func(c *contract) {
 		h := c.holder(c.A, c.key("k"), long)
 		w1, w2 := c.waiter(c.B, h.key, long), c.waiter(c.A, h.key, long)
 		c.Vanish(h.key)
@@ -198,9 +183,7 @@ var queueChecks = []check{
 		w1.mustHold(long)
 	}},
 
-	{"the head of the queue is granted a vanished key when it asks", func(c *contract) {
-		c.needsQueue()
-		needs(c, "Vanish", c.Vanish)
+	{"the head of the queue is granted a vanished key when it asks", with(queue, vanish), func(c *contract) {
 		h := c.holder(c.A, c.key("k"), long)
 		w1, w2 := c.waiter(c.B, h.key, long), c.waiter(c.A, h.key, long)
 		c.Vanish(h.key)

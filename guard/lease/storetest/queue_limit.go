@@ -8,8 +8,7 @@ import (
 
 // The order of grants in a queue of exclusive owners and others.
 var queueLimitChecks = []check{
-	{"a reader does not overtake an exclusive owner that waits", func(c *contract) {
-		c.needsQueue()
+	{"a reader does not overtake an exclusive owner that waits", with(queue), func(c *contract) {
 		r1, w, r2 := c.reader(c.A, c.key("k")), c.client(c.B, c.key("k")), c.reader(c.A, c.key("k"))
 		r1.mustHold(long)
 		w.mustWait()
@@ -26,8 +25,7 @@ var queueLimitChecks = []check{
 		r2.mustHold(long)
 	}},
 
-	{"two readers, an exclusive owner and two readers in the queue are granted as two, one, two", func(c *contract) {
-		c.needsQueue()
+	{"two readers, an exclusive owner and two readers in the queue are granted as two, one, two", with(queue), func(c *contract) {
 		h := c.holder(c.A, c.key("k"), long)
 		r1, r2 := c.reader(c.A, h.key), c.reader(c.B, h.key)
 		w := c.client(c.A, h.key)
@@ -66,8 +64,7 @@ var queueLimitChecks = []check{
 		c.holder(c.A, h.key, long) // no waiter is left
 	}},
 
-	{"a stream of readers does not starve an exclusive owner", func(c *contract) {
-		c.needsQueue()
+	{"a stream of readers does not starve an exclusive owner", with(queue), func(c *contract) {
 		key := c.key("k")
 		stores := []lease.Store{c.A, c.B}
 		var before, after []*client
@@ -93,8 +90,7 @@ var queueLimitChecks = []check{
 		c.mustBeHolders(after...)
 	}},
 
-	{"readers that wait are granted when the exclusive owner before them leaves the queue", func(c *contract) {
-		c.needsQueue()
+	{"readers that wait are granted when the exclusive owner before them leaves the queue", with(queue), func(c *contract) {
 		r1, w := c.reader(c.A, c.key("k")), c.client(c.B, c.key("k"))
 		r2, r3 := c.reader(c.A, c.key("k")), c.reader(c.B, c.key("k"))
 		r1.mustHold(long)
@@ -107,8 +103,7 @@ var queueLimitChecks = []check{
 		c.client(c.A, r1.key).mustBeRefused(r1, r2, r3)
 	}},
 
-	{"a waiter that leaves the middle of the queue causes no grant", func(c *contract) {
-		c.needsQueue()
+	{"a waiter that leaves the middle of the queue causes no grant", with(queue), func(c *contract) {
 		r1, w := c.reader(c.A, c.key("k")), c.client(c.B, c.key("k"))
 		r2, r3 := c.reader(c.A, c.key("k")), c.reader(c.B, c.key("k"))
 		r1.mustHold(long)
@@ -128,9 +123,7 @@ var queueLimitChecks = []check{
 		c.mustNotBeHolders(r2)
 	}},
 
-	{"permits are granted one by one, in the order of arrival", func(c *contract) {
-		c.needsQueue()
-		c.needsLimit()
+	{"permits are granted one by one, in the order of arrival", with(queue, limit), func(c *contract) {
 		limited := func(i int) *client { return c.limited([]lease.Store{c.A, c.B}[i%2], c.key("k"), 2) }
 		holders := []*client{limited(0), limited(1)}
 		var queue []*client
@@ -160,9 +153,7 @@ var queueLimitChecks = []check{
 		c.holder(c.A, c.key("k"), long)
 	}},
 
-	{"handing on stops at the first waiter that does not fit", func(c *contract) {
-		c.needsQueue()
-		c.needsLimit()
+	{"handing on stops at the first waiter that does not fit", with(queue, limit), func(c *contract) {
 		h1, h2 := c.limited(c.A, c.key("k"), 2), c.limited(c.B, c.key("k"), 2)
 		h1.mustHold(long)
 		h2.mustHold(long)
@@ -181,9 +172,7 @@ var queueLimitChecks = []check{
 		c.mustBeHolders(two, r)
 	}},
 
-	{"an exclusive owner waits behind waiters for a permit, and they behind it", func(c *contract) {
-		c.needsQueue()
-		c.needsLimit()
+	{"an exclusive owner waits behind waiters for a permit, and they behind it", with(queue, limit), func(c *contract) {
 		h := c.limited(c.A, c.key("k"), 1)
 		h.mustHold(long)
 		l1, w, l2 := c.limited(c.B, c.key("k"), 2), c.client(c.A, c.key("k")), c.limited(c.B, c.key("k"), 2)
@@ -199,9 +188,7 @@ var queueLimitChecks = []check{
 		c.mustBeHolders(l2)
 	}},
 
-	{"a permit that a crash frees goes to the queue, not to a newcomer", func(c *contract) {
-		c.needsQueue()
-		c.needsLimit()
+	{"a permit that a crash frees goes to the queue, not to a newcomer", with(queue, limit), func(c *contract) {
 		h, crashed := c.limited(c.A, c.key("k"), 2), c.limited(c.B, c.key("k"), 2)
 		w, newcomer := c.limited(c.A, c.key("k"), 2), c.limited(c.B, c.key("k"), 2)
 		h.mustHold(long)
@@ -218,8 +205,7 @@ var queueLimitChecks = []check{
 		newcomer.mustBeRefused(h, w)
 	}},
 
-	{"Release grants readers for their reservation", func(c *contract) {
-		c.needsQueue()
+	{"Release grants readers for their reservation", with(queue), func(c *contract) {
 		h := c.holder(c.A, c.key("k"), long)
 		r1, r2 := c.reader(c.B, h.key), c.reader(c.A, h.key)
 		r1.reservation, r2.reservation = long/4, long/2
@@ -231,9 +217,7 @@ var queueLimitChecks = []check{
 		c.wantRemaining(c.client(c.B, h.key).mustBeRefused(r1, r2), long)
 	}},
 
-	{"a reserved permit that is not taken expires, and the next waiter gets it", func(c *contract) {
-		c.needsQueue()
-		c.needsLimit()
+	{"a reserved permit that is not taken expires, and the next waiter gets it", with(queue), func(c *contract) {
 		h := c.limited(c.A, c.key("k"), 1)
 		h.mustHold(long)
 		lapsed, next := c.limited(c.B, h.key, 1), c.limited(c.A, h.key, 1)
@@ -247,8 +231,7 @@ var queueLimitChecks = []check{
 		c.mustNotBeHolders(lapsed)
 	}},
 
-	{"a reader whose reservation expired returns to its place", func(c *contract) {
-		c.needsQueue()
+	{"a reader whose reservation expired returns to its place", with(queue), func(c *contract) {
 		h := c.holder(c.A, c.key("k"), long)
 		late, r, w := c.reader(c.B, h.key), c.reader(c.A, h.key), c.client(c.B, h.key)
 		late.reservation = short
@@ -264,8 +247,7 @@ var queueLimitChecks = []check{
 		c.mustNotBeHolders(w)
 	}},
 
-	{"a granted reader that gives up hands on", func(c *contract) {
-		c.needsQueue()
+	{"a granted reader that gives up hands on", with(queue), func(c *contract) {
 		h := c.holder(c.A, c.key("k"), long)
 		r, w, late := c.reader(c.B, h.key), c.client(c.A, h.key), c.reader(c.B, h.key)
 		r.mustWait()
@@ -276,8 +258,7 @@ var queueLimitChecks = []check{
 		late.mustBeRefusedBy(w)
 	}},
 
-	{"a reader is in the queue once, though the reply to its first request was lost", func(c *contract) {
-		c.needsQueue()
+	{"a reader is in the queue once, though the reply to its first request was lost", with(queue), func(c *contract) {
 		h := c.holder(c.A, c.key("k"), long)
 		r := c.reader(c.B, h.key)
 		r.mustWait()
@@ -288,8 +269,7 @@ var queueLimitChecks = []check{
 		c.holder(c.A, h.key, long)
 	}},
 
-	{"a reader that joined and is granted has left the queue", func(c *contract) {
-		c.needsQueue()
+	{"a reader that joined and is granted has left the queue", with(queue), func(c *contract) {
 		h := c.holder(c.A, c.key("k"), long)
 		r := c.reader(c.B, h.key)
 		r.mustWait()
@@ -299,8 +279,7 @@ var queueLimitChecks = []check{
 		c.holder(c.A, h.key, long)
 	}},
 
-	{"after KeepClosed all readers at the front of the queue are granted", func(c *contract) {
-		c.needsQueue()
+	{"after KeepClosed all readers at the front of the queue are granted", with(queue), func(c *contract) {
 		h := c.holder(c.A, c.key("k"), long)
 		r1, r2, w := c.reader(c.B, h.key), c.reader(c.A, h.key), c.client(c.B, h.key)
 		for _, n := range []*client{r1, r2, w} {
@@ -314,9 +293,7 @@ var queueLimitChecks = []check{
 		c.mustNotBeHolders(w)
 	}},
 
-	{"a permit kept closed goes to the head of the queue when its time is over", func(c *contract) {
-		c.needsQueue()
-		c.needsLimit()
+	{"a permit kept closed goes to the head of the queue when its time is over", with(queue, limit), func(c *contract) {
 		h1, h2 := c.limited(c.A, c.key("k"), 2), c.limited(c.B, c.key("k"), 2)
 		w1, w2 := c.limited(c.A, c.key("k"), 2), c.limited(c.B, c.key("k"), 2)
 		h1.mustHold(long)

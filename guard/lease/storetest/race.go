@@ -11,7 +11,7 @@ import (
 )
 
 var raceChecks = []check{
-	{"one holder at a time, with rising tokens, under contention", func(c *contract) {
+	{"one holder at a time, with rising tokens, under contention", always, func(c *contract) {
 		const contenders, rounds = 8, 10 // contenders in each process
 		key := c.key("k")
 		var inside atomic.Int32
@@ -51,7 +51,7 @@ var raceChecks = []check{
 		c.holder(c.A, key, long) // nothing is left behind
 	}},
 
-	{"of many that ask at once for a free key one is granted", func(c *contract) {
+	{"of many that ask at once for a free key one is granted", always, func(c *contract) {
 		for round := range 20 {
 			key := c.key(fmt.Sprint(round))
 			var granted atomic.Int32
@@ -81,22 +81,19 @@ var raceChecks = []check{
 }
 
 var limitRaceChecks = []check{
-	{"a limit is never exceeded under contention", func(c *contract) {
-		c.needsLimit()
+	{"a limit is never exceeded under contention", with(limit), func(c *contract) {
 		c.storm(3)
 	}},
 
-	{"readers and exclusive owners never hold together under contention", func(c *contract) {
+	{"readers and exclusive owners never hold together under contention", always, func(c *contract) {
 		c.storm(lease.Shared, lease.Exclusive, lease.Shared)
 	}},
 
-	{"every limit is kept under contention of all kinds", func(c *contract) {
-		c.needsLimit()
+	{"every limit is kept under contention of all kinds", with(limit), func(c *contract) {
 		c.storm(2, lease.Shared, 3, lease.Exclusive, lease.Shared)
 	}},
 
-	{"of many that ask at once a limit admits exactly as many", func(c *contract) {
-		c.needsLimit()
+	{"of many that ask at once a limit admits exactly as many", with(limit), func(c *contract) {
 		for round := range 20 {
 			var granted atomic.Int32
 			var wg sync.WaitGroup

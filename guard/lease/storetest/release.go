@@ -3,13 +3,13 @@ package storetest
 import "time"
 
 var releaseChecks = []check{
-	{"Release ends the owner's lease", func(c *contract) {
+	{"Release ends the owner's lease", always, func(c *contract) {
 		h := c.holder(c.A, c.key("k"), long)
 		h.mustRelease()
 		c.holder(c.B, h.key, long)
 	}},
 
-	{"Release never touches another owner's lease", func(c *contract) {
+	{"Release never touches another owner's lease", always, func(c *contract) {
 		h := c.holder(c.A, c.key("k"), long)
 		rival := c.client(c.B, h.key)
 		if rival.release(0).Released || rival.release(short).Released {
@@ -21,8 +21,7 @@ var releaseChecks = []check{
 		}
 	}},
 
-	{"Release never touches a foreign value", func(c *contract) {
-		needs(c, "Foreign", c.Foreign)
+	{"Release never touches a foreign value", with(foreign), func(c *contract) {
 		h := c.holder(c.A, c.key("k"), long)
 		c.Foreign(h.key, "worker-7", 0)
 		if h.release(0).Released {
@@ -33,7 +32,7 @@ var releaseChecks = []check{
 		}
 	}},
 
-	{"repeating Release is harmless", func(c *contract) {
+	{"repeating Release is harmless", always, func(c *contract) {
 		h := c.holder(c.A, c.key("k"), long)
 		h.mustRelease()
 		if h.release(0).Released {
@@ -46,7 +45,7 @@ var releaseChecks = []check{
 		h.mustBeRefusedBy(next)
 	}},
 
-	{"KeepClosed keeps the key closed for its time", func(c *contract) {
+	{"KeepClosed keeps the key closed for its time", always, func(c *contract) {
 		h, n := c.holder(c.A, c.key("k"), long), c.client(c.B, c.key("k"))
 		sent := time.Now()
 		if !worked(h.release(short)) {
@@ -62,7 +61,7 @@ var releaseChecks = []check{
 		c.notBefore(sent.Add(short), "granted")
 	}},
 
-	{"KeepClosed refuses the former owner too", func(c *contract) {
+	{"KeepClosed refuses the former owner too", always, func(c *contract) {
 		h := c.holder(c.A, c.key("k"), long)
 		h.release(long)
 		if reply := h.renew(long); reply.Held {
@@ -73,8 +72,7 @@ var releaseChecks = []check{
 		}
 	}},
 
-	{"after KeepClosed the head of the queue is granted", func(c *contract) {
-		c.needsQueue()
+	{"after KeepClosed the head of the queue is granted", with(queue), func(c *contract) {
 		h := c.holder(c.A, c.key("k"), long)
 		w1, w2 := c.waiter(c.B, h.key, long), c.waiter(c.A, h.key, long)
 		sent := time.Now()

@@ -8,7 +8,7 @@ import (
 )
 
 var renewChecks = []check{
-	{"Renew extends a lease to a full TTL from now", func(c *contract) {
+	{"Renew extends a lease to a full TTL from now", always, func(c *contract) {
 		sent := time.Now()
 		h := c.holder(c.A, c.key("k"), time.Second)
 		if reply := h.renew(long); !reply.Held {
@@ -23,7 +23,62 @@ var renewChecks = []check{
 		rival.mustBeRefusedBy(h)
 	}},
 
-	{"Renew never creates a lease", func(c *contract) {
+	{"after Renew with a token all later ones are above it", always, func(c *contract) {
+		rising := c.rising()
+		h := c.client(c.A, c.key("k"))
+		reply := h.acquire(lease.AcquireRequest{TTL: long, TokenCount: 100})
+		rising(reply)
+		chosen := reply.Fence + 1_000_000 // a second ahead of the clock
+		r := h.renewal(long)
+		r.Fence = chosen
+		if renewed := c.A.Renew(c.ctx, []lease.RenewRequest{r})[0]; renewed.Err != nil || !renewed.Held {
+			c.Fatalf("Renew() = %+v, want held", renewed)
+		}
+		released, err := c.A.Release(c.ctx, lease.ReleaseRequest{ // takes back those it was granted, but not the chosen
+			Key: h.key, Owner: h.owner, Place: lease.Place{Reservation: long}, Fence: reply.Fence, LastFence: reply.Fence + int64(reply.TokenCount) - 1,
+		})
+		if err != nil || !worked(released) {
+			c.Fatalf("Release() = %+v, %v", released, err)
+		}
+		if next := c.client(c.B, h.key).mustHold(long); next.Fence <= chosen {
+			c.Errorf("token %d after Renew with %d", next.Fence, chosen)
+		}
+	}},
+
+	{"a token that Renew brings is kept though a higher one was minted before, and is not taken back", always, func(c *contract) {
+		h := c.client(c.A, c.key("k"))
+		reply := h.acquire(lease.AcquireRequest{TTL: long, TokenCount: 1000})
+		last := reply.Fence + int64(reply.TokenCount) - 1
+		r := h.renewal(long)
+		r.Fence = last - 1
+		if renewed := c.A.Renew(c.ctx, []lease.RenewRequest{r})[0]; renewed.Err != nil || !renewed.Held {
+			c.Fatalf("Renew() = %+v, want held", renewed)
+		}
+		if _, err := c.A.Release(c.ctx, lease.ReleaseRequest{
+			Key: h.key, Owner: h.owner, Place: lease.Place{Reservation: long}, Fence: reply.Fence, LastFence: last,
+		}); err != nil {
+			c.Fatal(err)
+		}
+		if next := c.client(c.B, h.key).mustHold(long); next.Fence <= r.Fence {
+			c.Errorf("token %d after Renew with %d", next.Fence, r.Fence)
+		}
+	}},
+
+	{"Renew with a token changes nothing for an owner that does not hold the key", always, func(c *contract) {
+		h, rival := c.client(c.A, c.key("k")), c.client(c.B, c.key("k"))
+		first := h.mustHold(long)
+		r := rival.renewal(long)
+		r.Fence = first.Fence + 1_000_000_000
+		if renewed := c.B.Renew(c.ctx, []lease.RenewRequest{r})[0]; renewed.Err != nil || renewed.Held || renewed.Holder != h.owner {
+			c.Errorf("Renew() = %+v, want held by %q", renewed, h.owner)
+		}
+		h.mustRelease()
+		if next := rival.mustHold(long); next.Fence >= r.Fence {
+			c.Errorf("token %d: raised by an owner without the key", next.Fence)
+		}
+	}},
+
+	{"Renew never creates a lease", always, func(c *contract) {
 		h := c.client(c.A, c.key("never held"))
 		if reply := h.renew(long); reply.Held || reply.Holder != "" {
 			c.Errorf("Renew of a free key = %+v, want neither held nor a holder", reply)
@@ -38,8 +93,7 @@ var renewChecks = []check{
 		c.holder(c.B, h.key, long)
 	}},
 
-	{"Renew does not bring back a vanished lease", func(c *contract) {
-		needs(c, "Vanish", c.Vanish)
+	{"Renew does not bring back a vanished lease", with(vanish), func(c *contract) {
 		h := c.holder(c.A, c.key("k"), long)
 		c.Vanish(h.key)
 		if reply := h.renew(long); reply.Held || reply.Holder != "" {
@@ -48,7 +102,7 @@ var renewChecks = []check{
 		c.holder(c.B, h.key, long)
 	}},
 
-	{"Renew never touches another owner's lease", func(c *contract) {
+	{"Renew never touches another owner's lease", always, func(c *contract) {
 		h := c.holder(c.A, c.key("k"), patience)
 		rival := c.client(c.B, h.key)
 		if reply := rival.renew(long); reply.Held || reply.Holder != h.owner {
@@ -59,8 +113,7 @@ var renewChecks = []check{
 		}
 	}},
 
-	{"Renew names the foreign holder", func(c *contract) {
-		needs(c, "Foreign", c.Foreign)
+	{"Renew names the foreign holder", with(foreign), func(c *contract) {
 		h := c.holder(c.A, c.key("k"), long)
 		c.Foreign(h.key, "worker-7", 0)
 		if reply := h.renew(long); reply.Held || reply.Holder != "worker-7" {
@@ -71,8 +124,7 @@ var renewChecks = []check{
 		}
 	}},
 
-	{"Renew does not make a waiter's place a lease", func(c *contract) {
-		c.needsQueue()
+	{"Renew does not make a waiter's place a lease", with(queue), func(c *contract) {
 		h := c.holder(c.A, c.key("k"), long)
 		w := c.waiter(c.B, h.key, long)
 		if reply := w.renew(long); reply.Held {
@@ -82,7 +134,7 @@ var renewChecks = []check{
 		w.mustHold(long)
 	}},
 
-	{"Renew answers request i in reply i, one by one", func(c *contract) {
+	{"Renew answers request i in reply i, one by one", always, func(c *contract) {
 		const n = 300
 		requests := make([]lease.RenewRequest, n)
 		holders := make([]string, n)
@@ -110,7 +162,7 @@ var renewChecks = []check{
 		}
 	}},
 
-	{"Renew answers exclusive owners and others in one call", func(c *contract) {
+	{"Renew answers exclusive owners and others in one call", always, func(c *contract) {
 		const n = 300
 		requests := make([]lease.RenewRequest, n)
 		for i := range n {
@@ -139,7 +191,7 @@ var renewChecks = []check{
 		}
 	}},
 
-	{"Renew of nothing answers nothing", func(c *contract) {
+	{"Renew of nothing answers nothing", always, func(c *contract) {
 		if replies := c.A.Renew(c.ctx, nil); len(replies) != 0 {
 			c.Errorf("Renew(nil) = %v", replies)
 		}

@@ -13,7 +13,7 @@
 // slow machine the suite is slow, it does not fail.
 //
 // The [Fixture] says what a store cannot do and how a test can interfere with its
-// server; subtests that need what is missing are skipped.
+// server. Sentences that need what is missing are not run; the suite logs how many.
 package storetest
 
 import (
@@ -29,11 +29,12 @@ type Fixture struct {
 	// one value if the data cannot be shared otherwise.
 	A, B lease.Store
 
-	// NoQueue: the store keeps no queue. Waiters poll, and the first to ask is
-	// granted. Joining gives no ticket.
+	// NoQueue: the store promises waiters no order, and of several that ask at once it
+	// may grant none. Joining gives no ticket: waiters poll often. A store that is a
+	// lease.Watcher wakes them all the same.
 	NoQueue bool
 
-	// NoLimit: the store refuses a Limit of one or more, but not Shared.
+	// NoLimit: the store refuses a Limit above one, and says why.
 	NoLimit bool
 
 	// NoGrants: wake-ups never carry the token of the grant.
@@ -71,6 +72,8 @@ type Fixture struct {
 // all may use one server.
 func Run(t *testing.T, open func(t *testing.T) Fixture) {
 	t.Helper()
+	abilities := open(t).abilities()
+	missing := make(map[ability]int)
 	for _, group := range [][]check{
 		ownerChecks, acquireChecks, renewChecks, releaseChecks,
 		queueChecks, watchChecks, fenceChecks, keyChecks, contextChecks, raceChecks,
@@ -78,13 +81,21 @@ func Run(t *testing.T, open func(t *testing.T) Fixture) {
 		tickChecks, holderChecks,
 	} {
 		for _, c := range group {
+			if lack, suits := c.suits(abilities); !suits {
+				missing[lack]++
+				continue
+			}
 			t.Run(c.sentence, func(t *testing.T) { c.run(newContract(t, open(t))) })
 		}
+	}
+	for lack, n := range missing {
+		t.Logf("%d sentences are for stores with %s", n, lack)
 	}
 }
 
 // check proves one sentence.
 type check struct {
 	sentence string
+	needs    []ability
 	run      func(c *contract)
 }

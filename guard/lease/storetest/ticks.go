@@ -12,23 +12,20 @@ import (
 
 // tickChecks prove the contract of a [lease.TickStore].
 var tickChecks = []check{
-	{"a key without a tick has the zero Tick", func(c *contract) {
-		c.needsTicks()
+	{"a key without a tick has the zero Tick", with(ticks), func(c *contract) {
 		if last := c.lastTick(c.A, c.key("k")); last != (lease.Tick{}) {
 			c.Errorf("LastTick() = %+v, want none", last)
 		}
 	}},
 
-	{"a tick is claimed once, through either store", func(c *contract) {
-		c.needsTicks()
+	{"a tick is claimed once, through either store", with(ticks), func(c *contract) {
 		first := c.claimant(c.A, c.key("k"), aTick)
 		first.mustClaim()
 		c.claimant(c.B, first.Key, aTick).mustBeRefused(first, false)
 		c.claimant(c.A, first.Key, aTick).mustBeRefused(first, false)
 	}},
 
-	{"of many claims at once one is granted", func(c *contract) {
-		c.needsTicks()
+	{"of many claims at once one is granted", with(ticks), func(c *contract) {
 		const rounds, rivals = 20, 8
 		for round := range rounds {
 			var won atomic.Int32
@@ -50,8 +47,7 @@ var tickChecks = []check{
 		}
 	}},
 
-	{"a later tick is claimed, an earlier one never", func(c *contract) {
-		c.needsTicks()
+	{"a later tick is claimed, an earlier one never", with(ticks), func(c *contract) {
 		key := c.key("k")
 		c.claimant(c.A, key, aTick).mustClaim()
 		later := c.claimant(c.B, key, aTick.Add(time.Microsecond))
@@ -63,8 +59,7 @@ var tickChecks = []check{
 		c.claimant(c.B, key, aTick).mustBeRefused(later, false)
 	}},
 
-	{"a claim whose reply was lost can be repeated until it is done", func(c *contract) {
-		c.needsTicks()
+	{"a claim whose reply was lost can be repeated until it is done", with(ticks), func(c *contract) {
 		n := c.claimant(c.A, c.key("k"), aTick)
 		n.mustClaim()
 		n.mustClaim()
@@ -72,8 +67,7 @@ var tickChecks = []check{
 		n.mustBeRefused(n, true)
 	}},
 
-	{"an unfinished tick is claimed again by a rerun under a higher token", func(c *contract) {
-		c.needsTicks()
+	{"an unfinished tick is claimed again by a rerun under a higher token", with(ticks), func(c *contract) {
 		first := c.claimant(c.A, c.key("k"), aTick)
 		first.Fence = 7
 		first.mustClaim()
@@ -95,8 +89,7 @@ var tickChecks = []check{
 		}
 	}},
 
-	{"with rerun no tick is claimed past one that another owner has not done", func(c *contract) {
-		c.needsTicks()
+	{"with rerun no tick is claimed past one that another owner has not done", with(ticks), func(c *contract) {
 		first := c.claimant(c.A, c.key("k"), aTick)
 		first.Fence = 7
 		first.mustClaim()
@@ -114,8 +107,7 @@ var tickChecks = []check{
 		plain.mustClaim()
 	}},
 
-	{"a former holder claims no later tick once the next holder has claimed one", func(c *contract) {
-		c.needsTicks()
+	{"a former holder claims no later tick once the next holder has claimed one", with(ticks), func(c *contract) {
 		for _, rerun := range []bool{false, true} {
 			for _, done := range []bool{false, true} {
 				holder := c.claimant(c.A, c.key(fmt.Sprint("k", rerun, done)), aTick)
@@ -138,8 +130,7 @@ var tickChecks = []check{
 		c.claimant(c.B, holder.Key, aTick.Add(time.Second)).mustClaim() // without a token
 	}},
 
-	{"a tick that is done is never claimed again", func(c *contract) {
-		c.needsTicks()
+	{"a tick that is done is never claimed again", with(ticks), func(c *contract) {
 		n := c.claimant(c.A, c.key("k"), aTick)
 		n.mustClaim()
 		n.mustEnd(time.Time{})
@@ -156,8 +147,7 @@ var tickChecks = []check{
 		}
 	}},
 
-	{"a tick can end through a later one, never through an earlier one", func(c *contract) {
-		c.needsTicks()
+	{"a tick can end through a later one, never through an earlier one", with(ticks), func(c *contract) {
 		n := c.claimant(c.A, c.key("k"), aTick)
 		n.mustClaim()
 		n.mustEnd(aTick.Add(time.Minute))
@@ -170,8 +160,7 @@ var tickChecks = []check{
 		c.claimant(c.A, n.Key, aTick.Add(time.Hour)).mustBeRefused(next, true)
 	}},
 
-	{"a tick ends through no tick that has not settled by the store's clock", func(c *contract) {
-		c.needsTicks()
+	{"a tick ends through no tick that has not settled by the store's clock", with(ticks), func(c *contract) {
 		const settled = time.Hour
 		before := time.Now()
 		n := c.claimant(c.A, c.key("k"), before.Add(-2*settled))
@@ -195,8 +184,7 @@ var tickChecks = []check{
 		}
 	}},
 
-	{"a tick counts the owners that claimed it, but not one that left it to the next", func(c *contract) {
-		c.needsTicks()
+	{"a tick counts the owners that claimed it, but not one that left it to the next", with(ticks), func(c *contract) {
 		var n *claimant
 		for i, want := range []int{1, 2, 3, 3, 4} {
 			n = c.claimant([]lease.Store{c.A, c.B}[i%2], c.key("k"), aTick)
@@ -219,8 +207,7 @@ var tickChecks = []check{
 		}
 	}},
 
-	{"a claim that passes over ticks is remembered until the next such", func(c *contract) {
-		c.needsTicks()
+	{"a claim that passes over ticks is remembered until the next such", with(ticks), func(c *contract) {
 		since := func(want time.Time) {
 			c.Helper()
 			if last := c.lastTick(c.B, c.key("k")); !last.Since.Equal(want) {
@@ -247,8 +234,7 @@ var tickChecks = []check{
 		since(aTick.Add(2 * time.Hour))
 	}},
 
-	{"a dead tick is done, and remembered until the next", func(c *contract) {
-		c.needsTicks()
+	{"a dead tick is done, and remembered until the next", with(ticks), func(c *contract) {
 		for i := range 4 {
 			n := c.claimant(c.A, c.key("k"), aTick.Add(time.Duration(i)*time.Hour))
 			n.mustClaim()
@@ -266,8 +252,7 @@ var tickChecks = []check{
 		}
 	}},
 
-	{"a tick too far ahead of the store's clock is refused", func(c *contract) {
-		c.needsTicks()
+	{"a tick too far ahead of the store's clock is refused", with(ticks), func(c *contract) {
 		n := c.claimant(c.A, c.key("k"), time.Now().Add(time.Hour))
 		n.MaxAhead = time.Minute
 		reply := n.claim()
@@ -281,8 +266,7 @@ var tickChecks = []check{
 		n.mustClaim()
 	}},
 
-	{"ticks and leases do not affect each other, whatever the key", func(c *contract) {
-		c.needsTicks()
+	{"ticks and leases do not affect each other, whatever the key", with(ticks), func(c *contract) {
 		keys := append(c.hardKeys(), "tick:"+c.run, "tick:{"+c.run+"}", "tick:{0}:"+c.run, c.run+":tick:{0}:k")
 		for i, key := range keys {
 			h := c.holder(c.A, key, long)
@@ -299,8 +283,7 @@ var tickChecks = []check{
 		}
 	}},
 
-	{"calls about ticks return when their context ends", func(c *contract) {
-		c.needsTicks()
+	{"calls about ticks return when their context ends", with(ticks), func(c *contract) {
 		ctx, cancel := context.WithCancel(c.ctx)
 		cancel()
 		n := c.claimant(c.A, c.key("k"), aTick)
@@ -323,13 +306,6 @@ var tickChecks = []check{
 // it is the year 2000.
 var aTick = time.Date(1996, 2, 29, 12, 30, 0, 0, time.UTC)
 
-func (c *contract) needsTicks() {
-	c.Helper()
-	if _, ok := c.A.(lease.TickStore); !ok {
-		c.Skip("the store is no lease.TickStore")
-	}
-}
-
 func (c *contract) lastTick(store lease.Store, key string) lease.Tick {
 	c.Helper()
 	last, err := ticksOf(store).LastTick(c.ctx, key)
@@ -339,7 +315,7 @@ func (c *contract) lastTick(store lease.Store, key string) lease.Tick {
 	return last
 }
 
-// ticksOf is used after needsTicks.
+// ticksOf is for checks with ticks.
 func ticksOf(store lease.Store) lease.TickStore {
 	ticks, _ := store.(lease.TickStore)
 	return ticks

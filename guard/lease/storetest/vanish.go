@@ -4,7 +4,7 @@ import "time"
 
 // What becomes of permits when the key is deleted behind the stores' backs.
 var vanishChecks = []check{
-	{"all holders lose a key that vanishes, and an exclusive owner is granted", func(c *contract) {
+	{"all holders lose a key that vanishes, and an exclusive owner is granted", with(vanishing), func(c *contract) {
 		for name, vanish := range c.waysToVanish() {
 			r1, r2 := c.reader(c.A, c.key(name)), c.reader(c.B, c.key(name))
 			r1.mustHold(long)
@@ -27,8 +27,7 @@ var vanishChecks = []check{
 		}
 	}},
 
-	{"a key that vanished starts again with all permits", func(c *contract) {
-		c.needsLimit()
+	{"a key that vanished starts again with all permits", with(limit, vanishing), func(c *contract) {
 		for name, vanish := range c.waysToVanish() {
 			h1, h2 := c.limited(c.A, c.key(name), 2), c.limited(c.B, c.key(name), 2)
 			h1.mustHold(long)
@@ -47,7 +46,7 @@ var vanishChecks = []check{
 		}
 	}},
 
-	{"an owner that asks for its vanished key holds it alone", func(c *contract) {
+	{"an owner that asks for its vanished key holds it alone", with(vanishing), func(c *contract) {
 		for name, vanish := range c.waysToVanish() {
 			r1, r2 := c.reader(c.A, c.key(name)), c.reader(c.B, c.key(name))
 			r1.mustHold(long)
@@ -60,8 +59,7 @@ var vanishChecks = []check{
 		}
 	}},
 
-	{"all holders lose a key that another program takes", func(c *contract) {
-		needs(c, "Foreign", c.Foreign)
+	{"all holders lose a key that another program takes", with(foreign), func(c *contract) {
 		r1, r2 := c.reader(c.A, c.key("k")), c.reader(c.B, c.key("k"))
 		r1.mustHold(long)
 		r2.mustHold(long)
@@ -79,8 +77,7 @@ var vanishChecks = []check{
 		}
 	}},
 
-	{"leases that another program took stay lost when it leaves", func(c *contract) {
-		needs(c, "Foreign", c.Foreign)
+	{"leases that another program took stay lost when it leaves", with(foreign), func(c *contract) {
 		r1, r2 := c.reader(c.A, c.key("k")), c.reader(c.B, c.key("k"))
 		r1.mustHold(long)
 		r2.mustHold(long)
@@ -94,9 +91,7 @@ var vanishChecks = []check{
 		c.mustNotBeHolders(r1, r2)
 	}},
 
-	{"a vanished key goes to all readers at the front of the queue", func(c *contract) {
-		c.needsQueue()
-		needs(c, "Vanish", c.Vanish)
+	{"a vanished key goes to all readers at the front of the queue", with(queue, vanish), func(c *contract) {
 		h := c.holder(c.A, c.key("k"), long)
 		r1, r2, w := c.reader(c.B, h.key), c.reader(c.A, h.key), c.client(c.B, h.key)
 		for _, n := range []*client{r1, r2, w} {
@@ -108,9 +103,7 @@ var vanishChecks = []check{
 		c.mustNotBeHolders(w)
 	}},
 
-	{"a queue stays when the readers' key vanishes", func(c *contract) {
-		c.needsQueue()
-		needs(c, "Vanish", c.Vanish)
+	{"a queue stays when the readers' key vanishes", with(queue, vanish), func(c *contract) {
 		r1, w, r2 := c.reader(c.A, c.key("k")), c.client(c.B, c.key("k")), c.reader(c.A, c.key("k"))
 		r1.mustHold(long)
 		w.mustWait()
@@ -132,9 +125,6 @@ func (c *contract) waysToVanish() map[string]func(key string) {
 	}
 	if c.Flush != nil {
 		ways["flushed"] = func(string) { c.Flush() }
-	}
-	if len(ways) == 0 {
-		c.Skip("the fixture has neither Vanish nor Flush")
 	}
 	return ways
 }

@@ -7,8 +7,7 @@ import (
 )
 
 var watchChecks = []check{
-	{"a watched waiter is woken when it is granted the key", func(c *contract) {
-		c.needsWatch()
+	{"a watched waiter is woken when it is granted the key", with(watch, queue), func(c *contract) {
 		h := c.holder(c.A, c.key("k"), long)
 		w := c.client(c.B, h.key)
 		woken, stop := w.watch()
@@ -20,9 +19,20 @@ var watchChecks = []check{
 		w.mustHold(long)
 	}},
 
-	{"a watched waiter is woken when another owner's request grants it the key", func(c *contract) {
-		c.needsWatch()
-		needs(c, "Vanish", c.Vanish)
+	{"a watched waiter is woken by a release, with or without a queue", with(watch), func(c *contract) {
+		h := c.holder(c.A, c.key("k"), long)
+		w := c.client(c.B, h.key)
+		woken, stop := w.watch()
+		defer stop()
+		w.mustWait()
+		time.Sleep(short) // wake-ups that are not about the release have arrived
+		drain(woken)
+		h.mustRelease()
+		c.await(woken)
+		c.within(patience, "granted", func() bool { return w.join(long).Granted })
+	}},
+
+	{"a watched waiter is woken when another owner's request grants it the key", with(watch, queue, vanish), func(c *contract) {
 		h := c.holder(c.A, c.key("k"), long)
 		w := c.client(c.B, h.key)
 		woken, stop := w.watch()
@@ -34,8 +44,7 @@ var watchChecks = []check{
 		c.await(woken)
 	}},
 
-	{"a watched waiter is woken when the one before it gives up", func(c *contract) {
-		c.needsWatch()
+	{"a watched waiter is woken when the one before it gives up", with(watch, queue), func(c *contract) {
 		h := c.holder(c.A, c.key("k"), long)
 		w1, w2 := c.waiter(c.A, h.key, long), c.client(c.B, h.key)
 		woken, stop := w2.watch()
@@ -47,8 +56,7 @@ var watchChecks = []check{
 		c.await(woken)
 	}},
 
-	{"each waiter is woken in its turn, in either process", func(c *contract) {
-		c.needsWatch()
+	{"each waiter is woken in its turn, in either process", with(watch, queue), func(c *contract) {
 		holder := c.holder(c.A, c.key("k"), long)
 		queue := c.sixClients(holder.key)
 		var wakes []chan struct{}
@@ -67,8 +75,7 @@ var watchChecks = []check{
 		}
 	}},
 
-	{"after Unwatch wake is not called for later grants", func(c *contract) {
-		c.needsWatch()
+	{"after Unwatch wake is not called for later grants", with(watch, queue), func(c *contract) {
 		h := c.holder(c.A, c.key("k"), long)
 		w := c.client(c.B, h.key)
 		woken, stop := w.watch()
@@ -84,8 +91,7 @@ var watchChecks = []check{
 		}
 	}},
 
-	{"a wake-up with a token is a valid grant: the lease exists and lasts from Since for the reservation", func(c *contract) {
-		c.needsWatch()
+	{"a wake-up with a token is a valid grant: the lease exists and lasts from Since for the reservation", with(watch, queue, grants), func(c *contract) {
 		// A store may need a first wake-up before its wake-ups carry tokens.
 		early := c.client(c.B, c.key("early"))
 		blocker := c.holder(c.A, early.key, long)
@@ -110,9 +116,6 @@ var watchChecks = []check{
 			select {
 			case g = <-grants: // not needed, as long as it has no token
 			case <-time.After(patience):
-				if c.NoGrants {
-					c.Skip("the store's wake-ups carry no token")
-				}
 				c.Fatal("no wake-up carried the token of the grant")
 			}
 		}
@@ -128,8 +131,7 @@ var watchChecks = []check{
 		}
 	}},
 
-	{"a waiter that is no longer watched does not keep a grant", func(c *contract) {
-		c.needsWatch()
+	{"a waiter that is no longer watched does not keep a grant", with(watch, queue), func(c *contract) {
 		h := c.holder(c.B, c.key("k"), long)
 		gone, next := c.client(c.A, h.key), c.client(c.A, h.key)
 		_, stopGone := gone.watch()
@@ -145,8 +147,7 @@ var watchChecks = []check{
 		}
 	}},
 
-	{"a waiter that never was watched keeps a grant for its reservation", func(c *contract) {
-		c.needsWatch()
+	{"a waiter that never was watched keeps a grant for its reservation", with(watch, queue), func(c *contract) {
 		h := c.holder(c.B, c.key("k"), long)
 		polling, watched := c.waiter(c.A, h.key, long), c.client(c.A, h.key)
 		_, stop := watched.watch()

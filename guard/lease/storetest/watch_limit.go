@@ -6,8 +6,7 @@ import (
 
 // Which waiters are woken when several are granted.
 var watchLimitChecks = []check{
-	{"all readers that are granted are woken", func(c *contract) {
-		c.needsWatch()
+	{"all readers that are granted are woken", with(watch, queue), func(c *contract) {
 		h := c.holder(c.A, c.key("k"), long)
 		readers := []*client{c.reader(c.A, h.key), c.reader(c.B, h.key), c.reader(c.A, h.key)}
 		wakes := c.waitAndWatch(readers...)
@@ -18,8 +17,7 @@ var watchLimitChecks = []check{
 		}
 	}},
 
-	{"readers are woken when the exclusive owner before them leaves the queue", func(c *contract) {
-		c.needsWatch()
+	{"readers are woken when the exclusive owner before them leaves the queue", with(watch, queue), func(c *contract) {
 		r, w := c.reader(c.A, c.key("k")), c.client(c.B, c.key("k"))
 		r.mustHold(long)
 		w.mustWait()
@@ -31,9 +29,7 @@ var watchLimitChecks = []check{
 		c.mustBeHolders(readers...)
 	}},
 
-	{"readers are woken when another owner's request grants them the key", func(c *contract) {
-		c.needsWatch()
-		needs(c, "Vanish", c.Vanish)
+	{"readers are woken when another owner's request grants them the key", with(watch, queue, vanish), func(c *contract) {
 		h := c.holder(c.A, c.key("k"), long)
 		readers := []*client{c.reader(c.A, h.key), c.reader(c.B, h.key)}
 		wakes := c.waitAndWatch(readers...)
@@ -44,8 +40,7 @@ var watchLimitChecks = []check{
 		c.mustBeHolders(readers...)
 	}},
 
-	{"an exclusive owner is woken when the last reader leaves", func(c *contract) {
-		c.needsWatch()
+	{"an exclusive owner is woken when the last reader leaves", with(watch, queue), func(c *contract) {
 		r1, r2, w := c.reader(c.A, c.key("k")), c.reader(c.B, c.key("k")), c.client(c.B, c.key("k"))
 		r1.mustHold(long)
 		r2.mustHold(long)
@@ -58,9 +53,7 @@ var watchLimitChecks = []check{
 		w.mustHold(long)
 	}},
 
-	{"a waiter for a permit is woken when it is granted one", func(c *contract) {
-		c.needsWatch()
-		c.needsLimit()
+	{"a waiter for a permit is woken when it is granted one", with(watch, queue, limit), func(c *contract) {
 		h1, h2 := c.limited(c.A, c.key("k"), 2), c.limited(c.B, c.key("k"), 2)
 		h1.mustHold(long)
 		h2.mustHold(long)
@@ -75,8 +68,7 @@ var watchLimitChecks = []check{
 		queue[1].mustHold(long)
 	}},
 
-	{"a reader that is no longer watched does not keep a grant", func(c *contract) {
-		c.needsWatch()
+	{"a reader that is no longer watched does not keep a grant", with(watch, queue), func(c *contract) {
 		h := c.holder(c.B, c.key("k"), long)
 		gone, next := c.reader(c.A, h.key), c.client(c.A, h.key)
 		_, stopGone := gone.watch()
@@ -93,8 +85,7 @@ var watchLimitChecks = []check{
 		c.mustNotBeHolders(gone)
 	}},
 
-	{"a reader that never was watched keeps a grant for its reservation", func(c *contract) {
-		c.needsWatch()
+	{"a reader that never was watched keeps a grant for its reservation", with(watch, queue), func(c *contract) {
 		h := c.holder(c.B, c.key("k"), long)
 		polling, watched := c.reader(c.A, h.key), c.client(c.A, h.key)
 		_, stop := watched.watch()

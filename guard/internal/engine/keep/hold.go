@@ -75,17 +75,16 @@ func lostEvent(cause *Lost) Event { return Event{Kind: EventLost, Err: cause, Ho
 // NewHoldLocked makes the lease's next hold, with the next token.
 func (l *Lease) NewHoldLocked(attempts int32, now time.Time) *Hold {
 	h := &l.first
-	if h.l != nil { // there was one before
+	if l.hold != nil { // there was one before
 		h = new(Hold)
+		if l.terms.Limit == lease.Exclusive {
+			h.Fence = l.hold.Fence + 1
+		}
 	}
 	h.l = l
 	h.Attempts = attempts
 	h.granted = l.k.instant(now)
 	h.runs = 1
-	if l.terms.Limit == lease.Exclusive {
-		h.Fence = l.nextToken
-		l.nextToken++
-	}
 	l.hold = h
 	return h
 }

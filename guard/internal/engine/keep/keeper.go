@@ -22,6 +22,7 @@ type Keeper struct {
 	work pending.Counter // goroutines and cleaners under way
 
 	roundTrip atomic.Int64 // smoothed, ns; written under mu
+	later     atomic.Int32 // releases under way that no caller waits for
 
 	mu       sync.Mutex // see the package comment
 	renewals schedule

@@ -70,7 +70,6 @@ type Lease struct {
 	key, owner string
 	place      lease.Place
 	terms      *Terms
-	began      instant
 
 	// trust is when trust ends. It only grows, and only under the mutex; it is
 	// read without, by every look at a context.
@@ -88,10 +87,9 @@ type Lease struct {
 	renewal renewal
 
 	hold  *Hold // the present one
-	first Hold  // the memory of the first one
+	first Hold  // the memory of the first one; its token and grant are the lease's
 
-	nextToken int64 // tokens left for local handoffs: nextToken … lastToken
-	lastToken int64
+	lastToken int64 // what follows hold.Fence is left for local handoffs
 }
 
 // rare is what most leases do not have.
@@ -133,9 +131,8 @@ func (l *Lease) Init(k *Keeper, g Grant, terms *Terms, next Next) {
 	if !g.Unknown.IsZero() {
 		l.rare = &rare{unknown: g.Unknown, life: g.Life}
 	}
-	l.began = k.instant(time.Now())
 	if terms.Limit == lease.Exclusive {
-		l.nextToken, l.lastToken = g.Fence, g.Fence+int64(g.TokenCount)-1
+		l.first.Fence, l.lastToken = g.Fence, g.Fence+int64(g.TokenCount)-1
 	}
 }
 
@@ -168,7 +165,7 @@ func (l *Lease) BeginLocked(attempts int32, renewal time.Time) *Hold {
 func (l *Lease) Owner() string { return l.owner }
 
 // Age is how long ago the lease was granted.
-func (l *Lease) Age(now time.Time) time.Duration { return now.Sub(l.k.time(l.began)) }
+func (l *Lease) Age(now time.Time) time.Duration { return now.Sub(l.k.time(l.first.granted)) }
 
 // EndedLocked reports whether the release has begun.
 func (l *Lease) EndedLocked() bool { return l.ended }
@@ -183,7 +180,8 @@ func (l *Lease) Remaining(now time.Time) time.Duration {
 // are another caller's: l must keep to the same, have a token left, and half its
 // TTL of trust, so that the run does not begin shortly before trust ends.
 func (l *Lease) HandsOverLocked(terms *Terms, now time.Time) bool {
-	return !l.lost.Load() && l.nextToken <= l.lastToken && *l.terms == *terms && l.trustLeft(now) >= l.terms.TTL/2
+	tokenLeft := l.terms.Limit != lease.Exclusive || l.hold.Fence < l.lastToken
+	return tokenLeft && !l.lost.Load() && *l.terms == *terms && l.trustLeft(now) >= l.terms.TTL/2
 }
 
 // trustLeft is how much longer the lease is proven: the less of what the two

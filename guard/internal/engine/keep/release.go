@@ -13,6 +13,10 @@ import (
 // the matter to a cleaner.
 const releaseAttempts = 2
 
+// maxLater bounds the releases that no caller waits for: a store that does not answer
+// slows its callers down instead of gathering goroutines.
+const maxLater = 256
+
 // Release is the outcome of the release of a hold.
 type Release int32
 
@@ -31,20 +35,54 @@ func (h *Hold) Released() Release { return Release(h.outcome.Load()) }
 // local caller, if there is one for it, or back to the store. End returns why the
 // run was not exclusive to its end, nil if it was: a release that the store could
 // not answer is no loss, since trust had not ended.
-func (h *Hold) End() *Lost { return h.end(true) }
+func (h *Hold) End() *Lost {
+	g, last := h.settle(true)
+	if !last {
+		return h.Cause()
+	}
+	return h.giveBack(g)
+}
+
+// EndLater is End without the wait for the store. If the store has to be asked,
+// later is true: a goroutine of the Keeper, which Drain waits for, asks it and then
+// calls done with what End would have returned. So it is done for a lease that was
+// exclusive until now, and while fewer than maxLater are under way; else EndLater
+// is End, and done is not called.
+func (h *Hold) EndLater(done func(*Lost)) (cause *Lost, later bool) {
+	g, last := h.settle(true)
+	if !last {
+		return h.Cause(), false
+	}
+	k := h.l.k
+	if n := k.later.Add(1); h.Cause() != nil || n > maxLater {
+		defer k.later.Add(-1)
+		return h.giveBack(g), false
+	}
+	k.Go(func() {
+		defer k.later.Add(-1)
+		done(h.giveBack(g))
+	})
+	return nil, true
+}
 
 // Abandon ends a hold under which fn did not run: the key is not kept closed for
 // MinHold.
-func (h *Hold) Abandon() { _ = h.end(false) }
+func (h *Hold) Abandon() {
+	if g, last := h.settle(false); last {
+		_ = h.giveBack(g)
+	}
+}
 
-func (h *Hold) end(ran bool) *Lost {
+// settle ends one run as far as that needs no store. last is true if what is left is
+// to give g back: it was the last run of the hold, and nobody here took it over.
+func (h *Hold) settle(ran bool) (g givingBack, last bool) {
 	l, k := h.l, h.l.k
 	l.check() // a loss that the timer was too late to see is a loss all the same
 	k.mu.Lock()
 	if h.runs > 1 {
 		h.runs--
 		k.mu.Unlock()
-		return h.Cause()
+		return g, false
 	}
 	h.over.Store(true)
 	var closedUntil time.Time
@@ -56,12 +94,12 @@ func (h *Hold) end(ran bool) *Lost {
 		h.runs = 0
 		k.mu.Unlock()
 		h.reporting.Wait()
-		return nil
+		return g, false
 	}
 	l.ended = true
 	l.stopExpiryLocked()
 	k.unplanLocked(l)
-	g := givingBack{
+	g = givingBack{
 		ReleaseRequest: lease.ReleaseRequest{
 			Key: l.key, Owner: l.owner, Place: l.place, Limit: l.terms.Limit,
 			Fence: l.hold.Fence, LastFence: l.lastToken,
@@ -69,9 +107,14 @@ func (h *Hold) end(ran bool) *Lost {
 		closedUntil: closedUntil,
 	}
 	k.mu.Unlock()
+	return g, true
+}
 
+// giveBack releases the lease, and returns when the key is free in this process
+// and every event has been reported.
+func (h *Hold) giveBack(g givingBack) *Lost {
 	cause := h.release(g)
-
+	l, k := h.l, h.l.k
 	k.mu.Lock()
 	h.runs = 0
 	if !l.lost.Load() {

@@ -31,9 +31,9 @@ type local struct {
 
 	waiters   waiters
 	candidate *candidate  // nil if none is in the store's queue
-	trials    int32       // under way
 	lease     *keep.Lease // the live one, if exclusive: trusted, or just being released
 	shared    int32       // how many leases are live, if not
+	trials    int32       // under way
 	aging     *time.Timer // fires when lease is old enough for a candidate; nil until one waited
 	calls     int32       // store calls made since the queue exists
 
@@ -148,7 +148,8 @@ func (l *local) dropLocked() {
 
 // joinLocked appends w. A caller that only tries is refused if the key is held
 // here, or if others here have just found it held or the store failing: trying
-// once more could only overtake them.
+// once more could only overtake them. A lease that is just being released is no
+// reason: its release tells.
 func (l *local) joinLocked(w *waiter) *Failure {
 	w.calls, w.sightings = l.calls, l.sightings
 	switch {
@@ -157,7 +158,7 @@ func (l *local) joinLocked(w *waiter) *Failure {
 	case l.candidate != nil && l.candidate.heard:
 		w.seen = Contention{Held: true, Holder: l.candidate.holder}
 	}
-	if w.opt.Wait == 0 && (l.lease != nil || l.waiters.n > 0 && l.candidate.knowsObstacle()) {
+	if w.opt.Wait == 0 && (l.lease != nil && !l.lease.EndedLocked() || l.waiters.n > 0 && l.candidate.knowsObstacle()) {
 		return l.obstacleLocked(w)
 	}
 	l.waiters.push(w)

@@ -1,0 +1,227 @@
+package quorum
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/jobguard/jobguard/guard/guardtest"
+	"github.com/jobguard/jobguard/guard/lease"
+)
+
+func TestANodeThatWasAwayIsRepairedAtTheNextRenewal(t *testing.T) {
+	bubble(t, 3, func(t *testing.T, b *bench) {
+		b.down(1)
+		owner, _ := b.mustAcquire(b.s)
+		b.down(0)
+		if reply := b.renew(owner); !reply.Held {
+			t.Fatalf("Renew() = %+v", reply)
+		}
+		synctest.Wait()
+		if n := b.holders(owner); n != 3 {
+			t.Errorf("%d of 3 nodes have the lease after a renewal", n)
+		}
+		b.nodes[2].Expire(key) // it restarts empty
+		if reply := b.renew(owner); !reply.Held {
+			t.Fatalf("Renew() = %+v", reply)
+		}
+		synctest.Wait()
+		if n := b.holders(owner); n != 3 {
+			t.Errorf("%d of 3 nodes have the lease after the second renewal", n)
+		}
+		if _, err := b.release(owner); err != nil {
+			t.Fatal(err)
+		}
+		if n := b.holders(owner); n != 0 {
+			t.Errorf("%d nodes have the lease after the release", n)
+		}
+	})
+}
+
+func TestALeaseThatAMajorityHasLostIsNotCreatedAgain(t *testing.T) {
+	bubble(t, 3, func(t *testing.T, b *bench) {
+		owner, _ := b.mustAcquire(b.s)
+		b.nodes[0].Expire(key)
+		b.nodes[1].Expire(key)
+		for range 3 {
+			if reply := b.renew(owner); reply.Held || reply.Err != nil {
+				t.Errorf("Renew() = %+v, want lost", reply)
+			}
+			synctest.Wait()
+		}
+		if n := b.holders(owner); n != 1 {
+			t.Errorf("%d nodes have the lease, want the one that never lost it", n)
+		}
+		// One lost it, one does not answer: nothing is known, and nothing is done.
+		b.nodes[2].Fail(errDown)
+		if reply := b.renew(owner); reply.Err != nil || reply.Held {
+			t.Errorf("Renew() = %+v, want lost: two of three have said so", reply)
+		}
+		b.nodes[0].Fail(errDown)
+		if reply := b.renew(owner); reply.Err == nil {
+			t.Errorf("Renew() = %+v, want an error", reply)
+		}
+	})
+}
+
+// A repair that is under way when the run ends is given back when it has arrived.
+func TestARepairDoesNotOutliveTheRelease(t *testing.T) {
+	bubble(t, 3, func(t *testing.T, b *bench) {
+		b.down(1)
+		owner, _ := b.mustAcquire(b.s)
+		b.down(0)
+		b.nodes[0].Delay(100 * time.Millisecond)
+		b.renew(owner)                     // returns before the first node has answered
+		time.Sleep(110 * time.Millisecond) // which is asked for the lease now, and gets the request at 150 ms
+		b.nodes[0].Delay(0)
+		if reply, err := b.release(owner); err != nil || !reply.Released {
+			t.Errorf("Release() = %+v, %v", reply, err)
+		}
+		time.Sleep(300 * time.Millisecond) // not yet a second after the first Acquire, which failed there
+		if b.nodes[0].Calls(guardtest.OpAcquire) != 2 {
+			t.Error("the test did not stage the repair")
+		}
+		if n := b.holders(owner); n != 0 {
+			t.Errorf("%d nodes have the lease", n)
+		}
+	})
+}
+
+func TestALoserGivesBackWhatItGotAtOnce(t *testing.T) {
+	bubble(t, 3, func(t *testing.T, b *bench) {
+		b.nodes[0].HoldFor(key, "x", ttl)
+		b.nodes[1].HoldFor(key, "x", ttl)
+		owner := b.s.NewOwner("")
+		if reply, err := b.acquire(b.s, owner); err != nil || reply.Granted || reply.Holder != "x" {
+			t.Errorf("Acquire() = %+v, %v; want refused by x", reply, err)
+		}
+		if n := b.holders(owner); n != 0 {
+			t.Errorf("%d nodes are kept by the loser", n)
+		}
+	})
+}
+
+// buried is a node whose connection breaks when it was sent an Acquire. The request
+// arrives half a second later.
+type buried struct{ *guardtest.Store }
+
+func (n *buried) Acquire(ctx context.Context, r lease.AcquireRequest) (lease.AcquireReply, error) {
+	deadline, _ := ctx.Deadline()
+	time.AfterFunc(500*time.Millisecond, func() {
+		if time.Now().Before(deadline) {
+			_, _ = n.Store.Acquire(context.Background(), r)
+		}
+	})
+	return lease.AcquireReply{}, errDown
+}
+
+func TestARequestThatMayBeBuriedIsCleanedUpAtOnceAndAgain(t *testing.T) {
+	for name, won := range map[string]bool{"of a holder that has left": true, "of a loser": false} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				far := &buried{guardtest.NewStore()}
+				b := &bench{T: t, nodes: []*guardtest.Store{guardtest.NewStore(), guardtest.NewStore(), far.Store}}
+				b.s = mustNew(t, b.nodes[0], b.nodes[1], far)
+				owner := b.s.NewOwner("")
+				if !won {
+					b.nodes[0].HoldFor(key, "x", ttl)
+					b.nodes[1].HoldFor(key, "x", ttl)
+				}
+				if reply, err := b.acquire(b.s, owner); err != nil || reply.Granted != won {
+					t.Fatalf("Acquire() = %+v, %v", reply, err)
+				}
+				if won {
+					// A node that is away is left to a cleaner from the start.
+					if _, err := b.s.FindHolder(t.Context(), key); err != nil {
+						t.Fatal(err)
+					}
+					if _, err := b.release(owner); err != nil {
+						t.Fatal(err)
+					}
+				}
+				time.Sleep(10 * time.Millisecond)
+				if far.Calls(guardtest.OpRelease) != 1 {
+					t.Errorf("%d releases at once, want 1", far.Calls(guardtest.OpRelease))
+				}
+				time.Sleep(700 * time.Millisecond)
+				if b.holders(owner) != 1 {
+					t.Fatal("the test did not stage the late arrival")
+				}
+				time.Sleep(400 * time.Millisecond) // the attempt's second is over
+				if n := b.holders(owner); n != 0 {
+					t.Errorf("%d nodes have the lease", n)
+				}
+				time.Sleep(3 * ttl)
+			})
+		})
+	}
+}
+
+// A release that was not answered may still arrive when the owner has the key.
+func TestAReleaseOfAnEarlierAttemptNeverMeetsALaterLease(t *testing.T) {
+	bubble(t, 3, func(t *testing.T, b *bench) {
+		b.nodes[0].HoldFor(key, "x", ttl)
+		b.nodes[1].HoldFor(key, "x", ttl)
+		b.nodes[2].Inject(guardtest.Fault{Op: guardtest.OpRelease, Times: 1}) // buried, for all we know
+		owner := b.s.NewOwner("")
+		if reply, err := b.acquire(b.s, owner); err != nil || reply.Granted {
+			t.Fatalf("Acquire() = %+v, %v", reply, err)
+		}
+		before, _ := b.nodes[2].Holder(key)
+		if before == "" {
+			t.Fatal("the node does not have what the loser got")
+		}
+		time.Sleep(3 * time.Second) // the attempt to release has ended
+		b.nodes[0].Expire(key)
+		b.nodes[1].Expire(key)
+		if reply, err := b.acquire(b.s, owner); err != nil || !reply.Granted {
+			t.Fatalf("Acquire() = %+v, %v", reply, err)
+		}
+		if _, err := b.nodes[2].Release(t.Context(), lease.ReleaseRequest{Key: key, Owner: before}); err != nil { // it arrives
+			t.Fatal(err)
+		}
+		if n := b.holders(owner); n != 3 {
+			t.Errorf("%d of 3 nodes have the lease", n)
+		}
+	})
+}
+
+func TestANodeThatDoesNotAnswerIsAskedByOneCallAtATime(t *testing.T) {
+	bubble(t, 3, func(t *testing.T, b *bench) {
+		for _, n := range b.nodes {
+			n.Delay(time.Millisecond)
+		}
+		b.nodes[2].Inject(guardtest.Fault{}) // no reply, until the attempt's timeout
+		took := func() time.Duration {
+			began := time.Now()
+			owner, _ := b.mustAcquire(b.s)
+			d := time.Since(began)
+			if _, err := b.release(owner); err != nil {
+				t.Error(err)
+			}
+			return d
+		}
+		if d := took(); d > 2*time.Millisecond {
+			t.Errorf("the first Acquire took %v", d)
+		}
+		time.Sleep(5 * time.Second) // the attempt's timeout is over
+		asked := b.nodes[2].Calls(guardtest.OpAcquire)
+		for range 100 {
+			if d := took(); d > time.Millisecond {
+				t.Fatalf("a later Acquire took %v", d)
+			}
+		}
+		if n := b.nodes[2].Calls(guardtest.OpAcquire) - asked; n > 1 {
+			t.Errorf("the node was asked %d times meanwhile", n)
+		}
+		b.nodes[2].Fail(nil)
+		time.Sleep(5 * time.Second)
+		for range 3 {
+			took()
+		}
+		if owner, _ := b.mustAcquire(b.s); b.holders(owner) != 3 {
+			t.Errorf("%d of 3 nodes have the lease when all are back", b.holders(owner))
+		}
+	})
+}

@@ -1,0 +1,222 @@
+package quorum_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/jobguard/jobguard/guard"
+	"github.com/jobguard/jobguard/guard/lease"
+)
+
+// What package guard promises of Do and its options holds over three servers. One of
+// them is away in half of the cases.
+func TestGuardWorksOverThreeServers(t *testing.T) {
+	for name, down := range map[string]bool{"all up": false, "one down": true} {
+		t.Run(name, func(t *testing.T) {
+			f := newFleet(t, 3)
+			if down {
+				f.servers[2].Kill()
+			}
+			a, b := f.guard(t), f.guard(t)
+			for name, check := range map[string]func(t *testing.T, a, b *guard.Guard){
+				"Do": doExcludes, "DoAll": doAllHoldsAll, "Lead": leadMovesOn, "Shared": sharedRunTogether,
+				"nested": nestedRunsShare, "Ensure": ensureRenews, "MinHold": minHoldKeepsClosed, "MaxHold": maxHoldEnds,
+				"Wait": waitTriesOnce, "Limit": limitOneWorks, "Holder": holderIsNamed,
+			} {
+				t.Run(name, func(t *testing.T) { check(t, a, b) })
+			}
+		})
+	}
+}
+
+// while runs f while g holds key.
+func while(t *testing.T, g *guard.Guard, key string, f func(ctx context.Context)) {
+	t.Helper()
+	must(t, g.Do(t.Context(), key, func(ctx context.Context) error { f(ctx); return ctx.Err() }))
+}
+
+func nothing(context.Context) error { return nil }
+
+func doExcludes(t *testing.T, a, b *guard.Guard) {
+	while(t, a, "do", func(context.Context) {
+		err := b.With(guard.Wait(50*time.Millisecond)).Do(t.Context(), "do", nothing)
+		if !errors.Is(err, guard.ErrBusy) {
+			t.Errorf("Do of a held key: %v", err)
+		}
+		var e *guard.Error
+		if !errors.As(err, &e) || e.Holder == "" || strings.Contains(e.Holder, "+") || e.RetryAfter <= 0 {
+			t.Errorf("the error names no holder: %+v", e)
+		}
+	})
+	must(t, b.Do(t.Context(), "do", nothing))
+}
+
+func doAllHoldsAll(t *testing.T, a, b *guard.Guard) {
+	must(t, a.DoAll(t.Context(), []string{"x", "y", "z"}, func(ctx context.Context) error {
+		for _, key := range []string{"x", "y", "z"} {
+			if err := b.With(guard.Wait(0)).Do(t.Context(), key, nothing); !errors.Is(err, guard.ErrBusy) {
+				t.Errorf("Do(%s) beside DoAll: %v", key, err)
+			}
+			if _, ok := guard.FenceOf(ctx, key); !ok {
+				t.Errorf("no token of %s", key)
+			}
+		}
+		return ctx.Err()
+	}))
+}
+
+func leadMovesOn(t *testing.T, a, b *guard.Guard) {
+	ctx, resign := context.WithCancel(t.Context())
+	leading := make(chan string, 2)
+	lead := func(g *guard.Guard, name string) chan error {
+		done := make(chan error, 1)
+		go func() {
+			done <- g.Lead(ctx, "lead", func(ctx context.Context) error {
+				leading <- name
+				<-ctx.Done()
+				return ctx.Err()
+			})
+		}()
+		return done
+	}
+	first := lead(a, "a")
+	<-leading
+	second := lead(b, "b")
+	select {
+	case name := <-leading:
+		t.Errorf("%s leads beside another", name)
+	case <-time.After(100 * time.Millisecond):
+	}
+	resign()
+	<-first
+	<-second
+	must(t, b.Lead(t.Context(), "lead", nothing))
+}
+
+func sharedRunTogether(t *testing.T, a, b *guard.Guard) {
+	shared := guard.Shared()
+	while(t, a.With(shared), "shared", func(context.Context) {
+		while(t, b.With(shared), "shared", func(context.Context) {
+			if err := b.With(guard.Wait(0)).Do(t.Context(), "shared", nothing); !errors.Is(err, guard.ErrBusy) {
+				t.Errorf("an exclusive run beside readers: %v", err)
+			}
+		})
+	})
+	while(t, a, "shared", func(context.Context) {
+		if err := b.With(shared, guard.Wait(0)).Do(t.Context(), "shared", nothing); !errors.Is(err, guard.ErrBusy) {
+			t.Errorf("a reader beside an exclusive run: %v", err)
+		}
+	})
+}
+
+func nestedRunsShare(t *testing.T, a, _ *guard.Guard) {
+	while(t, a, "nested", func(ctx context.Context) {
+		outer, _ := guard.Fence(ctx)
+		must(t, a.Do(ctx, "nested", func(ctx context.Context) error {
+			if inner, ok := guard.Fence(ctx); !ok || inner != outer {
+				t.Errorf("token %d inside %d", inner, outer)
+			}
+			return nil
+		}))
+	})
+}
+
+func ensureRenews(t *testing.T, a, _ *guard.Guard) {
+	while(t, a.With(guard.TTL(2*time.Second)), "ensure", func(ctx context.Context) {
+		time.Sleep(400 * time.Millisecond)
+		must(t, guard.Ensure(ctx, 1700*time.Millisecond))
+	})
+}
+
+func minHoldKeepsClosed(t *testing.T, a, b *guard.Guard) {
+	began := time.Now()
+	must(t, a.With(guard.MinHold(500*time.Millisecond)).Do(t.Context(), "minhold", nothing))
+	if err := b.With(guard.Wait(0)).Do(t.Context(), "minhold", nothing); err == nil && time.Since(began) < 500*time.Millisecond {
+		t.Error("the key was not kept closed")
+	}
+	must(t, b.Do(t.Context(), "minhold", nothing))
+	if took := time.Since(began); took < 495*time.Millisecond || took > 5*time.Second {
+		t.Errorf("free after %v", took)
+	}
+}
+
+func maxHoldEnds(t *testing.T, a, _ *guard.Guard) {
+	err := a.With(guard.MaxHold(200*time.Millisecond)).Do(t.Context(), "maxhold", func(ctx context.Context) error {
+		<-ctx.Done()
+		return context.Cause(ctx)
+	})
+	if !errors.Is(err, guard.ErrMaxHold) {
+		t.Errorf("Do: %v", err)
+	}
+}
+
+func waitTriesOnce(t *testing.T, a, b *guard.Guard) {
+	while(t, a, "wait", func(context.Context) {
+		began := time.Now()
+		if err := b.With(guard.Wait(0)).Do(t.Context(), "wait", nothing); !errors.Is(err, guard.ErrBusy) {
+			t.Errorf("Do: %v", err)
+		}
+		if took := time.Since(began); took > 3*time.Second {
+			t.Errorf("one try took %v", took)
+		}
+	})
+	must(t, b.With(guard.Wait(0)).Do(t.Context(), "wait", nothing))
+}
+
+func limitOneWorks(t *testing.T, a, b *guard.Guard) {
+	one := guard.Limit(1)
+	while(t, a.With(one), "limit", func(context.Context) {
+		if err := b.With(one, guard.Wait(0)).Do(t.Context(), "limit", nothing); !errors.Is(err, guard.ErrBusy) {
+			t.Errorf("Do beside the only permit: %v", err)
+		}
+	})
+	err := a.With(guard.Limit(2)).Do(t.Context(), "limit", nothing)
+	if !errors.Is(err, guard.ErrUnavailable) || !errors.Is(err, lease.ErrRefused) || !strings.Contains(err.Error(), "Limit(2) cannot be kept over several servers") {
+		t.Errorf("Do under Limit(2): %v", err)
+	}
+}
+
+func holderIsNamed(t *testing.T, a, b *guard.Guard) {
+	while(t, a, "holder", func(ctx context.Context) {
+		h, err := b.Holder(ctx, "holder")
+		if must(t, err); h.Owner == "" || h.Remaining <= 0 {
+			t.Errorf("%+v", h)
+		}
+	})
+	h, err := b.Holder(t.Context(), "holder")
+	if must(t, err); h.Owner != "" {
+		t.Errorf("%+v of a free key", h)
+	}
+}
+
+// A waiter is woken by the release. One that polls would wait 60 ms on average.
+func TestWaiterIsWokenByARelease(t *testing.T) {
+	f := newFleet(t, 3)
+	a, b := f.guard(t), f.guard(t)
+	var waits time.Duration
+	const rounds = 20
+	for range rounds {
+		var released atomic.Int64
+		got := make(chan error, 1)
+		while(t, a, "k", func(context.Context) {
+			go func() {
+				got <- b.Do(t.Context(), "k", func(context.Context) error {
+					waits += time.Duration(time.Now().UnixNano() - released.Load())
+					return nil
+				})
+			}()
+			time.Sleep(150 * time.Millisecond) // it has asked, and its inbox is there
+			released.Store(time.Now().UnixNano())
+		})
+		must(t, <-got)
+	}
+	if wait := waits / rounds; wait > 40*time.Millisecond {
+		t.Errorf("a waiter runs %v after the release", wait)
+	} else {
+		t.Logf("a waiter runs %v after the release", wait)
+	}
+}

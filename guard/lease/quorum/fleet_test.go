@@ -1,0 +1,231 @@
+package quorum_test
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/jobguard/jobguard/guard"
+	"github.com/jobguard/jobguard/guard/lease"
+	"github.com/jobguard/jobguard/guard/lease/quorum"
+	"github.com/jobguard/jobguard/guard/lease/redisstore"
+	"github.com/jobguard/jobguard/internal/redistest"
+)
+
+func init() { redis.SetLogger(silence{}) } // it logs every dial that a test makes fail
+
+type silence struct{}
+
+func (silence) Printf(context.Context, string, ...any) {}
+
+// waitLimit bounds each wait; a busy machine stays below.
+const waitLimit = 30 * time.Second
+
+// fleet is processes over a few servers, each of which is behind a proxy.
+type fleet struct {
+	servers []*redistest.Server
+	proxies []*redistest.Proxy
+}
+
+func newFleet(t *testing.T, n int, args ...string) *fleet {
+	t.Helper()
+	f := &fleet{servers: redistest.StartN(t, n, args...)}
+	for _, s := range f.servers {
+		f.proxies = append(f.proxies, redistest.NewProxy(t, s.Addr()))
+	}
+	return f
+}
+
+// store is that of a process of its own.
+func (f *fleet) store(t *testing.T) *quorum.Store {
+	t.Helper()
+	stores := make([]lease.Store, len(f.proxies))
+	for i, p := range f.proxies {
+		client := redis.NewClient(&redis.Options{Addr: p.Addr()})
+		t.Cleanup(func() { _ = client.Close() }) // after the guard's shutdown
+		stores[i] = redisstore.New(client)
+	}
+	s, err := quorum.New(stores...)
+	must(t, err)
+	return s
+}
+
+// guard is that of a process of its own. The test's end shuts it down.
+func (f *fleet) guard(t *testing.T, opts ...guard.Option) *guard.Guard {
+	t.Helper()
+	g, err := guard.New(f.store(t), opts...)
+	must(t, err)
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), waitLimit)
+		defer cancel()
+		must(t, g.Shutdown(ctx))
+	})
+	return g
+}
+
+// resource is what runs under a key write to. It is the judge.
+type resource struct {
+	inside atomic.Int32
+	last   int64 // guarded by the lease under test
+	runs   atomic.Int64
+}
+
+func (r *resource) use(t testing.TB, ctx context.Context, work time.Duration) {
+	if n := r.inside.Add(1); n != 1 {
+		t.Errorf("%d runs at once", n)
+	}
+	token, ok := guard.Fence(ctx)
+	if !ok || token <= r.last {
+		t.Errorf("token %d after %d", token, r.last)
+	}
+	r.last = token
+	r.runs.Add(1)
+	select {
+	case <-time.After(work):
+	case <-ctx.Done():
+	}
+	r.inside.Add(-1)
+}
+
+// contend has workers in each of the guards run under key until stop is closed.
+func contend(t *testing.T, guards []*guard.Guard, workers int, keys int, work time.Duration, stop <-chan struct{}) []*resource {
+	resources := make([]*resource, keys)
+	for i := range resources {
+		resources[i] = &resource{}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var wg sync.WaitGroup
+	for i := range workers {
+		g, k := guards[i%len(guards)], i%keys
+		wg.Go(func() {
+			for {
+				err := g.Do(ctx, fmt.Sprintf("key %d", k), func(ctx context.Context) error {
+					resources[k].use(t, ctx, work)
+					return nil
+				})
+				switch {
+				case err == nil:
+				case ctx.Err() != nil && !errors.Is(err, guard.ErrLost):
+					return
+				default:
+					t.Errorf("Do: %v", err)
+				}
+				if ctx.Err() != nil {
+					return
+				}
+			}
+		})
+	}
+	<-stop
+	cancel()
+	wg.Wait()
+	return resources
+}
+
+func after(d time.Duration) <-chan struct{} {
+	done := make(chan struct{})
+	time.AfterFunc(d, func() { close(done) })
+	return done
+}
+
+func TestRunsAreExclusiveWithRisingTokensAcrossProcesses(t *testing.T) {
+	for _, n := range []int{3, 5} {
+		f := newFleet(t, n)
+		var guards []*guard.Guard
+		for range 4 {
+			guards = append(guards, f.guard(t))
+		}
+		for i, r := range contend(t, guards, 8, 1, time.Millisecond, after(2*time.Second)) {
+			t.Logf("%d servers, key %d: %d runs", n, i, r.runs.Load())
+			if r.runs.Load() < 50 {
+				t.Errorf("%d runs in 2 s", r.runs.Load())
+			}
+		}
+	}
+}
+
+// A server that keeps its data comes back at once, one that loses it after a TTL.
+func TestServersThatAreKilledInTurnLoseNothing(t *testing.T) {
+	const ttl = 2 * time.Second
+	for name, c := range map[string]struct {
+		args []string
+		away time.Duration
+	}{
+		"with data":    {[]string{"--appendonly", "yes", "--appendfsync", "always"}, 100 * time.Millisecond},
+		"without data": {nil, ttl + ttl/10},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFleet(t, 3, c.args...)
+			var guards []*guard.Guard
+			for range 4 {
+				guards = append(guards, f.guard(t, guard.TTL(ttl)))
+			}
+			stop := make(chan struct{})
+			go func() { // ends when all have been killed
+				defer close(stop)
+				for i := range *killings {
+					time.Sleep(5*time.Second - c.away)
+					s := f.servers[i%len(f.servers)]
+					s.Kill()
+					time.Sleep(c.away)
+					s.Restart()
+				}
+				time.Sleep(time.Second)
+			}()
+			long := make(chan error, 1)
+			go func() { // one lease that must survive it all
+				long <- guards[0].Do(t.Context(), "long", func(ctx context.Context) error {
+					select {
+					case <-stop:
+						return nil
+					case <-ctx.Done():
+						return context.Cause(ctx)
+					}
+				})
+			}()
+			for i, r := range contend(t, guards, 16, 4, 5*time.Millisecond, stop) {
+				t.Logf("key %d: %d runs", i, r.runs.Load())
+				if r.runs.Load() < 100 {
+					t.Errorf("key %d: %d runs", i, r.runs.Load())
+				}
+			}
+			must(t, <-long)
+		})
+	}
+}
+
+// killings is how many servers are killed, in turn, one every 5 s.
+var killings = flag.Int("killings", 4, "how many servers TestServersThatAreKilledInTurnLoseNothing kills, one every 5 s")
+
+func TestOneServerThatDoesNotAnswerCostsLittle(t *testing.T) {
+	f := newFleet(t, 3)
+	g := f.guard(t)
+	do := func(n int) (took time.Duration) {
+		began := time.Now()
+		for range n {
+			must(t, g.Do(t.Context(), "k", func(context.Context) error { return nil }))
+		}
+		return time.Since(began) / time.Duration(n)
+	}
+	do(50)
+	healthy := do(200)
+	f.proxies[1].Blackhole(redistest.Both)
+	first := do(1)
+	rest := do(200)
+	t.Logf("a Do takes %v; with one server of three blackholed the first %v, others %v", healthy, first, rest)
+	if first > 2*time.Second {
+		t.Errorf("the first Do took %v, more than the time of an attempt", first)
+	}
+	if rest > 3*healthy+time.Millisecond {
+		t.Errorf("later ones take %v, without the fault %v", rest, healthy)
+	}
+	f.proxies[1].Heal()
+}

@@ -1,0 +1,95 @@
+package quorum
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/jobguard/jobguard/guard/lease"
+)
+
+// FindHolder implements [lease.HolderFinder], if all stores do. A majority of nodes must
+// answer, and a majority of all nodes have a holder, else the key is free. The process id
+// of another process is the one on the first node that names it. A Token is not found.
+func (s *Store) FindHolder(ctx context.Context, key string) (lease.Holder, error) {
+	finders := make([]lease.HolderFinder, len(s.nodes))
+	for i, n := range s.nodes {
+		finder, ok := n.Store.(lease.HolderFinder)
+		if !ok {
+			return lease.Holder{}, fmt.Errorf("quorum: find holder: store %d, a %T, %w: it is no lease.HolderFinder", i+1, n.Store, errors.ErrUnsupported)
+		}
+		finders[i] = finder
+	}
+	answers := askAll(ctx, s, func(i int, ctx context.Context) (lease.Holder, error) { return finders[i].FindHolder(ctx, key) })
+	var held []lease.Holder
+	for i := range answers {
+		if a := &answers[i]; a.ok() && a.value.Owner != "" {
+			h := a.value
+			if h.Process == s.nodes[i].process {
+				h.Process = s.process
+			}
+			held = append(held, h)
+		}
+	}
+	switch {
+	case count(answers, (*answer[lease.Holder]).ok) < s.majority:
+		return lease.Holder{}, failed(s, "find holder", answers)
+	case len(held) < s.majority:
+		return lease.Holder{}, nil
+	}
+	return s.mostNamed(held), nil
+}
+
+// mostNamed is the holder that most nodes name. It has the key until fewer than a
+// majority do.
+func (s *Store) mostNamed(held []lease.Holder) lease.Holder {
+	var most lease.Holder
+	var lives []time.Duration
+	for _, h := range held {
+		var same []time.Duration
+		for _, other := range held {
+			if other.Owner == h.Owner && other.Metadata == h.Metadata {
+				same = append(same, other.Remaining)
+			}
+		}
+		if len(same) > len(lives) {
+			most, lives = h, same
+		}
+	}
+	slices.SortFunc(lives, longestFirst)
+	most.Remaining = lives[min(s.majority, len(lives))-1]
+	return most
+}
+
+// longestFirst orders remaining times; negative is for ever.
+func longestFirst(a, b time.Duration) int {
+	switch {
+	case a < 0 && b < 0:
+		return 0
+	case a < 0:
+		return -1
+	case b < 0:
+		return 1
+	}
+	return int(b - a)
+}
+
+// askAll asks all nodes, and returns when a majority has answered and the others have
+// had their grace.
+func askAll[T any](ctx context.Context, s *Store, call func(i int, ctx context.Context) (T, error)) []answer[T] {
+	rd := newRound(s, func(answers []answer[T]) bool { return count(answers, (*answer[T]).ok) >= s.majority }, nil)
+	for i, n := range s.nodes {
+		rd.expect(i, n.away.Load())
+	}
+	for i := range s.nodes {
+		rd.ask(i, func() (T, error) {
+			a := attempt(ctx, 0)
+			defer a.End()
+			return call(i, a)
+		})
+	}
+	rd.wait(ctx)
+	return rd.answers
+}

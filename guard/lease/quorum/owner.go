@@ -1,0 +1,123 @@
+package quorum
+
+import (
+	"time"
+
+	"github.com/jobguard/jobguard/guard/lease"
+)
+
+// owner is what the Store knows of an owner id, from its first Acquire to its Release,
+// or until an Acquire without Join is refused. It is guarded by Store.mu.
+type owner struct {
+	id    string
+	key   string
+	limit lease.Limit
+	place lease.Place
+	life  time.Duration // the longest that a node keeps what it was asked for
+	votes int           // how often it has asked
+	over  bool          // it is no longer in Store.owners
+	parts []part
+}
+
+// part is what one node may have for an owner.
+type part struct {
+	asked bool   // the node may have a lease, or the owner in its queue
+	busy  bool   // an Acquire or a discard is under way: the next call waits, or does without the node
+	then  func() // called when it has ended
+
+	// epoch is part of the id on the node. It is counted up when a release of the id
+	// may still be on its way, which would end a lease that is acquired meanwhile.
+	epoch int
+	id    string // with the epoch; "" until it is needed
+
+	ticket  int64     // orders the node's queue; 0 before it joined
+	unknown time.Time // until when an Acquire that was not answered may take effect
+}
+
+// enter returns the owner of r, made if need be.
+func (s *Store) enter(r lease.AcquireRequest) *owner {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	o := s.owners[r.Owner]
+	if o == nil {
+		o = &owner{id: r.Owner, key: r.Key, limit: r.Limit, place: r.Place, parts: make([]part, len(s.nodes))}
+		s.owners[r.Owner] = o
+	}
+	o.votes++
+	o.life = max(o.life, r.TTL, r.Reservation)
+	return o
+}
+
+// idLocked is o's id on node i.
+func (s *Store) idLocked(o *owner, i int) string {
+	p := &o.parts[i]
+	if p.id == "" {
+		p.id = s.idOn(i, p.epoch, o.id)
+	}
+	return p.id
+}
+
+// leave takes an owner out, and returns it; nil if there is none.
+func (s *Store) leave(id string) *owner {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	o := s.owners[id]
+	if o != nil {
+		s.leaveLocked(o)
+	}
+	return o
+}
+
+// forget is leave for an owner that may come back, with an Acquire, or may not: at once
+// if no release is under way that would meet a lease of the same id, else later.
+func (s *Store) forget(o *owner) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := range o.parts {
+		if p := &o.parts[i]; p.busy || p.epoch > 0 {
+			votes := o.votes
+			time.AfterFunc(o.life+maxAttempt, func() { // ends by itself
+				if s.mu.Lock(); o.votes == votes {
+					s.leaveLocked(o)
+				}
+				s.mu.Unlock()
+			})
+			return
+		}
+	}
+	s.leaveLocked(o)
+}
+
+func (s *Store) leaveLocked(o *owner) {
+	o.over = true
+	if s.owners[o.id] == o {
+		delete(s.owners, o.id)
+	}
+}
+
+// idle ends what was under way for o on node i.
+func (s *Store) idle(o *owner, i int) {
+	s.mu.Lock()
+	p := &o.parts[i]
+	p.busy = false
+	then := p.then
+	p.then = nil
+	s.mu.Unlock()
+	if then != nil {
+		then()
+	}
+}
+
+// awaitIdle returns when nothing is under way for o on node i.
+func (s *Store) awaitIdle(o *owner, i int) {
+	s.mu.Lock()
+	p := &o.parts[i]
+	if !p.busy {
+		s.mu.Unlock()
+		return
+	}
+	done := make(chan struct{})
+	p.then = func() { close(done) }
+	s.mu.Unlock()
+	<-done
+}

@@ -1,0 +1,328 @@
+package quorum
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/jobguard/jobguard/guard/lease"
+)
+
+// simNode is one simulated server: leases, queues, and one token counter for all keys, as
+// two keys of one slot have on Redis. Its clock differs from others in what it shows, which
+// makes tokens, and in its rate, by which leases expire.
+type simNode struct {
+	w      *simWorld
+	offset time.Duration // of the clock that makes tokens
+	rate   float64       // seconds that it counts in a second
+
+	mu     sync.Mutex
+	keys   map[string]*simKey
+	fence  int64
+	down   bool // requests are lost
+	paused bool // requests are carried out when it resumes
+	buried []func()
+}
+
+type simKey struct {
+	owner string
+	until time.Time // of the world, with the node's rate accounted for
+	queue []simWaiter
+}
+
+type simWaiter struct {
+	owner       string
+	ticket      int64
+	reservation time.Duration
+	store       *simStore
+}
+
+// life is how long, in the world's time, the node keeps what has this TTL.
+func (n *simNode) life(ttl time.Duration) time.Duration { return time.Duration(float64(ttl) / n.rate) }
+
+func (n *simNode) micros() int64 { return time.Now().Add(n.offset).UnixMicro() }
+
+func (n *simNode) keyLocked(key string) *simKey {
+	k := n.keys[key]
+	if k == nil {
+		k = &simKey{}
+		n.keys[key] = k
+	}
+	if k.owner != "" && !time.Now().Before(k.until) {
+		k.owner = ""
+	}
+	return k
+}
+
+func (n *simNode) acquireLocked(s *simStore, r lease.AcquireRequest) lease.AcquireReply {
+	k := n.keyLocked(r.Key)
+	until := time.Now().Add(n.life(r.TTL))
+	if k.owner == r.Owner {
+		if until.After(k.until) {
+			k.until = until
+		}
+		return n.mintLocked(r.TokenCount)
+	}
+	if k.owner == "" && len(k.queue) > 0 && k.queue[0].owner != r.Owner {
+		n.grantHeadLocked(k)
+	}
+	k.leave(r.Owner)
+	if k.owner == "" {
+		k.owner, k.until = r.Owner, until
+		return n.mintLocked(r.TokenCount)
+	}
+	reply := lease.AcquireReply{Holder: k.owner, Remaining: time.Until(k.until)}
+	if r.Join {
+		if r.Ticket == 0 {
+			r.Ticket = n.micros()
+		}
+		k.queue = append(k.queue, simWaiter{r.Owner, r.Ticket, r.Reservation, s})
+		slices.SortStableFunc(k.queue, func(a, b simWaiter) int { return cmp.Compare(a.ticket, b.ticket) })
+		reply.Ticket = r.Ticket
+	}
+	return reply
+}
+
+func (k *simKey) leave(owner string) {
+	k.queue = slices.DeleteFunc(k.queue, func(w simWaiter) bool { return w.owner == owner })
+}
+
+func (n *simNode) mintLocked(want int) lease.AcquireReply {
+	now := n.micros()
+	first := max(n.fence+1, now)
+	count := max(1, min(int64(want), now+10_000-first+1))
+	n.fence = first + count - 1
+	return lease.AcquireReply{Granted: true, Fence: first, TokenCount: int(count)}
+}
+
+func (n *simNode) grantHeadLocked(k *simKey) {
+	if len(k.queue) == 0 {
+		return
+	}
+	head := k.queue[0]
+	k.queue = k.queue[1:]
+	k.owner, k.until = head.owner, time.Now().Add(n.life(head.reservation))
+	n.mintLocked(1)
+	head.store.wake(head.owner)
+}
+
+func (n *simNode) renewLocked(r lease.RenewRequest) lease.RenewReply {
+	k := n.keyLocked(r.Key)
+	if k.owner != r.Owner {
+		return lease.RenewReply{Holder: k.owner}
+	}
+	k.until = time.Now().Add(n.life(r.TTL))
+	if r.Fence > 0 {
+		n.fence = max(n.fence+1, r.Fence)
+	}
+	return lease.RenewReply{Held: true}
+}
+
+func (n *simNode) releaseLocked(r lease.ReleaseRequest) lease.ReleaseReply {
+	k := n.keyLocked(r.Key)
+	k.leave(r.Owner)
+	held := k.owner == r.Owner
+	if held {
+		if r.Fence != r.LastFence && n.fence == r.LastFence {
+			n.fence = r.Fence
+		}
+		k.owner = ""
+	}
+	if k.owner == "" {
+		n.grantHeadLocked(k)
+	}
+	return lease.ReleaseReply{Released: held}
+}
+
+// crash takes the node away for d, with or without its data.
+func (n *simNode) crash(d time.Duration, empty bool) {
+	n.mu.Lock()
+	n.down, n.buried = true, nil
+	if empty {
+		n.keys, n.fence = make(map[string]*simKey), 0
+	}
+	n.mu.Unlock()
+	time.AfterFunc(d, func() {
+		n.mu.Lock()
+		n.down = false
+		n.mu.Unlock()
+	})
+}
+
+// pause stops the node for d. What it was sent meanwhile is carried out then.
+func (n *simNode) pause(d time.Duration) {
+	n.mu.Lock()
+	n.paused = true
+	n.mu.Unlock()
+	time.AfterFunc(d, func() {
+		n.mu.Lock()
+		buried := n.buried
+		n.paused, n.buried = false, nil
+		n.mu.Unlock()
+		for _, do := range buried {
+			do()
+		}
+	})
+}
+
+// arrive carries a request out, or buries it.
+func (n *simNode) arrive(do func()) {
+	n.mu.Lock()
+	switch {
+	case n.down:
+	case n.paused:
+		n.buried = append(n.buried, func() { n.arrive(do) })
+	default:
+		do() // with n.mu held
+	}
+	n.mu.Unlock()
+}
+
+// simStore is a client's store over one node, behind a network that delays and loses.
+type simStore struct {
+	n       *simNode
+	client  int
+	process string
+
+	mu       sync.Mutex
+	rnd      *rand.Rand
+	sequence uint64
+	wakes    map[string]lease.Waker
+}
+
+func (s *simStore) NewOwner(metadata string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sequence++
+	return lease.OwnerID(s.process, s.sequence, "sim", metadata)
+}
+
+var errSim = errors.New("no reply")
+
+// call sends one request and waits for its reply. late is refused by the node.
+func (s *simStore) call(ctx context.Context, late time.Time, effect func()) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	s.n.w.calls.Add(1)
+	there, back := s.delay(), s.delay()
+	if w := s.n.w; back >= 0 && w.far[s.client] && !w.healed() {
+		back += 90*time.Millisecond + s.chance(120*time.Millisecond)
+	}
+	replied := make(chan struct{}, 1)
+	if there >= 0 {
+		time.AfterFunc(there, func() {
+			s.n.arrive(func() {
+				if !late.IsZero() && time.Now().After(late) {
+					return
+				}
+				effect()
+				if back >= 0 {
+					time.AfterFunc(back, func() { replied <- struct{}{} })
+				}
+			})
+		})
+	}
+	select {
+	case <-replied:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("%w: %w", errSim, ctx.Err())
+	}
+}
+
+// delay is that of the next message; negative: it is lost.
+func (s *simStore) delay() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	w := s.n.w
+	p := s.rnd.Float64()
+	switch {
+	case w.healed():
+		return 100*time.Microsecond + rand2(s.rnd, time.Millisecond)
+	case p < w.trouble/4, w.isCut(s.client, s.n):
+		return -1
+	case p > w.trouble:
+		return 100*time.Microsecond + rand2(s.rnd, time.Millisecond)
+	case p < w.trouble/2:
+		return rand2(s.rnd, 600*time.Millisecond)
+	default:
+		return rand2(s.rnd, 30*time.Millisecond)
+	}
+}
+
+func (s *simStore) chance(d time.Duration) time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return rand2(s.rnd, d)
+}
+
+func rand2(rnd *rand.Rand, d time.Duration) time.Duration {
+	return time.Duration(rnd.Int64N(int64(d)))
+}
+
+func (s *simStore) Acquire(ctx context.Context, r lease.AcquireRequest) (lease.AcquireReply, error) {
+	deadline, _ := ctx.Deadline()
+	var reply lease.AcquireReply
+	if err := s.call(ctx, deadline, func() { reply = s.n.acquireLocked(s, r) }); err != nil {
+		return lease.AcquireReply{}, err
+	}
+	return reply, nil
+}
+
+func (s *simStore) Renew(ctx context.Context, rs []lease.RenewRequest) []lease.RenewReply {
+	replies := make([]lease.RenewReply, len(rs))
+	if err := s.call(ctx, time.Time{}, func() {
+		for i, r := range rs {
+			replies[i] = s.n.renewLocked(r)
+		}
+	}); err != nil {
+		failed := make([]lease.RenewReply, len(rs))
+		for i := range failed {
+			failed[i].Err = err
+		}
+		return failed
+	}
+	return replies
+}
+
+func (s *simStore) Release(ctx context.Context, r lease.ReleaseRequest) (lease.ReleaseReply, error) {
+	var reply lease.ReleaseReply
+	if err := s.call(ctx, time.Time{}, func() { reply = s.n.releaseLocked(r) }); err != nil {
+		return lease.ReleaseReply{}, err
+	}
+	return reply, nil
+}
+
+func (s *simStore) Watch(owner string, wake lease.Waker) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.wakes[owner] = wake
+}
+
+func (s *simStore) Unwatch(owner string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.wakes, owner)
+}
+
+// wake sends owner the message that it was granted the key.
+func (s *simStore) wake(owner string) {
+	d := s.delay()
+	if d < 0 {
+		return
+	}
+	time.AfterFunc(d, func() {
+		s.mu.Lock()
+		wake := s.wakes[owner]
+		s.mu.Unlock()
+		if wake != nil {
+			wake.Woken(lease.Grant{})
+		}
+	})
+}

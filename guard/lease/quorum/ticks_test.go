@@ -1,0 +1,57 @@
+package quorum
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/jobguard/jobguard/guard/guardtest"
+	"github.com/jobguard/jobguard/guard/lease"
+)
+
+// One node has lost the last tick, and one did not hear of it.
+func TestATickIsNotClaimedTwiceAfterTheLossOfANode(t *testing.T) {
+	bubble(t, 3, func(t *testing.T, b *bench) {
+		at := time.Now()
+		b.nodes[2].Fail(errDown)
+		first := lease.TickRequest{Key: "job", Owner: b.s.NewOwner(""), At: at, MaxAhead: -1}
+		if reply, err := b.s.ClaimTick(t.Context(), first); err != nil || !reply.Claimed {
+			t.Fatalf("ClaimTick() = %+v, %v", reply, err)
+		}
+		// The second restarts empty: another node is in its place.
+		b.nodes[1] = guardtest.NewStore()
+		b.nodes[2].Fail(nil)
+		s := b.other()
+		second := first
+		second.Owner = s.NewOwner("")
+		if reply, err := s.ClaimTick(t.Context(), second); err != nil || reply.Claimed || reply.Last.Owner != first.Owner {
+			t.Errorf("ClaimTick() = %+v, %v; want refused by the first", reply, err)
+		}
+		if reply, err := s.ClaimTick(t.Context(), first); err != nil || !reply.Claimed {
+			t.Errorf("the same owner asks again: ClaimTick() = %+v, %v", reply, err)
+		}
+	})
+}
+
+func TestTickWhoseReplyIsLostIsClaimedByTheSameOwner(t *testing.T) {
+	bubble(t, 3, func(t *testing.T, b *bench) {
+		r := lease.TickRequest{Key: "job", Owner: b.s.NewOwner(""), At: time.Now(), MaxAhead: -1, Fence: 7}
+		for _, n := range b.nodes[:2] {
+			n.Inject(guardtest.Fault{Op: guardtest.OpClaimTick, Err: errDown, Lost: true, Times: 1})
+		}
+		if reply, err := b.s.ClaimTick(t.Context(), r); err == nil {
+			t.Errorf("ClaimTick() = %+v, want an error", reply)
+		}
+		if reply, err := b.s.ClaimTick(t.Context(), r); err != nil || !reply.Claimed {
+			t.Errorf("ClaimTick() = %+v, %v; want claimed", reply, err)
+		}
+		b.nodes[0].Fail(errDown)
+		if ended, err := b.s.EndTick(t.Context(), lease.TickEnd{Key: "job", Owner: r.Owner, At: r.At}); err != nil || !ended {
+			t.Errorf("EndTick() = %t, %v", ended, err)
+		}
+		b.nodes[1].Fail(errDown)
+		if _, err := b.s.LastTick(t.Context(), "job"); !errors.Is(err, errDown) {
+			t.Errorf("LastTick() = %v, want an error", err)
+		}
+	})
+}

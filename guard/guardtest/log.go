@@ -139,7 +139,7 @@ func (l *Log) Checkpoint(ctx context.Context, at record.Ref, data []byte) error 
 	if r == nil || r.State != entry.Open || r.Claimed != 0 {
 		return record.ErrNotFound
 	}
-	r.Record.Checkpoint = slices.Clone(data)
+	r.Checkpoint = slices.Clone(data)
 	return nil
 }
 

@@ -60,7 +60,7 @@ func TestErrorOfFnIsReturnedAndCompensatedAsFailed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFleet(t)
 		var fence, own int64
-		j := f.journal(func(ctx context.Context, r journal.Record) error {
+		j := f.journal(func(ctx context.Context, _ journal.Record) error {
 			own, _ = guard.Fence(ctx)
 			if !guard.Holding(ctx, "k") {
 				t.Error("the handler does not hold the key")
@@ -216,9 +216,9 @@ func TestCheckpointOutsideARunIsAnError(t *testing.T) {
 		if err := journal.Checkpoint(t.Context(), nil); !errors.Is(err, journal.ErrNoRun) {
 			t.Errorf("Checkpoint() = %v, want ErrNoRun", err)
 		}
-		var leaked context.Context
-		must(t, j.Do(t.Context(), "k", charge("p"), func(ctx context.Context) error { leaked = ctx; return nil }))
-		if err := journal.Checkpoint(context.WithoutCancel(leaked), nil); !errors.Is(err, journal.ErrNoRun) {
+		leaked := make(chan context.Context, 1)
+		must(t, j.Do(t.Context(), "k", charge("p"), func(ctx context.Context) error { leaked <- ctx; return nil }))
+		if err := journal.Checkpoint(context.WithoutCancel(<-leaked), nil); !errors.Is(err, journal.ErrNoRun) {
 			t.Errorf("Checkpoint() = %v after fn, want ErrNoRun", err)
 		}
 	})

@@ -161,7 +161,7 @@ func TestRecordIsDeadAfterTheLastAttemptAndCanBeRequeuedOrDropped(t *testing.T) 
 		f := newFleet(t)
 		var dead []journal.Record
 		broken := true
-		j := f.journal(func(_ context.Context, r journal.Record) error {
+		j := f.journal(func(context.Context, journal.Record) error {
 			if broken {
 				panic("poison")
 			}

@@ -1,6 +1,7 @@
 package logtest
 
 import (
+	"bytes"
 	"sync"
 	"time"
 
@@ -136,7 +137,7 @@ var beginChecks = []check{
 		for _, key := range []string{"{a}b", "a:b", "a b\"'\\", "ключ", "}{", "%s%d"} {
 			in := c.began(key)
 			_, r := c.granted(c.B, in)
-			if r.Key != key || string(r.Payload) != string(in.Payload) || r.Kind != "charge" || r.Fence != in.Fence {
+			if r.Key != key || !bytes.Equal(r.Payload, in.Payload) || r.Kind != "charge" || r.Fence != in.Fence {
 				c.Errorf("key %q: the record is %+v", key, r)
 			}
 		}
@@ -151,7 +152,7 @@ var beginChecks = []check{
 		data[0] = 8
 		c.must(c.A.Checkpoint(c.ctx, in.Ref(), data))
 		_, r := c.granted(c.B, in)
-		if string(r.Payload) != string(in.Payload) || string(r.Checkpoint) != string(data) {
+		if !bytes.Equal(r.Payload, in.Payload) || !bytes.Equal(r.Checkpoint, data) {
 			c.Errorf("%d and %d bytes are kept", len(r.Payload), len(r.Checkpoint))
 		}
 	}},

@@ -1,6 +1,7 @@
 package logtest
 
 import (
+	"bytes"
 	"time"
 
 	"github.com/jobguard/jobguard/guard/journal/record"
@@ -11,7 +12,7 @@ var endChecks = []check{
 		in := c.began("k")
 		c.end(c.B, in, record.EndDone)
 		c.wantStats(0, 0)
-		c.wantState(in, record.Finished)
+		c.wantFinished(in)
 		if due := c.take(c.A); len(due) > 0 {
 			c.Errorf("Take() = %+v", due)
 		}
@@ -30,7 +31,7 @@ var endChecks = []check{
 			}
 			_, claimed := c.claim(c.B, in, func(cl *record.Claim) { cl.Settled = false })
 			if r := claimed.Record; claimed.State != record.Granted || r.Reason != record.Reason(outcome) || r.Err != "why" ||
-				string(r.Checkpoint) != "half" || string(r.Payload) != string(in.Payload) || r.Attempt != 1 {
+				string(r.Checkpoint) != "half" || !bytes.Equal(r.Payload, in.Payload) || r.Attempt != 1 {
 				c.Errorf("Claim() = %+v after %s", claimed, outcome)
 			}
 		}
@@ -40,7 +41,7 @@ var endChecks = []check{
 		in := c.began("k")
 		c.end(c.A, in, record.EndVoid)
 		c.wantStats(0, 0)
-		c.wantState(in, record.Finished)
+		c.wantFinished(in)
 		c.end(c.A, in, record.EndVoid)
 	}},
 
@@ -55,11 +56,11 @@ var endChecks = []check{
 					c.Errorf("Take() = %+v after %s and %s", due, outcome, result)
 				}
 				cl, r := c.granted(c.B, in)
-				if r.Reason != record.Late || r.Attempt != 1 || r.Err != "late" || string(r.Checkpoint) != "end" || string(r.Payload) != string(in.Payload) {
+				if r.Reason != record.Late || r.Attempt != 1 || r.Err != "late" || string(r.Checkpoint) != "end" || !bytes.Equal(r.Payload, in.Payload) {
 					c.Errorf("the record is %+v after %s and %s", r, outcome, result)
 				}
 				c.resolve(c.B, cl, record.Compensated, record.Accepted)
-				c.wantState(in, record.Finished)
+				c.wantFinished(in)
 			}
 		}
 		c.wantStats(0, 0)
@@ -73,7 +74,7 @@ var endChecks = []check{
 		c.end(c.B, in, record.EndDone)
 		c.wantStats(1, 0)
 		cl, r := c.granted(c.A, in)
-		if r.Reason != record.Late || string(r.Payload) != string(in.Payload) || r.Key != in.Key || r.Kind != in.Kind {
+		if r.Reason != record.Late || !bytes.Equal(r.Payload, in.Payload) || r.Key != in.Key || r.Kind != in.Kind {
 			c.Errorf("the record is %+v", r)
 		}
 		c.resolve(c.A, cl, record.Compensated, record.Accepted)
@@ -95,12 +96,12 @@ var endChecks = []check{
 		in := c.began("k")
 		c.end(c.A, in, record.EndDone)
 		c.end(c.A, in, record.EndFailed)
-		c.wantState(in, record.Finished)
+		c.wantFinished(in)
 		c.end(c.A, in, record.EndLate, func(e *record.End) { e.Sealed = true })
-		c.wantState(in, record.Finished)
+		c.wantFinished(in)
 		c.end(c.A, in, record.EndLate)
 		c.wantStats(1, 0)
-		if _, r := c.granted(c.B, in); r.Reason != record.Late || string(r.Payload) != string(in.Payload) {
+		if _, r := c.granted(c.B, in); r.Reason != record.Late || !bytes.Equal(r.Payload, in.Payload) {
 			c.Errorf("the record is %+v", r)
 		}
 	}},
@@ -115,7 +116,7 @@ var endChecks = []check{
 		c.end(c.A, late, record.EndLate)
 		c.wantStats(2, 0)
 		for _, in := range []record.Intent{failed, late} {
-			if _, r := c.granted(c.B, in); string(r.Payload) != string(in.Payload) || r.Key != in.Key || r.Fence != in.Fence {
+			if _, r := c.granted(c.B, in); !bytes.Equal(r.Payload, in.Payload) || r.Key != in.Key || r.Fence != in.Fence {
 				c.Errorf("the record is %+v", r)
 			}
 		}

@@ -125,10 +125,10 @@ func (c *contract) granted(log record.Log, in record.Intent) (record.Claim, reco
 	return cl, claimed.Record
 }
 
-func (c *contract) wantState(in record.Intent, want record.State) {
+func (c *contract) wantFinished(in record.Intent) {
 	c.Helper()
-	if _, claimed := c.claim(c.B, in); claimed.State != want {
-		c.Errorf("Claim() = state %d, want %d", claimed.State, want)
+	if _, claimed := c.claim(c.B, in); claimed.State != record.Finished {
+		c.Errorf("Claim() = state %d, want it finished", claimed.State)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/redis/go-redis/v9"
@@ -31,8 +32,11 @@ func TestConformanceOnOneNode(t *testing.T) {
 func TestConformanceOnACluster(t *testing.T) {
 	cluster := redistest.StartCluster(t)
 	as := func(o *redis.ClusterOptions) { o.Username, o.Password = user, password }
+	var mu sync.Mutex
 	var nodes []*redis.Client
 	must(t, cluster.Client(t).ForEachMaster(t.Context(), func(_ context.Context, node *redis.Client) error {
+		mu.Lock()
+		defer mu.Unlock()
 		nodes = append(nodes, node)
 		return nil
 	}))

@@ -93,8 +93,8 @@ func (l *Log) forget(ctx context.Context) error {
 			}
 			continue
 		}
-		args := append(ids, string(state))
-		if _, err := l.db.ExecContext(ctx, l.sql("DELETE FROM {table} WHERE id IN ("+marks(len(ids))+") AND state = ? AND moment <= {now}"), args...); err != nil {
+		ids = append(ids, string(state))
+		if _, err := l.db.ExecContext(ctx, l.sql("DELETE FROM {table} WHERE id IN ("+marks(len(ids)-1)+") AND state = ? AND moment <= {now}"), ids...); err != nil {
 			return err
 		}
 	}

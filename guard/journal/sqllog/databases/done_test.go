@@ -233,7 +233,7 @@ func (b *bank) left(result error, then func(tx *sql.Tx)) (tx *sql.Tx) {
 
 func TestDoneComesTooLateOnceCompensationHasBegun(t *testing.T) {
 	eachBank(t, func(t *testing.T, b *bank) {
-		err := b.charge(func(ctx context.Context, tx *sql.Tx) error { return tx.Rollback() })
+		err := b.charge(func(_ context.Context, tx *sql.Tx) error { return tx.Rollback() })
 		must(t, err)
 		err = b.j.Do(t.Context(), "account:2", journal.Op{Kind: "charge", Payload: []byte("100")}, func(ctx context.Context) error {
 			r := record.RunOf(ctx)

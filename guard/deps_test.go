@@ -12,7 +12,7 @@ const module = "github.com/jobguard/jobguard/"
 // TestImportArrowsPointDown holds the architecture: what each package may pull
 // in beyond the standard library.
 func TestImportArrowsPointDown(t *testing.T) {
-	core := []string{"guard/lease", "guard/internal/engine/keep", "guard/internal/engine/queue", "guard/internal/backoff", "guard/internal/pending", "guard/internal/validkey", "internal/panics"}
+	core := []string{"guard/lease", "guard/internal/engine/keep", "guard/internal/engine/queue", "guard/internal/backoff", "guard/internal/pending", "guard/internal/terms", "guard/internal/validkey", "internal/panics"}
 	redis := []string{"github.com/redis/go-redis/v9", "github.com/google/uuid", "github.com/cespare/xxhash/v2", "go.uber.org/atomic", "golang.org/x/sys", "github.com/dgryski/go-rendezvous"}
 	// What asynq brings along.
 	asynq := append([]string{"github.com/robfig/cron/v3", "github.com/spf13/cast", "golang.org/x/time", "google.golang.org/protobuf"}, redis...)
@@ -23,7 +23,12 @@ func TestImportArrowsPointDown(t *testing.T) {
 		"guard/internal/engine/queue": {"guard/internal/engine/keep", "guard/lease", "guard/internal/backoff", "guard/internal/pending"},
 		"guard":                       core,
 		"guard/stop":                  {"internal/panics"},
-		"guard/guardtest":             {"guard/lease"},
+		"guard/guardtest":             {"guard/lease", "guard/internal/entry", "guard/journal/record"},
+		"guard/journal/sqllog":        append([]string{"guard", "guard/internal/entry", "guard/internal/option", "guard/journal/record", "guard/sqlfence"}, core...),
+		"guard/journal/record":        nil,
+		"guard/journal":               append([]string{"guard", "guard/internal/option", "guard/journal/record"}, core...),
+		"guard/journal/logtest":       {"guard/journal/record"},
+		"guard/journal/redislog":      append([]string{"guard/journal/record"}, redis...),
 		"guard/lease/storetest":       {"guard/lease"},
 		"guard/lease/quorum":          {"guard/lease"},
 		"guard/lease/redisstore":      append([]string{"guard/lease", "guard/internal/backoff"}, redis...),

@@ -24,6 +24,9 @@ var documented = map[string]string{
 	"lease":      "lease",
 	"guardtest":  "guardtest",
 	"redisstore": "lease/redisstore",
+	"journal":    "journal",
+	"redislog":   "journal/redislog",
+	"sqllog":     "journal/sqllog/databases",
 	"quorum":     "lease/quorum",
 	"otelguard":  "../otelguard",
 }

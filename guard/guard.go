@@ -5,8 +5,16 @@ import (
 	"reflect"
 
 	"github.com/jobguard/jobguard/guard/internal/engine/queue"
+	"github.com/jobguard/jobguard/guard/internal/terms"
 	"github.com/jobguard/jobguard/guard/lease"
 )
+
+func init() {
+	terms.Of = func(g any) terms.Terms {
+		o := g.(*Guard).opts //nolint:forcetypeassert // it takes nothing else
+		return terms.Terms{TTL: o.ttl, Exclusive: o.limit == nil && !o.shared}
+	}
+}
 
 // Guard runs functions under leases. It is safe for concurrent use. Make one
 // per store with [New] and derive variants with [Guard.With].

@@ -1,0 +1,54 @@
+package journal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/jobguard/jobguard/guard"
+	"github.com/jobguard/jobguard/guard/journal/record"
+)
+
+type runKey struct{}
+
+// Checkpoint stores data with the record of the innermost run that ctx comes from, in
+// place of the last one: how far fn has come, for the handler. The error is
+// [ErrTooLarge], [ErrNoRun], guard.ErrLost if the compensation of the run has begun, or
+// the log's; after the latter, data may be stored.
+//
+// With sqllog on SQLite it returns an error while the run's own transaction, the one
+// given to sqllog.Done, is open: it would wait for that for ever.
+func Checkpoint(ctx context.Context, data []byte) error {
+	r, _ := ctx.Value(runKey{}).(*run)
+	if r == nil {
+		return ErrNoRun
+	}
+	if n := len(r.Payload) + len(data); n > record.Most {
+		return fmt.Errorf("%w: %d bytes", ErrTooLarge, n)
+	}
+	r.mu.Lock()
+	if r.over {
+		r.mu.Unlock()
+		return ErrNoRun
+	}
+	r.checkpoint = slices.Clone(data)
+	r.mu.Unlock()
+	err := r.Log.Checkpoint(ctx, r.Ref(), data)
+	switch {
+	case errors.Is(err, record.ErrNotFound):
+		return fmt.Errorf("journal: checkpoint: %w: the run counts as over", guard.ErrLost)
+	case err != nil:
+		return fmt.Errorf("journal: checkpoint: %w", err)
+	}
+	return nil
+}
+
+// cut shortens s to what is kept of an error, in valid UTF-8.
+func cut(s string) string {
+	if len(s) > mostErr {
+		s = s[:mostErr]
+	}
+	return strings.ToValidUTF8(strings.ReplaceAll(s, "\x00", ""), "�")
+}

@@ -1,0 +1,346 @@
+package journal_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/jobguard/jobguard/guard"
+	"github.com/jobguard/jobguard/guard/journal"
+)
+
+func TestRunThatSucceedsIsDoneAndNoHandlerIsCalled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t)
+		j := f.journal(nothing)
+		f.run(j)
+		must(t, j.Do(t.Context(), "k", charge("p"), func(context.Context) error {
+			time.Sleep(3 * ttl) // longer than the sweeper waits with its first look
+			if s := f.stats(j); s.Open != 1 || s.Oldest != 3*ttl {
+				t.Errorf("Stats() = %+v while fn runs, want one open record, 3s old", s)
+			}
+			return nil
+		}))
+		time.Sleep(time.Hour)
+		if got := f.called(); len(got) > 0 {
+			t.Errorf("the handler was called with %+v", got)
+		}
+		if s := f.stats(j); s != (journal.Stats{}) {
+			t.Errorf("Stats() = %+v at the end", s)
+		}
+	})
+}
+
+func TestIntentThatCannotBeStoredMeansThatFnDoesNotRun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t)
+		j := f.journal(nothing)
+		down := errors.New("down")
+		f.log.Fail(down)
+		err := j.Do(t.Context(), "k", charge("p"), func(context.Context) error {
+			t.Error("fn ran without an intent")
+			return nil
+		})
+		if !errors.Is(err, guard.ErrUnavailable) || !errors.Is(err, down) {
+			t.Errorf("Do() = %v, want ErrUnavailable and the log's error", err)
+		}
+		if _, held := f.store.Holder("k"); held {
+			t.Error("the key is held")
+		}
+	})
+}
+
+func TestErrorOfFnIsReturnedAndCompensatedAsFailed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t)
+		var fence, own int64
+		j := f.journal(func(ctx context.Context, _ journal.Record) error {
+			own, _ = guard.Fence(ctx)
+			if !guard.Holding(ctx, "k") {
+				t.Error("the handler does not hold the key")
+			}
+			return nil
+		})
+		f.run(j)
+		began := time.Now()
+		err := j.Do(t.Context(), "k", charge("p"), func(ctx context.Context) error {
+			fence, _ = guard.Fence(ctx)
+			must(t, journal.Checkpoint(ctx, []byte("half")))
+			return errWork
+		})
+		if err != errWork {
+			t.Errorf("Do() = %v, want fn's own error", err)
+		}
+		time.Sleep(2 * time.Second)
+		got := f.called()
+		if len(got) != 1 {
+			t.Fatalf("the handler was called %d times", len(got))
+		}
+		r := got[0]
+		if r.Kind != "charge" || r.Key != "k" || string(r.Payload) != "p" || string(r.Checkpoint) != "half" ||
+			r.Reason != journal.Failed || r.Fence != fence || r.LatestFence != fence || r.Attempt != 1 || r.Err != errWork.Error() || !r.Started.Equal(began) {
+			t.Errorf("the record is %+v", r)
+		}
+		if own <= fence {
+			t.Errorf("the handler's token %d is not above fn's %d", own, fence)
+		}
+		if s := f.log.State(r.ID); s != "compensated" {
+			t.Errorf("the record is %q", s)
+		}
+	})
+}
+
+func TestPanicAndGoexitOfFnPassThroughAndAreFailed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t)
+		j := f.journal(nothing)
+		f.run(j)
+		func() {
+			defer func() {
+				if p := recover(); p != "boom" {
+					t.Errorf("recovered %v", p)
+				}
+			}()
+			_ = j.Do(t.Context(), "k", charge("p"), func(context.Context) error { panic("boom") })
+		}()
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			_ = j.Do(t.Context(), "k", charge("p"), func(context.Context) error { runtime.Goexit(); return nil })
+		}()
+		<-done
+		time.Sleep(5 * time.Second)
+		if got := reasons(f.called()); !slices.Equal(got, []journal.Reason{journal.Failed, journal.Failed}) {
+			t.Errorf("reasons %v, want failed twice", got)
+		}
+	})
+}
+
+func TestRunThatLostItsLeaseIsLateWhateverFnReturns(t *testing.T) {
+	for _, fnErr := range []error{nil, errWork} {
+		synctest.Test(t, func(t *testing.T) {
+			f := newFleet(t)
+			j := f.journal(nothing)
+			f.run(j)
+			err := j.Do(t.Context(), "k", charge("p"), func(ctx context.Context) error {
+				f.store.Expire("k")
+				<-ctx.Done()
+				return fnErr
+			})
+			if !errors.Is(err, guard.ErrLost) {
+				t.Errorf("Do() = %v, want ErrLost", err)
+			}
+			time.Sleep(5 * time.Second)
+			if got := reasons(f.called()); !slices.Equal(got, []journal.Reason{journal.Late}) {
+				t.Errorf("reasons %v, want late", got)
+			}
+		})
+	}
+}
+
+func TestLossThatTheReleaseFindsIsLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t)
+		j := f.journal(nothing)
+		f.run(j)
+		err := j.Do(t.Context(), "k", charge("p"), func(context.Context) error {
+			f.store.HoldFor("k", "other", ttl)
+			return nil
+		})
+		if !errors.Is(err, guard.ErrLost) {
+			t.Errorf("Do() = %v, want ErrLost", err)
+		}
+		time.Sleep(10 * time.Second)
+		if got := reasons(f.called()); !slices.Equal(got, []journal.Reason{journal.Late}) {
+			t.Errorf("reasons %v, want late", got)
+		}
+	})
+}
+
+func TestNestedLossOfAnotherKeyIsFailed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t)
+		j := f.journal(nothing)
+		f.run(j)
+		_ = j.Do(t.Context(), "k", charge("p"), func(ctx context.Context) error {
+			return f.g.Do(ctx, "other", func(ctx context.Context) error {
+				f.store.Expire("other")
+				<-ctx.Done()
+				return nil
+			})
+		})
+		time.Sleep(5 * time.Second)
+		if got := reasons(f.called()); !slices.Equal(got, []journal.Reason{journal.Failed}) {
+			t.Errorf("reasons %v, want failed", got)
+		}
+	})
+}
+
+func TestTooMuchDataIsRefusedBeforeAnythingRuns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t)
+		j := f.journal(nothing)
+		const most = 64 << 10
+		err := j.Do(t.Context(), "k", journal.Op{Kind: "charge", Payload: make([]byte, most+1)}, func(context.Context) error {
+			t.Error("fn ran")
+			return nil
+		})
+		if !errors.Is(err, journal.ErrTooLarge) {
+			t.Errorf("Do() = %v, want ErrTooLarge", err)
+		}
+		must(t, j.Do(t.Context(), "k", journal.Op{Kind: "charge", Payload: make([]byte, most-10)}, func(ctx context.Context) error {
+			must(t, journal.Checkpoint(ctx, make([]byte, 10)))
+			if err := journal.Checkpoint(ctx, make([]byte, 11)); !errors.Is(err, journal.ErrTooLarge) {
+				t.Errorf("Checkpoint() = %v, want ErrTooLarge", err)
+			}
+			return nil
+		}))
+		for _, kind := range []string{"", "a\nb", strings.Repeat("x", 65)} {
+			if err := j.Do(t.Context(), "k", journal.Op{Kind: kind}, func(context.Context) error { t.Error("fn ran"); return nil }); err == nil {
+				t.Errorf("Do() with kind %q succeeded", kind)
+			}
+		}
+	})
+}
+
+func TestCheckpointOutsideARunIsAnError(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t)
+		j := f.journal(nothing)
+		if err := journal.Checkpoint(t.Context(), nil); !errors.Is(err, journal.ErrNoRun) {
+			t.Errorf("Checkpoint() = %v, want ErrNoRun", err)
+		}
+		leaked := make(chan context.Context, 1)
+		must(t, j.Do(t.Context(), "k", charge("p"), func(ctx context.Context) error { leaked <- ctx; return nil }))
+		if err := journal.Checkpoint(context.WithoutCancel(<-leaked), nil); !errors.Is(err, journal.ErrNoRun) {
+			t.Errorf("Checkpoint() = %v after fn, want ErrNoRun", err)
+		}
+	})
+}
+
+func TestCheckpointOfARunWhoseCompensationHasBegunIsLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t)
+		j := f.journal(nothing)
+		f.run(j)
+		_ = j.Do(t.Context(), "k", charge("p"), func(ctx context.Context) error {
+			f.store.Expire("k")
+			time.Sleep(5 * time.Second) // deaf
+			if err := journal.Checkpoint(context.WithoutCancel(ctx), []byte("x")); !errors.Is(err, guard.ErrLost) {
+				t.Errorf("Checkpoint() = %v, want ErrLost", err)
+			}
+			return nil
+		})
+	})
+}
+
+func TestLogThatIsFullRefusesBeforeFn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t)
+		j := f.journal(nothing, journal.MaxOpen(1))
+		must(t, j.Do(t.Context(), "a", charge("p"), func(ctx context.Context) error {
+			err := j.Do(ctx, "b", charge("p"), func(context.Context) error { t.Error("fn ran"); return nil })
+			if !errors.Is(err, journal.ErrFull) {
+				t.Errorf("Do() = %v, want ErrFull", err)
+			}
+			return nil
+		}))
+		must(t, j.Do(t.Context(), "b", charge("p"), func(context.Context) error { return nil }))
+	})
+}
+
+func TestOutcomeThatCannotBeStoredIsToldToObserversAndLeftOpen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t)
+		var seen events
+		j := f.journal(nothing, journal.Observe(&seen))
+		down := errors.New("down")
+		must(t, j.Do(t.Context(), "k", charge("p"), func(context.Context) error {
+			f.log.Fail(down)
+			return nil
+		}))
+		if e := seen.last(journal.EventUnstored); e == nil || !errors.Is(e.Err, down) || e.Record.Key != "k" {
+			t.Errorf("the observer was told %+v", e)
+		}
+		f.log.Fail(nil)
+		if s := f.stats(j); s.Open != 1 {
+			t.Errorf("Stats() = %+v, want the record open", s)
+		}
+		f.run(j)
+		time.Sleep(5 * time.Second)
+		if got := reasons(f.called()); !slices.Equal(got, []journal.Reason{journal.Abandoned}) {
+			t.Errorf("reasons %v, want abandoned", got)
+		}
+	})
+}
+
+func TestOutcomeIsStoredAgainAfterAHiccupOfTheLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t)
+		j := f.journal(nothing)
+		must(t, j.Do(t.Context(), "k", charge("p"), func(context.Context) error {
+			f.log.Fail(errors.New("down"))
+			time.AfterFunc(time.Second, func() { f.log.Fail(nil) })
+			return nil
+		}))
+		if s := f.stats(j); s.Open != 0 {
+			t.Errorf("Stats() = %+v, want none open", s)
+		}
+	})
+}
+
+func TestLimitAndSharedGuardsAreRefused(t *testing.T) {
+	f := newFleet(t)
+	for _, opt := range []guard.Option{guard.Limit(1), guard.Limit(2), guard.Shared()} {
+		if _, err := journal.New(f.guard(opt), f.log); err == nil {
+			t.Error("New() took a guard without a key of its own")
+		}
+	}
+	for _, opt := range []journal.Option{journal.MaxAttempts(0), journal.MaxOpen(0), journal.Retain(time.Millisecond), journal.OnDead(nil), journal.Observe(nil), nil} {
+		if _, err := journal.New(f.g, f.log, opt); err == nil {
+			t.Error("New() took an option that is out of bounds")
+		}
+	}
+}
+
+func TestMisuseOfHandlePanics(t *testing.T) {
+	j := newFleet(t).journal(nothing)
+	for name, misuse := range map[string]func(){
+		"second handler": func() { j.Handle("charge", nothing) },
+		"nil handler":    func() { j.Handle("other", nil) },
+		"empty kind":     func() { j.Handle("", nothing) },
+		"nil fn":         func() { _ = j.Do(t.Context(), "k", charge(""), nil) },
+	} {
+		func() {
+			defer func() {
+				if p, _ := recover().(string); !strings.HasPrefix(p, "journal: ") {
+					t.Errorf("%s: recovered %q", name, p)
+				}
+			}()
+			misuse()
+		}()
+	}
+}
+
+func TestPayloadIsKeptAsItWasWhenDoWasCalled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t)
+		j := f.journal(nothing)
+		f.run(j)
+		payload := []byte("before")
+		_ = j.Do(t.Context(), "k", journal.Op{Kind: "charge", Payload: payload}, func(context.Context) error {
+			copy(payload, "AFTER!")
+			return errWork
+		})
+		time.Sleep(5 * time.Second)
+		if got := f.called(); len(got) != 1 || !bytes.Equal(got[0].Payload, []byte("before")) {
+			t.Errorf("the handler got %+v", got)
+		}
+	})
+}

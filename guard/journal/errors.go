@@ -1,0 +1,25 @@
+package journal
+
+import (
+	"errors"
+
+	"github.com/jobguard/jobguard/guard/journal/record"
+)
+
+var (
+	// ErrFull is returned by Do when the log has MaxOpen open runs. fn did not run.
+	ErrFull = record.ErrFull
+
+	// ErrNotFound is returned by Requeue and Drop for an id of which no record is dead.
+	ErrNotFound = record.ErrNotFound
+
+	// ErrTooLarge is returned when payload and checkpoint have more than 64 KiB together.
+	ErrTooLarge = errors.New("journal: payload and checkpoint have more than 64 KiB together")
+
+	// ErrOpen is returned by Do of an Ordered journal when an earlier run of the key is
+	// still open and could not be compensated now. It wraps the reason. fn did not run.
+	ErrOpen = errors.New("journal: an earlier run of the key is open")
+
+	// ErrNoRun is returned by Checkpoint outside of a run, or after fn has returned.
+	ErrNoRun = errors.New("journal: the context comes from no run that goes on")
+)

@@ -1,0 +1,174 @@
+package logtest
+
+import (
+	"bytes"
+	"sync"
+	"time"
+
+	"github.com/jobguard/jobguard/guard/journal/record"
+)
+
+var beginChecks = []check{
+	{"an intent is open, and counted with its age", func(c *contract) {
+		c.wantStats(0, 0)
+		c.begin(c.A, c.intent("a"))
+		time.Sleep(20 * time.Millisecond)
+		c.begin(c.B, c.intent("b"))
+		c.wantStats(2, 0)
+		s, err := c.A.Stats(c.ctx)
+		c.must(err)
+		if s.Oldest < 20*time.Millisecond || s.Oldest > patience {
+			c.Errorf("the oldest is %v old, want a little more than 20ms", s.Oldest)
+		}
+	}},
+
+	{"a repetition of Begin is one Begin", func(c *contract) {
+		in := c.intent("k")
+		c.begin(c.A, in)
+		c.begin(c.B, in)
+		c.wantStats(1, 0)
+	}},
+
+	{"a full log refuses, and takes as many as were finished", func(c *contract) {
+		var all []record.Intent
+		for i := range 3 {
+			in := c.intent("k")
+			in.MaxOpen = 3
+			all = append(all, in)
+			c.begin(c.A, in)
+			if i == 0 {
+				c.begin(c.A, in) // a repetition needs no room
+			}
+		}
+		in := c.intent("other")
+		in.MaxOpen = 3
+		_, err := c.B.Begin(c.ctx, in)
+		c.wantErr(err, record.ErrFull)
+		c.begin(c.A, all[0]) // nor when it is full
+		c.end(c.A, all[0], record.EndDone)
+		c.begin(c.B, in)
+		c.wantStats(3, 0)
+	}},
+
+	{"the dead do not fill a log", func(c *contract) {
+		in := c.began("k")
+		cl, _ := c.granted(c.A, in)
+		c.resolve(c.A, cl, record.Die, record.Accepted)
+		next := c.intent("k")
+		next.MaxOpen = 1
+		c.begin(c.A, next)
+		c.wantStats(1, 1)
+	}},
+
+	{"MaxOpen holds when many begin at once", func(c *contract) {
+		const most, all = 5, 40
+		intents := make([]record.Intent, all)
+		for i := range intents {
+			intents[i] = c.intent("k")
+			intents[i].MaxOpen = most
+		}
+		var wg sync.WaitGroup
+		for i, in := range intents {
+			log := []record.Log{c.A, c.B}[i%2]
+			wg.Go(func() { _, _ = log.Begin(c.ctx, in) }) // refused, or it counts
+		}
+		wg.Wait()
+		s, err := c.A.Stats(c.ctx)
+		c.must(err)
+		if s.Open < most || s.Open > most && !c.Approximate {
+			c.Errorf("%d are open, want %d", s.Open, most)
+		}
+	}},
+
+	{"an ordered Begin finds the open records of its key, oldest first", func(c *contract) {
+		a, b := c.began("k"), c.began("k")
+		c.began("other")
+		c.end(c.A, c.began("k"), record.EndDone)
+		in := c.intent("k")
+		in.Ordered = true
+		open, err := c.B.Begin(c.ctx, in)
+		c.must(err)
+		if len(open) != 2 || open[0].Ref != a.Ref() || open[1].Ref != b.Ref() || open[0].Backoff > 0 {
+			c.Errorf("Begin() found %+v, want %s and %s", open, a.ID, b.ID)
+		}
+		c.wantStats(3, 0)
+		for _, in := range []record.Intent{a, b} {
+			cl, _ := c.granted(c.A, in)
+			c.resolve(c.A, cl, record.Compensated, record.Accepted)
+		}
+		c.begin(c.B, in)
+	}},
+
+	{"an ordered Begin sees for how long a handler that failed is left in peace", func(c *contract) {
+		a := c.began("k")
+		in := c.intent("k")
+		in.Ordered = true
+		cl, _ := c.granted(c.A, a)
+		open, err := c.A.Begin(c.ctx, in)
+		c.must(err)
+		if len(open) != 1 || open[0].Backoff > 0 {
+			c.Errorf("Begin() found %+v while an attempt goes on, want no back-off", open)
+		}
+		_, err = c.A.Resolve(c.ctx, record.Verdict{Ref: cl.Ref, By: cl.By, Result: record.Retry, After: time.Minute})
+		c.must(err)
+		open, err = c.A.Begin(c.ctx, in)
+		c.must(err)
+		if len(open) != 1 || open[0].Backoff <= 50*time.Second || open[0].Backoff > time.Minute {
+			c.Errorf("Begin() found %+v, want a back-off of a minute", open)
+		}
+	}},
+
+	{"an ordered Begin is not held up by a run under the same token, until that has failed", func(c *contract) {
+		outer, inner := c.intent("k"), c.intent("k")
+		inner.Fence, inner.Ordered = outer.Fence, true
+		c.begin(c.A, outer)
+		c.begin(c.A, inner)
+		c.end(c.A, inner, record.EndFailed)
+		again := c.intent("k")
+		again.Fence, again.Ordered = outer.Fence, true
+		open, err := c.A.Begin(c.ctx, again)
+		c.must(err)
+		if len(open) != 1 || open[0].Ref != inner.Ref() {
+			c.Errorf("Begin() found %+v, want the one that failed", open)
+		}
+	}},
+
+	{"keys and payloads may be any bytes", func(c *contract) {
+		for _, key := range []string{"{a}b", "a:b", "a b\"'\\", "ключ", "}{", "%s%d"} {
+			in := c.began(key)
+			_, r := c.granted(c.B, in)
+			if r.Key != key || !bytes.Equal(r.Payload, in.Payload) || r.Kind != "charge" || r.Fence != in.Fence {
+				c.Errorf("key %q: the record is %+v", key, r)
+			}
+		}
+	}},
+
+	{"payload and checkpoint of 64 KiB are kept", func(c *contract) {
+		in := c.intent("k")
+		in.Payload = make([]byte, record.Most/2)
+		in.Payload[record.Most/2-1] = 7
+		c.begin(c.A, in)
+		data := make([]byte, record.Most/2)
+		data[0] = 8
+		c.must(c.A.Checkpoint(c.ctx, in.Ref(), data))
+		_, r := c.granted(c.B, in)
+		if !bytes.Equal(r.Payload, in.Payload) || !bytes.Equal(r.Checkpoint, data) {
+			c.Errorf("%d and %d bytes are kept", len(r.Payload), len(r.Checkpoint))
+		}
+	}},
+
+	{"the last checkpoint counts, until the record is claimed", func(c *contract) {
+		in := c.began("k")
+		c.must(c.A.Checkpoint(c.ctx, in.Ref(), []byte("1")))
+		c.must(c.B.Checkpoint(c.ctx, in.Ref(), []byte("2")))
+		_, r := c.granted(c.A, in)
+		if string(r.Checkpoint) != "2" {
+			c.Errorf("the checkpoint is %q", r.Checkpoint)
+		}
+		c.wantErr(c.A.Checkpoint(c.ctx, in.Ref(), []byte("3")), record.ErrNotFound)
+		done := c.began("k")
+		c.end(c.A, done, record.EndDone)
+		c.wantErr(c.A.Checkpoint(c.ctx, done.Ref(), []byte("3")), record.ErrNotFound)
+		c.wantErr(c.A.Checkpoint(c.ctx, record.Ref{ID: "none", Kind: "charge", Key: "k"}, []byte("3")), record.ErrNotFound)
+	}},
+}

@@ -21,7 +21,7 @@ import (
 const (
 	workerEnv = "JOBGUARD_SQLFENCE_WORKER" // product, level, whether to seal, seed, DSN
 	workers   = 8
-	workTime  = 1200 * time.Millisecond
+	workTime  = 1000 * time.Millisecond
 )
 
 // Eight processes write to one resource with tokens that are up to 50 ms old, in random
@@ -32,22 +32,30 @@ func TestHistoryHasNoLowerTokenAfterAHigher(t *testing.T) {
 	for _, run := range []struct {
 		product product
 		level   sql.IsolationLevel
+		without bool // see too what happens without Seal
 	}{
-		{products[0], sql.LevelReadCommitted},
-		{products[0], sql.LevelSerializable},
-		{products[1], sql.LevelReadCommitted},
-		{products[1], sql.LevelRepeatableRead},
-		{products[2], sql.LevelDefault},
+		{products[0], sql.LevelReadCommitted, true},
+		{products[0], sql.LevelSerializable, false},
+		{products[1], sql.LevelReadCommitted, false},
+		{products[1], sql.LevelRepeatableRead, true},
+		{products[2], sql.LevelDefault, true},
 	} {
 		t.Run(run.product.name+" "+run.level.String(), func(t *testing.T) {
 			with := fight(t, run.product, run.level, true)
-			without := fight(t, run.product, run.level, false)
-			t.Logf("with Seal: %v; without: %v", with, without)
+			t.Logf("with Seal: %v", with)
 			if with.lower != 0 {
 				t.Errorf("%d lower tokens after a higher one", with.lower)
 			}
-			if with.written == 0 || with.stale == 0 || with.failed != 0 || without.failed != 0 {
+			if with.written == 0 || with.stale == 0 || with.failed != 0 {
 				t.Error("want runs that wrote and runs that were refused, and no other error")
+			}
+			if !run.without {
+				return
+			}
+			without := fight(t, run.product, run.level, false)
+			t.Logf("without: %v", without)
+			if without.failed != 0 {
+				t.Error("runs without Seal failed")
 			}
 			if without.lower == 0 {
 				t.Error("without Seal there was no lower token after a higher one either")
@@ -76,7 +84,7 @@ func fight(t *testing.T, p product, level sql.IsolationLevel, seals bool) (all o
 	outputs := make([]strings.Builder, workers)
 	for i := range workers {
 		worker := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestWorker$")
-		worker.Env = append(os.Environ(), fmt.Sprintf("%s=%s %d %t %d %s", workerEnv, p.name, level, seals, i, dsn))
+		worker.Env = append(os.Environ(), fmt.Sprintf("%s=%s %d %t %d %s", workerEnv, p.name, level, seals, i, dsn), "GOMAXPROCS=1")
 		worker.Stdout, worker.Stderr = &outputs[i], &outputs[i]
 		must(t, worker.Start())
 		processes = append(processes, worker)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -54,7 +55,7 @@ func retryable(err error) bool {
 func TestStaleRunWithAnOldSnapshotIsRefused(t *testing.T) {
 	eachLevel(t, func(t *testing.T, p product, level sql.IsolationLevel, db *sql.DB, f *sqlfence.Fence) {
 		for _, before := range []int64{0, 5} { // without a row, and with one
-			resource := "r" + string(rune('0'+before))
+			resource := fmt.Sprint("r", before)
 			if before > 0 {
 				tx := begin(t, db, level)
 				must(t, seal(t, f, tx, resource, before))
@@ -86,7 +87,7 @@ func TestStaleRunWithAnOldSnapshotIsRefused(t *testing.T) {
 // it, and reads what the earlier one has written.
 func TestNextRunSeesWhatTheOneBeforeHasWritten(t *testing.T) {
 	eachLevel(t, func(t *testing.T, p product, level sql.IsolationLevel, db *sql.DB, f *sqlfence.Fence) {
-		for token := int64(1); token < 9; token += 2 { // the first time without a row
+		for token := int64(1); token < 5; token += 2 { // first without a row, then with one
 			first := begin(t, db, level)
 			must(t, seal(t, f, first, "r", token))
 			_, err := first.ExecContext(t.Context(), "UPDATE t SET n = n + 1")

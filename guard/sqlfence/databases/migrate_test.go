@@ -95,9 +95,9 @@ func TestMigrateRefusesATableOfAnotherShape(t *testing.T) {
 			if len(shapes[p.name]) == 0 {
 				t.Fatal("no shapes")
 			}
+			db := open(t, p.driver, p.dsn(t))
 			for _, shape := range shapes[p.name] {
-				db := open(t, p.driver, p.dsn(t))
-				statements(t, db, "CREATE TABLE jobguard_fences "+shape)
+				statements(t, db, "DROP TABLE IF EXISTS jobguard_fences", "CREATE TABLE jobguard_fences "+shape)
 				err := newFence(t, p.dialect).Migrate(t.Context(), db)
 				t.Logf("%s: %v", shape, err)
 				if err == nil || !strings.Contains(err.Error(), "sqlfence: migrate") {

@@ -139,6 +139,31 @@ func TestWhenWaitersWereHeardIsKeptOfThoseInTheQueueOnly(t *testing.T) {
 	}
 }
 
+func TestQueueLivesAsLongAsAWaiterAsks(t *testing.T) {
+	p := newProcess(t, redistest.Start(t).Client(t))
+	p.granted("k", p.NewOwner(""))
+	ask := func(ticket int64) lease.AcquireReply {
+		r, err := p.Acquire(within(t, 5*time.Second), lease.AcquireRequest{
+			Key: "k", Owner: "waiter", TTL: ttl, Join: true, Ticket: ticket, TokenCount: 1,
+			Place: lease.Place{Reservation: reservation, Poll: 5 * time.Second},
+		})
+		must(t, err)
+		return r
+	}
+	ticket := ask(0).Ticket
+	ask(ticket) // is noted as heard
+	queue := p.queue("k")
+	for _, name := range append(p.client.Keys(t.Context(), "guard:heard:*").Val(), queue) {
+		p.client.PExpire(t.Context(), name, 20*time.Second)
+	}
+	ask(ticket)
+	for _, name := range append(p.client.Keys(t.Context(), "guard:heard:*").Val(), queue) {
+		if left := p.client.PTTL(t.Context(), name).Val(); left < 50*time.Second {
+			t.Errorf("%s expires in %v though its waiter asks", name, left)
+		}
+	}
+}
+
 func TestAtMostAThousandAreDroppedByOneCall(t *testing.T) {
 	server := redistest.Start(t)
 	p := newProcess(t, server.Client(t))

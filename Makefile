@@ -17,7 +17,7 @@ MODULES = $(shell go list -m -f '{{.Dir}}')
 # Where the code must compile too, tests included.
 PLATFORMS := windows/amd64 darwin/arm64 linux/386
 
-.PHONY: test race test-servers test-prometheus3 stress sim bench bench-quick lint vet-platforms fmt tidy tidy-check needs
+.PHONY: guardvet test race test-servers test-prometheus3 stress sim bench bench-quick lint vet-platforms fmt tidy tidy-check needs
 
 # The race detector works through cgo, whatever the environment says.
 export CGO_ENABLED := 1
@@ -74,14 +74,19 @@ bench: needs
 bench-quick: needs
 	go run ./bench -quick
 
-## lint: go vet, golangci-lint, formatting and tidiness of every module
-lint: vet-platforms
+## lint: go vet, guardvet, golangci-lint, formatting and tidiness of every module
+lint: vet-platforms guardvet
 	go vet work
 	@failed=; for dir in $(MODULES); do \
 		echo "golangci-lint $${dir#$(CURDIR)/}"; \
 		(cd $$dir && go run $(GOLANGCI) run --config $(CURDIR)/.golangci.yml ./...) || failed=1; \
 	done; test -z "$$failed"
 	@$(MAKE) --no-print-directory tidy-check
+
+## guardvet: our own analyzer finds nothing in any module
+guardvet:
+	go build -o .servers/guardvet ./guardvet/cmd/guardvet
+	go vet -vettool=$(CURDIR)/.servers/guardvet work
 
 ## vet-platforms: go vet, tests included, for other systems
 vet-platforms:

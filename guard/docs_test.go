@@ -39,10 +39,11 @@ var adapters = []string{"httpmw", "asynqmw", "cronwrap"}
 var namedTest = regexp.MustCompile(`\bTest[A-Z]\w+`)
 
 // The docs of a package, in doc.go and docs/behaviour, name tests of that package, and
-// redisstore's also those of guard, sqlfence's those of databases; other files in docs/behaviour name those of any. An adapter's docs name at least 8.
+// redisstore's also those of guard, sqlfence's those of databases; other files in docs/behaviour, and docs/doctor.md, name those of any. An adapter's docs name at least 8.
 func TestDocsNameTestsThatExist(t *testing.T) {
 	files, err := filepath.Glob("../docs/behaviour/*.md")
 	must(t, err)
+	files = append(files, "../docs/doctor.md")
 	named := make(map[string][]string) // by package
 	for _, file := range files {
 		named[strings.TrimSuffix(filepath.Base(file), ".md")] = namedTest.FindAllString(read(t, file), -1)
@@ -67,7 +68,7 @@ func TestDocsNameTestsThatExist(t *testing.T) {
 		delete(named, pkg)
 	}
 	for file, names := range named {
-		mustExist(t, "docs/behaviour/"+file+".md", names, everywhere)
+		mustExist(t, file+".md", names, everywhere)
 	}
 	guarantees := regexp.MustCompile(`(?m)^\| G\d+ .*$`).FindAllString(read(t, "../CONTRIBUTING.md"), -1)
 	if len(guarantees) < 10 {

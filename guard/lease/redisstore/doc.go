@@ -48,7 +48,7 @@
 // [lease.ErrRefused]. Without wake-ups, for example without permission for channels,
 // waiters poll.
 //
-// docs/behaviour/redisstore.md lists the keys, the permissions of a server user, which
+// [Check] tells whether a server is fit for leases. docs/behaviour/redisstore.md lists the keys, the permissions of a server user, which
 // client options suit, and each failure with the test that shows it.
 //
 // # Concurrency

@@ -8,7 +8,10 @@ import (
 )
 
 // Option configures a [Store]. [New] panics if a value is out of bounds.
-type Option interface{ apply(*options) }
+type Option interface {
+	CheckOption
+	apply(*options)
+}
 
 type option func(*options)
 

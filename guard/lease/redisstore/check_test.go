@@ -1,0 +1,292 @@
+package redisstore_test
+
+import (
+	"context"
+	"net"
+	"os"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/jobguard/jobguard/guard/lease/redisstore"
+	"github.com/jobguard/jobguard/internal/redistest"
+)
+
+// fit are the settings of a server about which Check finds nothing.
+var fit = []string{"--appendonly", "yes", "--appendfsync", "always"}
+
+func startFit(t *testing.T, args ...string) *redistest.Server {
+	return redistest.Start(t, slices.Concat(fit, args)...)
+}
+
+func check(t *testing.T, client redis.UniversalClient, opts ...redisstore.CheckOption) []redisstore.Finding {
+	t.Helper()
+	findings, err := redisstore.Check(t.Context(), client, opts...)
+	noError(t, err)
+	for _, f := range findings {
+		if f.Name == "" || f.Why == "" || f.Fix == "" {
+			t.Errorf("%+v lacks something", f)
+		}
+	}
+	return findings
+}
+
+// wantFindings compares names and severities: "timeout risk".
+func wantFindings(t *testing.T, got []redisstore.Finding, want ...string) {
+	t.Helper()
+	var names []string
+	for _, f := range got {
+		names = append(names, f.Name+" "+f.Severity)
+	}
+	slices.Sort(names)
+	slices.Sort(want)
+	if !slices.Equal(names, want) {
+		t.Errorf("found %q, want %q:\n%+v", names, want, got)
+	}
+}
+
+func TestCheckFindsNothingOnAFitServer(t *testing.T) {
+	wantFindings(t, check(t, startFit(t).Client(t)))
+}
+
+func TestCheckFindsTheFaultsOfAServer(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		args []string
+		want []string
+	}{
+		{name: "evicts", args: []string{"--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru"}, want: []string{"maxmemory-policy broken"}},
+		{name: "would evict", args: []string{"--maxmemory-policy", "volatile-ttl"}, want: []string{"maxmemory-policy risk"}},
+		{name: "no persistence", args: []string{"--appendonly", "no"}, want: []string{"persistence risk"}},
+		{name: "snapshots", args: []string{"--appendonly", "no", "--save", "3600 1"}, want: []string{"persistence risk"}},
+		{name: "everysec", args: []string{"--appendfsync", "everysec"}, want: []string{"persistence risk"}},
+		{name: "no fsync", args: []string{"--appendfsync", "no"}, want: []string{"persistence risk"}},
+		{name: "timeout", args: []string{"--timeout", "60"}, want: []string{"timeout risk"}},
+		{name: "pubsub buffer", args: []string{"--client-output-buffer-limit", "pubsub 1kb 0 0"}, want: []string{"pubsub-buffer risk"}},
+		{name: "min replicas", args: []string{"--min-replicas-to-write", "1"}, want: []string{"min-replicas-to-write broken"}},
+		{name: "renamed command", args: []string{"--rename-command", "ZPOPMIN", ""}, want: []string{"commands broken"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			wantFindings(t, check(t, startFit(t, c.args...).Client(t)), c.want...)
+		})
+	}
+}
+
+func TestCheckAcceptsATimeoutThatTheClientIsBelow(t *testing.T) {
+	server := startFit(t, "--timeout", "60")
+	wantFindings(t, check(t, server.Client(t, func(o *redis.Options) { o.ConnMaxIdleTime = 30 * time.Second })))
+}
+
+func TestCheckFindsEvictions(t *testing.T) {
+	client := startFit(t, "--maxmemory-policy", "allkeys-lru").Client(t)
+	for i := range 100 {
+		must(t, client.Set(t.Context(), strconv.Itoa(i), strings.Repeat("x", 10_000), 0).Err())
+	}
+	must(t, client.ConfigSet(t.Context(), "maxmemory", "1mb").Err())
+	must(t, client.Set(t.Context(), "evictor", "x", 0).Err())
+	must(t, client.ConfigSet(t.Context(), "maxmemory", "0").Err())
+	wantFindings(t, check(t, client), "maxmemory-policy risk", "evictions broken")
+	must(t, client.ConfigSet(t.Context(), "maxmemory-policy", "noeviction").Err())
+	wantFindings(t, check(t, client), "evictions risk")
+}
+
+func TestCheckFindsADiskThatCannotBeWritten(t *testing.T) {
+	client := redistest.Start(t, "--save", "3600 1").Client(t)
+	must(t, os.RemoveAll(client.ConfigGet(t.Context(), "dir").Val()["dir"]))
+	_ = client.Do(t.Context(), "save").Err() // it fails
+	must(t, client.Do(t.Context(), "bgsave").Err())
+	eventually(t, "the fault", func() bool { return strings.Contains(client.Info(t.Context()).Val(), "rdb_last_bgsave_status:err") })
+	wantFindings(t, check(t, client), "persistence risk", "disk broken")
+}
+
+func TestCheckUnderTheDocumentedUserFindsItsOwnWantOfRightsOnly(t *testing.T) {
+	server := startFit(t)
+	user := documentedUser(t)
+	user.join(t, server.Client(t))
+	client := server.Client(t, as(user.name, user.password))
+	found := check(t, client)
+	wantFindings(t, found, "unchecked unknown")
+	for _, right := range []string{"+info", "+config|get", "+acl|whoami"} {
+		if !strings.Contains(found[0].Fix, right) {
+			t.Errorf("the fix %q does not name %s", found[0].Fix, right)
+		}
+	}
+	// The rights that it names suffice.
+	must(t, server.Client(t).Do(t.Context(), "acl", "setuser", user.name, "+info", "+config|get", "+acl|whoami", "+acl|dryrun").Err())
+	wantFindings(t, check(t, client))
+}
+
+func TestCheckFindsEachRightThatAStoreNeeds(t *testing.T) {
+	server := startFit(t)
+	admin := server.Client(t)
+	user := documentedUser(t)
+	user.join(t, admin)
+	client := server.Client(t, as(user.name, user.password))
+	tried := 0
+	for _, rule := range user.rule[2:] {
+		word, _ := strings.CutPrefix(rule.(string), "+")
+		if word == rule || strings.HasPrefix(word, "@") || slices.Contains([]string{"wait", "cluster|slots", "asking", "command", "client|setname"}, word) {
+			continue
+		}
+		tried++
+		must(t, admin.Do(t.Context(), "acl", "setuser", user.name, "-"+word).Err())
+		found := check(t, client)
+		must(t, admin.Do(t.Context(), "acl", "setuser", user.name, "+"+word).Err())
+		named := slices.ContainsFunc(found, func(f redisstore.Finding) bool {
+			return f.Name == "rights" && strings.Contains(f.Why, word) && strings.Contains(f.Fix, "+"+word)
+		})
+		if !named {
+			t.Errorf("without %s: %+v", word, found)
+		}
+	}
+	if tried < 25 {
+		t.Errorf("tried %d rights only", tried)
+	}
+}
+
+func TestCheckFindsWhatDryRunDenies(t *testing.T) {
+	server := startFit(t)
+	admin := server.Client(t)
+	admin.ACLSetUser(t.Context(), "limited", "on", ">pw", "+@all", "~guard:*", "&other:*")
+	found := check(t, server.Client(t, as("limited", "pw")))
+	wantFindings(t, found, "rights risk")
+	admin.ACLSetUser(t.Context(), "limited", "resetkeys", "&*", "~other:*")
+	wantFindings(t, check(t, server.Client(t, as("limited", "pw"))), "rights broken")
+	wantFindings(t, check(t, server.Client(t, as("limited", "pw")), redisstore.Prefix("other:")))
+}
+
+func TestCheckMeasuresRoundTripsAgainstTheTTL(t *testing.T) {
+	proxy := redistest.NewProxy(t, startFit(t).Addr())
+	client := redis.NewClient(&redis.Options{Addr: proxy.Addr()})
+	t.Cleanup(func() { _ = client.Close() })
+	wantFindings(t, check(t, client))
+	proxy.Delay(50 * time.Millisecond)
+	wantFindings(t, check(t, client, redisstore.ForTTL(2*time.Second)), "round-trip risk")
+	wantFindings(t, check(t, client, redisstore.ForTTL(200*time.Millisecond)), "round-trip broken")
+}
+
+func TestCheckFindsWhatAProxyDoesNotPass(t *testing.T) {
+	proxy := redistest.NewProxy(t, startFit(t).Addr())
+	client := redis.NewClient(&redis.Options{Addr: proxy.Addr()})
+	t.Cleanup(func() { _ = client.Close() })
+	proxy.AnswerErr("ERR unknown command 'publish'", "publish")
+	wantFindings(t, check(t, client), "commands broken")
+	proxy.AnswerErr("ERR not allowed here", "publish", "check")
+	wantFindings(t, check(t, client), "wake-ups risk")
+	proxy.AnswerErr("ERR unknown command 'info'", "info")
+	wantFindings(t, check(t, client), "unchecked unknown")
+}
+
+func TestCheckFailsIfNoServerAnswers(t *testing.T) {
+	server := startFit(t)
+	client := server.Client(t)
+	server.Kill()
+	findings, err := redisstore.Check(t.Context(), client)
+	if err == nil {
+		t.Error("no error")
+	}
+	wantFindings(t, findings, "unreachable broken")
+}
+
+func TestCheckFindsReplicasThatAreBehind(t *testing.T) {
+	primary := startFit(t)
+	replica := redistest.StartReplica(t, primary)
+	client := primary.Client(t)
+	wantFindings(t, check(t, client), "min-replicas-to-write risk")
+	wantFindings(t, check(t, replica.Client(t)), "role broken", "persistence risk")
+	must(t, client.ConfigSet(t.Context(), "min-replicas-to-write", "1").Err())
+	must(t, client.ConfigSet(t.Context(), "min-replicas-max-lag", "10").Err())
+	wantFindings(t, check(t, client, redisstore.ReplicaAck(1, time.Second)))
+	wantFindings(t, check(t, client, redisstore.ReplicaAck(2, time.Second)), "replicas broken")
+	wantFindings(t, check(t, client, redisstore.ForTTL(5*time.Second)), "min-replicas-max-lag risk")
+	replica.Pause()
+	defer replica.Resume()
+	eventually(t, "the fault", func() bool { return regexp.MustCompile(`lag=[3-9]`).MatchString(client.Info(t.Context()).Val()) })
+	wantFindings(t, check(t, client), "replica-lag risk")
+}
+
+func TestCheckSeesSentinels(t *testing.T) {
+	group := redistest.StartSentinel(t, 1, slices.Concat(fit, []string{"--min-replicas-to-write", "1"})...)
+	client := group.Client(t)
+	wantFindings(t, check(t, client))
+	wantFindings(t, check(t, group.Sentinels[0].Client(t)), "kind broken")
+	group.Sentinels[1].Kill()
+	group.Sentinels[2].Kill()
+	eventually(t, "the fault", func() bool {
+		return client.PubSubNumSub(t.Context(), "__sentinel__:hello").Val()["__sentinel__:hello"] == 1
+	})
+	wantFindings(t, check(t, client), "sentinel risk")
+	group.Replicas[0].Kill()
+	eventually(t, "the fault", func() bool { return strings.Contains(client.Info(t.Context()).Val(), "connected_slaves:0") })
+	wantFindings(t, check(t, client), "sentinel risk", "replicas risk", "min-replicas-to-write broken")
+}
+
+func TestCheckSeesAllMastersOfACluster(t *testing.T) {
+	cluster := redistest.StartCluster(t, fit...)
+	client := cluster.Client(t)
+	wantFindings(t, check(t, client), "replicas risk", "replicas risk", "replicas risk")
+	must(t, cluster.Nodes()[1].Client(t).ConfigSet(t.Context(), "maxmemory-policy", "allkeys-lru").Err())
+	found := check(t, client)
+	if !slices.ContainsFunc(found, func(f redisstore.Finding) bool {
+		return f.Name == "maxmemory-policy" && strings.HasPrefix(f.Why, cluster.Nodes()[1].Addr()+" ")
+	}) {
+		t.Errorf("the second node's policy is not found: %+v", found)
+	}
+	cluster.Nodes()[2].Kill()
+	eventually(t, "the fault", func() bool {
+		return strings.Contains(cluster.Nodes()[0].Client(t).ClusterInfo(t.Context()).Val(), "cluster_state:fail")
+	})
+	found = check(t, client)
+	for _, name := range []string{"unreachable", "cluster"} {
+		if !slices.ContainsFunc(found, func(f redisstore.Finding) bool { return f.Name == name && f.Severity == redisstore.Broken }) {
+			t.Errorf("%s is not found: %+v", name, found)
+		}
+	}
+}
+
+// A real server says what these tests want only if what it says is changed on the way:
+// clock, version and kind.
+func TestCheckReadsClockVersionAndKind(t *testing.T) {
+	server := startFit(t)
+	version := regexp.MustCompile(`redis_version:(\S+)`)
+	for name, c := range map[string]struct {
+		change func(string) string
+		want   string
+	}{
+		"clock": {func(s string) string {
+			return regexp.MustCompile(`^\*2\r\n\$10\r\n1`).ReplaceAllString(s, "*2\r\n$$10\r\n2")
+		}, "clock risk"},
+		"version": {func(s string) string {
+			return version.ReplaceAllStringFunc(s, func(v string) string { return v[:14] + "6" + v[15:] })
+		}, "version broken"},
+		"kind": {func(s string) string { return strings.Replace(s, "redis_git_sha1", "garnet_version", 1) }, "kind risk"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			client := server.Client(t, func(o *redis.Options) {
+				o.Dialer = func(ctx context.Context, network, addr string) (net.Conn, error) {
+					var d net.Dialer
+					conn, err := d.DialContext(ctx, network, addr)
+					return &changed{Conn: conn, change: c.change}, err
+				}
+			})
+			wantFindings(t, check(t, client), c.want)
+		})
+	}
+}
+
+// changed is a connection on which what the server says is changed, to the same length.
+type changed struct {
+	net.Conn
+	change func(string) string
+}
+
+func (c *changed) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	copy(p[:n], c.change(string(p[:n])))
+	return n, err
+}

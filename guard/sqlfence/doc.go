@@ -30,7 +30,8 @@
 // # What is not
 //
 //   - What was read before Seal may be old: seal first.
-//   - Writes that do not seal are not refused.
+//   - Writes that do not seal are not refused. A seal goes with the savepoint that is rolled
+//     back, and the lock with it.
 //   - An error from a write or a COMMIT that a loss cut off does not mean "not written": the
 //     server may commit later all the same. The next holder's Seal waits for it.
 //   - BeginTx takes fn's ctx. A transaction begun with another one can commit after the loss,
@@ -50,6 +51,9 @@
 //
 // One row for each resource that was ever sealed. Rows of tokens older than any run that
 // could still be alive may be deleted: tokens of redisstore are the server's clock in µs.
+//
+// One server decides: on several that all take writes, or after a failover that has lost
+// transactions, tokens are as old as the data.
 //
 // Package sqlfence needs the standard library and guard. It starts no goroutine. Every case
 // with its test: https://github.com/jobguard/jobguard/blob/main/docs/behaviour/sqlfence.md

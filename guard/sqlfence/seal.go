@@ -2,7 +2,6 @@ package sqlfence
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"regexp"
@@ -33,14 +32,14 @@ const maxResource = 255
 //     PostgreSQL, also for the rightful run under REPEATABLE READ and SERIALIZABLE),
 //     deadlocks and timeouts are to be retried from the beginning of the transaction.
 //
-// It is one statement, and starts no goroutine. A tx that is a *sql.DB is refused: the
-// lock would end with the statement.
+// It is one statement, and starts no goroutine. A tx that is a *sql.DB, or has one embedded,
+// is refused: the lock would end with the statement.
 func (f *Fence) Seal(ctx context.Context, tx Tx, resource string) error {
 	if len(resource) == 0 || len(resource) > maxResource {
 		return fmt.Errorf("sqlfence: seal %.100q: a resource has 1 to %d bytes, this one %d", resource, maxResource, len(resource))
 	}
-	if _, ok := tx.(*sql.DB); ok {
-		return fmt.Errorf("sqlfence: seal %.100q: a *sql.DB is no transaction", resource)
+	if _, ok := tx.(interface{ SetMaxOpenConns(int) }); ok {
+		return fmt.Errorf("sqlfence: seal %.100q: a %T is no transaction", resource, tx)
 	}
 	token, err := tokenOf(ctx, resource)
 	if err != nil {

@@ -133,8 +133,10 @@ func TestBadArgumentsAreRefused(t *testing.T) {
 			}
 		}
 		var db *sql.DB
-		if err := fence(t).Seal(ctx, db, "r"); err == nil || !strings.Contains(err.Error(), "no transaction") {
-			t.Errorf("a *sql.DB: %v, want an error", err)
+		for _, pool := range []sqlfence.Tx{db, struct{ *sql.DB }{db}} {
+			if err := fence(t).Seal(ctx, pool, "r"); err == nil || !strings.Contains(err.Error(), "is no transaction") {
+				t.Errorf("a %T: %v, want an error", pool, err)
+			}
 		}
 		return nil
 	})

@@ -9,7 +9,11 @@ import (
 )
 
 func TestManyMigrateAtOnce(t *testing.T) {
-	for _, p := range products {
+	serializable := []product{
+		{"postgres-serializable", sqlfence.Postgres, "pgx", withParameters("default_query_exec_mode=exec&default_transaction_isolation=serializable")},
+		{"mariadb-serializable", sqlfence.MySQL, "mysql", withParameters("tx_isolation=%27SERIALIZABLE%27")},
+	}
+	for _, p := range append(serializable, products...) {
 		t.Run(p.name, func(t *testing.T) {
 			for range 3 {
 				dsn := p.dsn(t)

@@ -2,12 +2,10 @@ package redisstore
 
 import (
 	"context"
-	"fmt"
 	"strconv"
 	"strings"
 	"time"
 
-	"github.com/jobguard/jobguard/guard/internal/validkey"
 	"github.com/jobguard/jobguard/guard/lease"
 )
 
@@ -53,9 +51,6 @@ type Inspection struct {
 //
 // The user of the server needs evalsha_ro and eval_ro beside the permissions of a Store.
 func (s *Store) Inspect(ctx context.Context, key string) (Inspection, error) {
-	if err := validkey.Check(key); err != nil {
-		return Inspection{}, fmt.Errorf("redisstore: inspect: %w", err)
-	}
 	o := s.inspection(key)
 	s.router.do(ctx, false, o)
 	return s.inspected(ctx, key, o)

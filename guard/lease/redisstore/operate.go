@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/jobguard/jobguard/guard/internal/backoff"
-	"github.com/jobguard/jobguard/guard/internal/validkey"
 	"github.com/jobguard/jobguard/guard/lease"
 )
 
@@ -35,9 +34,6 @@ const revokeFor = 5 * time.Second
 // before its lease is 100 ms old, nor without permission to subscribe. [ErrForeign] and
 // [ErrKeptClosed] say that there is nobody to tell.
 func (s *Store) Revoke(ctx context.Context, key, reason string) error {
-	if err := validkey.Check(key); err != nil {
-		return fmt.Errorf("redisstore: revoke: %w", err)
-	}
 	ctx, cancel := context.WithTimeout(ctx, revokeFor)
 	defer cancel()
 	text := printableLine(reason)
@@ -98,9 +94,6 @@ func (s *Store) revoke(ctx context.Context, key, text string, first bool) (kind,
 // Break opens a key that MinHold keeps closed, and deletes another program's lock. A key
 // of another type than a lock's is refused with [ErrForeign]. For a free key the error is nil.
 func (s *Store) Break(ctx context.Context, key string) error {
-	if err := validkey.Check(key); err != nil {
-		return fmt.Errorf("redisstore: break: %w", err)
-	}
 	numbers := [...]int64{0, 0, 0}
 	argument := s.argument(queueArgument{place: "0,0,0"})
 	o := breakScript.call(namesOf(s.prefix, key), 5, []string{""}, numbers[:], argument)

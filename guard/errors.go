@@ -141,6 +141,8 @@ func refused(ctx context.Context, op operation, key string, f *queue.Failure) *E
 	}
 	switch {
 	case e.Err != nil:
+	case f.Replaced:
+		e.Err = ErrReplaced
 	case lease.KeptClosed(f.Holder):
 		e.Err = ErrKeptClosed
 	case heldAround(ctx, key, f.Holder):

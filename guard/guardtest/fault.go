@@ -17,6 +17,7 @@ const (
 
 	OpFindHolder Op = "find holder"
 	OpStop       Op = "stop" // a message to a holder
+	OpReplace    Op = "replace"
 )
 
 // Fault makes calls fail. The zero Fault loses every request: the server is

@@ -1,6 +1,7 @@
 package guardtest
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -88,4 +89,32 @@ func (s *Store) tell(key string, stop lease.Stop) (told bool) {
 		told = heard(stop) || told
 	}
 	return told
+}
+
+// Replace implements [lease.Stopper].
+func (s *Store) Replace(ctx context.Context, r lease.ReplaceRequest) (reply lease.ReplaceReply, _ error) {
+	var owners []string
+	err := s.call(ctx, OpReplace, []string{r.Key}, func(int) {
+		latest := s.turns[r.Key]
+		if reply = (lease.ReplaceReply{Turn: r.Turn, Superseded: r.Turn > 0 && r.Turn < latest}); reply.Superseded {
+			return
+		}
+		if reply.Turn == 0 {
+			reply.Turn = latest + 1
+		}
+		if s.turns == nil {
+			s.turns = make(map[string]int64)
+		}
+		s.turns[r.Key] = reply.Turn
+		for _, h := range s.stateLocked(r.Key).holders {
+			if h.owner != r.Owner {
+				owners = append(owners, h.owner)
+			}
+		}
+		s.tidyLocked(r.Key)
+	})[0]
+	for _, owner := range owners {
+		s.tell(r.Key, lease.Stop{Owner: owner, Kind: lease.Replaced})
+	}
+	return reply, err
 }

@@ -1,5 +1,7 @@
 package lease
 
+import "context"
+
 // Stopper is implemented by a Store through which holders can be asked to stop. With
 // any other Store a holder learns only at its renewal that its lease was taken away.
 type Stopper interface {
@@ -9,6 +11,24 @@ type Stopper interface {
 	// never blocks; it reports whether the owner was found and its run has been told. end
 	// does not wait for calls under way.
 	Listen(heard func(Stop) (told bool)) (end func())
+
+	// Replace asks all holders of r.Key but r.Owner to stop, with kind Replaced. Turns
+	// order those that ask it of a key: the first call of one, without a turn, takes the
+	// next. Once a later turn was taken an earlier one is superseded, and asks nobody.
+	Replace(ctx context.Context, r ReplaceRequest) (ReplaceReply, error)
+}
+
+// ReplaceRequest is what [Stopper.Replace] is asked.
+type ReplaceRequest struct {
+	Key   string
+	Owner string // that waits for Key
+	Turn  int64  // from an earlier reply; 0 in the first request
+}
+
+// ReplaceReply answers a ReplaceRequest.
+type ReplaceReply struct {
+	Turn       int64
+	Superseded bool
 }
 
 // Stop asks an owner to end its run.

@@ -51,6 +51,10 @@ var (
 	tickEndLua string
 	//go:embed scripts/inspect.lua
 	inspectLua string
+	//go:embed scripts/owners.lua
+	ownersLua string
+	//go:embed scripts/replace.lua
+	replaceLua string
 	//go:embed scripts/revoke.lua
 	revokeLua string
 	//go:embed scripts/break.lua
@@ -79,7 +83,8 @@ var (
 	tickClaimScript     = newScript(tickClaimLua)
 	tickEndScript       = newScript(tickEndLua)
 	inspectScript       = newReader(inspectLua)
-	revokeScript        = newScript(revokeLua)
+	revokeScript        = newScript(ownersLua + revokeLua)
+	replaceScript       = newScript(ownersLua + replaceLua)
 	breakScript         = newScript(limitLua + queueLua + breakLua)
 )
 

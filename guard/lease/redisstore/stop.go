@@ -2,6 +2,7 @@ package redisstore
 
 import (
 	"context"
+	"strconv"
 	"time"
 
 	"github.com/jobguard/jobguard/guard/lease"
@@ -70,3 +71,18 @@ func (s *Store) answer(m message) {
 }
 
 const answerTimeout = 5 * time.Second
+
+// Replace implements [lease.Stopper].
+func (s *Store) Replace(ctx context.Context, r lease.ReplaceRequest) (lease.ReplaceReply, error) {
+	names := withMark(s.prefix, "latest", r.Key)
+	o := replaceScript.call(names, 3, []string{r.Owner, s.inboxes}, nil, strconv.FormatInt(r.Turn, 10))
+	s.router.do(ctx, false, o)
+	err := o.outcome()
+	if err == nil {
+		var turn int64
+		if turn, err = o.Int64(); err == nil {
+			return lease.ReplaceReply{Turn: turn, Superseded: turn == 0}, nil
+		}
+	}
+	return lease.ReplaceReply{}, fault(ctx, "replace", err)
+}

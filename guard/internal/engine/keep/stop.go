@@ -88,7 +88,7 @@ func (k *Keeper) deafenLocked() {
 // Stop ends the contexts under the lease of s.Owner, and reports whether it has one here.
 func (k *Keeper) Stop(s lease.Stop) (told bool) {
 	k.mu.Lock()
-	var asked loss
+	asked := func() {}
 	for _, all := range []entryHeap{k.expiries.entries, k.renewals.entries} { // a lost lease is in the second only
 		for _, x := range all {
 			if x.l.owner == s.Owner {
@@ -100,20 +100,20 @@ func (k *Keeper) Stop(s lease.Stop) (told bool) {
 		}
 	}
 	k.mu.Unlock()
-	asked.report()
+	asked()
 	return told
 }
 
-// StopLocked is Stop of l. It returns the listeners to call without the mutex.
+// StopLocked is Stop of l. It returns what tells the run, to be called without the mutex.
 //
 // Unless the lease was broken it is not lost: trust, renewals and the token go on until
 // the run has returned, so that no other run overlaps it.
-func (l *Lease) StopLocked(s lease.Stop) loss {
+func (l *Lease) StopLocked(s lease.Stop) (tell func()) {
 	if s.Kind == lease.Broken {
-		return l.loseLocked(&Lost{Reason: NotOwner, Err: errBroken})
+		return l.loseLocked(&Lost{Reason: NotOwner, Err: errBroken}).report
 	}
 	if l.ended || l.lost.Load() || l.stoppedLocked() != nil {
-		return loss{}
+		return func() {}
 	}
 	cause := &Lost{Reason: Revoked}
 	if s.Kind == lease.Replaced {
@@ -123,7 +123,7 @@ func (l *Lease) StopLocked(s lease.Stop) loss {
 		cause.Err = errors.New(s.Text)
 	}
 	l.seldom().stopped = cause
-	return loss{h: l.hold, cause: cause, bound: l.hold.boundLocked()}
+	return loss{h: l.hold, cause: cause, bound: l.hold.boundLocked()}.report
 }
 
 // stoppedLocked is why the run of l was asked to stop, nil if it was not.

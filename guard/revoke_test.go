@@ -91,32 +91,35 @@ func TestRevokeTellsEachHolderOfALimit(t *testing.T) {
 	}, guard.Limit(3))
 }
 
-// The lease is younger than 10 ms, as leases are that are handed over; another one makes
-// the process listen.
+// The lease is younger than 10 ms and has tokens left, as leases have that are handed
+// over; another one makes the process listen.
 func TestRevokedLeaseIsNotHandedOverInTheProcess(t *testing.T) {
 	inBubble2(t, func(t *testing.T, store *guardtest.Store, a, b *guard.Guard) {
-		end, other := hold(t, a, "other")
+		endOther, other := hold(t, a, "other")
+		endFirst, first := hold(t, b, "k")
 		time.Sleep(time.Second)
-		order := make(chan string, 2)
+		revoked, order := make(chan error, 1), make(chan string, 2)
 		run := func(g *guard.Guard, name string) {
 			noError(t, g.Do(t.Context(), "k", func(context.Context) error {
 				order <- name
 				return nil
 			}))
 		}
-		first := make(chan error, 1)
-		go func() { first <- a.Do(t.Context(), "k", untilDone) }()
+		go func() { revoked <- a.Do(t.Context(), "k", untilDone) }()
+		time.Sleep(time.Second)
+		go run(a, "same process")
+		time.Sleep(time.Second)
+		endFirst()
+		noError(t, <-first)
 		time.Sleep(time.Millisecond)
 		go run(b, "other process")
 		time.Sleep(time.Millisecond)
-		go run(a, "same process")
-		time.Sleep(time.Millisecond)
 		must(t, store.Revoke("k", ""))
-		wantError(t, <-first, guard.ErrRevoked)
+		wantError(t, <-revoked, guard.ErrRevoked)
 		if first, second := <-order, <-order; first != "other process" {
 			t.Errorf("the order was %q, %q", first, second)
 		}
-		end()
+		endOther()
 		noError(t, <-other)
 	})
 }

@@ -290,3 +290,28 @@ func TestBreakWorksWhileMemoryIsFull(t *testing.T) {
 		t.Errorf("%q holds the key", p.value("guard:k"))
 	}
 }
+
+func TestTicksListsTheLastTickOfEachSchedule(t *testing.T) {
+	server := redistest.Start(t)
+	op := redisstore.New(server.Client(t))
+	at := time.Now().Truncate(time.Second)
+	for n, key := range []string{"cron:a", "cron:b", "w:{1}:odd"} {
+		reply, err := op.ClaimTick(within(t, 5*time.Second), lease.TickRequest{Key: key, Owner: op.NewOwner(""), At: at.Add(time.Duration(-n) * time.Hour), MaxAhead: -1})
+		if err != nil || !reply.Claimed {
+			t.Fatalf("%+v, %v", reply, err)
+		}
+	}
+	found := make(map[string]time.Time)
+	for tick, err := range op.Ticks(t.Context(), "") {
+		must(t, err)
+		found[tick.Key] = tick.At
+	}
+	if len(found) != 3 || !found["cron:b"].Equal(at.Add(-time.Hour)) || found["w:{1}:odd"].IsZero() {
+		t.Errorf("%v", found)
+	}
+	for tick, err := range op.Ticks(t.Context(), "*:a") {
+		if must(t, err); tick.Key != "cron:a" {
+			t.Errorf("*:a finds %q", tick.Key)
+		}
+	}
+}

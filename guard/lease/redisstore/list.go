@@ -8,6 +8,8 @@ import (
 	"sync"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/jobguard/jobguard/guard/lease"
 )
 
 // scanPage is how many keys of the server one SCAN looks at. At 500 it takes less than a
@@ -125,4 +127,40 @@ func (s *Store) masters(ctx context.Context) (nodes []redis.Cmdable, _ error) {
 // escapeGlob is s as a pattern that matches s alone.
 func escapeGlob(s string) string {
 	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`, `]`, `\]`).Replace(s)
+}
+
+// KeyTick is the last tick of a schedule, under its key.
+type KeyTick struct {
+	Key string
+	lease.Tick
+}
+
+// Ticks yields the last tick of each schedule whose key matches the glob pattern; "" is "*".
+// It works as [Store.List] does, and needs the same permissions.
+func (s *Store) Ticks(ctx context.Context, pattern string) iter.Seq2[KeyTick, error] {
+	if pattern == "" {
+		pattern = "*"
+	}
+	return func(yield func(KeyTick, error) bool) {
+		seen := make(map[string]struct{}) // schedules are few
+		for page, err := range s.pages(ctx, escapeGlob(s.prefix)+"tick:{*}:"+pattern) {
+			if err != nil {
+				yield(KeyTick{}, fault(ctx, "ticks", err))
+				return
+			}
+			for _, name := range page {
+				rest, _ := strings.CutPrefix(name, s.prefix+"tick:{")
+				_, key, ok := strings.Cut(rest, "}:")
+				key = strings.TrimPrefix(key, escapePrefix)
+				if _, twice := seen[key]; !ok || twice {
+					continue
+				}
+				seen[key] = struct{}{}
+				tick, err := s.LastTick(ctx, key)
+				if !yield(KeyTick{key, tick}, err) || err != nil {
+					return
+				}
+			}
+		}
+	}
 }

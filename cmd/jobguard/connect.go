@@ -76,7 +76,7 @@ func storeOver(client redis.UniversalClient, prefix string) (_ *redisstore.Store
 func open(text string) (redis.UniversalClient, string, error) {
 	u, err := url.Parse(text)
 	if err != nil {
-		return nil, "", fmt.Errorf("the URL of the server: %w", reason(err))
+		return nil, "", errUnreadable // err quotes the URL, or a part of the password as the port
 	}
 	name := u.Scheme + "://" + u.Host + u.Path
 	plain, kind, _ := strings.Cut(u.Scheme, "+")
@@ -122,8 +122,7 @@ func reason(err error) error {
 	if errors.As(err, &quoting) {
 		err = quoting.Err
 	}
-	if strings.Contains(err.Error(), "@") { // a port that is no number is quoted, with a part of a password
-		return errors.New("it cannot be parsed: are all characters of the password escaped?")
-	}
 	return err
 }
+
+var errUnreadable = errors.New("the URL of the server cannot be parsed: in a password / is %2F, @ is %40, % is %25")

@@ -56,6 +56,6 @@
 // Concurrent calls share pipelines. An idle Store has no goroutine: those that send
 // end with the reply, or some seconds after their callers have left; the one that
 // receives wake-ups starts when a watched owner has to wait and ends shortly after the
-// last [Store.Unwatch]. Fresh connections are the Store's own, without the client's
+// last [Store.Unwatch], and after the last lease of an engine that listens ([Store.Listen]). Fresh connections are the Store's own, without the client's
 // hooks; it closes them when they were not used for 5 s.
 package redisstore

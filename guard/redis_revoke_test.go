@@ -68,17 +68,19 @@ func TestRedisClusterRevokedKeyPassesToTheNextInLine(t *testing.T) {
 	revokedPassesOn(t, operator(t, cluster.Client(t)), a, b)
 }
 
-// revokedPassesOn: under each mode, the revoked run cleans up, and the next begins after.
+// revokedPassesOn: under each mode, Revoke returns while the revoked run cleans up, and the
+// next begins after.
 func revokedPassesOn(t *testing.T, op *redisstore.Store, a, b *guard.Guard) {
 	for name, options := range map[string][]guard.Option{"exclusive": nil, "limit": {guard.Limit(1)}, "shared": {guard.Shared()}} {
 		t.Run(name, func(t *testing.T) {
 			key := "job-" + name
-			running, result := make(chan struct{}), make(chan error, 1)
+			running, told, result := make(chan struct{}), make(chan struct{}), make(chan error, 1)
 			var over time.Time
 			go func() {
 				result <- a.With(options...).Do(t.Context(), key, func(ctx context.Context) error {
 					close(running)
 					<-ctx.Done()
+					<-told
 					time.Sleep(100 * time.Millisecond)
 					over = time.Now()
 					return nil
@@ -98,6 +100,7 @@ func revokedPassesOn(t *testing.T, op *redisstore.Store, a, b *guard.Guard) {
 				return len(i.Queue) == 1
 			})
 			must(t, op.Revoke(t.Context(), key, "test"))
+			close(told)
 			wantError(t, <-result, guard.ErrRevoked)
 			if began := <-next; began.Before(over) {
 				t.Errorf("the next run began %v before the revoked one had ended", over.Sub(began))

@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"context"
 	"time"
 
 	"github.com/jobguard/jobguard/guard/lease"
@@ -35,6 +36,31 @@ var stopChecks = []check{
 		c.Error("only one was told")
 	}},
 
+	{"of those that replace the holder only the one with the latest turn asks it to stop", with(revoke, queue), func(c *contract) {
+		h := c.holder(c.A, c.key("k"), long)
+		told := c.listen(c.A)
+		first, second := c.client(c.B, h.key), c.client(c.B, h.key)
+		one := first.replace(0)
+		if one.Superseded || one.Turn == 0 || c.told(told) != (lease.Stop{Owner: h.owner, Kind: lease.Replaced}) {
+			c.Fatalf("%+v", one)
+		}
+		two := second.replace(0)
+		c.told(told)
+		if two.Superseded || two.Turn <= one.Turn {
+			c.Errorf("%+v after %+v", two, one)
+		}
+		if r := first.replace(one.Turn); !r.Superseded {
+			c.Errorf("%+v of a turn before the latest", r)
+		}
+		if r := second.replace(two.Turn); r.Superseded || r.Turn != two.Turn {
+			c.Errorf("%+v of the latest turn", r)
+		}
+		c.told(told)
+		if len(told) > 0 {
+			c.Error("the earlier one asked the holder, too")
+		}
+	}},
+
 	{"nothing is heard after the end of listening", with(revoke), func(c *contract) {
 		h := c.holder(c.A, c.key("k"), long)
 		store := c.stopper(c.A)
@@ -53,6 +79,18 @@ func (c *contract) stopper(s lease.Store) lease.Stopper {
 	c.Helper()
 	stopper, _ := s.(lease.Stopper)
 	return stopper
+}
+
+// replace asks the holders of n's key to stop for n.
+func (n *client) replace(turn int64) lease.ReplaceReply {
+	n.c.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	reply, err := n.c.stopper(n.store).Replace(ctx, lease.ReplaceRequest{Key: n.key, Owner: n.owner, Turn: turn})
+	if err != nil {
+		n.c.Fatal(err)
+	}
+	return reply
 }
 
 // listen returns what s is told from now on.

@@ -109,15 +109,18 @@ func (k *Keeper) Stop(s lease.Stop) (told bool) {
 // Unless the lease was broken it is not lost: trust, renewals and the token go on until
 // the run has returned, so that no other run overlaps it.
 func (l *Lease) StopLocked(s lease.Stop) (tell func()) {
-	if s.Kind == lease.Broken {
+	cause := &Lost{Reason: Revoked}
+	switch s.Kind {
+	case lease.Broken:
 		return l.loseLocked(&Lost{Reason: NotOwner, Err: errBroken}).report
+	case lease.Revoked:
+	case lease.Replaced:
+		cause.Reason = Replaced
+	default: // of a later version
+		return func() {}
 	}
 	if l.ended || l.lost.Load() || l.stoppedLocked() != nil {
 		return func() {}
-	}
-	cause := &Lost{Reason: Revoked}
-	if s.Kind == lease.Replaced {
-		cause.Reason = Replaced
 	}
 	if s.Text != "" {
 		cause.Err = errors.New(s.Text)

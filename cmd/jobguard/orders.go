@@ -65,9 +65,7 @@ func (a *app) order(c *cobra.Command, key, question string, do func(server) erro
 		if err := describe(c.ErrOrStderr(), i); err != nil {
 			return err
 		}
-		_, _ = fmt.Fprintf(c.ErrOrStderr(), question+" [yes/no] ", names(i))
-		answer, _ := bufio.NewReader(c.InOrStdin()).ReadString('\n')
-		if strings.TrimSpace(answer) != "yes" {
+		if !confirmed(c, fmt.Sprintf(question, names(i))) {
 			return errDeclined
 		}
 	}
@@ -95,4 +93,11 @@ func names(i redisstore.Inspection) string {
 		all[n] = h.Owner
 	}
 	return strings.Join(all, ", ")
+}
+
+// confirmed asks, and reports whether the answer is yes.
+func confirmed(c *cobra.Command, question string) bool {
+	_, _ = fmt.Fprintf(c.ErrOrStderr(), "%s [yes/no] ", question)
+	answer, _ := bufio.NewReader(c.InOrStdin()).ReadString('\n') // the end of the input is no
+	return strings.TrimSpace(answer) == "yes"
 }

@@ -48,7 +48,9 @@ func TestDeadRecordsAreListedAndDecided(t *testing.T) {
 	server := redistest.Start(t)
 	first, second := giveUp(t, server, "order-1"), giveUp(t, server, "order-2")
 	url := []string{"--redis", urlOf(server)}
-	ask := func(stdin string, args ...string) said { return call(t, stdin, append(append([]string{"journal"}, args...), url...)...) }
+	ask := func(stdin string, args ...string) said {
+		return call(t, stdin, append(append([]string{"journal"}, args...), url...)...)
+	}
 
 	ask("", "ls").want(t, exitOK, "ID", first.ID, "refund", "order-1", second.ID, "no such account")
 	ask("", "show", first.ID).want(t, exitOK, "refund of order-1", `payload     "amount=3"`, "no such account")

@@ -36,7 +36,8 @@ func (s *Store) Listen(heard func(lease.Stop) (told bool)) (end func()) {
 }
 
 // Replace implements [lease.Stopper], if all stores do. The turn is the latest that any
-// node gave; a later one on any node supersedes.
+// node gave, and a later one on a majority supersedes: a node that answered the first
+// request too late to be counted may have given it a later one.
 func (s *Store) Replace(ctx context.Context, r lease.ReplaceRequest) (lease.ReplaceReply, error) {
 	stoppers := make([]lease.Stopper, len(s.nodes))
 	for i, n := range s.nodes {
@@ -52,13 +53,16 @@ func (s *Store) Replace(ctx context.Context, r lease.ReplaceRequest) (lease.Repl
 	if count(answers, (*answer[lease.ReplaceReply]).ok) < s.majority {
 		return lease.ReplaceReply{}, failed(s, "replace", answers)
 	}
-	var reply lease.ReplaceReply
+	reply, later := lease.ReplaceReply{Turn: r.Turn}, 0
 	for i := range answers {
 		if a := &answers[i]; a.ok() {
 			reply.Turn = max(reply.Turn, a.value.Turn)
-			reply.Superseded = reply.Superseded || a.value.Superseded
+			if a.value.Superseded {
+				later++
+			}
 		}
 	}
+	reply.Superseded = later >= s.majority
 	return reply, nil
 }
 

@@ -131,7 +131,9 @@ func (s *keySet) once(ctx context.Context) (_ *round, again bool, err error) {
 			r.add(h, metadata)
 		}
 		if roundCtx.Err() != nil && ctx.Err() == nil {
-			return r, true, &Error{Op: opDoAll.String(), Key: key, Kind: ErrBusy, Err: errEarlyLost}
+			why := context.Cause(roundCtx)
+			again := !errors.Is(why, ErrReplaced) // the latest wins
+			return r, again, &Error{Op: opDoAll.String(), Key: key, Kind: ErrBusy, Err: why}
 		}
 		if err != nil {
 			return r, false, err
@@ -174,7 +176,13 @@ func (r *round) add(h *keep.Hold, metadata string) {
 }
 
 // Lost implements [keep.Listener].
-func (r *round) Lost(*keep.Hold, *keep.Lost) { r.cancel(errEarlyLost) }
+func (r *round) Lost(_ *keep.Hold, why *keep.Lost) {
+	if why.Reason == keep.Replaced {
+		r.cancel(ErrReplaced)
+		return
+	}
+	r.cancel(errEarlyLost)
+}
 
 // Happened implements [keep.Listener]. A round asks for no events.
 func (r *round) Happened(*keep.Hold, keep.Event) {}

@@ -40,10 +40,11 @@
 //	ErrUnavailable  the store could not be asked; with the cause
 //	ErrLost         the lease was lost while fn ran, even if fn returned nil
 //	ErrMaxHold      fn ran longer than MaxHold
+//	ErrRevoked      an operator told the run to stop; ErrReplaced: a newcomer did
 //	ErrClosed       Shutdown has begun
 //	ErrInvalidKey, ErrOrder, ErrUnproven   see there
 //
-// Only after ErrLost and ErrMaxHold has fn run, perhaps in part. When the caller's
+// Only after ErrLost, ErrMaxHold and ErrRevoked has fn run, perhaps in part. When the caller's
 // context ends during the wait, the error matches the context's, and ErrBusy or
 // ErrUnavailable where that is known. fn's own error is returned unchanged.
 //

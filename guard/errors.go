@@ -34,6 +34,11 @@ var (
 	// this cause.
 	ErrMaxHold = errors.New("held longer than MaxHold")
 
+	// ErrRevoked: an operator asked the holder to stop (Revoke of the store), while fn
+	// ran. fn's context was cancelled with this cause, and the key kept until fn had
+	// returned. It is the result also if fn returned nil.
+	ErrRevoked = errors.New("revoked: the holder was told to stop")
+
 	// ErrInvalidKey: the key is empty, longer than 512 bytes, or contains
 	// control characters. fn did not run.
 	ErrInvalidKey = errors.New("invalid key")
@@ -41,6 +46,10 @@ var (
 	// ErrOrder: DoAll was called inside a run that holds a key which sorts after
 	// one of the new keys. Waiting for it could deadlock. fn did not run.
 	ErrOrder = errors.New("key out of order")
+
+	// ErrReplaced: a newcomer under [Replace] took the place of a run, as with ErrRevoked,
+	// or, beside ErrBusy, of a caller that waited under Replace; its fn did not run.
+	ErrReplaced = errors.New("replaced by a newcomer")
 
 	// ErrKeptClosed: beside ErrBusy, the key has no run, and MinHold keeps it closed.
 	// Error.RetryAfter is then exact.
@@ -132,6 +141,8 @@ func refused(ctx context.Context, op operation, key string, f *queue.Failure) *E
 	}
 	switch {
 	case e.Err != nil:
+	case f.Replaced:
+		e.Err = ErrReplaced
 	case lease.KeptClosed(f.Holder):
 		e.Err = ErrKeptClosed
 	case heldAround(ctx, key, f.Holder):
@@ -154,8 +165,14 @@ var (
 // lost makes the error of a run whose lease did not last.
 func lost(op operation, h *keep.Hold, why *keep.Lost) *Error {
 	e := &Error{Op: op.String(), Key: h.Key(), Fence: h.Fence, Holder: lease.OwnerName(why.Holder), Kind: ErrLost, Err: why}
-	if why.Reason == keep.MaxHold {
+	switch why.Reason {
+	case keep.MaxHold:
 		e.Kind, e.Err = ErrMaxHold, nil // the kind says it all
+	case keep.Revoked:
+		e.Kind, e.Err = ErrRevoked, why.Err
+	case keep.Replaced:
+		e.Kind, e.Err = ErrReplaced, why.Err
+	case keep.Expired, keep.NotOwner:
 	}
 	return e
 }

@@ -36,6 +36,9 @@ func New(store lease.Store, opts ...Option) (*Guard, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := o.suit(store); err != nil {
+		return nil, err
+	}
 	return &Guard{family: newFamily(queue.New(store)), opts: o}, nil
 }
 
@@ -44,6 +47,9 @@ func New(store lease.Store, opts ...Option) (*Guard, error) {
 // from configuration with New.
 func (g *Guard) With(opts ...Option) *Guard {
 	o, err := g.opts.with(opts)
+	if err == nil {
+		err = o.suit(g.Store())
+	}
 	if err != nil {
 		panic(err.Error())
 	}

@@ -30,9 +30,9 @@ func OnLeadError(f func(error) (again bool)) Option {
 
 // Lead campaigns for key until it holds it, however long that takes, and runs
 // fn as the leader. If the lease is lost, or MaxHold ends the term, fn's context
-// is cancelled and Lead campaigns again once fn has returned; so it does, with
+// is cancelled and Lead campaigns again once fn has returned; so it does after ErrRevoked, and, with
 // back-off up to the TTL, while the store is down. The guard's Wait is not
-// heeded.
+// heeded. After ErrReplaced Lead returns: the latest wins.
 //
 // Lead also campaigns again if fn returns [ErrStepDown], or an error for which
 // [OnLeadError] says so: after 10 ms, and after twice the pause each time a term was
@@ -58,7 +58,7 @@ func (g *Guard) Lead(ctx context.Context, key string, fn func(context.Context) e
 			if t.took >= g.opts.ttl {
 				failures = 0
 			}
-		case errors.Is(res.err, ErrInvalidKey) && !res.ran:
+		case errors.Is(res.err, ErrInvalidKey) && !res.ran, errors.Is(res.err, ErrReplaced):
 			return res.err
 		case ctx.Err() != nil:
 			return context.Cause(ctx)

@@ -175,6 +175,8 @@ const (
 	LostExpired  LossReason = "expired"   // trust ran out before a renewal succeeded
 	LostNotOwner LossReason = "not_owner" // the store no longer had us as the holder
 	LostMaxHold  LossReason = "max_hold"  // MaxHold passed
+	LostRevoked  LossReason = "revoked"   // of RunEnd: the run was told to stop (ErrRevoked); no lease was lost
+	LostReplaced LossReason = "replaced"  // of RunEnd: likewise (ErrReplaced)
 )
 
 func lossReason(why *keep.Lost) LossReason {
@@ -185,6 +187,10 @@ func lossReason(why *keep.Lost) LossReason {
 		return LostNotOwner
 	case keep.MaxHold:
 		return LostMaxHold
+	case keep.Revoked:
+		return LostRevoked
+	case keep.Replaced:
+		return LostReplaced
 	}
 	return ""
 }

@@ -43,9 +43,10 @@ type options struct {
 	onLeadError  func(error) bool // nil: fn's first error ends Lead
 	releaseLater bool             // AsyncRelease
 
-	limit  *int
-	shared bool
-	wrong  error // an option that cannot be checked by its value alone
+	limit   *int
+	shared  bool
+	replace bool
+	wrong   error // an option that cannot be checked by its value alone
 
 	engine queue.Options // the same, for the engine
 }
@@ -157,6 +158,17 @@ func Shared() Option { return option(func(o *options) { o.shared = true }) }
 // can leave keys held until their TTL ends. Off by default.
 func AsyncRelease() Option { return option(func(o *options) { o.releaseLater = true }) }
 
+// Replace makes runs the latest that wins: a caller that finds the key held asks the
+// holder to stop, whose context ends with cause [ErrReplaced], waits for it in the queue,
+// and runs. A holder that has not returned within [Wait] leaves the key busy. Of several
+// callers under Replace that wait only the latest stays; the others get [ErrBusy] with
+// ErrReplaced, at once in the same process, within a second in another. Callers without
+// Replace that are before it in the queue have their turn, and are asked to stop then.
+//
+// It needs a store that is a [lease.Stopper], and excludes Limit and Shared. A holder
+// does not hear before its lease is 100 ms old, unless it is in the same process.
+func Replace() Option { return option(func(o *options) { o.replace = true }) }
+
 // with returns o with opts applied, or the first thing that is wrong with it.
 func (o options) with(opts []Option) (options, error) {
 	o.wrong = nil
@@ -194,6 +206,8 @@ func (o *options) check() error {
 		return fmt.Errorf("Limit %d is less than 1", *o.limit)
 	case o.limit != nil && o.shared:
 		return errors.New("Limit and Shared exclude each other")
+	case o.replace && o.leaseLimit() != lease.Exclusive:
+		return errors.New("Replace excludes Limit and Shared: it replaces one holder")
 	}
 	return nil
 }
@@ -226,6 +240,8 @@ func (o *options) forEngine() queue.Options {
 	e := queue.Options{
 		Terms: &keep.Terms{TTL: o.ttl, Margin: o.ttl / marginFrac, MinHold: o.minHold, Limit: o.leaseLimit()},
 		Wait:  queue.Forever,
+
+		Replace: o.replace,
 	}
 	if o.margin != nil {
 		e.Margin = *o.margin
@@ -234,4 +250,12 @@ func (o *options) forEngine() queue.Options {
 		e.Wait = *o.wait
 	}
 	return e
+}
+
+// suit refuses options that store is not able to keep.
+func (o *options) suit(store lease.Store) error {
+	if _, ok := store.(lease.Stopper); o.replace && !ok {
+		return fmt.Errorf("guard: Replace: a %T cannot ask holders to stop (lease.Stopper)", store)
+	}
+	return nil
 }

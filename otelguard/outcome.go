@@ -61,6 +61,8 @@ func runOutcome(r guard.RunEnd) outcome {
 		return outcome{panicked, panicked}
 	case r.Lost == guard.LostMaxHold:
 		return outcome{maxHold, maxHold}
+	case r.Lost == guard.LostRevoked, r.Lost == guard.LostReplaced:
+		return outcome{failed, string(r.Lost)}
 	case r.Lost != "":
 		return outcome{lost, lost}
 	case r.Err != nil:
@@ -82,6 +84,8 @@ func wordOf(err error) string {
 	}{
 		{guard.ErrLost, lost},
 		{guard.ErrMaxHold, maxHold},
+		{guard.ErrRevoked, string(guard.LostRevoked)},
+		{guard.ErrReplaced, string(guard.LostReplaced)},
 		{guard.ErrUnavailable, "unavailable"},
 		{guard.ErrClosed, "closed"},
 		{guard.ErrBusy, busy},

@@ -139,7 +139,8 @@ func (t *tenure) tell(err error) {
 // conclude is called after the release, with the result of Do, which joins a loss with
 // the result of the latest run. It returns an error that ticks may still wait for.
 func (t *tenure) conclude(err error) error {
-	lost := errors.Is(err, guard.ErrLost) || errors.Is(err, guard.ErrMaxHold)
+	stopped := errors.Is(err, guard.ErrRevoked) || errors.Is(err, guard.ErrReplaced)
+	lost := stopped || errors.Is(err, guard.ErrLost) || errors.Is(err, guard.ErrMaxHold)
 	switch {
 	case t.pending, !t.tick.IsZero() && lost:
 		t.pending = true

@@ -14,6 +14,11 @@ func TestConformance(t *testing.T) {
 			A:      s,
 			B:      s,
 			Vanish: s.Expire,
+			Revoke: func(key, reason string) {
+				if err := s.Revoke(key, reason); err != nil {
+					t.Error(err)
+				}
+			},
 			Foreign: func(key, value string, ttl time.Duration) {
 				if ttl == 0 {
 					s.Hold(key, value)

@@ -41,6 +41,8 @@
 //
 //	store.Expire(key)                     // lost; granted at the next request
 //	store.Hold(key, "ops")                // taken by another program
+//	store.Revoke(key, "by Ada")           // the holder is told to stop
+//	store.Break(key)                      // lost, and granted to the next
 //	store.Fail(errors.New("down"))        // every call fails, until Fail(nil)
 //	store.Delay(200 * time.Millisecond)   // a slow network
 //	store.Inject(guardtest.Fault{...})    // only some calls fail, or only their replies are lost

@@ -16,12 +16,14 @@ const (
 	OpWake    Op = "wake"
 
 	OpFindHolder Op = "find holder"
+	OpStop       Op = "stop" // a message to a holder
+	OpReplace    Op = "replace"
 )
 
 // Fault makes calls fail. The zero Fault loses every request: the server is
 // unreachable.
 type Fault struct {
-	Op  Op     // which calls; "" means all but wake-ups
+	Op  Op     // which calls; "" means all but wake-ups and messages to holders
 	Key string // under which key; "" means any
 
 	// Err is returned at once. nil means that no reply arrives: the call waits for
@@ -41,7 +43,7 @@ type Fault struct {
 // work.
 //
 // A fault of OpWake loses the wake-up, whatever Err and Lost are; the grant stands,
-// and the waiter finds it by polling.
+// and the waiter finds it by polling. One of OpStop likewise loses a message to a holder.
 func (s *Store) Inject(f Fault) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -98,7 +100,7 @@ func (f *Fault) matches(op Op, key string) bool {
 		return false
 	}
 	if f.Op == "" {
-		return op != OpWake
+		return op != OpWake && op != OpStop
 	}
 	return f.Op == op
 }

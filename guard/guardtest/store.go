@@ -30,6 +30,10 @@ type Store struct {
 	fence   int64                  // last token minted, for all keys
 	ticks   map[string]lease.Tick  // the last of each key; made by the first claim
 
+	turns     map[string]int64                     // of the latest newcomer of each key; made by the first
+	listeners map[int]func(lease.Stop) (told bool) // by number; made by the first
+	listened  int                                  // last number
+
 	delay  time.Duration
 	faults []*Fault
 	calls  map[Op]int

@@ -84,6 +84,12 @@ func refusalOf(err error, v *visit) refusal {
 	return refusal{err, v.refuse(exact, ended)}
 }
 
+// interrupted reports whether err is of a handler whose context the guard ended.
+func interrupted(err error) bool {
+	return errors.Is(err, guard.ErrLost) || errors.Is(err, guard.ErrMaxHold) || errors.Is(err, guard.ErrRevoked) ||
+		errors.Is(err, guard.ErrReplaced) && !errors.Is(err, guard.ErrBusy)
+}
+
 // describe returns what err means to a client. A loss comes first: such an error can
 // wrap others. Only of a refusal is it known that nothing was done.
 func describe(err error) problem {
@@ -92,7 +98,7 @@ func describe(err error) problem {
 	var by refusal
 	refused := errors.As(err, &by)
 	switch {
-	case errors.Is(err, guard.ErrLost), errors.Is(err, guard.ErrMaxHold):
+	case interrupted(err):
 		p.Detail = "The request was interrupted. Part of its work may have been done."
 		p.retryAfter = 0 // doing it twice may do harm
 		p.Title = http.StatusText(p.Status)

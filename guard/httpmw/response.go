@@ -89,7 +89,7 @@ func (r *response) lostLocked() error {
 	}
 	cause := context.Cause(r.ctx)
 	switch {
-	case errors.Is(cause, guard.ErrLost), errors.Is(cause, guard.ErrMaxHold):
+	case interrupted(cause):
 		r.loss = cause
 	case !guard.Holding(r.ctx, r.key): // lost after the context had ended
 		r.loss = guard.ErrLost

@@ -2,8 +2,8 @@
 // and the stores that hold them: redisstore on Redis, guardtest in memory.
 //
 // A [Store] answers single requests. Waiting, renewal, trust and clean-up are the
-// engine's. A Store may also be a [Watcher], which wakes waiters, and a [TickStore],
-// which remembers the ticks of schedules. The suite in storetest proves that a store
+// engine's. A Store may also be a [Watcher], which wakes waiters, a [Stopper], which asks
+// holders to stop, and a [TickStore], which remembers the ticks of schedules. The suite in storetest proves that a store
 // keeps the contract.
 //
 // # Words

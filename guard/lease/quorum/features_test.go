@@ -26,6 +26,7 @@ func TestGuardWorksOverThreeServers(t *testing.T) {
 				"Do": doExcludes, "DoAll": doAllHoldsAll, "Lead": leadMovesOn, "Shared": sharedRunTogether,
 				"nested": nestedRunsShare, "Ensure": ensureRenews, "MinHold": minHoldKeepsClosed, "MaxHold": maxHoldEnds,
 				"Wait": waitTriesOnce, "Limit": limitOneWorks, "Holder": holderIsNamed,
+				"Replace": latestWins,
 			} {
 				t.Run(name, func(t *testing.T) { check(t, a, b) })
 			}

@@ -130,9 +130,11 @@ func fixture(t *testing.T, admin, a, b redis.UniversalClient) storetest.Fixture 
 	check := func(err error) {
 		noError(t, err)
 	}
+	operator := redisstore.New(b)
 	return storetest.Fixture{
-		A: redisstore.New(a),
-		B: redisstore.New(b),
+		Revoke: func(key, reason string) { check(operator.Revoke(t.Context(), key, reason)) },
+		A:      redisstore.New(a),
+		B:      redisstore.New(b),
 		Vanish: func(key string) {
 			check(admin.Del(t.Context(), "guard:"+key).Err())
 		},

@@ -48,14 +48,16 @@
 // [lease.ErrRefused]. Without wake-ups, for example without permission for channels,
 // waiters poll.
 //
-// [Check] tells whether a server is fit for leases. docs/behaviour/redisstore.md lists the keys, the permissions of a server user, which
+// [Check] tells whether a server is fit for leases. [Store.Inspect], [Store.List],
+// [Store.Revoke] and [Store.Break] are for operators: see docs/operating.md.
+// docs/behaviour/redisstore.md lists the keys, the permissions of a server user, which
 // client options suit, and each failure with the test that shows it.
 //
 // # Concurrency
 //
 // Concurrent calls share pipelines. An idle Store has no goroutine: those that send
 // end with the reply, or some seconds after their callers have left; the one that
-// receives wake-ups starts when a watched owner has to wait and ends shortly after the
-// last [Store.Unwatch]. Fresh connections are the Store's own, without the client's
-// hooks; it closes them when they were not used for 5 s.
+// receives messages starts when a watched owner has to wait, or an engine listens
+// ([Store.Listen]), and ends shortly after the last of them. Fresh connections are the
+// Store's own, without the client's hooks; it closes them when unused for 5 s.
 package redisstore

@@ -30,14 +30,16 @@ const (
 // inbox receives wake-ups for the owners of one process. Waiters poll as well: a
 // lost message costs time only.
 //
-// Its goroutine is started by the first watched owner that has to wait and stopped by
-// a timer, linger after the last watch ended. See docs/design/redisstore-queue.md.
+// Its goroutine is started by the first watched owner that has to wait, or the first
+// listener, and stopped by a timer, linger after the last watch ended, or the end of the
+// last listener. See docs/design/redisstore-queue.md.
 type inbox struct {
 	client   redis.UniversalClient
 	channel  string
 	single   bool          // the server that a beacon is sent to counts all subscribers
 	trusting bool          // a wake-up is enough to start on a grant
 	unwanted func(message) // gives back a grant to an owner that is not here; called on the inbox's goroutine
+	answer   func(message) // says that a message to stop has arrived; called likewise
 
 	current atomic.Pointer[subscription] // nil until an owner has to wait; changed under mu
 
@@ -45,6 +47,8 @@ type inbox struct {
 	owners  map[string]ownerState
 	watched int // owners with a watch
 	stop    *time.Timer
+
+	listeners map[*listener]struct{}
 }
 
 // ownerState is kept of an owner while it is watched, and from its first request that
@@ -116,7 +120,7 @@ func (in *inbox) unwatch(owner string) {
 	} else {
 		delete(in.owners, owner)
 	}
-	if in.watched == 0 && in.current.Load() != nil {
+	if in.watched == 0 && len(in.listeners) == 0 && in.current.Load() != nil {
 		if in.stop == nil {
 			in.stop = time.AfterFunc(linger, in.end)
 		} else {
@@ -129,7 +133,7 @@ func (in *inbox) unwatch(owner string) {
 func (in *inbox) end() {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	if s := in.current.Load(); s != nil && in.watched == 0 {
+	if s := in.current.Load(); s != nil && in.watched == 0 && len(in.listeners) == 0 {
 		in.current.Store(nil)
 		s.cancel()
 	}
@@ -178,6 +182,12 @@ func (in *inbox) waiting(as message, polled time.Time, answered int64) (sure boo
 	if state.wake == nil {
 		return false
 	}
+	s := in.subscribedLocked()
+	return s.confirmed.Load() && s.prove(time.Now())
+}
+
+// subscribedLocked returns the subscription, begun if need be.
+func (in *inbox) subscribedLocked() *subscription {
 	s := in.current.Load()
 	if s == nil {
 		ctx, cancel := context.WithCancel(context.Background())
@@ -185,7 +195,7 @@ func (in *inbox) waiting(as message, polled time.Time, answered int64) (sure boo
 		in.current.Store(s)
 		go in.run(ctx, s)
 	}
-	return s.confirmed.Load() && s.prove(time.Now())
+	return s
 }
 
 // run keeps the subscription until ctx ends.
@@ -278,8 +288,12 @@ func (in *inbox) wakeAll(s *subscription) {
 // deliver handles one message, as the scripts write it.
 func (in *inbox) deliver(s *subscription, payload string) {
 	m := readMessage(payload)
-	if m.beacon > 0 {
+	switch {
+	case m.beacon > 0:
 		in.arrived(s, m.beacon)
+		return
+	case m.stop.Owner != "":
+		in.asked(m)
 		return
 	}
 	in.mu.Lock()

@@ -23,6 +23,14 @@ func (n *names) lease() string   { return n.all[0] }
 func (n *names) queue() string   { return n.all[1] }
 func (n *names) holders() string { return n.all[2] }
 
+// withMark returns the lease, a mark of that kind beside it, which few scripts use, and
+// the holders.
+func withMark(prefix, kind, key string) *names {
+	n := namesOf(prefix, key)
+	mark := prefix + kind + ":{" + tags()[n.slot] + "}:" + escapeCompanion(key)
+	return &names{all: [5]string{n.lease(), mark, n.holders()}, slot: n.slot, key: key, arg: n.arg}
+}
+
 // fenceOnly and holdersOnly are for scripts that have that key alone.
 func (n *names) fenceOnly() *names   { return only(n.all[3]) }
 func (n *names) holdersOnly() *names { return only(n.all[2]) }
@@ -91,4 +99,4 @@ func escapeCompanion(key string) string {
 
 // companion matches keys that could be a companion, also of a store whose prefix
 // ends in ':' on the same server. q and fence are what earlier versions called w and tokens.
-var companion = regexp.MustCompile(`(^|:)(w|q|h|heard|tick|tokens|fence):\{`)
+var companion = regexp.MustCompile(`(^|:)(w|q|h|heard|tick|tokens|fence|stop|latest):\{`)

@@ -3,11 +3,14 @@ package redisstore
 import (
 	"strconv"
 	"strings"
+
+	"github.com/jobguard/jobguard/guard/lease"
 )
 
 // message is what the scripts publish to an inbox.
 type message struct {
-	beacon int64 // its number; 0: not one. Then nothing else is set.
+	beacon int64      // its number; 0: not one. Then nothing else is set.
+	stop   lease.Stop // of an owner that is asked to stop; then lease is set beside it
 
 	place   string // of the waiter, as in argument.lua
 	owner   string // "" if the message has another form
@@ -18,13 +21,16 @@ type message struct {
 }
 
 // readMessage parses "<place>;<owner>\n<granted>\n<fence>\n<lease>" and "\n<beacon>".
-// A fence of "" is no grant.
+// A fence of "" is no grant. "stop <kind>\n<owner>\n<lease>\n<text>" asks to stop.
 func readMessage(payload string) message {
 	if number, ok := strings.CutPrefix(payload, "\n"); ok {
 		n, _ := strconv.ParseInt(number, 10, 64)
 		return message{beacon: n}
 	}
 	parts := strings.Split(payload, "\n")
+	if kind, ok := strings.CutPrefix(parts[0], "stop "); ok && len(parts) == 4 {
+		return message{stop: lease.Stop{Owner: parts[1], Kind: lease.StopKind(kind), Text: parts[3]}, lease: parts[2]}
+	}
 	place, owner, ok := strings.Cut(parts[0], ";")
 	if !ok || len(parts) != 4 {
 		return message{}

@@ -67,7 +67,7 @@ func newOp(key string, args ...any) *op {
 // texts, the numbers, and last if it is not empty.
 func (s *script) call(n *names, keys int, texts []string, numbers []int64, last string) *op {
 	o := &op{script: s, key: n.lease(), names: n}
-	args := append(o.args[:0], "evalsha", s.arg, keys, n.arg)
+	args := append(o.args[:0], s.byDigest, s.arg, keys, n.arg)
 	for i := range o.names.all[1:keys] {
 		args = append(args, &o.names.all[1+i])
 	}
@@ -163,7 +163,7 @@ func (o *op) unknown() bool {
 
 // inFull prepares the command to be sent again with the script's source.
 func (o *op) inFull() {
-	args := append([]any{"eval", o.script.source}, o.request[2:]...)
+	args := append([]any{o.script.inFull, o.script.source}, o.request[2:]...)
 	o.Cmd = *redis.NewCmd(context.Background(), args...)
 }
 

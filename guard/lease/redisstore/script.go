@@ -49,6 +49,16 @@ var (
 	tickClaimLua string
 	//go:embed scripts/tick_end.lua
 	tickEndLua string
+	//go:embed scripts/inspect.lua
+	inspectLua string
+	//go:embed scripts/owners.lua
+	ownersLua string
+	//go:embed scripts/replace.lua
+	replaceLua string
+	//go:embed scripts/revoke.lua
+	revokeLua string
+	//go:embed scripts/break.lua
+	breakLua string
 
 	// Scripts for several holders begin with the locals that queue.lua uses.
 	limitLua = "local lease, queue, owner, now = KEYS[1], KEYS[2], ARGV[1], nil\n" + argumentLua
@@ -72,16 +82,29 @@ var (
 	renewLimitOneScript = newScript(renewLimitOneLua)
 	tickClaimScript     = newScript(tickClaimLua)
 	tickEndScript       = newScript(tickEndLua)
+	inspectScript       = newReader(inspectLua)
+	revokeScript        = newScript(ownersLua + revokeLua)
+	replaceScript       = newScript(ownersLua + replaceLua)
+	breakScript         = newScript(limitLua + queueLua + breakLua)
 )
 
 // script is a Lua script that is sent by its digest, and in full only to a server
 // that does not have it.
 type script struct {
-	source string
-	arg    any // its digest, as an argument
+	source   string
+	arg      any    // its digest, as an argument
+	byDigest string // the commands that run it
+	inFull   string
 }
 
 func newScript(source string) *script {
 	sum := sha1.Sum([]byte(source))
-	return &script{source: source, arg: hex.EncodeToString(sum[:])}
+	return &script{source: source, arg: hex.EncodeToString(sum[:]), byDigest: "evalsha", inFull: "eval"}
+}
+
+// newReader returns a script that only reads.
+func newReader(source string) *script {
+	s := newScript(source)
+	s.byDigest, s.inFull = "evalsha_ro", "eval_ro"
+	return s
 }

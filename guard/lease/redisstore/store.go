@@ -31,6 +31,7 @@ type Store struct {
 	clock    *clock
 	inbox    *inbox
 	unwanted chan struct{} // semaphore of giveBack
+	answers  chan struct{} // semaphore of answer
 
 	names      nameCache
 	contention contention
@@ -78,10 +79,12 @@ func New(client redis.UniversalClient, opts ...Option) *Store {
 		router:   newRouter(client, inline, c),
 		clock:    newClock(),
 		unwanted: make(chan struct{}, maxUnwanted),
+		answers:  make(chan struct{}, maxUnwanted),
 	}
 	s.contention.base = time.Now()
 	// With ReplicaAck a grant counts only once replicas have it: a message is not enough.
 	s.inbox = newInbox(client, s.inboxes+s.process, single, c.replicas == 0, s.giveBack)
+	s.inbox.answer = s.answer
 	return s
 }
 

@@ -2,7 +2,6 @@ package redisstore
 
 import (
 	"context"
-	"strings"
 	"time"
 )
 
@@ -15,7 +14,7 @@ const (
 // release did not reach the server. It runs on a goroutine that ends by itself, after
 // unwantedTimeout at the latest.
 func (s *Store) giveBack(m message) {
-	key, ok := strings.CutPrefix(m.lease, s.prefix)
+	key, ok := s.userKey(m.lease)
 	if !ok {
 		return
 	}
@@ -30,7 +29,7 @@ func (s *Store) giveBack(m message) {
 		defer cancel()
 		// If this fails, the reservation expires.
 		_, _ = s.release(ctx, releasing{
-			names: namesOf(s.prefix, strings.TrimPrefix(key, escapePrefix)),
+			names: namesOf(s.prefix, key),
 			owner: m.owner,
 			text:  m.place,
 		})

@@ -32,6 +32,7 @@ const (
 	tryForeign ability = "Fixture.TryForeign"
 	kept       ability = "Fixture.Kept"
 	stall      ability = "Fixture.Stall"
+	revoke     ability = "lease.Stopper, and Fixture.Revoke"
 )
 
 func with(needed ...ability) []ability { return needed }
@@ -44,6 +45,7 @@ func (f Fixture) abilities() (all []ability) {
 	_, isWatcher := f.A.(lease.Watcher)
 	_, isTickStore := f.A.(lease.TickStore)
 	_, isFinder := f.A.(lease.HolderFinder)
+	_, isStopper := f.A.(lease.Stopper)
 	for _, a := range []struct {
 		has bool
 		ability
@@ -52,6 +54,7 @@ func (f Fixture) abilities() (all []ability) {
 		{isWatcher, watch}, {isTickStore, ticks}, {isFinder, finder},
 		{f.Vanish != nil, vanish}, {f.Flush != nil, flush}, {f.Vanish != nil || f.Flush != nil, vanishing},
 		{f.Foreign != nil, foreign}, {f.TryForeign != nil, tryForeign}, {f.Kept != nil, kept}, {f.Stall != nil, stall},
+		{isStopper && f.Revoke != nil, revoke},
 	} {
 		if a.has {
 			all = append(all, a.ability)

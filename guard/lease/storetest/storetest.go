@@ -62,6 +62,9 @@ type Fixture struct {
 	// Flush deletes all data, counters included, behind the stores' backs.
 	Flush func()
 
+	// Revoke has the holders of key told to stop, again until they hear of it.
+	Revoke func(key, reason string)
+
 	// Stall makes the servers process no request for d, and then answer what has
 	// reached them. It returns once the stall has begun.
 	Stall func(d time.Duration)
@@ -78,7 +81,7 @@ func Run(t *testing.T, open func(t *testing.T) Fixture) {
 		ownerChecks, acquireChecks, renewChecks, releaseChecks,
 		queueChecks, watchChecks, fenceChecks, keyChecks, contextChecks, raceChecks,
 		limitChecks, permitChecks, vanishChecks, queueLimitChecks, watchLimitChecks, limitRaceChecks, leftoverChecks,
-		tickChecks, holderChecks,
+		tickChecks, holderChecks, stopChecks,
 	} {
 		for _, c := range group {
 			if lack, suits := c.suits(abilities); !suits {

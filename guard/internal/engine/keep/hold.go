@@ -35,8 +35,8 @@ type Hold struct {
 
 // Listener is called for what happens to the lease of a hold.
 type Listener interface {
-	// Lost is called once if the lease is lost, on another goroutine or inside
-	// Live. It must not block: others wait for their own.
+	// Lost is called if the lease is lost, or the run asked to stop, on another
+	// goroutine or inside Live. It must not block: others wait for their own.
 	Lost(h *Hold, why *Lost)
 
 	// Happened is called for each event, of one listener per hold; see Bind. It
@@ -206,8 +206,8 @@ func (h *Hold) Surrender() {
 	}
 }
 
-// Bind adds a listener: to.Lost is called if the lease is lost, at once if it
-// already is. With events to.Happened is called for each event, EventLost
+// Bind adds a listener: to.Lost is called if the lease is lost or the run asked to stop,
+// at once if it already is. With events to.Happened is called for each event, EventLost
 // included, until Unbind or End has returned; only the first run of a hold may ask for them.
 func (h *Hold) Bind(to Listener, events bool) {
 	k := h.l.k
@@ -219,8 +219,12 @@ func (h *Hold) Bind(to Listener, events bool) {
 	}
 	h.bound = binding{to, events, next}
 	cause := h.Cause()
+	lost := cause != nil
+	if !lost {
+		cause = h.l.stoppedLocked()
+	}
 	var missed func()
-	if cause != nil && events {
+	if lost && events {
 		missed = h.eventLocked(lostEvent(cause))
 	}
 	k.mu.Unlock()
@@ -282,6 +286,8 @@ func (h *Hold) bindingsLocked() iter.Seq[binding] {
 	}
 }
 
+func (h *Hold) boundLocked() []binding { return slices.Collect(h.bindingsLocked()) }
+
 // event reports ev at once.
 func (h *Hold) event(ev Event) {
 	h.l.k.mu.Lock()
@@ -294,10 +300,10 @@ func (h *Hold) event(ev Event) {
 
 // lostLocked returns the listeners to call because the lease was lost.
 func (h *Hold) lostLocked(cause *Lost) loss {
-	return loss{h: h, cause: cause, bound: slices.Collect(h.bindingsLocked()), event: h.eventLocked(lostEvent(cause))}
+	return loss{h: h, cause: cause, bound: h.boundLocked(), event: h.eventLocked(lostEvent(cause))}
 }
 
-// loss is a lost lease that has not been reported yet: first come the listeners'
+// loss is a lost lease, or one that ends with its run, that has not been reported yet: first come the listeners'
 // Lost, then the event, which may take its time.
 type loss struct {
 	h     *Hold

@@ -27,6 +27,7 @@ type Keeper struct {
 	mu       sync.Mutex // see the package comment
 	renewals schedule
 	expiries timetable // when trust ends, as far as it was known then
+	hearing  hearing
 }
 
 // New returns a Keeper over store. It starts nothing.
@@ -35,6 +36,7 @@ func New(store lease.Store) *Keeper {
 	k.renewals.base, k.renewals.call, k.renewals.most = k.base, k.flush, maxFlushers
 	k.expiries.base, k.expiries.call = k.base, k.expire
 	k.ctx, k.stop = context.WithCancel(context.Background())
+	k.hearing.store, _ = store.(lease.Stopper)
 	return k
 }
 
@@ -85,6 +87,10 @@ func attemptTime(roundTrip time.Duration) time.Duration { return max(time.Second
 func (k *Keeper) Drain(ctx context.Context) {
 	k.work.Wait(ctx)
 	k.stop()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.hearing.store = nil
+	k.deafenLocked()
 }
 
 // Left counts planned renewals and expiries, and goroutines. It is 0 when

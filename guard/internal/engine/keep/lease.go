@@ -98,6 +98,7 @@ type rare struct {
 	life    time.Duration // see Grant
 	err     error         // of the last renewal, nil if it succeeded
 	cause   *Lost
+	stopped *Lost // why its run was asked to stop, though the lease goes on
 }
 
 // seldom returns l.rare, to be written to.
@@ -157,6 +158,7 @@ func (l *Lease) ExtendLocked(sent time.Time, life time.Duration) time.Duration {
 func (l *Lease) BeginLocked(attempts int32, renewal time.Time) *Hold {
 	now := time.Now()
 	l.watchExpiryLocked(now)
+	l.k.beganLocked()
 	l.k.planLocked(l, renewal)
 	return l.NewHoldLocked(attempts, now)
 }
@@ -181,7 +183,7 @@ func (l *Lease) Remaining(now time.Time) time.Duration {
 // TTL of trust, so that the run does not begin shortly before trust ends.
 func (l *Lease) HandsOverLocked(terms *Terms, now time.Time) bool {
 	tokenLeft := l.terms.Limit != lease.Exclusive || l.hold.Fence < l.lastToken
-	return tokenLeft && !l.lost.Load() && *l.terms == *terms && l.trustLeft(now) >= l.terms.TTL/2
+	return tokenLeft && !l.lost.Load() && l.stoppedLocked() == nil && *l.terms == *terms && l.trustLeft(now) >= l.terms.TTL/2
 }
 
 // trustLeft is how much longer the lease is proven: the less of what the two
@@ -199,7 +201,10 @@ func (l *Lease) watchExpiryLocked(now time.Time) {
 	e.arm()
 }
 
-func (l *Lease) stopExpiryLocked() { l.k.expiries.remove(&l.expiry) }
+func (l *Lease) stopExpiryLocked() {
+	l.k.expiries.remove(&l.expiry)
+	l.k.endedLocked()
+}
 
 // expire runs when a lease's trust ends, as it was known before. By now a
 // renewal may have extended it; the deadline is read under the mutex that a
@@ -277,7 +282,7 @@ func strictness(limit lease.Limit) int {
 	return int(limit)
 }
 
-// Lost says how a lease ended before its run did.
+// Lost says how a lease ended before its run did, or why the run was asked to stop.
 type Lost struct {
 	Reason Reason
 	Holder string // who holds the key instead, if known
@@ -301,4 +306,8 @@ const (
 	Expired  Reason = "trust ran out before a renewal succeeded"
 	NotOwner Reason = "the store no longer has us as the holder"
 	MaxHold  Reason = "MaxHold passed"
+
+	// Of a lease that is kept until the run has returned.
+	Revoked  Reason = "the holder was told to stop"
+	Replaced Reason = "a newcomer takes the key"
 )

@@ -34,12 +34,12 @@ func (h *Hold) Released() Release { return Release(h.outcome.Load()) }
 
 // End ends one run. After the last run of the hold the key goes to the next
 // local caller, if there is one for it, or back to the store. End returns why the
-// run was not exclusive to its end, nil if it was: a release that the store could
-// not answer is no loss, since trust had not ended.
+// run was not exclusive to its end, or that it was asked to stop, else nil: a release
+// that the store could not answer is no loss, since trust had not ended.
 func (h *Hold) End() *Lost {
 	g, last := h.settle(true)
 	if !last {
-		return h.Cause()
+		return h.why(g)
 	}
 	return h.giveBack(g)
 }
@@ -52,10 +52,10 @@ func (h *Hold) End() *Lost {
 func (h *Hold) EndLater(done func(*Lost)) (cause *Lost, later bool) {
 	g, last := h.settle(true)
 	if !last {
-		return h.Cause(), false
+		return h.why(g), false
 	}
 	k := h.l.k
-	if n := k.later.Add(1); h.Cause() != nil || n > maxLater {
+	if n := k.later.Add(1); h.why(g) != nil || n > maxLater {
 		defer k.later.Add(-1)
 		return h.giveBack(g), false
 	}
@@ -83,6 +83,7 @@ func (h *Hold) settle(ran bool) (g givingBack, last bool) {
 	k.mu.Lock()
 	if h.runs > 1 {
 		h.runs--
+		g.stopped = l.stoppedLocked()
 		k.mu.Unlock()
 		return g, false
 	}
@@ -107,15 +108,27 @@ func (h *Hold) settle(ran bool) (g givingBack, last bool) {
 			Fence: l.hold.Fence, LastFence: l.lastToken,
 		},
 		closedUntil: closedUntil,
+		stopped:     l.stoppedLocked(),
 	}
 	k.mu.Unlock()
 	return g, true
+}
+
+// why is why the run was not exclusive to its end, or that it was asked to stop.
+func (h *Hold) why(g givingBack) *Lost {
+	if cause := h.Cause(); cause != nil {
+		return cause
+	}
+	return g.stopped
 }
 
 // giveBack releases the lease, and returns when the key is free in this process
 // and every event has been reported.
 func (h *Hold) giveBack(g givingBack) *Lost {
 	cause := h.release(g)
+	if cause == nil {
+		cause = g.stopped
+	}
 	l, k := h.l, h.l.k
 	k.mu.Lock()
 	h.runs = 0
@@ -184,6 +197,7 @@ func (h *Hold) releaseLater(g givingBack, failures int) {
 type givingBack struct {
 	lease.ReleaseRequest
 	closedUntil time.Time // when MinHold is over; zero if it does not matter
+	stopped     *Lost     // why the run was asked to stop; nil if it was not
 }
 
 // request is what to send now.

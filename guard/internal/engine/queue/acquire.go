@@ -16,6 +16,7 @@ type Options struct {
 	*keep.Terms
 	Wait     time.Duration // how long to wait in the queue; 0 tries once; Forever
 	Metadata string        // travels in the owner id
+	Replace  bool          // ask whoever holds the key to stop; the store is a lease.Stopper
 }
 
 // acquireTimeout bounds one Acquire attempt, after so many failures in a row: over a
@@ -41,6 +42,7 @@ type Failure struct {
 	Kind       Kind
 	Err        error         // the cause, if there is one to add
 	Holder     string        // who holds the key, when known: an owner id or a foreign value
+	Replaced   bool          // Busy: a later caller took its place
 	RetryAfter time.Duration // until the holder's lease expires unless renewed; 0 if unknown
 	Attempts   int           // store calls made for this key meanwhile
 
@@ -73,9 +75,16 @@ func (e *Engine) Acquire(ctx context.Context, key string, opt Options) (*keep.Ho
 func (e *Engine) acquire(ctx context.Context, key string, w *waiter) (*keep.Hold, *Failure) {
 	e.keeper.Lock()
 	l := e.localLocked(key, w.opt.Limit)
+	ask := l.makeRoomLocked(w)
 	if f := l.joinLocked(w); f != nil {
 		e.keeper.Unlock()
+		ask()
 		return nil, f
+	}
+	if w.opt.Replace {
+		e.keeper.Unlock()
+		ask()
+		e.keeper.Lock()
 	}
 	switch {
 	case l.needsCandidateLocked():

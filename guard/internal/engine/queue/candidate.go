@@ -44,6 +44,7 @@ type candidate struct {
 
 	limit    lease.Limit
 	failures int  // in a row
+	asked    int  // how often the holder was asked to stop, in a row
 	trying   bool // see [candidate.try]
 }
 
@@ -162,7 +163,7 @@ func (c *candidate) attemptOf(ctx context.Context, w *waiter) (pause time.Durati
 func (c *candidate) contend(pause time.Duration) {
 	k := c.l.keeper()
 	for on := true; on; {
-		c.sleep(pause)
+		c.sleep(c.replace(pause))
 		ctx, cancel := context.WithCancel(k.Context())
 		k.Lock()
 		c.breakOff = cancel

@@ -13,6 +13,7 @@ type Engine struct {
 	keeper  *keep.Keeper
 	store   lease.Store
 	watcher lease.Watcher // nil if waiters can only poll
+	stopper lease.Stopper // nil if holders cannot be asked to stop
 
 	close  sync.Once
 	closed chan struct{} // closed by Close
@@ -37,6 +38,7 @@ func New(store lease.Store) *Engine {
 		shared: make(map[sharedKey]*local),
 	}
 	e.watcher, _ = store.(lease.Watcher)
+	e.stopper, _ = store.(lease.Stopper)
 	return e
 }
 

@@ -63,6 +63,8 @@ type waiter struct {
 	fail     *Failure
 	answered chan struct{}
 
+	turn int64 // among those that replace each other; 0 before its first question
+
 	candidate candidate     // that it started, if it did: mostly it ends with the waiter
 	attempt   lease.Attempt // its own first
 }
@@ -71,6 +73,7 @@ type waiter struct {
 type waiters struct {
 	first, last *waiter
 	n, tries    int32 // all, and those that do not wait
+	replacing   int32 // 1 if one of them is to replace the holder
 }
 
 func (ws *waiters) push(w *waiter) {
@@ -103,6 +106,9 @@ func (ws *waiters) count(w *waiter, n int32) {
 	ws.n += n
 	if w.opt.Wait == 0 {
 		ws.tries += n
+	}
+	if w.opt.Replace {
+		ws.replacing += n
 	}
 }
 
@@ -234,7 +240,7 @@ func (l *local) grantedLocked(granted *keep.Lease, renewal time.Time) {
 // turn.
 func (l *local) HandOver(held *keep.Lease) bool {
 	w, now := l.waiters.first, time.Now()
-	if w == nil || held.Age(now) >= handoffMax || !held.HandsOverLocked(w.opt.Terms, now) {
+	if w == nil || w.opt.Replace || held.Age(now) >= handoffMax || !held.HandsOverLocked(w.opt.Terms, now) {
 		return false
 	}
 	l.answerLocked(w, held.NewHoldLocked(l.calls-w.calls, now), nil)

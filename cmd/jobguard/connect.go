@@ -1,0 +1,128 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/jobguard/jobguard/guard/lease/redisstore"
+)
+
+// server is one Redis, single, behind Sentinel, or a Cluster.
+type server struct {
+	name   string // without a password
+	client redis.UniversalClient
+	store  *redisstore.Store
+}
+
+// connect returns the servers of --redis, or of REDIS_URL. It does no I/O. end ends them.
+func (a *app) connect() (servers []server, end func(), _ error) {
+	urls := a.urls
+	if len(urls) == 0 {
+		urls = []string{a.env("REDIS_URL")}
+	}
+	if urls[0] == "" {
+		urls = []string{"redis://localhost:6379"}
+	}
+	end = func() {
+		for _, s := range servers {
+			_ = s.client.Close()
+		}
+	}
+	for _, text := range urls {
+		client, name, err := open(text)
+		if err != nil {
+			end()
+			return nil, nil, err
+		}
+		store, err := storeOver(client, a.prefix)
+		servers = append(servers, server{name, client, store})
+		if err != nil {
+			end()
+			return nil, nil, err
+		}
+	}
+	return servers, end, nil
+}
+
+// one is connect for a command over one server.
+func (a *app) one() (server, func(), error) {
+	servers, end, err := a.connect()
+	if err == nil && len(servers) > 1 {
+		end()
+		return server{}, nil, errors.New("this command takes one --redis: orders to a quorum go to each of its servers, one after the other")
+	}
+	if err != nil {
+		return server{}, nil, err
+	}
+	return servers[0], end, nil
+}
+
+// storeOver makes a Store; a prefix that redisstore panics for is wrong usage.
+func storeOver(client redis.UniversalClient, prefix string) (_ *redisstore.Store, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("--prefix: %v", r)
+		}
+	}()
+	return redisstore.New(client, redisstore.Prefix(prefix)), nil
+}
+
+// open returns a client for a URL, and the URL without its password. Errors do not quote the
+// URL either: url.Parse would, password and all.
+func open(text string) (redis.UniversalClient, string, error) {
+	u, err := url.Parse(text)
+	if err != nil {
+		return nil, "", errUnreadable // err quotes the URL, or a part of the password as the port
+	}
+	name := u.Scheme + "://" + u.Host + u.Path
+	plain, kind, _ := strings.Cut(u.Scheme, "+")
+	u.Scheme = plain
+	client, err := dial(kind, u.String())
+	if err != nil {
+		return nil, "", fmt.Errorf("the URL of the server %s: %w", name, reason(err))
+	}
+	return client, name, nil
+}
+
+func dial(kind, plain string) (redis.UniversalClient, error) {
+	switch kind {
+	case "":
+		o, err := redis.ParseURL(plain)
+		if err != nil {
+			return nil, err
+		}
+		return redis.NewClient(o), nil
+	case "sentinel":
+		o, err := redis.ParseFailoverURL(plain)
+		if err != nil {
+			return nil, err
+		}
+		if o.MasterName == "" {
+			return nil, errors.New("it has no ?master_name=")
+		}
+		return redis.NewFailoverClient(o), nil
+	case "cluster":
+		o, err := redis.ParseClusterURL(plain)
+		if err != nil {
+			return nil, err
+		}
+		o.ContextTimeoutEnabled = true
+		return redis.NewClusterClient(o), nil
+	}
+	return nil, fmt.Errorf("unknown kind +%s: sentinel or cluster", kind)
+}
+
+// reason is err without the URL that it quotes.
+func reason(err error) error {
+	var quoting *url.Error
+	if errors.As(err, &quoting) {
+		err = quoting.Err
+	}
+	return err
+}
+
+var errUnreadable = errors.New("the URL of the server cannot be parsed: in a password / is %2F, @ is %40, % is %25")

@@ -1,0 +1,106 @@
+// Command jobguard shows who holds which key on Redis, since when and who waits, tells a
+// holder to stop, and takes a key back. See docs/operating.md.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/jobguard/jobguard/guard/lease/redisstore"
+)
+
+// The exit codes.
+const (
+	exitOK       = 0
+	exitFailed   = 1 // the server could not be asked, or refused; doctor: a finding
+	exitUsage    = 2 // unknown command, flag or URL
+	exitNoAnswer = 3 // revoke: a holder did not answer; show with several servers: no majority agrees
+	exitDeclined = 4 // the question was not answered with yes
+)
+
+const exitCodes = `Exit codes:
+  0  done
+  1  the server could not be asked, or refused; doctor found something
+  2  wrong usage
+  3  revoke: a holder did not answer; show with several servers: no majority agrees
+  4  the question was not answered with yes`
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	code := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code) //nolint:gocritic // stop was called
+}
+
+// app is what all commands share.
+type app struct {
+	urls   []string
+	prefix string
+	json   bool
+	yes    bool
+	env    func(string) string
+}
+
+// run is the program, but for the process around it.
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	a := &app{env: os.Getenv}
+	root := a.root()
+	root.SetArgs(args)
+	root.SetIn(stdin)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return exitOK
+	}
+	_, _ = fmt.Fprintln(stderr, "jobguard:", err)
+	return codeOf(err)
+}
+
+func codeOf(err error) int {
+	var f failure
+	switch {
+	case errors.Is(err, redisstore.ErrNoAnswer), errors.Is(err, errDisagree):
+		return exitNoAnswer
+	case errors.Is(err, errDeclined):
+		return exitDeclined
+	case errors.As(err, &f):
+		return exitFailed
+	}
+	return exitUsage // cobra's own
+}
+
+// failure is an error that is no wrong usage.
+type failure struct{ error }
+
+func (f failure) Unwrap() error { return f.error }
+
+var (
+	errDeclined = errors.New("not done: the answer was not yes")
+	errDisagree = errors.New("no majority of the servers agrees")
+)
+
+func (a *app) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "jobguard",
+		Short:         "See who holds which key, and take it back",
+		Long:          "See who holds which key on Redis, since when and who waits; tell a holder to stop; take a key back.\n\n" + exitCodes,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	flags := root.PersistentFlags()
+	flags.StringArrayVar(&a.urls, "redis", nil, "URL of the server (default $REDIS_URL, then redis://localhost:6379); for a quorum one for each server.\n"+
+		"redis://, rediss://, unix://, redis+sentinel://host:26379/0?master_name=NAME&addr=host2:26379,\nredis+cluster://host:6379?addr=host2:6379; rediss+… with TLS")
+	flags.StringVar(&a.prefix, "prefix", "guard:", "prefix of the keys, as redisstore.Prefix")
+	flags.BoolVar(&a.json, "json", false, "one JSON value a line, for programs")
+	root.AddCommand(a.ls(), a.show(), a.queue(), a.watch(), a.revoke(), a.breakKey(), a.ticks(), a.journal(), a.man())
+	return root
+}

@@ -1,0 +1,135 @@
+package guard_test
+
+import (
+	"context"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/jobguard/jobguard/guard"
+	"github.com/jobguard/jobguard/guard/lease/redisstore"
+	"github.com/jobguard/jobguard/internal/redistest"
+)
+
+// operator is a Store for inspection and orders.
+func operator(t testing.TB, client redis.UniversalClient) *redisstore.Store {
+	t.Helper()
+	t.Cleanup(func() { _ = client.Close() })
+	return redisstore.New(client)
+}
+
+// A revocation costs the operator's command, and the message: two half round trips.
+func TestRedisRevokeEndsContextsWithinMilliseconds(t *testing.T) {
+	const runs, limit = 100, 250 * time.Millisecond // a busy machine; the median tells
+	server := redistest.Start(t)
+	g := onRedis(t, server.Addr())
+	op := operator(t, server.Client(t))
+	var times []time.Duration
+	for range runs {
+		var told ending
+		running, result := make(chan struct{}), make(chan error, 1)
+		go func() {
+			result <- g.Do(t.Context(), "k", func(ctx context.Context) error {
+				time.Sleep(150 * time.Millisecond) // listens by now
+				close(running)
+				return told.await(ctx)
+			})
+		}()
+		<-running
+		asked := time.Now()
+		must(t, op.Revoke(t.Context(), "k", "test"))
+		wantError(t, <-result, guard.ErrRevoked)
+		times = append(times, told.at.Sub(asked))
+	}
+	slices.Sort(times)
+	began := time.Now()
+	sent(t, server.Client(t).Ping(t.Context()))
+	t.Logf("Revoke to the end of the context: median %v, p99 %v; a first round trip takes %v",
+		times[runs/2], times[runs*99/100-1], time.Since(began))
+	if median := times[runs/2]; median > 20*time.Millisecond {
+		t.Errorf("the median is %v, more than 20 ms", median)
+	}
+	if worst := times[runs-1]; worst > limit {
+		t.Errorf("the worst is %v, more than %v", worst, limit)
+	}
+}
+
+func TestRedisRevokedKeyPassesToTheNextInLine(t *testing.T) {
+	server := redistest.Start(t)
+	a, b := onRedis(t, server.Addr()), onRedis(t, server.Addr())
+	revokedPassesOn(t, operator(t, server.Client(t)), a, b)
+}
+
+func TestRedisClusterRevokedKeyPassesToTheNextInLine(t *testing.T) {
+	cluster := redistest.StartCluster(t)
+	a, b := onClient(t, cluster.Client(t), nil), onClient(t, cluster.Client(t), nil)
+	revokedPassesOn(t, operator(t, cluster.Client(t)), a, b)
+}
+
+// revokedPassesOn: under each mode, Revoke returns while the revoked run cleans up, and the
+// next begins after.
+func revokedPassesOn(t *testing.T, op *redisstore.Store, a, b *guard.Guard) {
+	for name, options := range map[string][]guard.Option{"exclusive": nil, "limit": {guard.Limit(1)}, "shared": {guard.Shared()}} {
+		t.Run(name, func(t *testing.T) {
+			key := "job-" + name
+			running, told, result := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+			var over time.Time
+			go func() {
+				result <- a.With(options...).Do(t.Context(), key, func(ctx context.Context) error {
+					close(running)
+					<-ctx.Done()
+					<-told
+					time.Sleep(100 * time.Millisecond)
+					over = time.Now()
+					return nil
+				})
+			}()
+			<-running
+			next := make(chan time.Time, 1)
+			go func() {
+				noError(t, b.Do(t.Context(), key, func(context.Context) error {
+					next <- time.Now()
+					return nil
+				}))
+			}()
+			eventually(t, "the waiter", func() bool {
+				i, err := op.Inspect(t.Context(), key)
+				must(t, err)
+				return len(i.Queue) == 1
+			})
+			must(t, op.Revoke(t.Context(), key, "test"))
+			close(told)
+			wantError(t, <-result, guard.ErrRevoked)
+			if began := <-next; began.Before(over) {
+				t.Errorf("the next run began %v before the revoked one had ended", over.Sub(began))
+			}
+		})
+	}
+}
+
+func TestRedisBreakFreesTheKeyOfAHolderThatIsAlive(t *testing.T) {
+	server := redistest.Start(t)
+	a, b := onRedis(t, server.Addr()), onRedis(t, server.Addr())
+	op := operator(t, server.Client(t))
+	running, result := make(chan struct{}), make(chan error, 1)
+	var old int64
+	go func() {
+		result <- a.Do(t.Context(), "k", func(ctx context.Context) error {
+			old, _ = guard.Fence(ctx)
+			time.Sleep(150 * time.Millisecond) // listens by now
+			close(running)
+			return lost(ctx)
+		})
+	}()
+	<-running
+	must(t, op.Break(t.Context(), "k"))
+	must(t, b.Do(t.Context(), "k", func(ctx context.Context) error {
+		if token, _ := guard.Fence(ctx); token <= old {
+			t.Errorf("token %d after %d", token, old)
+		}
+		return nil
+	}))
+	inTime(t, 2*time.Second, "the loss", func() { wantError(t, <-result, guard.ErrLost) }) // not at the renewal, after 3 s
+}

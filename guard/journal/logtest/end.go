@@ -81,6 +81,18 @@ var endChecks = []check{
 		c.wantStats(0, 0)
 	}},
 
+	{"what is open again is kept longer than what was finished", func(c *contract) {
+		in := c.began("k")
+		cl, _ := c.granted(c.A, in)
+		_, err := c.A.Resolve(c.ctx, record.Verdict{Ref: cl.Ref, By: cl.By, Result: record.Compensated, Retain: time.Second})
+		c.must(err)
+		c.end(c.B, in, record.EndLate)
+		time.Sleep(1200 * time.Millisecond)
+		if _, r := c.granted(c.A, in); r.Reason != record.Late || !bytes.Equal(r.Payload, in.Payload) {
+			c.Errorf("the record is %+v", r)
+		}
+	}},
+
 	{"a run that ends after its record died is told once more, as late", func(c *contract) {
 		in := c.began("k")
 		cl, _ := c.granted(c.A, in)

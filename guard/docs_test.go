@@ -26,7 +26,8 @@ var documented = map[string]string{
 	"redisstore": "lease/redisstore",
 	"journal":    "journal",
 	"redislog":   "journal/redislog",
-	"sqllog":     "journal/sqllog/databases",
+	"sqllog":     "journal/databases",
+	"chaos":      "journal/databases/chaos",
 	"quorum":     "lease/quorum",
 	"otelguard":  "../otelguard",
 }

@@ -51,7 +51,7 @@ func TestLedgerAddsUpWithTheLogInPostgres(t *testing.T) {
 
 // prove runs six processes, torments them, and judges.
 func prove(t *testing.T, s setup) {
-	last, seed := 8*time.Second, uint64(1)
+	last, seed := 7*time.Second, uint64(1)
 	if text := os.Getenv("JOBGUARD_CHAOS"); text != "" {
 		d, err := time.ParseDuration(text)
 		must(t, err)
@@ -81,7 +81,7 @@ func prove(t *testing.T, s setup) {
 }
 
 // settle waits until no record is open: compensation of the last, whose claimants may
-// have been killed, begins after half a minute.
+// have been killed, begins after a quarter of a minute.
 func settle(t *testing.T, j *journal.Journal) {
 	t.Helper()
 	for limit := time.Now().Add(3 * time.Minute); ; time.Sleep(100 * time.Millisecond) {

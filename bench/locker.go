@@ -18,12 +18,14 @@ type rival struct {
 	module string // whose version is reported; "" for the floor
 	setup  string // how it is configured, and why so
 	nodes  int    // over how many independent servers it is; 0: one
+	only   string // the one workload it has a turn in; "": all
 	open   func(addrs []string, s setup) (Locker, error)
 }
 
 // The names that bars refer to.
 const (
 	nameGuard        = "guard"
+	nameAsync        = "guard-async"
 	nameFloor        = "floor"
 	nameRedsync      = "redsync"
 	nameRedislock    = "redislock"
@@ -33,10 +35,16 @@ const (
 	nameRedsync3     = "redsync-3"
 )
 
+// ourModule is the module of the rivals that are ours.
+const ourModule = "github.com/jobguard/jobguard"
+
+func (r rival) ours() bool { return r.module == ourModule }
+
 // allRivals is guard and its rivals, in the order of their turns.
 func allRivals() []rival {
 	return []rival{
 		guardRival(),
+		asyncRival(),
 		floorRival(),
 		redsyncRival(),
 		redislockRival(),

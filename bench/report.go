@@ -87,7 +87,7 @@ func (o outcome) figure(v float64) string {
 	switch {
 	case o.against != "":
 		return figure(v) + " ×"
-	case o.metric == leaseLateP99, o.metric == leavingTook:
+	case o.metric == leaseLateP99, o.metric == leavingTook, o.metric == redisCPU:
 		return seconds(v)
 	default:
 		return figure(v)

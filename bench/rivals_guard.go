@@ -17,7 +17,7 @@ import (
 func guardRival() rival {
 	return rival{
 		name:   nameGuard,
-		module: "github.com/jobguard/jobguard",
+		module: ourModule,
 		setup:  "`Do` on a redisstore, all defaults: renewal, a context that ends before the lease does, and the fencing token, which is read in every run.",
 		open: func(addrs []string, s setup) (Locker, error) {
 			return openGuard(addrs, s, guard.TTL(ttl))
@@ -25,10 +25,23 @@ func guardRival() rival {
 	}
 }
 
+// asyncRival does not wait for the answer to its release; its rivals all do.
+func asyncRival() rival {
+	return rival{
+		name:   nameAsync,
+		module: ourModule,
+		only:   alone,
+		setup:  "As guard, with `AsyncRelease`: `Do` returns before the release is answered. All others wait for that answer.",
+		open: func(addrs []string, s setup) (Locker, error) {
+			return openGuard(addrs, s, guard.TTL(ttl), guard.AsyncRelease())
+		},
+	}
+}
+
 func quorumRival() rival {
 	return rival{
 		name:   nameQuorum,
-		module: "github.com/jobguard/jobguard",
+		module: ourModule,
 		nodes:  3,
 		setup:  "As guard, on a quorum of three redisstores, each on a server of its own.",
 		open: func(addrs []string, s setup) (Locker, error) {

@@ -113,7 +113,7 @@ func (s race) measure(ctx context.Context, p plan, r rival) (_ sample, err error
 	if err != nil {
 		return nil, err
 	}
-	return t.sum(workers, r.name, used, took)
+	return t.sum(workers, r, used, took)
 }
 
 // openAll opens n clients, or none.
@@ -225,7 +225,7 @@ func (w *worker) unserved() {
 }
 
 // sum makes a sample of what the workers have seen.
-func (t *track) sum(workers []*worker, rival string, used usage, took time.Duration) (sample, error) {
+func (t *track) sum(workers []*worker, rival rival, used usage, took time.Duration) (sample, error) {
 	var all histogram
 	var errs []error
 	runs, failed := 0, 0
@@ -235,7 +235,7 @@ func (t *track) sum(workers []*worker, rival string, used usage, took time.Durat
 		runs += w.runs
 		failed += w.failures
 		least, most = min(least, w.runs), max(most, w.runs)
-		if w.failure != nil && (rival == nameGuard || rival == nameQuorum) {
+		if w.failure != nil && rival.ours() {
 			errs = append(errs, fmt.Errorf("%w: a run failed: %w", errBroken, w.failure))
 		}
 	}

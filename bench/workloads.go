@@ -37,7 +37,7 @@ const (
 
 // suits reports whether r has a turn.
 func (w workload) suits(r rival) bool {
-	return (w.only == "" || w.only == r.name) && w.nodes == r.nodes
+	return (w.only == "" || w.only == r.name) && (r.only == "" || r.only == w.name) && w.nodes == r.nodes
 }
 
 // of leaves the workload to one rival. redsync waits for each server that does not answer

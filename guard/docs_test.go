@@ -28,6 +28,8 @@ var documented = map[string]string{
 	"redislog":   "journal/redislog",
 	"sqllog":     "journal/databases",
 	"chaos":      "journal/databases/chaos",
+	"sqlfence":   "sqlfence",
+	"databases":  "sqlfence/databases",
 	"quorum":     "lease/quorum",
 	"otelguard":  "../otelguard",
 }
@@ -38,7 +40,7 @@ var adapters = []string{"httpmw", "asynqmw", "cronwrap"}
 var namedTest = regexp.MustCompile(`\bTest[A-Z]\w+`)
 
 // The docs of a package, in doc.go and docs/behaviour, name tests of that package, and
-// redisstore's also those of guard; other files in docs/behaviour name those of any. An adapter's docs name at least 8.
+// redisstore's also those of guard, sqlfence's those of databases; other files in docs/behaviour name those of any. An adapter's docs name at least 8.
 func TestDocsNameTestsThatExist(t *testing.T) {
 	files, err := filepath.Glob("../docs/behaviour/*.md")
 	must(t, err)
@@ -54,6 +56,9 @@ func TestDocsNameTestsThatExist(t *testing.T) {
 		}
 		if pkg == "redisstore" {
 			maps.Copy(defined, testsIn(t, documented["guard"])) // TestRedis… are about both
+		}
+		if pkg == "sqlfence" {
+			maps.Copy(defined, testsIn(t, documented["databases"]))
 		}
 		names := slices.Concat(named[pkg], namedTest.FindAllString(read(t, filepath.Join(dir, "doc.go")), -1))
 		if slices.Contains(adapters, pkg) && len(names) < 8 {

@@ -2,8 +2,6 @@ package guard_test
 
 import (
 	"context"
-	"database/sql"
-	"errors"
 	"fmt"
 	"log"
 	"sync"
@@ -11,30 +9,6 @@ import (
 	"github.com/jobguard/jobguard/guard"
 	"github.com/jobguard/jobguard/guard/guardtest"
 )
-
-func ExampleFence() {
-	var db *sql.DB
-	var g *guard.Guard
-
-	sell := func(ctx context.Context, sku string) error {
-		return g.Do(ctx, guard.Key("stock", sku), func(ctx context.Context) error {
-			token, ok := guard.Fence(ctx) // under DoAll: FenceOf(ctx, key)
-			if !ok {
-				return errors.New("no fencing token")
-			}
-			res, err := db.ExecContext(ctx,
-				`UPDATE stock SET n = n - 1, fence = ? WHERE sku = ? AND fence <= ?`, token, sku, token)
-			if err != nil {
-				return err
-			}
-			if n, _ := res.RowsAffected(); n == 0 {
-				return errors.New("a later holder was here: this run is stale")
-			}
-			return nil
-		})
-	}
-	_ = sell
-}
 
 // ledger is a resource that checks tokens: it refuses a write with one that is
 // lower than the highest it has seen.
@@ -54,7 +28,7 @@ func (l *ledger) write(token int64, what string) {
 	fmt.Println("written:", what)
 }
 
-func ExampleFence_resource() {
+func ExampleFence() {
 	g, err := guard.New(guardtest.NewStore())
 	if err != nil {
 		log.Fatal(err)

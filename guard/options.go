@@ -144,7 +144,8 @@ func Limit(n int) Option { return option(func(o *options) { o.limit = &n }) }
 func Shared() Option { return option(func(o *options) { o.shared = true }) }
 
 // AsyncRelease lets a call return without the store's answer to its release: one
-// round trip of waiting less. A goroutine awaits the answer, tries again if there is
+// round trip of waiting less, which over a network halves the time of a call under a
+// free key, and on the same machine wins nothing. A goroutine awaits the answer, tries again if there is
 // none, and reports to observers; RunEnd comes from it, after the call has returned.
 // At most 256 such releases are under way; a call beyond that waits for its own.
 //

@@ -37,7 +37,7 @@ var postgres = statements{
 	seal: `INSERT INTO {table} AS fence (resource, token) VALUES ($1, $2)
 ON CONFLICT (resource) DO UPDATE SET token = CASE WHEN fence.token <= EXCLUDED.token THEN EXCLUDED.token
 ELSE CAST('` + newestToken + `' || fence.token AS bigint) END`,
-	alone: `SELECT pg_advisory_xact_lock(hashtext('jobguard sqlfence'))`,
+	alone: `SELECT pg_advisory_xact_lock(7667812037218468710)`,
 }
 
 // newestToken is what the token follows in PostgreSQL's error, which quotes it in every

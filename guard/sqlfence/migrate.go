@@ -76,12 +76,13 @@ func (f *Fence) probeIn(ctx context.Context, db *sql.DB, probe func(*sql.Tx) err
 
 // probeTable seals resources that differ as little as names can.
 func (f *Fence) probeTable(ctx context.Context, tx *sql.Tx, name string) error {
+	const exact = 1 << 53 // and one more is no float64
 	long := name + strings.Repeat("x", maxResource-1-len(name))
 	for _, s := range []struct {
 		resource string
 		token    int64
 	}{
-		{name, 9}, {name, 10}, // numbers, not text
+		{name, 9}, {name, 10}, {name, exact + 1}, // numbers, not text
 		{name + "a", 10}, {name + "A", 9}, {name + "a ", 8}, {name + "a\x00", 7},
 		{long + "x", math.MaxInt64}, {long + "y", 1},
 	} {
@@ -89,8 +90,9 @@ func (f *Fence) probeTable(ctx context.Context, tx *sql.Tx, name string) error {
 			return fmt.Errorf("the table is not as Schema makes it: %w", err)
 		}
 	}
-	if err := f.seal(ctx, tx, name, 9); !errors.Is(err, ErrStale) {
-		return fmt.Errorf("the table is not as Schema makes it: a lower token was not refused: %w", err)
+	err := f.seal(ctx, tx, name, exact)
+	if stale := (*StaleError)(nil); !errors.As(err, &stale) || stale.Newest != exact+1 {
+		return fmt.Errorf("the table is not as Schema makes it: a token was to be refused, as it is lower by 1: %v", err) //nolint:errorlint // it is not what went wrong, and may be nil
 	}
 	return nil
 }

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -27,6 +29,9 @@ type Database struct {
 	// MySQL's. Both can be given parameters after a '?', which DSN does not have.
 	DSN string
 }
+
+// Addr returns host:port.
+func (d Database) Addr() string { return net.JoinHostPort(d.Host, strconv.Itoa(d.Port)) }
 
 // A kind is a product.
 type kind struct {

@@ -18,10 +18,12 @@ func Suspend(p *os.Process) error {
 	if err := p.Signal(syscall.SIGSTOP); err != nil {
 		return err
 	}
+	gone := false
 	stopped := func() bool {
 		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.Pid))
 		if err != nil {
-			return false
+			gone = true
+			return true
 		}
 		// The state follows the command name, which is in parentheses.
 		_, rest, _ := bytes.Cut(stat, []byte(") "))
@@ -29,6 +31,9 @@ func Suspend(p *os.Process) error {
 	}
 	if !Poll(stopped) {
 		return errors.New("the process did not stop")
+	}
+	if gone {
+		return os.ErrProcessDone
 	}
 	return nil
 }

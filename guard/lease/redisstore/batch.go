@@ -16,6 +16,7 @@ const (
 	// Measured: docs/design/redisstore-batching.md.
 	maxFlushers = 4
 	maxBatch    = 32
+	maxHere     = 2
 )
 
 // batcher sends concurrent commands in one round trip (group commit): a command is
@@ -27,15 +28,16 @@ type batcher struct {
 	fresh sender                         // over another connection, for resend; nil: nothing is sent again
 	node  func(key string) *redis.Client // whose connections are swept; with fresh
 
-	timer deadlineTimer // of sendHere, which runs once at a time
-	pool  pool
+	pool pool
 
 	mu       sync.Mutex // never held while sending
 	link     link
 	sweeping bool
 	unsent   unsent
-	flights  []*flight // with callers that wait
-	flushers int       // without those whose callers all gave up
+	flights  []*flight        // with callers that wait
+	flushers int              // without those whose callers all gave up
+	here     int              // of them, how many are callers in sendHere
+	timers   []*deadlineTimer // for sendHere, not in use
 	watch    watch
 }
 
@@ -80,16 +82,21 @@ func (b *batcher) flightLocked(ops []*op, setup time.Duration) *flight {
 	return f
 }
 
-// sendHere sends o on the caller's goroutine if no flight is under way and the node
-// is near. If taken but not done, the connection did not answer and was given up, and
+// sendHere sends o on the caller's goroutine if no flight is under way but of one caller
+// that does the same, and the node is near. If taken but not done, the connection did not answer and was given up, and
 // o was submitted again. It returns by attempt's deadline, which the client obeys.
 func (b *batcher) sendHere(attempt *lease.Attempt, o *op) (taken, done bool) {
 	b.mu.Lock()
-	if b.unsent.n > 0 || b.flushers > 0 || !b.link.near() {
+	if b.unsent.n > 0 || b.flushers > b.here || b.here == maxHere || !b.link.near() {
 		b.mu.Unlock()
 		return false, false
 	}
 	b.flushers++
+	b.here++
+	timer := new(deadlineTimer)
+	if n := len(b.timers); n > 0 {
+		timer, b.timers = b.timers[n-1], b.timers[:n-1]
+	}
 	doubt := b.link.doubt()
 	b.mu.Unlock()
 
@@ -101,9 +108,12 @@ func (b *batcher) sendHere(attempt *lease.Attempt, o *op) (taken, done bool) {
 	}
 	missed := false
 	defer func() { // also if a hook of the client panics
+		timer.stop()
 		b.mu.Lock()
 		defer b.mu.Unlock()
+		b.timers = append(b.timers, timer)
 		b.flushers--
+		b.here--
 		if missed {
 			o.attempt, o.deadline, o.done = attempt, last, b.pool.channel()
 			go b.resend(b.flightLocked(o.alone(), 0), doubt) // ends as flush does
@@ -113,9 +123,7 @@ func (b *batcher) sendHere(attempt *lease.Attempt, o *op) (taken, done bool) {
 		}
 		b.startLocked() // for commands that arrived meanwhile
 	}()
-	expired := b.timer.set(deadline)
-	defer b.timer.stop()
-	o.call = callCtx{deadline: deadline, done: expired, ended: context.DeadlineExceeded}
+	o.call = callCtx{deadline: deadline, done: timer.set(deadline), ended: context.DeadlineExceeded}
 	b.send(&o.call, o.alone())
 	missed = deadline.Before(last) && !o.answered() && !time.Now().Before(deadline)
 	return true, !missed

@@ -19,6 +19,29 @@ var watchChecks = []check{
 		w.mustHold(long)
 	}},
 
+	{"the head of the queue stays the head when its watch begins, and when it ends", with(watch, queue), func(c *contract) {
+		h := c.holder(c.A, c.key("k"), long)
+		w := c.client(c.B, h.key)
+		stillHead := func(when string) {
+			if !w.mustWait().Head {
+				c.Errorf("%s: the only waiter is not the head", when)
+			}
+		}
+		stillHead("before")
+		_, stop := w.watch()
+		c.within(patience, "watched", func() bool {
+			reply := w.mustWait()
+			if !reply.Head {
+				c.Error("the watch begins: the only waiter is not the head")
+			}
+			return reply.Watched
+		})
+		stop()
+		for range 3 {
+			stillHead("the watch has ended")
+		}
+	}},
+
 	{"a watched waiter is woken by a release, with or without a queue", with(watch), func(c *contract) {
 		h := c.holder(c.A, c.key("k"), long)
 		w := c.client(c.B, h.key)

@@ -3,6 +3,7 @@ package keep
 import (
 	"context"
 	"errors"
+	"runtime"
 	"time"
 
 	"github.com/jobguard/jobguard/guard/internal/backoff"
@@ -62,6 +63,7 @@ func (h *Hold) EndLater(done func(*Lost)) (cause *Lost, later bool) {
 		defer k.later.Add(-1)
 		done(h.giveBack(g))
 	})
+	runtime.Gosched() // so that it is mostly on its way when the caller goes on
 	return nil, true
 }
 

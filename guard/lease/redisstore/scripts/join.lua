@@ -28,7 +28,8 @@ if join == '1' then
     if top[1] ~= member or tonumber(top[2]) ~= score then
       redis.call('ZADD', queue, string.format('%.0f', score), member)
     end
-    if not top[1] or score <= tonumber(top[2]) then head = 1 end
+    -- Whether its wake-ups would be heard may have changed, and with it the score, by one.
+    if not top[1] or top[1] == member or score <= tonumber(top[2]) then head = 1 end
     local reservation, patience = string.match(place, '^(%d+),(%d+)')
     local life, kept = math.max(60000, 4 * reservation, 4 * patience), -1
     if patience ~= '0' then

@@ -17,7 +17,7 @@ MODULES = $(shell go list -m -f '{{.Dir}}')
 # Where the code must compile too, tests included.
 PLATFORMS := windows/amd64 darwin/arm64 linux/386
 
-.PHONY: guardvet test race test-servers test-prometheus3 stress sim bench bench-quick lint vet-platforms fmt tidy tidy-check needs
+.PHONY: guardvet test race soak test-servers test-prometheus3 stress sim bench bench-quick lint vet-platforms fmt tidy tidy-check needs
 
 # The race detector works through cgo, whatever the environment says.
 export CGO_ENABLED := 1
@@ -65,6 +65,14 @@ FIRST ?= 1
 ## sim: the quorum over simulated nodes, SEEDS schedules from FIRST on
 sim:
 	go test -timeout 4h -count=1 -v -run 'TestSimulation' ./guard/lease/quorum -sim.seeds $(SEEDS) -sim.first $(FIRST)
+
+# How long `make soak` torments each log of the journal, and with which seed.
+SOAK ?= 5m
+SEED ?= 1
+
+## soak: a journal whose processes are killed, stopped and cut from Redis, for SOAK each log
+soak: needs
+	JOBGUARD_CHAOS=$(SOAK) JOBGUARD_SEED=$(SEED) go test -timeout 2h -count=1 -v ./guard/journal/databases/chaos
 
 ## bench: measure guard next to its rivals, about ten minutes, write bench/RESULTS.md, and fail if a bar is missed
 bench: needs

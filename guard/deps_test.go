@@ -26,7 +26,7 @@ func TestImportArrowsPointDown(t *testing.T) {
 		"guard/guardtest":             {"guard/lease", "guard/internal/entry", "guard/journal/record"},
 		"guard/journal/sqllog":        append([]string{"guard", "guard/internal/entry", "guard/internal/option", "guard/journal/record", "guard/sqlfence"}, core...),
 		"guard/journal/record":        nil,
-		"guard/journal":               append([]string{"guard", "guard/internal/option", "guard/journal/record"}, core...),
+		"guard/journal":               append([]string{"guard", "guard/cronwrap", "guard/internal/option", "guard/journal/record", "github.com/robfig/cron/v3"}, core...),
 		"guard/journal/logtest":       {"guard/journal/record"},
 		"guard/journal/redislog":      append([]string{"guard/journal/record"}, redis...),
 		"guard/lease/storetest":       {"guard/lease"},

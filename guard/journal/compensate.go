@@ -20,7 +20,7 @@ const (
 	settle = 250 * time.Millisecond
 
 	// lap is how long a record that was taken or claimed is left alone by others.
-	lap = 30 * time.Second
+	lap = 15 * time.Second
 
 	claimTimeout = 5 * time.Second
 

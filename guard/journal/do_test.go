@@ -144,6 +144,26 @@ func TestRunThatLostItsLeaseIsLateWhateverFnReturns(t *testing.T) {
 	}
 }
 
+func TestPanicAfterALossIsLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t)
+		j := f.journal(nothing)
+		f.run(j)
+		func() {
+			defer func() { _ = recover() }()
+			_ = j.Do(t.Context(), "k", charge("p"), func(ctx context.Context) error {
+				f.store.Expire("k")
+				<-ctx.Done()
+				panic("boom")
+			})
+		}()
+		time.Sleep(5 * time.Second)
+		if got := reasons(f.called()); !slices.Equal(got, []journal.Reason{journal.Late}) {
+			t.Errorf("reasons %v, want late", got)
+		}
+	})
+}
+
 func TestLossThatTheReleaseFindsIsLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFleet(t)

@@ -33,6 +33,9 @@
 // the outcome is stored, is Abandoned all the same, as one that never began may be: handlers
 // look at what is there. Only sqllog.Done makes the outcome part of the run's own commit.
 //
+// [Journal.Check] compares log and data from time to time, once in the fleet: what it finds
+// goes the same way, with reason Mismatched.
+//
 // # Reasons
 //
 //	Abandoned  nothing was reported: the process died, or fn never began

@@ -27,9 +27,10 @@ type Reason = record.Reason
 
 // The reasons.
 const (
-	Abandoned = record.Abandoned // its process crashed or was cut off, or fn never began
-	Failed    = record.Failed    // fn returned an error, panicked or exited
-	Late      = record.Late      // fn ended after its lease was lost, or after its compensation had begun
+	Abandoned  = record.Abandoned // its process crashed or was cut off, or fn never began
+	Failed     = record.Failed    // fn returned an error, panicked or exited
+	Late       = record.Late      // fn ended after its lease was lost, or after its compensation had begun
+	Mismatched = record.Mismatch  // there was no run: Check found that log and data differ
 )
 
 // Stats counts records.

@@ -30,6 +30,8 @@ const (
 	EventDead        EventKind = "dead"        // a handler failed for the last time
 	EventLate        EventKind = "late"        // a run of this process ended after its lease was lost
 	EventUnstored    EventKind = "unstored"    // an outcome could not be stored: the record stays open
+	EventMismatch    EventKind = "mismatch"    // a check found one, perhaps not for the first time
+	EventCheckFailed EventKind = "check failed"
 	EventSweepFailed EventKind = "sweep failed"
 )
 
@@ -40,7 +42,12 @@ func (j *Journal) happened(ctx context.Context, e Event) {
 			slog.ErrorContext(ctx, "journal: an Observer panicked", "panic", p.Value, "at", p.At)
 		}
 	}
-	if len(j.opts.observers) == 0 && (e.Kind == EventUnstored || e.Kind == EventSweepFailed) {
+	if len(j.opts.observers) > 0 {
+		return
+	}
+	switch e.Kind {
+	case EventUnstored, EventCheckFailed, EventSweepFailed:
 		slog.WarnContext(ctx, "journal: "+string(e.Kind), "kind", e.Record.Kind, "id", e.Record.ID, "err", e.Err)
+	default:
 	}
 }

@@ -98,9 +98,12 @@ func TestOrderedRunsNestAndShareALease(t *testing.T) {
 func TestOrderedRunsThatFollowEachOtherClosely(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFleet(t)
-		j := f.journal(nothing, journal.Ordered())
+		slow := &slowEnd{Log: f.log, by: 600 * time.Millisecond}
+		j, err := journal.New(f.guard(), slow, journal.Ordered())
+		must(t, err)
+		j.Handle("charge", f.recorded(nothing))
 		done := make(chan error)
-		const runs = 100
+		const runs = 20
 		for range runs {
 			go func() {
 				done <- j.Do(t.Context(), "k", charge("p"), func(context.Context) error { return nil })

@@ -21,7 +21,7 @@ const (
 
 	// How long a pursuit waits for a key that was found busy before: doubling from
 	// firstWait, with pauses from firstPostponed.
-	firstWait, longestWait           = 2 * time.Second, 20 * time.Second
+	firstWait, longestWait           = 2 * time.Second, 10 * time.Second
 	firstPostponed, longestPostponed = time.Second, 30 * time.Second
 )
 

@@ -64,7 +64,9 @@ func (e *Entry) InTheWay(now time.Time) record.Open {
 // Missing is what an end leaves of a record that the log does not have; false: nothing.
 func Missing(end record.End, now time.Time) (Entry, bool) {
 	var e Entry
-	if end.Outcome != record.EndFailed && end.Outcome != record.EndLate {
+	switch end.Outcome {
+	case record.EndFailed, record.EndLate, record.EndMismatch:
+	default:
 		return e, false
 	}
 	e.reopen(end, record.Reason(end.Outcome), now)
@@ -74,6 +76,11 @@ func Missing(end record.End, now time.Time) (Entry, bool) {
 // End is the end of e's run. void: the record is to be deleted.
 func (e *Entry) End(end record.End, now time.Time) (void bool) {
 	switch {
+	case end.Outcome == record.EndMismatch:
+		if e.State == Done || e.State == Compensated {
+			e.Started = now
+			e.reopen(end, record.Mismatch, now)
+		}
 	case e.State == Done:
 		if end.Outcome == record.EndLate && !end.Sealed {
 			e.reopen(end, record.Late, now)

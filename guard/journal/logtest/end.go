@@ -81,6 +81,18 @@ var endChecks = []check{
 		c.wantStats(0, 0)
 	}},
 
+	{"what is open again is kept longer than what was finished", func(c *contract) {
+		in := c.began("k")
+		cl, _ := c.granted(c.A, in)
+		_, err := c.A.Resolve(c.ctx, record.Verdict{Ref: cl.Ref, By: cl.By, Result: record.Compensated, Retain: time.Second})
+		c.must(err)
+		c.end(c.B, in, record.EndLate)
+		time.Sleep(1200 * time.Millisecond)
+		if _, r := c.granted(c.A, in); r.Reason != record.Late || !bytes.Equal(r.Payload, in.Payload) {
+			c.Errorf("the record is %+v", r)
+		}
+	}},
+
 	{"a run that ends after its record died is told once more, as late", func(c *contract) {
 		in := c.began("k")
 		cl, _ := c.granted(c.A, in)
@@ -120,6 +132,29 @@ var endChecks = []check{
 				c.Errorf("the record is %+v", r)
 			}
 		}
+	}},
+
+	{"a mismatch is stored once, until it was compensated", func(c *contract) {
+		in := c.intent("k")
+		for range 2 {
+			for range 2 {
+				c.end(c.A, in, record.EndMismatch, func(e *record.End) { e.Err = "differs" })
+			}
+			c.wantStats(1, 0)
+			if due := c.take(c.B); len(due) != 1 || due[0].Ref != in.Ref() {
+				c.Errorf("Take() = %+v", due)
+			}
+			cl, claimed := c.claim(c.A, in, func(cl *record.Claim) { cl.Settled = false })
+			if r := claimed.Record; claimed.State != record.Granted || r.Reason != record.Mismatch || r.Attempt != 1 || r.Err != "differs" || !bytes.Equal(r.Payload, in.Payload) {
+				c.Errorf("Claim() = %+v", claimed)
+			}
+			c.resolve(c.A, cl, record.Compensated, record.Accepted)
+		}
+		c.end(c.A, in, record.EndMismatch)
+		cl, _ := c.granted(c.A, in)
+		c.resolve(c.A, cl, record.Die, record.Accepted)
+		c.end(c.A, in, record.EndMismatch)
+		c.wantStats(0, 1)
 	}},
 
 	{"finished records are forgotten after their retention", func(c *contract) {

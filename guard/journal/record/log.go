@@ -30,6 +30,9 @@ type Log interface {
 	// with reason Late, due now, as if it were never tried; a claim goes on and cannot
 	// finish it. A done record becomes open by Late only, and not if it was done in a
 	// transaction of the run's own. One that is missing is stored by Failed and Late.
+	//
+	// EndMismatch stores a record with reason Mismatch, open and due now, also if one that
+	// is finished has its id. It changes nothing if that is open or dead.
 	End(ctx context.Context, e End) error
 
 	// Take returns up to t.Max records of t.Kinds that are due, and makes them due
@@ -90,6 +93,9 @@ const (
 	EndFailed Outcome = "failed"
 	EndLate   Outcome = "late"
 	EndVoid   Outcome = "void"
+
+	// EndMismatch is of a record without a run: see Log.End.
+	EndMismatch Outcome = "mismatch"
 )
 
 // End is the end of a run.

@@ -29,6 +29,7 @@ const (
 	Abandoned Reason = "abandoned" // its process crashed or was cut off, or fn never began
 	Failed    Reason = "failed"    // fn returned an error, panicked or exited
 	Late      Reason = "late"      // fn ended after its lease was lost, or after its compensation had begun
+	Mismatch  Reason = "mismatch"  // there was no run: a check found that log and data differ
 )
 
 // Record is what the log knows of a run.

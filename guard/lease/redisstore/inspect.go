@@ -84,7 +84,7 @@ func readInspection(o *op) (i Inspection, _ error) {
 	left := time.Duration(r.integer()) * time.Millisecond
 	other := r.integer() == 1
 	if last, ok := r.next().(string); ok {
-		i.LastToken = int64(number(last))
+		i.LastToken = int64(numeral(last))
 	}
 	queue, _ := r.next().([]any)
 	holders, _ := r.next().([]any)
@@ -150,14 +150,14 @@ func members(pairs []any) func(yield func(string, float64) bool) {
 			member, _ := pairs[0].(string)
 			score, _ := pairs[1].(string)
 			_, owner, _ := strings.Cut(member, ";")
-			if !yield(owner, number(score)) {
+			if !yield(owner, numeral(score)) {
 				return
 			}
 		}
 	}
 }
 
-func number(s string) float64 {
+func numeral(s string) float64 {
 	f, _ := strconv.ParseFloat(s, 64)
 	return f
 }

@@ -1,6 +1,6 @@
 -- end: the outcome of a run. After record.lua.
 --
--- ARGV[2] done, failed, late or void
+-- ARGV[2] done, failed, late, void or mismatch
 -- ARGV[3] error
 -- ARGV[4] checkpoint
 -- ARGV[5] how long a finished record is kept, ms
@@ -29,7 +29,11 @@ local function reopen(reason)
   return 0
 end
 
-if not state then
+if outcome == 'mismatch' then
+  if state == 'o' or state == 'x' then return 0 end
+  started = nil
+  return reopen('mismatch')
+elseif not state then
   if outcome == 'failed' or outcome == 'late' then return reopen(outcome) end
 elseif state == 'd' then
   if outcome == 'late' and ARGV[6] ~= '1' then return reopen('late') end

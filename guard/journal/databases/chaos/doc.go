@@ -1,0 +1,9 @@
+// Package chaos proves a journal against processes that are killed, stopped and cut from
+// Redis. It has nothing to import.
+//
+// Six processes move money in two writes each. Those that are interrupted leave half of
+// it in the ledger, and their handlers take it back. In the end nothing may be open, each
+// run must be whole or taken back whole, and the ledger adds up to the cent.
+//
+//	JOBGUARD_CHAOS=5m JOBGUARD_SEED=7 go test -timeout 30m ./guard/journal/databases/chaos
+package chaos

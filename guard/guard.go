@@ -14,6 +14,7 @@ func init() {
 		o := g.(*Guard).opts //nolint:forcetypeassert // it takes nothing else
 		return terms.Terms{TTL: o.ttl, Exclusive: o.limit == nil && !o.shared}
 	}
+	terms.NoReplace = option(func(o *options) { o.replace = false })
 }
 
 // Guard runs functions under leases. It is safe for concurrent use. Make one

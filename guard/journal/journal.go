@@ -59,6 +59,8 @@ type Journal struct {
 	opts  options
 	ttl   time.Duration
 
+	patient *guard.Guard // for the sweeper: it stops no run, and keeps no key closed
+
 	mu       sync.RWMutex // guards handlers
 	handlers map[string]func(context.Context, Record) error
 }
@@ -81,7 +83,11 @@ func New(g *guard.Guard, log Log, opts ...Option) (*Journal, error) {
 	if err != nil {
 		return nil, fmt.Errorf("journal: %w", err)
 	}
-	return &Journal{guard: g, log: log, opts: o, ttl: has.TTL, handlers: make(map[string]func(context.Context, Record) error)}, nil
+	patient := g.With(guard.MinHold(0), terms.NoReplace.(guard.Option)) //nolint:forcetypeassert // it is one
+	return &Journal{
+		guard: g, patient: patient, log: log, opts: o, ttl: has.TTL,
+		handlers: make(map[string]func(context.Context, Record) error),
+	}, nil
 }
 
 // Handle registers the handler of a kind. [Journal.Run] calls it, or Do of an

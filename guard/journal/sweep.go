@@ -111,7 +111,7 @@ func (s *sweeper) pursue(ctx context.Context, d record.Due) {
 		wait = min(firstWait<<min(d.Busy-1, 10), longestWait)
 	}
 	had := false
-	err := s.guard.With(guard.Wait(wait), guard.MinHold(0)).Do(ctx, d.Key, func(ctx context.Context) error {
+	err := s.patient.With(guard.Wait(wait)).Do(ctx, d.Key, func(ctx context.Context) error {
 		had = true
 		return s.compensate(ctx, d.Ref)
 	})

@@ -425,3 +425,23 @@ func (s *slowEnd) End(ctx context.Context, e record.End) error {
 	time.Sleep(s.by)
 	return s.Log.End(ctx, e)
 }
+
+func TestSweeperOfAReplacingGuardStopsNoRun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t)
+		replacing := func() *journal.Journal {
+			j, err := journal.New(f.guard(guard.Replace()), f.log)
+			must(t, err)
+			j.Handle("charge", f.recorded(nothing))
+			return j
+		}
+		f.run(replacing())
+		must(t, replacing().Do(t.Context(), "k", journal.Op{Kind: "charge"}, func(ctx context.Context) error {
+			time.Sleep(5 * time.Minute)
+			return context.Cause(ctx)
+		}))
+		if n := len(f.called()); n != 0 {
+			t.Errorf("%d calls of the handler", n)
+		}
+	})
+}

@@ -11,3 +11,6 @@ type Terms struct {
 
 // Of returns the terms of a *guard.Guard. Package guard sets it.
 var Of func(guard any) Terms
+
+// NoReplace is a guard.Option that undoes guard.Replace. Package guard sets it.
+var NoReplace any

@@ -17,7 +17,7 @@ MODULES = $(shell go list -m -f '{{.Dir}}')
 # Where the code must compile too, tests included.
 PLATFORMS := windows/amd64 darwin/arm64 linux/386
 
-.PHONY: guardvet test race soak test-servers test-prometheus3 stress sim bench bench-quick lint vet-platforms fmt tidy tidy-check needs
+.PHONY: guardvet test race soak test-servers test-prometheus3 stress sim sim-quick bench bench-quick lint vet-platforms fmt tidy tidy-check needs
 
 # The race detector works through cgo, whatever the environment says.
 export CGO_ENABLED := 1
@@ -73,6 +73,10 @@ SEED ?= 1
 ## soak: a journal whose processes are killed, stopped and cut from Redis, for SOAK each log
 soak: needs
 	JOBGUARD_CHAOS=$(SOAK) JOBGUARD_SEED=$(SEED) go test -timeout 2h -count=1 -v ./guard/journal/databases/chaos
+
+## sim-quick: 4 000 schedules and those that break a rule on purpose, without the race detector, with which `make test` runs 250
+sim-quick:
+	go test -timeout $(TIMEOUT) -count=1 -v -run '^TestSimulation' ./guard/lease/quorum
 
 ## bench: measure guard next to its rivals, about ten minutes, write bench/RESULTS.md, and fail if a bar is missed
 bench: needs

@@ -163,6 +163,7 @@ func TestServersThatAreKilledInTurnLoseNothing(t *testing.T) {
 		"without data": {nil, ttl + ttl/10},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel() // most of it is waiting
 			f := newFleet(t, 3, c.args...)
 			var guards []*guard.Guard
 			for range 4 {

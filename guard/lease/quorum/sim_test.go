@@ -15,9 +15,17 @@ import (
 )
 
 var (
-	simSeeds = flag.Int("sim.seeds", 4000, "how many schedules TestSimulation runs")
+	simSeeds = flag.Int("sim.seeds", defaultSeeds(), "how many schedules TestSimulation runs")
 	simFirst = flag.Uint64("sim.first", 1, "the first seed")
 )
+
+// defaultSeeds is what the suite runs. `make sim-quick` has all of them.
+func defaultSeeds() int {
+	if raceDetector {
+		return 250
+	}
+	return 4000
+}
 
 const (
 	simNodes   = 5
@@ -263,9 +271,13 @@ func TestSimulationFindsWhatIsBroken(t *testing.T) {
 		"renewal by a minority":        {broken{minorityRenewal: true}, "double grant"},
 	} {
 		t.Run(strings.ReplaceAll(name, " ", "_"), func(t *testing.T) {
-			const batch, most = 500, 10_000
+			const most = 10_000
+			batch, enough := 500, 3
+			if raceDetector {
+				batch, enough = 50, 1
+			}
 			found, runs, seeds := 0, 0, 0
-			for ; found < 3 && seeds < most; seeds += batch {
+			for ; found < enough && seeds < most; seeds += batch {
 				some, n := tallyOf(t, uint64(seeds)+1, batch, c.broken)
 				found, runs = found+some[c.kind], runs+n
 			}

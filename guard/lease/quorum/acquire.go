@@ -25,6 +25,11 @@ func (s *Store) Acquire(ctx context.Context, r lease.AcquireRequest) (lease.Acqu
 	v := s.newVote(ctx, r)
 	v.round.wait(ctx)
 	s.took(v.o, time.Since(v.round.began))
+	if err := v.oneServer(); err != nil {
+		v.conclude(false)
+		v.abandon()
+		return lease.AcquireReply{}, err
+	}
 	granted := v.granted()
 	if len(granted) >= s.majority {
 		reply, err := v.settle(granted)
@@ -33,10 +38,21 @@ func (s *Store) Acquire(ctx context.Context, r lease.AcquireRequest) (lease.Acqu
 	}
 	reply, err := v.lost(ctx)
 	v.conclude(false)
-	if err == nil && !r.Join || errors.Is(err, lease.ErrRefused) {
+	switch {
+	case errors.Is(err, lease.ErrRefused):
+		v.abandon()
+	case err == nil && !r.Join:
 		s.forget(v.o) // it may not come back, not even for a Release
 	}
 	return reply, err
+}
+
+// abandon takes the owner out of all queues: after [lease.ErrRefused] it does not come back,
+// not even for a Release.
+func (v *vote) abandon() {
+	a := attempt(v.ctx, v.r.TTL)
+	defer a.End()
+	_, _ = v.s.Release(a, lease.ReleaseRequest{Key: v.r.Key, Owner: v.r.Owner, Limit: v.r.Limit, Place: v.r.Place}) // a cleaner goes on
 }
 
 // vote is one Acquire.
@@ -154,15 +170,7 @@ func (v *vote) decided(answers []answer[lease.AcquireReply]) bool {
 	if refused > len(answers)-v.s.majority {
 		return true
 	}
-	granted := grants(answers)
-	if len(granted) < v.s.majority {
-		return false
-	}
-	if v.r.Limit != lease.Exclusive {
-		return true
-	}
-	_, settled := choose(granted, v.r.TokenCount, v.s.majority)
-	return settled >= v.s.majority
+	return len(grants(answers)) >= v.s.majority
 }
 
 func (v *vote) granted() []lease.AcquireReply { return grants(v.round.answers) }
@@ -174,6 +182,24 @@ func grants(answers []answer[lease.AcquireReply]) (granted []lease.AcquireReply)
 		}
 	}
 	return granted
+}
+
+// oneServer is an error if a node refused the owner for what another node granted it: the
+// two have the same data.
+func (v *vote) oneServer() error {
+	for i := range v.round.answers {
+		a := &v.round.answers[i]
+		if !a.ok() || a.value.Granted || ownerOf(a.value.Holder) != v.r.Owner {
+			continue
+		}
+		process := lease.OwnerProcess(a.value.Holder)
+		j := slices.IndexFunc(v.s.nodes, func(n *node) bool { return n.process == process })
+		if j >= 0 && j != i {
+			return fmt.Errorf("quorum: acquire: stores %d and %d are one server, or one is a replica of the other: "+
+				"each needs a server of its own: %w", min(i, j)+1, max(i, j)+1, lease.ErrRefused)
+		}
+	}
+	return nil
 }
 
 // settle makes the grants of a majority one.
@@ -315,7 +341,7 @@ func remaining(refusals []lease.AcquireReply, missing int) time.Duration {
 
 // conclude keeps what nodes granted, and will grant, to a vote that was won. To one that
 // was lost it is given back, and so is what nodes that have not answered may have
-// granted. It waits for the answers of nodes that had granted it.
+// granted. It waits for the answers of nodes that had granted it, until ctx's deadline.
 func (v *vote) conclude(won bool) {
 	v.round.mu.Lock()
 	v.over, v.won = true, won
@@ -348,5 +374,6 @@ func (v *vote) conclude(won bool) {
 			back.ask(i, func() (struct{}, error) { return struct{}{}, v.s.discard(v.o, i, v.ids[i]) })
 		}
 	}
+	back.until, _ = v.ctx.Deadline() // discards have attempts of their own, which go on
 	back.wait(v.ctx)
 }

@@ -154,7 +154,10 @@ func TestRunsAreExclusiveWithRisingTokensAcrossProcesses(t *testing.T) {
 
 // A server that keeps its data comes back at once, one that loses it after a TTL.
 func TestServersThatAreKilledInTurnLoseNothing(t *testing.T) {
-	const ttl = 2 * time.Second
+	ttl, every, least := 2*time.Second, 5*time.Second, int64(100)
+	if quorum.RaceDetector { // a busy machine takes half a second for a round trip then
+		ttl, every, least = 5*time.Second, 8*time.Second, 20
+	}
 	for name, c := range map[string]struct {
 		args []string
 		away time.Duration
@@ -163,7 +166,6 @@ func TestServersThatAreKilledInTurnLoseNothing(t *testing.T) {
 		"without data": {nil, ttl + ttl/10},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel() // most of it is waiting
 			f := newFleet(t, 3, c.args...)
 			var guards []*guard.Guard
 			for range 4 {
@@ -173,7 +175,7 @@ func TestServersThatAreKilledInTurnLoseNothing(t *testing.T) {
 			go func() { // ends when all have been killed
 				defer close(stop)
 				for i := range *killings {
-					time.Sleep(5*time.Second - c.away)
+					time.Sleep(every - c.away)
 					s := f.servers[i%len(f.servers)]
 					s.Kill()
 					time.Sleep(c.away)
@@ -194,7 +196,7 @@ func TestServersThatAreKilledInTurnLoseNothing(t *testing.T) {
 			}()
 			for i, r := range contend(t, guards, 16, 4, 5*time.Millisecond, stop) {
 				t.Logf("key %d: %d runs", i, r.runs.Load())
-				if r.runs.Load() < 100 {
+				if r.runs.Load() < least {
 					t.Errorf("key %d: %d runs", i, r.runs.Load())
 				}
 			}
@@ -203,8 +205,8 @@ func TestServersThatAreKilledInTurnLoseNothing(t *testing.T) {
 	}
 }
 
-// killings is how many servers are killed, in turn, one every 5 s.
-var killings = flag.Int("killings", 4, "how many servers TestServersThatAreKilledInTurnLoseNothing kills, one every 5 s")
+// killings is how many servers are killed, in turn.
+var killings = flag.Int("killings", 3, "how many servers TestServersThatAreKilledInTurnLoseNothing kills, one every 5 s, or 8 s with the race detector")
 
 func TestOneServerThatDoesNotAnswerCostsLittle(t *testing.T) {
 	f := newFleet(t, 3)

@@ -2,4 +2,5 @@
 
 package quorum
 
-const raceDetector = false
+// RaceDetector: see race_test.go.
+const RaceDetector = false

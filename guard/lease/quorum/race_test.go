@@ -2,6 +2,6 @@
 
 package quorum
 
-// raceDetector makes the simulation about six times slower. It judges interleavings of
-// goroutines, for which few schedules are enough; rules are judged without it.
-const raceDetector = true
+// RaceDetector makes the simulation about six times slower. It judges goroutines side by
+// side, for which few schedules are enough; rules are judged without it.
+const RaceDetector = true

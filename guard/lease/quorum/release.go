@@ -58,6 +58,9 @@ func (g *givingBack) ask() []answer[lease.ReleaseReply] {
 	rd := newRound(s, func(answers []answer[lease.ReleaseReply]) bool {
 		return count(answers, isReleased) >= s.majority || count(answers, isNot) > len(s.nodes)-s.majority
 	}, nil)
+	if deadline, ok := g.ctx.Deadline(); ok && patienceOf(g.ctx) == 0 {
+		rd.until = deadline.Add(lateAnswer) // nodes are asked after an Acquire that is under way
+	}
 	for i, n := range s.nodes {
 		switch {
 		case !g.mayBeOn(i):

@@ -1,6 +1,7 @@
 package quorum
 
 import (
+	"context"
 	"time"
 
 	"github.com/jobguard/jobguard/guard/lease"
@@ -52,7 +53,8 @@ func (n *renewal) repairOne(i int, r lease.RenewRequest) (answered bool) {
 	}
 	s.mu.Unlock()
 
-	a := lease.NewAttempt(time.Now().Add(attemptLimit(r.TTL)))
+	// Patient: the node refuses it when it is late, else it would outlive its clean-up.
+	a := lease.NewPatientAttempt(context.Background(), attemptLimit(r.TTL))
 	reply, err := s.nodes[i].Acquire(a, request)
 	deadline, _ := a.Deadline()
 	a.End()

@@ -30,6 +30,7 @@ type round[T any] struct {
 	decided func(answers []answer[T]) bool // the nodes that have not answered could change nothing
 	late    func(i int, v T, err error)    // takes answers for which nobody waited any more; nil: they are dropped
 	over    chan struct{}                  // one message: there is nothing to wait for
+	until   time.Time                      // the wait ends then; zero: when the nodes have answered
 
 	mu      sync.Mutex
 	left    bool // nobody waits any more: answers are late
@@ -140,17 +141,24 @@ func (rd *round[T]) tellLocked() {
 	}
 }
 
-// wait returns when there is nothing to wait for, or ctx ends. Then answers do not change
-// any more.
+// wait returns when there is nothing to wait for, ctx is cancelled, or until has come. Then
+// answers do not change any more.
 func (rd *round[T]) wait(ctx context.Context) {
 	rd.mu.Lock()
 	if rd.open+rd.spare == 0 {
 		rd.tellLocked() // all was answered without asking
 	}
 	rd.mu.Unlock()
+	var late <-chan time.Time
+	if !rd.until.IsZero() {
+		t := time.NewTimer(time.Until(rd.until))
+		defer t.Stop()
+		late = t.C
+	}
 	select {
 	case <-rd.over:
 	case <-endOf(ctx):
+	case <-late:
 	}
 	rd.mu.Lock()
 	rd.left = true
@@ -179,18 +187,30 @@ func endOf(ctx context.Context) <-chan struct{} {
 	return ctx.Done()
 }
 
+// lateAnswer is how long a call waits after its deadline for the errors of attempts that
+// end by the same deadline.
+const lateAnswer = 10 * time.Millisecond
+
 // attempt returns the context for one node's call on behalf of one with ctx. It does not
 // end with ctx, so that the outcome is known, but by its deadline.
 func attempt(ctx context.Context, ttl time.Duration) *lease.Attempt {
 	limit := attemptLimit(ttl)
-	if a, ok := ctx.(*lease.Attempt); ok && a.Timeout() > 0 {
-		return lease.NewPatientAttempt(context.Background(), min(a.Timeout(), limit))
+	if patience := patienceOf(ctx); patience > 0 {
+		return lease.NewPatientAttempt(context.Background(), min(patience, limit))
 	}
 	deadline := time.Now().Add(limit)
 	if d, ok := ctx.Deadline(); ok && d.Before(deadline) {
 		deadline = d
 	}
 	return lease.NewAttempt(deadline)
+}
+
+// patienceOf is the timeout of a patient attempt; 0 for any other ctx.
+func patienceOf(ctx context.Context) time.Duration {
+	if a, ok := ctx.(*lease.Attempt); ok {
+		return a.Timeout()
+	}
+	return 0
 }
 
 // attemptLimit is how long a node may take to answer.

@@ -21,7 +21,7 @@ var (
 
 // defaultSeeds is what the suite runs. `make sim-quick` has all of them.
 func defaultSeeds() int {
-	if raceDetector {
+	if RaceDetector {
 		return 250
 	}
 	return 4000
@@ -273,7 +273,7 @@ func TestSimulationFindsWhatIsBroken(t *testing.T) {
 		t.Run(strings.ReplaceAll(name, " ", "_"), func(t *testing.T) {
 			const most = 10_000
 			batch, enough := 500, 3
-			if raceDetector {
+			if RaceDetector {
 				batch, enough = 50, 1
 			}
 			found, runs, seeds := 0, 0, 0

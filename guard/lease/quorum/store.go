@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -48,7 +49,8 @@ type node struct {
 // replicate another. All processes need the same servers; their order does not matter.
 //
 // It does no I/O and starts no goroutine. It returns an error for fewer than three
-// stores, an even number, a nil store, and a store that is given twice.
+// stores, an even number, a nil store, a quorum, and a store that is given twice, by itself
+// or behind a wrapper. Stores that turn out to share a server make Acquire fail.
 func New(stores ...lease.Store) (*Store, error) {
 	switch n := len(stores); {
 	case n < 3:
@@ -67,13 +69,14 @@ func New(stores ...lease.Store) (*Store, error) {
 		if isNil(store) {
 			return nil, fmt.Errorf("quorum: New: store %d is nil", i+1)
 		}
-		for j, other := range stores[:i] {
-			if store == other {
-				return nil, fmt.Errorf("quorum: New: store %d is store %d again: each needs a server of its own", i+1, j+1)
-			}
+		if _, nested := store.(*Store); nested {
+			return nil, fmt.Errorf("quorum: New: store %d is a quorum itself: give New the stores that it has", i+1)
 		}
 		n := &node{Store: store, process: lease.OwnerProcess(store.NewOwner(""))}
 		n.watcher, _ = store.(lease.Watcher)
+		if j := slices.Index(processes[:i], n.process); j >= 0 { // also behind a wrapper
+			return nil, fmt.Errorf("quorum: New: store %d is store %d again: each needs a server of its own", i+1, j+1)
+		}
 		if n.process == "" || strings.Contains(n.process, joint) {
 			return nil, fmt.Errorf("quorum: New: store %d, a %T, makes owner ids of another form than lease.OwnerID", i+1, store)
 		}
@@ -88,8 +91,12 @@ func isNil(store lease.Store) bool {
 	if store == nil {
 		return true
 	}
-	v := reflect.ValueOf(store)
-	return v.Kind() == reflect.Pointer && v.IsNil()
+	switch v := reflect.ValueOf(store); v.Kind() { //nolint:exhaustive // the others are never nil
+	case reflect.Pointer, reflect.Map, reflect.Func, reflect.Chan, reflect.Slice:
+		return v.IsNil()
+	default:
+		return false
+	}
 }
 
 // heard notes the outcome of a call. A node that refuses is not away.

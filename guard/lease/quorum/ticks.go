@@ -21,17 +21,48 @@ func (s *Store) LastTick(ctx context.Context, key string) (lease.Tick, error) {
 	if err != nil {
 		return lease.Tick{}, err
 	}
+	last, _, err := s.lastTicks(ctx, stores, key)
+	return last, err
+}
+
+// lastTicks returns the latest tick that any of a majority of nodes knows, and what each says.
+func (s *Store) lastTicks(ctx context.Context, stores []lease.TickStore, key string) (last lease.Tick, each []lease.Tick, err error) {
 	answers := askAll(ctx, s, func(i int, ctx context.Context) (lease.Tick, error) { return stores[i].LastTick(ctx, key) })
 	if count(answers, (*answer[lease.Tick]).ok) < s.majority {
-		return lease.Tick{}, failed(s, "last tick", answers)
+		return lease.Tick{}, nil, failed(s, "last tick", answers)
 	}
-	var last lease.Tick
 	for i := range answers {
 		if a := &answers[i]; a.ok() {
 			last = latest(last, a.value)
+			each = append(each, a.value)
 		}
 	}
-	return last, nil
+	return last, each, nil
+}
+
+// lastFor is the latest tick that nodes know, as r is to see it. Of several owners' claims
+// of one tick, of which all but one broke off halfway, it is r's own if a majority of nodes
+// knows that, else another's.
+func (s *Store) lastFor(r lease.TickRequest, last lease.Tick, each []lease.Tick) lease.Tick {
+	var own, other lease.Tick
+	votes := 0
+	for _, t := range each {
+		switch {
+		case !t.At.Equal(last.At) || t.Fence != last.Fence || t.Done != last.Done:
+		case t.Owner == r.Owner:
+			own = t
+			votes++
+		default:
+			other = t
+		}
+	}
+	switch {
+	case votes >= s.majority:
+		return own
+	case other.Owner != "":
+		return other
+	}
+	return last
 }
 
 // ClaimTick implements [lease.TickStore]. The tick is claimed if a majority says so, and
@@ -53,11 +84,11 @@ func (s *Store) claimTick(ctx context.Context, r lease.TickRequest) (lease.TickR
 	if err != nil {
 		return lease.TickReply{}, err
 	}
-	last, err := s.LastTick(ctx, r.Key)
+	last, each, err := s.lastTicks(ctx, stores, r.Key)
 	if err != nil {
 		return lease.TickReply{}, err
 	}
-	if !open(r, last) {
+	if last = s.lastFor(r, last, each); !open(r, last) {
 		return lease.TickReply{Last: last}, nil
 	}
 	answers := askAll(ctx, s, func(i int, ctx context.Context) (lease.TickReply, error) { return stores[i].ClaimTick(ctx, r) })

@@ -33,6 +33,31 @@ func TestATickIsNotClaimedTwiceAfterTheLossOfANode(t *testing.T) {
 	})
 }
 
+// A claim that broke off has reached one node. Another owner has claimed the tick at the two
+// others, one of which forgets it.
+func TestATickIsNotClaimedByTheOwnerOfABrokenOffClaimToo(t *testing.T) {
+	bubble(t, 3, func(t *testing.T, b *bench) {
+		first := lease.TickRequest{Key: "job", Owner: b.s.NewOwner(""), At: time.Now(), MaxAhead: -1}
+		if reply, err := b.nodes[0].ClaimTick(t.Context(), first); err != nil || !reply.Claimed {
+			t.Fatalf("ClaimTick() = %+v, %v", reply, err)
+		}
+		b.nodes[0].Fail(errDown)
+		second := first
+		second.Owner = b.s.NewOwner("")
+		if reply, err := b.s.ClaimTick(t.Context(), second); err != nil || !reply.Claimed {
+			t.Fatalf("ClaimTick() = %+v, %v", reply, err)
+		}
+		b.nodes[0].Fail(nil)
+		if reply, err := b.s.ClaimTick(t.Context(), second); err != nil || !reply.Claimed {
+			t.Errorf("the same owner asks again: ClaimTick() = %+v, %v", reply, err)
+		}
+		b.nodes[1] = guardtest.NewStore() // it restarts empty
+		if reply, err := b.other().ClaimTick(t.Context(), first); err != nil || reply.Claimed || reply.Last.Owner != second.Owner {
+			t.Errorf("ClaimTick() = %+v, %v; want refused by the second", reply, err)
+		}
+	})
+}
+
 func TestTickWhoseReplyIsLostIsClaimedByTheSameOwner(t *testing.T) {
 	bubble(t, 3, func(t *testing.T, b *bench) {
 		r := lease.TickRequest{Key: "job", Owner: b.s.NewOwner(""), At: time.Now(), MaxAhead: -1, Fence: 7}

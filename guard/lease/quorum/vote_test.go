@@ -16,6 +16,7 @@ import (
 func TestNewWantsAnOddNumberOfDifferentStores(t *testing.T) {
 	a, b, c, d := guardtest.NewStore(), guardtest.NewStore(), guardtest.NewStore(), guardtest.NewStore()
 	var none *guardtest.Store
+	type wrapper struct{ *guardtest.Store }
 	for want, stores := range map[string][]lease.Store{
 		"0 stores":           {},
 		"1 stores":           {a},
@@ -24,6 +25,8 @@ func TestNewWantsAnOddNumberOfDifferentStores(t *testing.T) {
 		"store 3 is store 1": {a, b, a},
 		"store 2 is nil":     {a, nil, b},
 		"store 3 is nil":     {a, b, none},
+		"store 1 again":      {a, b, wrapper{a}},
+		"a quorum itself":    {a, b, mustNew(t, b, c, d)},
 	} {
 		if s, err := New(stores...); err == nil || s != nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("New() = %v, %v; want an error with %q", s, err, want)

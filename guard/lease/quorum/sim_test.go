@@ -274,7 +274,7 @@ func TestSimulationFindsWhatIsBroken(t *testing.T) {
 			const most = 10_000
 			batch, enough := 500, 3
 			if RaceDetector {
-				batch, enough = 50, 1
+				batch, enough = 10, 1
 			}
 			found, runs, seeds := 0, 0, 0
 			for ; found < enough && seeds < most; seeds += batch {

@@ -101,6 +101,6 @@ func (a *app) root() *cobra.Command {
 		"redis://, rediss://, unix://, redis+sentinel://host:26379/0?master_name=NAME&addr=host2:26379,\nredis+cluster://host:6379?addr=host2:6379; rediss+… with TLS")
 	flags.StringVar(&a.prefix, "prefix", "guard:", "prefix of the keys, as redisstore.Prefix")
 	flags.BoolVar(&a.json, "json", false, "one JSON value a line, for programs")
-	root.AddCommand(a.ls(), a.show(), a.queue(), a.watch(), a.revoke(), a.breakKey(), a.ticks(), a.journal(), a.man())
+	root.AddCommand(a.ls(), a.show(), a.queue(), a.watch(), a.revoke(), a.breakKey(), a.ticks(), a.journal(), a.doctor(), a.man())
 	return root
 }

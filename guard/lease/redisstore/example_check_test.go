@@ -3,6 +3,7 @@ package redisstore_test
 import (
 	"context"
 	"log"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -13,7 +14,7 @@ import (
 func ExampleCheck() {
 	ctx := context.Background()
 	client := redis.NewClient(&redis.Options{Addr: "localhost:6379"})
-	findings, err := redisstore.Check(ctx, client, redisstore.Prefix("shop:"))
+	findings, err := redisstore.Check(ctx, client, redisstore.Prefix("shop:"), redisstore.ForTTL(5*time.Second))
 	if err != nil {
 		log.Fatal(err)
 	}

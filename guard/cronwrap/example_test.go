@@ -7,11 +7,13 @@ import (
 	"log"
 	"time"
 
+	"github.com/redis/go-redis/v9"
 	"github.com/robfig/cron/v3"
 
 	"github.com/jobguard/jobguard/guard"
 	"github.com/jobguard/jobguard/guard/cronwrap"
 	"github.com/jobguard/jobguard/guard/guardtest"
+	"github.com/jobguard/jobguard/guard/lease/redisstore"
 )
 
 func Example() {
@@ -52,4 +54,23 @@ func Example() {
 	// a second job of that name: true
 	// a second job of that name: true
 	// invoices, on the second: true
+}
+
+func ExampleNew() {
+	client := redis.NewClient(&redis.Options{Addr: "localhost:6379", ContextTimeoutEnabled: true})
+	g, err := guard.New(redisstore.New(client))
+	if err != nil {
+		log.Fatal(err)
+	}
+	sendInvoices := func(context.Context) error { return nil }
+
+	c := cron.New()
+	jobs, err := cronwrap.New(c, g)
+	if err != nil {
+		log.Fatal(err)
+	}
+	if _, err := jobs.Add("0 3 * * *", "invoices", sendInvoices); err != nil {
+		log.Fatal(err)
+	}
+	c.Start()
 }

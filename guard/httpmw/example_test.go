@@ -18,12 +18,13 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	once := httpmw.New(g, httpmw.PathValue("sku"))
-	mux := http.NewServeMux()
-	mux.Handle("POST /stock/{sku}", once(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	sell := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, fenced := guard.Fence(r.Context())
 		fmt.Fprintln(w, "sold", r.PathValue("sku"), "under a token:", fenced)
-	})))
+	})
+	once := httpmw.New(g, httpmw.PathValue("sku"))
+	mux := http.NewServeMux()
+	mux.Handle("POST /stock/{sku}", once(sell))
 	srv := httptest.NewServer(mux)
 	defer srv.Close()
 

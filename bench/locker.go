@@ -26,6 +26,7 @@ type rival struct {
 const (
 	nameGuard        = "guard"
 	nameAsync        = "guard-async"
+	nameJournal      = "guard-journal"
 	nameFloor        = "floor"
 	nameRedsync      = "redsync"
 	nameRedislock    = "redislock"
@@ -45,6 +46,7 @@ func allRivals() []rival {
 	return []rival{
 		guardRival(),
 		asyncRival(),
+		journalRival(),
 		floorRival(),
 		redsyncRival(),
 		redislockRival(),

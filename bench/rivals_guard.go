@@ -9,6 +9,8 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/jobguard/jobguard/guard"
+	"github.com/jobguard/jobguard/guard/journal"
+	"github.com/jobguard/jobguard/guard/journal/redislog"
 	"github.com/jobguard/jobguard/guard/lease"
 	"github.com/jobguard/jobguard/guard/lease/quorum"
 	"github.com/jobguard/jobguard/guard/lease/redisstore"
@@ -36,6 +38,36 @@ func asyncRival() rival {
 			return openGuard(addrs, s, guard.TTL(ttl), guard.AsyncRelease())
 		},
 	}
+}
+
+// journalRival stores an intent before each run, and its outcome beside the release.
+func journalRival() rival {
+	return rival{
+		name:   nameJournal,
+		module: ourModule,
+		only:   alone,
+		setup:  "As guard, each run by a journal with its records on the same Redis: one round trip more, and two scripts.",
+		open: func(addrs []string, s setup) (Locker, error) {
+			l, err := openGuard(addrs, s, guard.TTL(ttl))
+			if err != nil {
+				return nil, err
+			}
+			j, err := journal.New(l.guard, redislog.New(l.clients[0]), journal.Retain(time.Second))
+			return &journalLocker{guardLocker: l, journal: j}, err
+		},
+	}
+}
+
+type journalLocker struct {
+	*guardLocker
+	journal *journal.Journal
+}
+
+func (l *journalLocker) Do(ctx context.Context, key string, fn func(token int64, ok bool)) error {
+	return l.journal.Do(ctx, key, journal.Op{Kind: "bench", Payload: []byte("a few bytes of what is intended")}, func(ctx context.Context) error {
+		fn(guard.Fence(ctx))
+		return nil
+	})
 }
 
 func quorumRival() rival {

@@ -14,9 +14,10 @@ import (
 
 // checking runs a check on each of three replicas until the test ends.
 func (f *fleet) checking(find func(context.Context) ([]journal.Mismatch, error), handler func(context.Context, journal.Record) error, opts ...journal.Option) *journal.Journal {
-	var j *journal.Journal
+	var last *journal.Journal
 	for range 3 {
-		j = f.journal(handler, opts...)
+		j := f.journal(handler, opts...)
+		last = j
 		f.run(j)
 		ctx, cancel := context.WithCancel(f.t.Context())
 		done := make(chan struct{})
@@ -28,7 +29,7 @@ func (f *fleet) checking(find func(context.Context) ([]journal.Mismatch, error),
 		}()
 		f.t.Cleanup(func() { cancel(); <-done })
 	}
-	return j
+	return last
 }
 
 func TestCheckRunsOncePerTickInTheFleet(t *testing.T) {

@@ -25,7 +25,8 @@ func (e *events) last(kind journal.EventKind) *journal.Event {
 	defer e.mu.Unlock()
 	for i := len(e.all) - 1; i >= 0; i-- {
 		if e.all[i].Kind == kind {
-			return &e.all[i]
+			found := e.all[i]
+			return &found
 		}
 	}
 	return nil

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -68,7 +69,9 @@ func (f *fleet) recorded(handler func(context.Context, journal.Record) error) fu
 	}
 }
 
+// called waits until all else rests, so that what handlers wrote can be read.
 func (f *fleet) called() []journal.Record {
+	synctest.Wait()
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return slices.Clone(f.calls)

@@ -151,6 +151,7 @@ func (l *Log) End(ctx context.Context, e record.End) error {
 	}
 	e.Record = copied(e.Record)
 	r := l.findLocked(e.ID)
+	var void, claimed bool
 	if r == nil {
 		missing, ok := entry.Missing(e, time.Now())
 		if !ok {
@@ -158,10 +159,13 @@ func (l *Log) End(ctx context.Context, e record.End) error {
 		}
 		r = &logged{Entry: missing}
 		l.records[e.ID] = r
-	} else if r.End(e, time.Now()) {
+	} else if void, claimed = r.End(e, time.Now()); void {
 		delete(l.records, e.ID)
 	}
 	l.changedLocked(r)
+	if claimed {
+		return record.ErrClaimed
+	}
 	return nil
 }
 

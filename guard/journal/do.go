@@ -30,6 +30,7 @@ type run struct {
 
 	// Written by the goroutine of fn, read by Do after it.
 	outcome record.Outcome // "" while none was told
+	claimed bool           // done, but its compensation had begun; written before stored is closed
 	stored  chan struct{}  // closed when the outcome was stored, or given up; nil before
 }
 
@@ -37,6 +38,9 @@ type run struct {
 // fencing token, before fn is called, and the outcome after it. If the intent cannot be
 // stored fn does not run, and the error is guard.ErrUnavailable with the cause, or
 // [ErrFull], [ErrTooLarge] or [ErrOpen]. All other errors are those of guard.Do.
+//
+// A process that was stopped between the release and the storing of the outcome may find
+// that its run was compensated meanwhile: Do returns guard.ErrLost then, too.
 //
 // If fn returns an error, panics or exits, or its lease is lost, or its process dies, a
 // handler of op.Kind is called ([Journal.Handle]).
@@ -61,9 +65,15 @@ func (j *Journal) Do(ctx context.Context, key string, op Op, fn func(context.Con
 		r = started
 		return r.call(ctx, fn)
 	})
-	if r != nil && r.outcome != record.EndLate && lostBy(err, r) {
-		r.wait()
+	if r == nil {
+		return err
+	}
+	r.wait()
+	if r.outcome != record.EndLate && lostBy(err, r) {
 		r.end(ctx, record.EndLate, err) // the release found the loss
+	}
+	if err == nil && r.claimed {
+		err = &guard.Error{Op: "journal", Key: key, Fence: r.Fence, Kind: guard.ErrLost, Err: record.ErrClaimed}
 	}
 	return err
 }
@@ -161,6 +171,10 @@ func (r *run) end(ctx context.Context, outcome record.Outcome, why error) {
 		one, cancel := context.WithTimeout(all, attemptTimeout)
 		err = j.log.End(one, e)
 		cancel()
+		if errors.Is(err, record.ErrClaimed) {
+			r.claimed, err = true, nil
+			outcome = record.EndLate
+		}
 		if err == nil {
 			break
 		}

@@ -12,7 +12,9 @@ import (
 	"time"
 
 	"github.com/jobguard/jobguard/guard"
+	"github.com/jobguard/jobguard/guard/guardtest"
 	"github.com/jobguard/jobguard/guard/journal"
+	"github.com/jobguard/jobguard/guard/journal/record"
 )
 
 func TestRunThatSucceedsIsDoneAndNoHandlerIsCalled(t *testing.T) {
@@ -361,6 +363,35 @@ func TestPayloadIsKeptAsItWasWhenDoWasCalled(t *testing.T) {
 		time.Sleep(5 * time.Second)
 		if got := f.called(); len(got) != 1 || !bytes.Equal(got[0].Payload, []byte("before")) {
 			t.Errorf("the handler got %+v", got)
+		}
+	})
+}
+
+// stopped is a log whose process is stopped between the release and the outcome.
+type stopped struct {
+	*guardtest.Log
+	length time.Duration
+}
+
+func (s stopped) End(ctx context.Context, e record.End) error {
+	time.Sleep(s.length)
+	return s.Log.End(context.WithoutCancel(ctx), e)
+}
+
+func TestDoneRunThatWasCompensatedMeanwhileIsALoss(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t)
+		f.run(f.journal(nothing))
+		j, err := journal.New(f.guard(), stopped{f.log, 5 * time.Second})
+		must(t, err)
+		err = j.Do(t.Context(), "k", journal.Op{Kind: "charge"}, func(context.Context) error { return nil })
+		if !errors.Is(err, guard.ErrLost) {
+			t.Errorf("Do() = %v though a handler was called, want ErrLost", err)
+		}
+		time.Sleep(time.Minute)
+		calls := f.called()
+		if len(calls) != 2 || calls[0].Reason != journal.Abandoned || calls[1].Reason != journal.Late {
+			t.Errorf("the handler was called with %+v, want Abandoned, then Late", calls)
 		}
 	})
 }

@@ -73,8 +73,9 @@ func Missing(end record.End, now time.Time) (Entry, bool) {
 	return e, true
 }
 
-// End is the end of e's run. void: the record is to be deleted.
-func (e *Entry) End(end record.End, now time.Time) (void bool) {
+// End is the end of e's run. void: the record is to be deleted. claimed: it is late, though
+// the outcome is done.
+func (e *Entry) End(end record.End, now time.Time) (void, claimed bool) {
 	switch {
 	case end.Outcome == record.EndMismatch:
 		if e.State == Done || e.State == Compensated {
@@ -86,17 +87,19 @@ func (e *Entry) End(end record.End, now time.Time) (void bool) {
 			e.reopen(end, record.Late, now)
 		}
 	case end.Outcome == record.EndVoid:
-		return e.State == Open && e.Claimed == 0
+		return e.State == Open && e.Claimed == 0, false
 	case e.State != Open:
 		e.reopen(end, record.Late, now)
+		return false, end.Outcome == record.EndDone
 	case e.Claimed != 0:
 		e.Again, e.Reason, e.Err, e.Checkpoint, e.At = true, record.Late, end.Err, end.Checkpoint, now
+		return false, end.Outcome == record.EndDone
 	case end.Outcome == record.EndDone:
 		e.finish(Done, end.Retain, now)
 	default:
 		e.Reason, e.Err, e.At = record.Reason(end.Outcome), end.Err, now
 	}
-	return false
+	return false, false
 }
 
 // reopen makes e what end says, open and due.

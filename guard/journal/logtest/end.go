@@ -50,7 +50,7 @@ var endChecks = []check{
 			for _, result := range []record.Result{record.Compensated, record.Retry, record.Die} {
 				in := c.began("k")
 				cl, _ := c.granted(c.A, in)
-				c.end(c.B, in, outcome, func(e *record.End) { e.Err = "late"; e.Checkpoint = []byte("end") })
+				c.endLate(c.B, in, outcome, func(e *record.End) { e.Err = "late"; e.Checkpoint = []byte("end") })
 				c.resolve(c.A, cl, result, record.Again)
 				if due := c.take(c.B); len(due) != 1 {
 					c.Errorf("Take() = %+v after %s and %s", due, outcome, result)
@@ -71,7 +71,7 @@ var endChecks = []check{
 		cl, _ := c.granted(c.A, in)
 		c.resolve(c.A, cl, record.Compensated, record.Accepted)
 		c.wantStats(0, 0)
-		c.end(c.B, in, record.EndDone)
+		c.endLate(c.B, in, record.EndDone)
 		c.wantStats(1, 0)
 		cl, r := c.granted(c.A, in)
 		if r.Reason != record.Late || !bytes.Equal(r.Payload, in.Payload) || r.Key != in.Key || r.Kind != in.Kind {

@@ -94,11 +94,26 @@ func (c *contract) begin(log record.Log, in record.Intent) {
 
 func (c *contract) end(log record.Log, in record.Intent, outcome record.Outcome, change ...func(*record.End)) {
 	c.Helper()
+	c.must(c.tryEnd(log, in, outcome, change...))
+}
+
+// endLate is end of a record that was claimed.
+func (c *contract) endLate(log record.Log, in record.Intent, outcome record.Outcome, change ...func(*record.End)) {
+	c.Helper()
+	err := c.tryEnd(log, in, outcome, change...)
+	if outcome != record.EndDone {
+		c.must(err)
+	} else if !errors.Is(err, record.ErrClaimed) {
+		c.Errorf("End() = %v of a run that is done, after its record was claimed", err)
+	}
+}
+
+func (c *contract) tryEnd(log record.Log, in record.Intent, outcome record.Outcome, change ...func(*record.End)) error {
 	e := record.End{Record: in.Record, Outcome: outcome, Retain: long}
 	for _, f := range change {
 		f(&e)
 	}
-	c.must(log.End(c.ctx, e))
+	return log.End(c.ctx, e)
 }
 
 // claim makes a claim with a token above all earlier ones.

@@ -28,7 +28,7 @@ type Log interface {
 	//
 	// Once claimed, or compensated, or dead, any outcome but Void makes the record open
 	// with reason Late, due now, as if it were never tried; a claim goes on and cannot
-	// finish it. A done record becomes open by Late only, and not if it was done in a
+	// finish it. For Done the error is ErrClaimed then. A done record becomes open by Late only, and not if it was done in a
 	// transaction of the run's own. One that is missing is stored by Failed and Late.
 	//
 	// EndMismatch stores a record with reason Mismatch, open and due now, also if one that

@@ -16,6 +16,10 @@ import (
 var (
 	ErrFull     = errors.New("journal: the log has as many open runs as it may have")
 	ErrNotFound = errors.New("journal: no such record")
+
+	// ErrClaimed is what End returns for a run that is done, but whose record was claimed
+	// before: it counts as late, and is taken back.
+	ErrClaimed = errors.New("journal: the run's compensation began before its outcome was stored")
 )
 
 // Most is how many bytes payload and checkpoint may have together.

@@ -150,11 +150,13 @@ func (l *Log) End(ctx context.Context, e record.End) error {
 	}
 	args := []any{e.ID, string(e.Outcome), e.Err, e.Checkpoint, e.Retain.Milliseconds(), sealed}
 	n, err := l.integer(ctx, "end", endScript, l.keys(e.Ref()), args...)
-	if err != nil || n == 0 {
-		return err
+	if err == nil && n == 1 {
+		args = append(args, e.Kind, e.Key, e.Payload, e.Fence)
+		n, err = l.integer(ctx, "end", endScript, l.keys(e.Ref()), args...)
 	}
-	args = append(args, e.Kind, e.Key, e.Payload, e.Fence)
-	_, err = l.integer(ctx, "end", endScript, l.keys(e.Ref()), args...)
+	if err == nil && n == 2 {
+		return record.ErrClaimed
+	}
 	return err
 }
 

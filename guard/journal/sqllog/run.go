@@ -68,6 +68,7 @@ func (l *Log) inTheWay(ctx context.Context, in record.Intent) (open []record.Ope
 // End implements [record.Log]. It waits for a transaction that has called [Done] for the
 // run and has not ended.
 func (l *Log) End(ctx context.Context, e record.End) error {
+	var void, claimed bool
 	ended, err := l.usual(ctx, e)
 	if err == nil && !ended {
 		err = l.in(ctx, func(tx *sql.Tx) error {
@@ -80,11 +81,15 @@ func (l *Log) End(ctx context.Context, e record.End) error {
 					return l.insert(ctx, tx, &missing)
 				}
 				return nil
-			case r.End(e, now):
+			}
+			if void, claimed = r.End(e, now); void {
 				return l.delete(ctx, tx, e.ID)
 			}
 			return l.store(ctx, tx, &r)
 		})
+	}
+	if err == nil && claimed {
+		return record.ErrClaimed
 	}
 	return fault(ctx, "end", err)
 }

@@ -22,7 +22,12 @@ func (s *Store) FindHolder(ctx context.Context, key string) (lease.Holder, error
 		}
 		finders[i] = finder
 	}
-	answers := askAll(ctx, s, func(i int, ctx context.Context) (lease.Holder, error) { return finders[i].FindHolder(ctx, key) })
+	// A grant is known to a majority before it is to all: the first answers may differ.
+	agree := func(answers []answer[lease.Holder]) bool {
+		free := count(answers, func(a *answer[lease.Holder]) bool { return a.ok() && a.value.Owner == "" })
+		return max(free, count(answers, (*answer[lease.Holder]).ok)-free) >= s.majority
+	}
+	answers := askUntil(ctx, s, agree, func(i int, ctx context.Context) (lease.Holder, error) { return finders[i].FindHolder(ctx, key) })
 	var held []lease.Holder
 	for i := range answers {
 		if a := &answers[i]; a.ok() && a.value.Owner != "" {
@@ -79,7 +84,12 @@ func longestFirst(a, b time.Duration) int {
 // askAll asks all nodes, and returns when a majority has answered and the others have
 // had their grace.
 func askAll[T any](ctx context.Context, s *Store, call func(i int, ctx context.Context) (T, error)) []answer[T] {
-	rd := newRound(s, func(answers []answer[T]) bool { return count(answers, (*answer[T]).ok) >= s.majority }, nil)
+	return askUntil(ctx, s, func(answers []answer[T]) bool { return count(answers, (*answer[T]).ok) >= s.majority }, call)
+}
+
+// askUntil is askAll whose answers are enough when decided says so.
+func askUntil[T any](ctx context.Context, s *Store, decided func([]answer[T]) bool, call func(i int, ctx context.Context) (T, error)) []answer[T] {
+	rd := newRound(s, decided, nil)
 	for i, n := range s.nodes {
 		rd.expect(i, n.away.Load())
 	}

@@ -179,3 +179,24 @@ func TestErrorsNameTheNodes(t *testing.T) {
 		}
 	})
 }
+
+func TestHolderIsFoundWhileItsGrantIsOnItsWayToTheOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var nodes []lease.Store
+		for i := range 5 {
+			n := guardtest.NewStore()
+			if i < 3 { // a majority has granted
+				n.HoldFor("k", "a:1|holder|", time.Minute)
+			}
+			if i == 2 {
+				n.Delay(50 * time.Millisecond)
+			}
+			nodes = append(nodes, n)
+		}
+		s := mustNew(t, nodes...)
+		h, err := s.FindHolder(t.Context(), "k")
+		if err != nil || h.Owner != "holder" {
+			t.Errorf("FindHolder() = %+v, %v; want the holder of a majority", h, err)
+		}
+	})
+}

@@ -7,7 +7,8 @@
 -- ARGV[6] 1: the record stays done if it is
 -- ARGV[7] kind, ARGV[8] key, ARGV[9] payload, ARGV[10] fence; or missing
 --
--- Returns 0, or 1 if nothing was changed because ARGV[7] to ARGV[10] are needed
+-- Returns 0, 1 if nothing was changed because ARGV[7] to ARGV[10] are needed, or 2 if the
+-- outcome is done and the record was claimed before: it is late now
 --
 -- Invariant: a run that did not end well, or ends after its record was claimed, leaves
 -- the record open.
@@ -43,10 +44,12 @@ elseif outcome == 'void' then
     redis.call('DEL', rec)
   end
 elseif state ~= 'o' then
-  return reopen('late')
+  local missing = reopen('late')
+  return missing == 0 and outcome == 'done' and 2 or missing
 elseif claimed then
   redis.call('HSET', rec, 'g', '1', 'r', 'late', 'e', ARGV[3], 'c', ARGV[4])
   redis.call('ZADD', due, number(now()), id)
+  if outcome == 'done' then return 2 end
 elseif outcome == 'done' then
   finish('d', ARGV[5])
 else

@@ -163,7 +163,7 @@ func (e *examination) sorted() []Finding {
 func (e *examination) examine(ctx context.Context, n node) {
 	var missing unchecked
 	f := read(ctx, n, &missing)
-	if f.info["redis_mode"] == "sentinel" {
+	if f.info["redis_mode"] == "sentinel" || f.info["server_mode"] == "sentinel" { // Redis; Valkey
 		e.note("kind", Broken, n.says("is a Sentinel, which keeps no keys"), "connect with redis.NewFailoverClient and its address in SentinelAddrs")
 		return
 	}

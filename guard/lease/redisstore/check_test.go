@@ -87,7 +87,10 @@ func TestCheckFindsEvictions(t *testing.T) {
 	for i := range 100 {
 		must(t, client.Set(t.Context(), strconv.Itoa(i), strings.Repeat("x", 10_000), 0).Err())
 	}
-	must(t, client.ConfigSet(t.Context(), "maxmemory", "1mb").Err())
+	used := regexp.MustCompile(`used_memory:(\d+)`).FindStringSubmatch(client.Info(t.Context(), "memory").Val())
+	bytes, err := strconv.Atoi(used[1])
+	must(t, err)
+	must(t, client.ConfigSet(t.Context(), "maxmemory", strconv.Itoa(bytes-300_000)).Err())
 	must(t, client.Set(t.Context(), "evictor", "x", 0).Err())
 	must(t, client.ConfigSet(t.Context(), "maxmemory", "0").Err())
 	wantFindings(t, check(t, client), "maxmemory-policy risk", "evictions broken")

@@ -44,9 +44,10 @@
 //	ErrClosed       Shutdown has begun
 //	ErrInvalidKey, ErrOrder, ErrUnproven   see there
 //
-// Only after ErrLost, ErrMaxHold and ErrRevoked has fn run, perhaps in part. When the caller's
-// context ends during the wait, the error matches the context's, and ErrBusy or
-// ErrUnavailable where that is known. fn's own error is returned unchanged.
+// After ErrLost, ErrMaxHold, ErrRevoked, and ErrReplaced without ErrBusy, fn has run,
+// perhaps in part. When the caller's context ends during the wait, the error matches the
+// context's, and ErrBusy or ErrUnavailable where that is known. fn's own error is
+// returned unchanged.
 //
 // # More
 //

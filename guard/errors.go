@@ -47,7 +47,7 @@ var (
 	// one of the new keys. Waiting for it could deadlock. fn did not run.
 	ErrOrder = errors.New("key out of order")
 
-	// ErrReplaced: a newcomer under [Replace] took the place of a run, as with ErrRevoked,
+	// ErrReplaced: a newcomer under [Replace] asked a run to stop, as with ErrRevoked,
 	// or, beside ErrBusy, of a caller that waited under Replace; its fn did not run.
 	ErrReplaced = errors.New("replaced by a newcomer")
 

@@ -160,7 +160,8 @@ func AsyncRelease() Option { return option(func(o *options) { o.releaseLater = t
 
 // Replace makes runs the latest that wins: a caller that finds the key held asks the
 // holder to stop, whose context ends with cause [ErrReplaced], waits for it in the queue,
-// and runs. A holder that has not returned within [Wait] leaves the key busy. Of several
+// and runs. A holder that has not returned within [Wait] leaves the key busy, and stops all
+// the same: give a newcomer of a leader [Forever]. With Wait(0) no holder is asked. Of several
 // callers under Replace that wait only the latest stays; the others get [ErrBusy] with
 // ErrReplaced, at once in the same process, within a second in another. Callers without
 // Replace that are before it in the queue have their turn, and are asked to stop then.

@@ -188,3 +188,22 @@ func TestReplaceIsRefusedWhereItCannotBeKept(t *testing.T) {
 		t.Errorf("New() = %v", err)
 	}
 }
+
+// Whether the holder is of the same process or of another.
+func TestReplaceThatOnlyTriesStopsNoHolder(t *testing.T) {
+	for _, same := range []bool{true, false} {
+		inBubble2(t, func(t *testing.T, store *guardtest.Store, a, b *guard.Guard) {
+			if same {
+				b = a
+			}
+			end, result := hold(t, a, "k")
+			time.Sleep(time.Second)
+			wantError(t, b.With(guard.Replace(), guard.Wait(0)).Do(t.Context(), "k", nothing), guard.ErrBusy)
+			time.Sleep(5 * time.Second)
+			end()
+			must(t, <-result)
+			synctest.Wait()
+			noneLeft(t, store)
+		})
+	}
+}

@@ -25,8 +25,8 @@ type options struct {
 // ResponseWriter with the same interfaces; what the handler had put into the header
 // is dropped. If f writes nothing Problem answers: net/http would send a 200.
 //
-// err matches guard.ErrBusy, ErrUnavailable, ErrClosed, ErrLost, ErrMaxHold or
-// ErrInvalidKey, or the error of the request's context if that ended first. Its text
+// err matches guard.ErrBusy, ErrUnavailable, ErrClosed, ErrLost, ErrMaxHold, ErrRevoked,
+// ErrReplaced or ErrInvalidKey, or the error of the request's context if that ended first. Its text
 // contains the key and the holder: do not send it to clients. f can call Problem for
 // errors that it does not handle, and [RetryAfter]. It must not be nil.
 func WithErrorHandler(f func(w http.ResponseWriter, r *http.Request, err error)) Option {

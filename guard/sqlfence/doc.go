@@ -5,13 +5,14 @@
 //
 //	fences, err := sqlfence.New(sqlfence.Postgres) // once; fences.Migrate(ctx, db) makes the table
 //
-//	err = g.Do(ctx, guard.Key("stock", sku), func(ctx context.Context) error {
+//	key := guard.Key("stock", sku)
+//	err = g.Do(ctx, key, func(ctx context.Context) error {
 //		tx, err := db.BeginTx(ctx, nil) // fn's ctx
 //		if err != nil {
 //			return err
 //		}
 //		defer func() { _ = tx.Rollback() }() // nothing after Commit
-//		if err := fences.Seal(ctx, tx, "stock:"+sku); err != nil {
+//		if err := fences.Seal(ctx, tx, key); err != nil {
 //			return err // sqlfence.ErrStale: a later run was here
 //		}
 //		if _, err := tx.ExecContext(ctx, `UPDATE stock SET n = n - 1 WHERE sku = $1`, sku); err != nil {

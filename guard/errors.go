@@ -63,7 +63,7 @@ var (
 // Error carries what is known about a failure. It never wraps an error that fn
 // returned without a loss of its own: that one passes through unchanged.
 type Error struct {
-	Op  string // "do", "doall", "lead", "ensure", "holder"
+	Op  string // "do", "doall", "lead", "ensure", "holder", "journal"
 	Key string // the key concerned, as the caller wrote it
 
 	// Holder names who has the key: the owner name (host:pid unless

@@ -28,6 +28,9 @@
 // What a run reads after Seal includes all that earlier holders have written, and none of
 // them writes to it afterwards.
 //
+// On SQLite set a busy timeout (modernc: ?_pragma=busy_timeout(5000)): without it, runs
+// that write at the same time fail at once with SQLITE_BUSY.
+//
 // # What is not
 //
 //   - What was read before Seal may be old: seal first.

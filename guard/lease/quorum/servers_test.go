@@ -56,6 +56,7 @@ func fixture(t *testing.T, servers []*redistest.Server) storetest.Fixture {
 	return storetest.Fixture{
 		A: open(t, servers), B: open(t, servers),
 		NoQueue: true, NoLimit: true, NoGrants: true,
+		Short: time.Second,
 		Vanish: func(key string) {
 			each(func(c *redis.Client) error { return c.Del(t.Context(), "guard:"+key).Err() })
 		},

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
-	"strconv"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -196,43 +194,6 @@ func (s *Store) acquireOnce(ctx context.Context, names *names, r lease.AcquireRe
 	return reply, err
 }
 
-// queueArgument is ARGV[5] of the scripts, which they parse only if there is a queue or
-// there are several holders; see argument.lua.
-type queueArgument struct {
-	place      string
-	keepClosed int64
-	join       bool
-	ticket     int64
-	counted    bool
-	beacon     int64
-}
-
-func (s *Store) argument(a queueArgument) string {
-	b := make([]byte, 0, 64+len(a.place)+len(s.inboxes))
-	b = append(append(b, a.place...), ';')
-	for _, n := range [...]int64{a.keepClosed, bit(a.join), a.ticket, bit(a.counted), bit(s.single), a.beacon} {
-		b = strconv.AppendInt(b, n, 10)
-		b = append(b, ',')
-	}
-	return string(append(b, s.inboxes...))
-}
-
-// placeText is a waiter's place as the scripts write it: with the owner it is the
-// member of the queue.
-func placeText(p lease.Place, limit lease.Limit) string {
-	b := make([]byte, 0, 24)
-	b = append(strconv.AppendInt(b, millis(p.Reservation), 10), ',')
-	b = append(strconv.AppendInt(b, millis(p.Patience()), 10), ',')
-	return string(strconv.AppendInt(b, int64(limit), 10))
-}
-
-func bit(b bool) int64 {
-	if b {
-		return 1
-	}
-	return 0
-}
-
 // clockSlot returns the slot under which the clock of a slot's node is kept.
 func (s *Store) clockSlot(slot int) int {
 	if s.router.cluster == nil {
@@ -287,109 +248,12 @@ func (s *Store) renewed(o *op) (lease.RenewReply, error) {
 	return reply, err
 }
 
-// Release implements [lease.Store]. If the caller repeats it after an error, Released
-// may be false because the first attempt took effect.
-func (s *Store) Release(ctx context.Context, r lease.ReleaseRequest) (lease.ReleaseReply, error) {
-	defer s.inbox.released(r.Owner)
-	reply, err := s.release(ctx, releasing{
-		names:      s.names.of(s.prefix, r.Key),
-		owner:      r.Owner,
-		from:       r.Place,
-		under:      r.Limit,
-		keepClosed: millis(r.KeepClosed),
-		fence:      r.Fence,
-		lastFence:  r.LastFence,
-	})
-	if err != nil {
-		return lease.ReleaseReply{}, fault(ctx, "release", err)
-	}
-	return reply, nil
-}
-
-// releasing is what a release tells the server.
-type releasing struct {
-	names            *names
-	owner            string
-	from             lease.Place
-	under            lease.Limit
-	text             string // of both, if only that is known
-	keepClosed       int64  // ms
-	fence, lastFence int64
-}
-
-func (r releasing) exclusive() bool { return r.limit() == lease.Exclusive }
-
-func (r releasing) place() string {
-	if r.text == "" {
-		return placeText(r.from, r.under)
-	}
-	return r.text
-}
-
-func (r releasing) limit() lease.Limit {
-	if r.text == "" {
-		return r.under
-	}
-	limit, _ := strconv.Atoi(r.text[strings.LastIndexByte(r.text, ',')+1:])
-	return lease.Limit(limit)
-}
-
-// marker is the value that keeps the key closed, "" to free it.
-func (r releasing) marker() string {
-	if r.keepClosed <= 0 {
-		return ""
-	}
-	return lease.ClosedMarker(r.owner)
-}
-
-func (s *Store) release(ctx context.Context, r releasing) (lease.ReleaseReply, error) {
-	if !r.exclusive() {
-		return s.releaseBy(ctx, releaseLimitScript, r)
-	}
-	if r.keepClosed > 0 || r.fence != r.lastFence || s.contention.recent(r.names.slot) {
-		return s.releaseBy(ctx, releaseScript, r)
-	}
-	o := releaseFreeScript.call(r.names, 2, []string{r.owner}, nil, "")
-	s.router.do(ctx, false, o)
-	err := o.outcome()
-	if err == nil {
-		if n, err := o.Int64(); err != nil || n == 1 {
-			return lease.ReleaseReply{Released: true, Resent: o.resent}, err
-		}
-	} else if !moving(err) {
-		return lease.ReleaseReply{}, err
-	}
-	reply, err := s.releaseBy(ctx, releaseScript, r)
-	reply.Resent = reply.Resent || o.resent
-	return reply, err
-}
-
-func (s *Store) releaseBy(ctx context.Context, script *script, r releasing) (lease.ReleaseReply, error) {
-	numbers := [...]int64{r.fence, r.lastFence}
-	o := script.call(r.names, 5, []string{r.owner, r.marker()}, numbers[:], s.argument(queueArgument{place: r.place(), keepClosed: r.keepClosed}))
-	s.router.do(ctx, false, o)
-	if err := o.outcome(); moving(err) && (r.exclusive() || r.keepClosed == 0) {
-		reply, err := s.releaseMoving(ctx, r)
-		reply.Resent = reply.Resent || o.resent
-		return reply, err
-	} else if err != nil {
-		return lease.ReleaseReply{}, err
-	}
-	n, err := o.Int64()
-	return lease.ReleaseReply{Released: n == 1, Resent: o.resent}, err
-}
-
 // checkAcks returns an error if too few replicas have the write.
 func (s *Store) checkAcks(o *op) error {
 	if acked := o.final().acked; acked < s.replicas {
 		return fmt.Errorf("acknowledged by %d of %d replicas", acked, s.replicas)
 	}
 	return nil
-}
-
-// millis rounds up: a lease must not end on the server before its owner's trust.
-func millis(d time.Duration) int64 {
-	return int64((d + time.Millisecond - 1) / time.Millisecond)
 }
 
 // withDeadlines returns a client over the same connections, with the same hooks,

@@ -38,16 +38,16 @@ var acquireChecks = []check{
 
 	{"a delayed request with a short TTL does not shorten the owner's lease", always, func(c *contract) {
 		h := c.holder(c.A, c.key("k"), long)
-		h.mustHold(short)
+		h.mustHold(c.short)
 		c.wantRemaining(c.client(c.B, h.key).mustBeRefusedBy(h), long)
 	}},
 
 	{"a lease lives for its TTL and no longer", always, func(c *contract) {
 		h, rival := c.client(c.A, c.key("k")), c.client(c.B, c.key("k"))
 		sent := time.Now()
-		h.mustHold(short)
+		h.mustHold(c.short)
 		c.within(patience, "rival granted", func() bool { return rival.ask(long).Granted })
-		c.notBefore(sent.Add(short), "rival granted")
+		c.notBefore(sent.Add(c.short), "rival granted")
 		if reply := h.renew(long); reply.Held {
 			c.Error("the expired lease was renewed")
 		}
@@ -96,9 +96,9 @@ var acquireChecks = []check{
 	{"a foreign value that expires frees the key", with(foreign), func(c *contract) {
 		key := c.key("k")
 		set := time.Now()
-		c.Foreign(key, "worker-7", short)
+		c.Foreign(key, "worker-7", c.short)
 		n := c.client(c.A, key)
 		c.within(patience, "granted", func() bool { return n.ask(long).Granted })
-		c.notBefore(set.Add(short), "granted")
+		c.notBefore(set.Add(c.short), "granted")
 	}},
 }

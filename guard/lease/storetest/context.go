@@ -123,7 +123,7 @@ var contextChecks = []check{
 			})
 		}
 		wg.Wait()
-		time.Sleep(stall + short) // the requests have been served by now
+		time.Sleep(stall + c.short) // the requests have been served by now
 
 		for _, late := range lates {
 			next := c.client(c.B, late.key)

@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -14,8 +15,8 @@ import (
 const (
 	// long outlives any subtest, on any machine.
 	long = 60 * time.Second
-	// short is a time that a subtest waits for.
-	short = 250 * time.Millisecond
+	// shortest is the default of Fixture.Short.
+	shortest = 250 * time.Millisecond
 	// patience bounds the wait for what must happen.
 	patience = 10 * time.Second
 	// rounding is how much early, by our clock, a lease may end: servers keep
@@ -28,8 +29,9 @@ type contract struct {
 	*testing.T
 	Fixture
 
-	ctx context.Context
-	run string // in every key, so that no two subtests share one
+	ctx   context.Context
+	run   string        // in every key, so that no two subtests share one
+	short time.Duration // a time that a subtest waits for
 }
 
 func newContract(t *testing.T, f Fixture) *contract {
@@ -39,7 +41,7 @@ func newContract(t *testing.T, f Fixture) *contract {
 	// The attempt's timeout that every call must carry.
 	ctx, cancel := context.WithTimeout(t.Context(), long)
 	t.Cleanup(cancel)
-	return &contract{T: t, Fixture: f, ctx: ctx, run: rand.Text()[:8]}
+	return &contract{T: t, Fixture: f, ctx: ctx, run: rand.Text()[:8], short: cmp.Or(f.Short, shortest)}
 }
 
 func (c *contract) key(name string) string { return c.run + ":" + name }

@@ -31,7 +31,7 @@ var fenceChecks = []check{
 
 	{"tokens rise over expiry", always, func(c *contract) {
 		rising := c.rising()
-		rising(c.client(c.A, c.key("k")).mustHold(short))
+		rising(c.client(c.A, c.key("k")).mustHold(c.short))
 		n := c.client(c.B, c.key("k"))
 		c.within(patience, "granted", func() bool {
 			reply := n.ask(long)

@@ -56,11 +56,11 @@ var leftoverChecks = []check{
 	}},
 
 	{"nothing is kept of permits that expired or were kept closed", with(kept), func(c *contract) {
-		c.reader(c.A, c.key("crashed")).mustHold(short)
-		c.reader(c.B, c.key("crashed")).ask(short)
+		c.reader(c.A, c.key("crashed")).mustHold(c.short)
+		c.reader(c.B, c.key("crashed")).ask(c.short)
 		closed := c.reader(c.A, c.key("closed"))
 		closed.mustHold(long)
-		closed.release(short)
+		closed.release(c.short)
 		c.keepsNothing(c.key("crashed"))
 		c.keepsNothing(c.key("closed"))
 	}},

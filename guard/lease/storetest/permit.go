@@ -13,9 +13,9 @@ var permitChecks = []check{
 		next := c.limited(c.A, c.key("k"), 2)
 		alive.mustHold(long)
 		sent := time.Now()
-		crashed.mustHold(short)
+		crashed.mustHold(c.short)
 		c.within(patience, "next granted", func() bool { return next.ask(long).Granted })
-		c.notBefore(sent.Add(short), "next granted")
+		c.notBefore(sent.Add(c.short), "next granted")
 		c.limited(c.B, c.key("k"), 2).mustBeRefused(alive, next)
 		c.mustNotBeHolders(crashed)
 		if crashed.release(0).Released {
@@ -27,9 +27,9 @@ var permitChecks = []check{
 
 	{"a permit that expired is lost, even if it is free", always, func(c *contract) {
 		crashed, alive := c.reader(c.A, c.key("k")), c.reader(c.B, c.key("k"))
-		crashed.mustHold(short)
+		crashed.mustHold(c.short)
 		alive.mustHold(long)
-		time.Sleep(short + rounding)
+		time.Sleep(c.short + rounding)
 		reply := crashed.renew(long)
 		if reply.Held {
 			c.Fatal("renewed")
@@ -46,12 +46,12 @@ var permitChecks = []check{
 		r1, r2 := c.reader(c.A, c.key("k")), c.reader(c.B, c.key("k"))
 		w := c.client(c.A, r1.key)
 		sent := time.Now()
-		r1.mustHold(2 * short)
-		if !r2.ask(short).Granted {
+		r1.mustHold(2 * c.short)
+		if !r2.ask(c.short).Granted {
 			c.Fatal("the second reader was refused")
 		}
 		c.within(patience, "granted", func() bool { return w.ask(long).Granted })
-		c.notBefore(sent.Add(2*short), "granted")
+		c.notBefore(sent.Add(2*c.short), "granted")
 		c.mustNotBeHolders(r1, r2)
 	}},
 
@@ -59,12 +59,12 @@ var permitChecks = []check{
 		r1, r2 := c.reader(c.A, c.key("k")), c.reader(c.B, c.key("k"))
 		r1.mustHold(long)
 		r2.mustHold(long)
-		if !r2.renew(short).Held {
+		if !r2.renew(c.short).Held {
 			c.Fatal("the second reader does not hold the key")
 		}
 		w := c.client(c.A, r1.key)
 		c.wantRemaining(w.mustBeRefused(r1, r2), long)
-		time.Sleep(2 * short)
+		time.Sleep(2 * c.short)
 		w.mustBeRefused(r1, r2)
 		c.mustBeHolders(r1)
 	}},
@@ -123,7 +123,7 @@ var permitChecks = []check{
 		r1.mustHold(long)
 		r2.mustHold(long)
 		h := c.holder(c.A, c.key("exclusive"), long)
-		for _, keepClosed := range []time.Duration{0, short} {
+		for _, keepClosed := range []time.Duration{0, c.short} {
 			for _, key := range []string{r1.key, h.key} {
 				if c.reader(c.B, key).release(keepClosed).Released || c.client(c.B, key).release(keepClosed).Released {
 					c.Errorf("Release(%q) by another owner said Released", key)
@@ -142,7 +142,7 @@ var permitChecks = []check{
 		h2.mustHold(long)
 		h1.mustRelease()
 		next.mustHold(long)
-		if h1.release(0).Released || h1.release(short).Released {
+		if h1.release(0).Released || h1.release(c.short).Released {
 			c.Error("the second Release said Released")
 		}
 		h1.mustBeRefused(h2, next)
@@ -154,17 +154,17 @@ var permitChecks = []check{
 		h1.mustHold(long)
 		h2.mustHold(long)
 		sent := time.Now()
-		if !worked(h1.release(short)) {
+		if !worked(h1.release(c.short)) {
 			c.Error("closing Release did not say Released")
 		}
-		if reply := next.ask(long); !reply.Granted && reply.Remaining > short+rounding {
-			c.Errorf("taken for %v, want at most %v", reply.Remaining, short)
+		if reply := next.ask(long); !reply.Granted && reply.Remaining > c.short+rounding {
+			c.Errorf("taken for %v, want at most %v", reply.Remaining, c.short)
 		}
 		c.mustBeHolders(h2)
 		if !next.ask(long).Granted {
 			c.within(patience, "granted", func() bool { return next.ask(long).Granted })
 		}
-		c.notBefore(sent.Add(short), "granted")
+		c.notBefore(sent.Add(c.short), "granted")
 		c.mustBeHolders(h2, next)
 	}},
 
@@ -196,21 +196,21 @@ var permitChecks = []check{
 		r1, r2, w := c.reader(c.A, c.key("k")), c.reader(c.B, c.key("k")), c.client(c.B, c.key("k"))
 		r1.mustHold(long)
 		sent := time.Now()
-		r1.release(short)
+		r1.release(c.short)
 		r2.mustHold(long)
 		r2.mustRelease()
 		if !w.ask(long).Granted {
 			c.within(patience, "granted", func() bool { return w.ask(long).Granted })
 		}
-		c.notBefore(sent.Add(short), "granted")
+		c.notBefore(sent.Add(c.short), "granted")
 	}},
 
 	{"a key that an exclusive owner kept closed is closed to readers", always, func(c *contract) {
 		h, r := c.holder(c.A, c.key("k"), long), c.reader(c.B, c.key("k"))
 		sent := time.Now()
-		h.release(short)
+		h.release(c.short)
 		c.within(patience, "granted", func() bool { return r.ask(long).Granted })
-		c.notBefore(sent.Add(short), "granted")
+		c.notBefore(sent.Add(c.short), "granted")
 	}},
 
 	{"a foreign lock keeps all owners out and is left alone, whatever its text", with(foreign), func(c *contract) {

@@ -86,17 +86,17 @@ var queueChecks = []check{
 
 	{"a reservation that is not taken expires, and the next waiter is granted", with(queue), func(c *contract) {
 		h := c.holder(c.A, c.key("k"), long)
-		c.waiter(c.B, h.key, short)
+		c.waiter(c.B, h.key, c.short)
 		next := c.waiter(c.A, h.key, long)
 		sent := time.Now()
 		h.mustRelease()
 		c.within(patience, "next granted", func() bool { return next.join(long).Granted })
-		c.notBefore(sent.Add(short), "next granted")
+		c.notBefore(sent.Add(c.short), "next granted")
 	}},
 
 	{"a waiter whose reservation expired returns to its place", with(queue), func(c *contract) {
 		h := c.holder(c.A, c.key("k"), long)
-		late := c.waiter(c.B, h.key, short)
+		late := c.waiter(c.B, h.key, c.short)
 		w2, w3 := c.waiter(c.A, h.key, long), c.waiter(c.B, h.key, long)
 		h.mustRelease()
 		c.within(patience, "next granted", func() bool { return w2.join(long).Granted })
@@ -156,11 +156,11 @@ var queueChecks = []check{
 	}},
 
 	{"an expired key goes to the queue, not to a newcomer", with(queue), func(c *contract) {
-		h := c.holder(c.A, c.key("k"), short)
+		h := c.holder(c.A, c.key("k"), c.short)
 		w := c.client(c.B, h.key)
 		for w.join(long).Granted { // the machine stood still for longer than the TTL
 			w.mustRelease()
-			h = c.holder(c.A, h.key, short)
+			h = c.holder(c.A, h.key, c.short)
 			w = c.client(c.B, h.key)
 		}
 		c.newcomerFinds(h, w)

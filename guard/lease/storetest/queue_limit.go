@@ -192,7 +192,7 @@ var queueLimitChecks = []check{
 		h, crashed := c.limited(c.A, c.key("k"), 2), c.limited(c.B, c.key("k"), 2)
 		w, newcomer := c.limited(c.A, c.key("k"), 2), c.limited(c.B, c.key("k"), 2)
 		h.mustHold(long)
-		crashed.mustHold(short)
+		crashed.mustHold(c.short)
 		if w.join(long).Granted {
 			c.Skip("the machine stood still for longer than the TTL")
 		}
@@ -221,25 +221,25 @@ var queueLimitChecks = []check{
 		h := c.limited(c.A, c.key("k"), 1)
 		h.mustHold(long)
 		lapsed, next := c.limited(c.B, h.key, 1), c.limited(c.A, h.key, 1)
-		lapsed.reservation = short
+		lapsed.reservation = c.short
 		lapsed.mustWait()
 		next.mustWait()
 		sent := time.Now()
 		h.mustRelease()
 		c.within(patience, "next granted", func() bool { return next.join(long).Granted })
-		c.notBefore(sent.Add(short), "next granted")
+		c.notBefore(sent.Add(c.short), "next granted")
 		c.mustNotBeHolders(lapsed)
 	}},
 
 	{"a reader whose reservation expired returns to its place", with(queue), func(c *contract) {
 		h := c.holder(c.A, c.key("k"), long)
 		late, r, w := c.reader(c.B, h.key), c.reader(c.A, h.key), c.client(c.B, h.key)
-		late.reservation = short
+		late.reservation = c.short
 		late.mustWait()
 		r.mustWait()
 		w.mustWait()
 		h.mustRelease()
-		time.Sleep(short + rounding)
+		time.Sleep(c.short + rounding)
 		c.mustNotBeHolders(late)
 		late.reservation = long
 		c.within(patience, "granted before the exclusive owner", func() bool { return late.join(long).Granted })
@@ -286,9 +286,9 @@ var queueLimitChecks = []check{
 			n.mustWait()
 		}
 		sent := time.Now()
-		h.release(short)
+		h.release(c.short)
 		c.within(patience, "the second in the queue granted", func() bool { return r2.join(long).Granted })
-		c.notBefore(sent.Add(short), "the second in the queue granted")
+		c.notBefore(sent.Add(c.short), "the second in the queue granted")
 		c.mustBeHolders(r1, r2)
 		c.mustNotBeHolders(w)
 	}},
@@ -301,14 +301,14 @@ var queueLimitChecks = []check{
 		w1.mustWait()
 		w2.mustWait()
 		sent := time.Now()
-		h1.release(short)
+		h1.release(c.short)
 		c.within(patience, "granted", func() bool {
 			if w2.join(long).Granted {
 				c.Fatal("the second in the queue was granted before the first")
 			}
 			return w1.renew(long).Held
 		})
-		c.notBefore(sent.Add(short), "granted")
+		c.notBefore(sent.Add(c.short), "granted")
 		c.mustBeHolders(h2, w1)
 	}},
 }

@@ -12,7 +12,7 @@ var releaseChecks = []check{
 	{"Release never touches another owner's lease", always, func(c *contract) {
 		h := c.holder(c.A, c.key("k"), long)
 		rival := c.client(c.B, h.key)
-		if rival.release(0).Released || rival.release(short).Released {
+		if rival.release(0).Released || rival.release(c.short).Released {
 			c.Error("Release of another owner's lease said Released")
 		}
 		rival.mustBeRefusedBy(h)
@@ -48,17 +48,17 @@ var releaseChecks = []check{
 	{"KeepClosed keeps the key closed for its time", always, func(c *contract) {
 		h, n := c.holder(c.A, c.key("k"), long), c.client(c.B, c.key("k"))
 		sent := time.Now()
-		if !worked(h.release(short)) {
+		if !worked(h.release(c.short)) {
 			c.Error("closing Release did not say Released")
 		}
 		if h.release(0).Released { // repeated, or a clean-up
 			c.Error("the second Release said Released")
 		}
-		if reply := n.ask(long); !reply.Granted && reply.Remaining > short+rounding {
-			c.Errorf("closed for %v, want at most %v", reply.Remaining, short)
+		if reply := n.ask(long); !reply.Granted && reply.Remaining > c.short+rounding {
+			c.Errorf("closed for %v, want at most %v", reply.Remaining, c.short)
 		}
 		c.within(patience, "granted", func() bool { return n.ask(long).Granted })
-		c.notBefore(sent.Add(short), "granted")
+		c.notBefore(sent.Add(c.short), "granted")
 	}},
 
 	{"KeepClosed refuses the former owner too", always, func(c *contract) {
@@ -76,7 +76,7 @@ var releaseChecks = []check{
 		h := c.holder(c.A, c.key("k"), long)
 		w1, w2 := c.waiter(c.B, h.key, long), c.waiter(c.A, h.key, long)
 		sent := time.Now()
-		h.release(short)
+		h.release(c.short)
 		w1.release(0) // leaves the queue, and must not free the key
 		w1.ticket = 0
 		newcomer := c.client(c.B, h.key)
@@ -86,6 +86,6 @@ var releaseChecks = []check{
 			}
 			return w2.join(long).Granted
 		})
-		c.notBefore(sent.Add(short), "head granted")
+		c.notBefore(sent.Add(c.short), "head granted")
 	}},
 }

@@ -19,7 +19,7 @@ var renewChecks = []check{
 		}
 		rival := c.client(c.B, h.key)
 		c.wantRemaining(rival.mustBeRefusedBy(h), long)
-		time.Sleep(time.Until(sent.Add(time.Second + short)))
+		time.Sleep(time.Until(sent.Add(time.Second + c.short)))
 		rival.mustBeRefusedBy(h)
 	}},
 

@@ -17,7 +17,7 @@ var vanishChecks = []check{
 			if reply := r2.renew(long); reply.Held || reply.Holder != w.owner {
 				c.Errorf("%s: Renew() = %+v, want Holder %q", name, reply, w.owner)
 			}
-			if r1.release(0).Released || r2.release(short).Released {
+			if r1.release(0).Released || r2.release(c.short).Released {
 				c.Errorf("%s: Release said Released", name)
 			}
 			c.mustBeHolders(w)
@@ -38,7 +38,7 @@ var vanishChecks = []check{
 			c.mustNotBeHolders(h1)
 			n2.mustHold(long)
 			c.mustNotBeHolders(h1, h2)
-			if h1.release(0).Released || h2.release(short).Released {
+			if h1.release(0).Released || h2.release(c.short).Released {
 				c.Errorf("%s: Release said Released", name)
 			}
 			c.limited(c.A, c.key(name), 2).mustBeRefused(n1, n2)
@@ -69,7 +69,7 @@ var vanishChecks = []check{
 				c.Errorf("Renew() = %+v, want held by worker-7", reply)
 			}
 		}
-		if r1.release(0).Released || r2.release(short).Released {
+		if r1.release(0).Released || r2.release(c.short).Released {
 			c.Error("Release of a foreign value said Released")
 		}
 		if reply := r1.ask(long); reply.Granted || reply.Holder != "worker-7" || reply.Remaining >= 0 {
@@ -82,10 +82,10 @@ var vanishChecks = []check{
 		r1.mustHold(long)
 		r2.mustHold(long)
 		set := time.Now()
-		c.Foreign(r1.key, "worker-7", short)
+		c.Foreign(r1.key, "worker-7", c.short)
 		w := c.client(c.A, r1.key)
 		c.within(patience, "granted", func() bool { return w.ask(long).Granted })
-		c.notBefore(set.Add(short), "granted")
+		c.notBefore(set.Add(c.short), "granted")
 		w.mustRelease()
 		c.reader(c.B, r1.key).mustHold(long)
 		c.mustNotBeHolders(r1, r2)

@@ -48,7 +48,7 @@ var watchChecks = []check{
 		woken, stop := w.watch()
 		defer stop()
 		w.mustWait()
-		time.Sleep(short) // wake-ups that are not about the release have arrived
+		time.Sleep(c.short) // wake-ups that are not about the release have arrived
 		drain(woken)
 		h.mustRelease()
 		c.await(woken)
@@ -104,13 +104,13 @@ var watchChecks = []check{
 		woken, stop := w.watch()
 		w.mustWait()
 		stop()
-		time.Sleep(short / 2) // an earlier wake-up may still arrive
+		time.Sleep(c.short / 2) // an earlier wake-up may still arrive
 		drain(woken)
 		h.mustRelease()
 		select {
 		case <-woken:
 			c.Error("woken after Unwatch")
-		case <-time.After(short):
+		case <-time.After(c.short):
 		}
 	}},
 
@@ -128,7 +128,7 @@ var watchChecks = []check{
 		h := c.holder(c.A, c.key("k"), long)
 		before := h.mustHold(long).Fence
 		w := c.client(c.B, h.key)
-		w.reservation = 3 * short
+		w.reservation = 3 * c.short
 		grants := make(chan lease.Grant, 16)
 		defer w.onWake(func(g lease.Grant) bool { grants <- g; return g.Fence != 0 })()
 		asked := time.Now()
@@ -177,7 +177,7 @@ var watchChecks = []check{
 		defer stop()
 		watched.mustWait()
 		h.mustRelease()
-		time.Sleep(short) // for a message to arrive
+		time.Sleep(c.short) // for a message to arrive
 		watched.mustBeRefusedBy(polling)
 		polling.mustHold(long)
 	}},

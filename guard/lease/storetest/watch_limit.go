@@ -93,7 +93,7 @@ var watchLimitChecks = []check{
 		polling.mustWait()
 		watched.mustWait()
 		h.mustRelease()
-		time.Sleep(short) // for a message to arrive
+		time.Sleep(c.short) // for a message to arrive
 		watched.mustBeRefused(polling)
 		polling.mustHold(long)
 	}},

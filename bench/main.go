@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -98,6 +99,9 @@ func parse(args []string, usage io.Writer) (p plan, files outputs, err error) {
 	rivals := f.String("rivals", "", "only rivals whose name matches this `regexp`")
 	retry := f.Duration("retry", 0, "how long a rival that polls pauses between two tries for a key that is held (default: 20ms, with work 5ms)")
 	pool := f.Int("pool", 0, "PoolSize of all go-redis clients (default: go-redis's own)")
+	leases := f.Int("leases", 0, "how many leases the workload of that name holds (default 100000; quick: 10000)")
+	leaseTTL := f.Duration("lease-ttl", 0, "their TTL (default 30s; quick: 6s)")
+	leaseHold := f.Duration("lease-hold", 0, "for how long they are held (default 2m; quick: 15s)")
 	f.StringVar(&files.report, "o", "", "write the report to this `file` too")
 	f.StringVar(&files.profile, "cpuprofile", "", "write a CPU profile of this process to this `file`")
 	f.BoolVar(&files.gate, "gate", false, "fail if a bar that was measured is missed")
@@ -118,7 +122,13 @@ func parse(args []string, usage io.Writer) (p plan, files outputs, err error) {
 	if *duration != 0 {
 		p.duration = *duration
 	}
+	p.leases = cmp.Or(*leases, p.leases)
+	p.leaseTTL = cmp.Or(*leaseTTL, p.leaseTTL)
+	p.leaseHold = cmp.Or(*leaseHold, p.leaseHold)
 	p.retry, p.pool = *retry, *pool
+	if p.leases < 1 || p.leaseTTL < time.Second || p.leaseHold < p.leaseTTL {
+		return p, files, errors.New("-leases must be at least 1, -lease-ttl 1s, and -lease-hold at least the TTL: else nothing is renewed")
+	}
 	if p.rounds < 1 || p.duration < time.Millisecond || p.retry < 0 || p.pool < 0 {
 		return p, files, errors.New("-rounds must be at least 1, -duration 1ms, -retry and -pool not negative")
 	}

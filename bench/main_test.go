@@ -69,7 +69,8 @@ func TestCommandPrintsAndWritesTheSameReport(t *testing.T) {
 
 func TestFlagsThatCannotBeMeantAreRefused(t *testing.T) {
 	for _, args := range [][]string{
-		{"-only", "nothing is called so"}, {"-rivals", "("}, {"-rounds", "-1"}, {"-duration", "1ns"}, {"-retry", "-1s"}, {"left over"},
+		{"-only", "nothing is called so"}, {"-rivals", "("}, {"-rounds", "-1"}, {"-duration", "1ns"}, {"-retry", "-1s"},
+		{"-leases", "-1"}, {"-lease-ttl", "1ms"}, {"-lease-ttl", "1m", "-lease-hold", "30s"}, {"left over"},
 	} {
 		if _, _, err := parse(args, &strings.Builder{}); err == nil {
 			t.Errorf("%q was accepted", args)

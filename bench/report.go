@@ -87,7 +87,7 @@ func (o outcome) figure(v float64) string {
 	switch {
 	case o.against != "":
 		return figure(v) + " ×"
-	case o.metric == leaseLateP99, o.metric == leavingTook, o.metric == redisCPU:
+	case o.metric == leaseLateP99, o.metric == leavingTook, o.metric == redisCPU, o.metric == leaseRedisEach, o.metric == leaseClientEach:
 		return seconds(v)
 	default:
 		return figure(v)
@@ -176,6 +176,7 @@ func leasesTable(p plan, s sample) *table {
 	t.row("lateness of renewals", fmt.Sprintf("p99 %s, worst %s", seconds(s[leaseLateP99]), seconds(s[leaseLateMax])))
 	t.row("renewals a second", figure(s[leaseRenewals]))
 	t.row("Redis CPU share", fmt.Sprintf("%.1f %% of a core", 100*s[leaseRedisCPU]))
+	t.row("processor time of a renewal", fmt.Sprintf("Redis %s, client %s", seconds(s[leaseRedisEach]), seconds(s[leaseClientEach])))
 	t.row("grants a second while they were taken", figure(s[leaseGrants]))
 	return t
 }

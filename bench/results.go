@@ -35,6 +35,8 @@ const (
 	leaseGrants     metric = "grants/s" // while the leases were taken
 	leaseRedisCPU   metric = "Redis CPU share"
 	leaseRedisBytes metric = "Redis bytes/lease"
+	leaseRedisEach  metric = "Redis CPU/renewal"
+	leaseClientEach metric = "client CPU/renewal"
 
 	leavingTook    metric = "s until all calls returned"
 	leavingErrors  metric = "calls with an error"

@@ -54,7 +54,12 @@ func measureLeases(ctx context.Context, p plan, r rival) (_ sample, err error) {
 	}
 	began = time.Now()
 	full := atRest()
+	// From here on: collecting garbage five times is not a part of renewing.
+	usedBefore, _ := processorTime()
+	renewedBefore := seen.sum().late.n
 	goroutines, err := watchGoroutines(ctx, p.leaseHold-time.Since(began))
+	used, unsupported := processorTime()
+	renewedMeanwhile := seen.sum().late.n - renewedBefore
 	after, e := server.usage(ctx)
 	held := time.Since(began)
 	renewed := seen.sum()
@@ -65,7 +70,7 @@ func measureLeases(ctx context.Context, p plan, r rival) (_ sample, err error) {
 
 	n := float64(p.leases)
 	heap, stack := full.heap-own.heap, full.stack-own.stack
-	return sample{
+	s := sample{
 		leasesHeld:      n,
 		leasesLost:      float64(renewed.lost),
 		leaseGoroutines: (goroutines.median - own.goroutines) / n,
@@ -79,7 +84,14 @@ func measureLeases(ctx context.Context, p plan, r rival) (_ sample, err error) {
 		leaseGrants:     n / gathered.Seconds(),
 		leaseRedisCPU:   after.since(before).cpu / held.Seconds(),
 		leaseRedisBytes: before.since(empty).memory / n,
-	}, broken
+	}
+	if renewed.late.n > 0 {
+		s[leaseRedisEach] = after.since(before).cpu / float64(renewed.late.n)
+	}
+	if unsupported == nil && renewedMeanwhile > 0 {
+		s[leaseClientEach] = (used - usedBefore).Seconds() / float64(renewedMeanwhile)
+	}
+	return s, broken
 }
 
 // withoutLeases is the footprint of as many goroutines without leases. The

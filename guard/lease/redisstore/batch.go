@@ -83,8 +83,8 @@ func (b *batcher) flightLocked(ops []*op, setup time.Duration) *flight {
 }
 
 // sendHere sends o on the caller's goroutine if no flight is under way but of one caller
-// that does the same, and the node is near. If taken but not done, the connection did not answer and was given up, and
-// o was submitted again. It returns by attempt's deadline, which the client obeys.
+// that does the same, and the node is near. If taken but not done, the connection did not
+// answer and was given up, and o was submitted again. It returns by attempt's deadline, which the client obeys.
 func (b *batcher) sendHere(attempt *lease.Attempt, o *op) (taken, done bool) {
 	b.mu.Lock()
 	if b.unsent.n > 0 || b.flushers > b.here || b.here == maxHere || !b.link.near() {
@@ -93,9 +93,11 @@ func (b *batcher) sendHere(attempt *lease.Attempt, o *op) (taken, done bool) {
 	}
 	b.flushers++
 	b.here++
-	timer := new(deadlineTimer)
+	var timer *deadlineTimer
 	if n := len(b.timers); n > 0 {
 		timer, b.timers = b.timers[n-1], b.timers[:n-1]
+	} else {
+		timer = new(deadlineTimer)
 	}
 	doubt := b.link.doubt()
 	b.mu.Unlock()

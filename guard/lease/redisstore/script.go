@@ -92,9 +92,9 @@ var (
 // that does not have it.
 type script struct {
 	source   string
-	arg      any    // its digest, as an argument
-	byDigest string // the commands that run it
-	inFull   string
+	arg      any // its digest, as an argument
+	byDigest any // the commands that run it, as arguments
+	inFull   any
 }
 
 func newScript(source string) *script {

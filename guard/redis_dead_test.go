@@ -175,18 +175,19 @@ func TestRedisProcessesTakeTurnsAfterAPlannedFailover(t *testing.T) {
 		a, b = turns[0].Load()-a, turns[1].Load()-b
 		return min(a, b), max(a, b)
 	}
-	// While the old primary is not yet linked to the new one, wake-ups do not pass, waiters
-	// poll, and few turns say little: it is looked at three times at most.
+	// Waiters that only poll have 6 turns in that time, and those that are woken 100, on a
+	// machine that has nothing else to do. While the old primary is not yet linked to the
+	// new one, wake-ups do not pass: hence the second look.
 	fair := func(t *testing.T, turns *[2]atomic.Int64, when string) {
 		t.Helper()
-		for range 3 {
+		for range 2 {
 			fewer, more := count(turns, 5*time.Second)
 			t.Logf("%s the failover: %d and %d turns", when, fewer, more)
-			if more > 0 && float64(fewer) >= 0.7*float64(more) {
+			if more >= 20 && float64(fewer) >= 0.7*float64(more) {
 				return
 			}
 		}
-		t.Errorf("%s the failover: turns were not shared", when)
+		t.Errorf("%s the failover: the turns are too few, or not shared", when)
 	}
 	t.Run("by Sentinel", func(t *testing.T) {
 		t.Parallel()

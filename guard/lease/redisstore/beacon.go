@@ -29,7 +29,10 @@ type beacons struct {
 	counted bool // the server of the last one counts this subscription
 }
 
-var errDeaf = errors.New("messages that the server published do not arrive")
+var (
+	errDeaf   = errors.New("messages that the server published do not arrive")
+	errHungUp = errors.New("the subscription is at another server, or not needed any more")
+)
 
 // prove reports whether a message would arrive, as far as is known.
 func (b *beacons) prove(now time.Time) bool { return b.heard > 0 && !b.overdue(now) }

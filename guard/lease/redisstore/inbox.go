@@ -219,11 +219,16 @@ func (in *inbox) run(ctx context.Context, s *subscription) {
 	}
 }
 
-// listen subscribes and delivers messages until ctx ends, the connection breaks, or
+// listen subscribes and delivers messages until parent ends, the connection breaks, or
 // beacons show that messages do not arrive.
-func (in *inbox) listen(ctx context.Context, s *subscription) error {
-	ctx, hangUp := context.WithCancel(ctx)
+func (in *inbox) listen(parent context.Context, s *subscription) (err error) {
+	ctx, hangUp := context.WithCancel(parent)
 	defer hangUp()
+	defer func() {
+		if ctx.Err() != nil { // go-redis says that its client is closed, which would be a refusal
+			err = errHungUp
+		}
+	}()
 	in.mu.Lock()
 	s.beacons = beacons{hangUp: hangUp}
 	in.mu.Unlock()

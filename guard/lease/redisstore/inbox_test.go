@@ -1,11 +1,16 @@
 package redisstore_test
 
 import (
+	"context"
 	"fmt"
+	"net"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
 	"go.uber.org/goleak"
 
 	"github.com/jobguard/jobguard/guard/lease"
@@ -226,6 +231,49 @@ func TestInboxGivesUpAConnectionThatHangs(t *testing.T) {
 	eventually(t, "the connection is given up", func() bool { return !subscribed() })
 	proxy.Heal()
 	p.awaken(woken)
+}
+
+// After a planned failover commands go to the new primary while the subscription stays
+// open at the old one, where messages may go on to arrive: they are replicated.
+func TestSubscriptionFollowsTheCommandsToAnotherServer(t *testing.T) {
+	servers := redistest.StartN(t, 2)
+	admins := [2]*redis.Client{servers[0].Client(t), servers[1].Client(t)}
+	for _, admin := range admins {
+		must(t, admin.Set(t.Context(), "guard:k", "holder", 0).Err())
+	}
+	var now atomic.Int32
+	client := redis.NewClient(&redis.Options{Addr: "redis:6379", Dialer: func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, network, servers[now.Load()].Addr())
+	}})
+	t.Cleanup(func() { _ = client.Close() })
+	p := newProcess(t, client)
+	owner := p.NewOwner("")
+	defer p.Watch(owner, ignore)()
+	publish, stop := context.WithCancel(t.Context())
+	var publishers sync.WaitGroup
+	for i := range 6 {
+		admin := admins[i%2]
+		publishers.Go(func() {
+			for publish.Err() == nil {
+				admin.Publish(publish, inboxOf(p), "of a later version")
+			}
+		})
+	}
+	defer publishers.Wait()
+	defer stop()
+	for range 10 {
+		at := now.Load()
+		began := time.Now()
+		eventually(t, "the subscription is where the commands go", func() bool {
+			p.refused("k", owner, 0)
+			return admins[at].PubSubNumSub(t.Context(), inboxOf(p)).Val()[inboxOf(p)] == 1
+		})
+		if took := time.Since(began); took > 5*time.Second {
+			t.Fatalf("after %v", took)
+		}
+		now.Store(1 - at)
+		must(t, admins[at].ClientKillByFilter(t.Context(), "type", "normal", "skipme", "yes").Err())
+	}
 }
 
 func TestWithoutChannelPermissionWaitersPoll(t *testing.T) {

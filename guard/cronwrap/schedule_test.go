@@ -238,7 +238,7 @@ func TestMisusePanicsWithWhatIsWrong(t *testing.T) {
 		{"cronwrap: nil Guard", func() { _, _ = cronwrap.New(c, nil) }},
 		{"cronwrap: nil fn", func() { _, _ = r.Add("@daily", "k", nil) }},
 		{"cronwrap: nil Schedule", func() { _, _ = r.AddSchedule(nil, "k", nothing) }},
-		{"cronwrap: Wrap: the name is no key: it is empty", func() { cronwrap.Wrap(g, "") }},
+		{"cronwrap: Wrap: the name is no key: it is empty (guard.Key returns that if a part is empty)", func() { cronwrap.Wrap(g, "") }},
 		{"cronwrap: nil Guard", func() { cronwrap.Wrap(nil, "k") }},
 	} {
 		func() {

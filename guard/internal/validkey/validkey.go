@@ -14,7 +14,7 @@ const most = 512 // bytes
 func Check(key string) error {
 	switch {
 	case key == "":
-		return errors.New("it is empty")
+		return errors.New("it is empty (guard.Key returns that if a part is empty)")
 	case len(key) > most:
 		return fmt.Errorf("it has %d bytes, more than %d (guard.Key shortens)", len(key), most)
 	case strings.ContainsFunc(key, unicode.IsControl):

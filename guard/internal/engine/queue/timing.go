@@ -89,7 +89,7 @@ func pollAfter(reply lease.AcquireReply, place lease.Place) time.Duration {
 		return backoff.Jitter(d, d+min(d/16, pollFloor))
 	}
 	if limit > pollCap {
-		return onGrid(time.Now(), backoff.Jitter(limit*9/10, limit-pollGrid))
+		return onGrid(time.Now(), backoff.Jitter(limit*19/20, limit-pollGrid))
 	}
 	return backoff.Jitter(limit*3/4, limit)
 }

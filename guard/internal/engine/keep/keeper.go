@@ -226,24 +226,24 @@ func (k *Keeper) takeDueLocked() []*Lease {
 	if s.flushers >= s.most {
 		return nil
 	}
-	x := s.takeUntil(now)
-	if x == nil {
+	l := s.takeUntil(now)
+	if l == nil {
 		return nil
 	}
-	timeout := x.l.attemptTimeout(now)
+	timeout := l.attemptTimeout(now)
 	horizon := now.Add(timeout / coalesceFrac)
-	due := []*Lease{x.l}
+	due := []*Lease{l}
 	for len(due) < maxBatch {
-		if x = s.first(); x == nil {
+		if l = s.first(); l == nil {
 			break
 		}
-		if d := x.l.attemptTimeout(now); d < timeout || d > timeout*5/4 {
+		if d := l.attemptTimeout(now); d < timeout || d > timeout*5/4 {
 			break // one attempt does not suit both
 		}
-		if x = s.takeUntil(horizon); x == nil {
+		if l = s.takeUntil(horizon); l == nil {
 			break
 		}
-		due = append(due, x.l)
+		due = append(due, l)
 	}
 	return due
 }
@@ -275,7 +275,9 @@ func (k *Keeper) renew(ctx context.Context, leases []*Lease) (err error) {
 			measured = true
 		}
 		lost, event := l.renewedLocked(sent, replies[i])
-		losses = append(losses, lost)
+		if lost.h != nil {
+			losses = append(losses, lost)
+		}
 		if event != nil {
 			events = append(events, event)
 		}

@@ -217,11 +217,11 @@ func (k *Keeper) expire() {
 	k.mu.Lock()
 	k.expiries.fired()
 	now := time.Now()
-	for x := k.expiries.takeUntil(now); x != nil; x = k.expiries.takeUntil(now) {
-		if x.l.trustLeft(now) > 0 {
-			x.l.watchExpiryLocked(now)
+	for l := k.expiries.takeUntil(now); l != nil; l = k.expiries.takeUntil(now) {
+		if l.trustLeft(now) > 0 {
+			l.watchExpiryLocked(now)
 		} else {
-			losses = append(losses, x.l.loseLocked(x.l.expiredLocked()))
+			losses = append(losses, l.loseLocked(l.expiredLocked()))
 		}
 	}
 	k.expiries.arm()

@@ -106,8 +106,7 @@ func (l *Log) forgetSome(ctx context.Context, state string) (int, error) {
 	if err != nil || len(ids) == 0 {
 		return 0, err
 	}
-	args := append(ids, state)
-	_, err = l.db.ExecContext(ctx, l.sql("DELETE FROM {table} WHERE id IN ("+marks(len(ids))+") AND state = ? AND moment <= {now}"), args...)
+	_, err = l.db.ExecContext(ctx, l.sql("DELETE FROM {table} WHERE id IN ("+marks(len(ids))+") AND state = ? AND moment <= {now}"), append(ids, state)...)
 	return len(ids), err
 }
 

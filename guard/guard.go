@@ -12,8 +12,14 @@ import (
 func init() {
 	terms.Of = func(g any) terms.Terms {
 		o := g.(*Guard).opts //nolint:forcetypeassert // it takes nothing else
-		return terms.Terms{TTL: o.ttl, Exclusive: o.limit == nil && !o.shared}
+		return terms.Terms{Name: o.name, TTL: o.ttl, Exclusive: o.limit == nil && !o.shared}
 	}
+	terms.Begin = func(g any) func() {
+		calls := &g.(*Guard).family.calls //nolint:forcetypeassert // the same
+		calls.Begin()
+		return calls.End
+	}
+	terms.Closed = func(g any) bool { return g.(*Guard).family.engine.Closed() } //nolint:forcetypeassert // the same
 	terms.NoReplace = option(func(o *options) { o.replace = false })
 }
 

@@ -14,6 +14,9 @@ const (
 	resultKey  = attribute.Key("jobguard.result")
 	reasonKey  = attribute.Key("jobguard.reason")
 
+	kindKey      = attribute.Key("jobguard.kind")
+	operationKey = attribute.Key("jobguard.operation")
+
 	attemptsKey  = attribute.Key("jobguard.attempts")
 	waitedKey    = attribute.Key("jobguard.waited")
 	contendedKey = attribute.Key("jobguard.contended")

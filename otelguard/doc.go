@@ -17,7 +17,9 @@
 //     pieces of five minutes, and what it does begins traces of its own: see [Term].
 //   - Metrics: durations of acquires and runs, runs and waiters now, renewals and
 //     the trust they left, lost leases, failed releases, contended and failed
-//     attempts; with asynqmw.OnKeyError, tasks that had no valid key.
+//     attempts; with asynqmw.OnKeyError, tasks that had no valid key; with
+//     journal.Observe, what is open and dead in the log of a journal, and what
+//     happens to its records.
 //   - Log events within the run's span: jobguard.lease.lost,
 //     jobguard.renewal.late, jobguard.release.failed.
 //

@@ -60,16 +60,19 @@ func TestDocumentedMetricsAreThoseThereAre(t *testing.T) {
 	var there []string
 	for name, m := range tel.metrics(t) {
 		kind := "histogram"
-		if sum, is := m.Data.(metricdata.Sum[int64]); is {
+		switch data := m.Data.(type) {
+		case metricdata.Sum[int64]:
 			kind = "updowncounter"
-			if sum.IsMonotonic {
+			if data.IsMonotonic {
 				kind = "counter"
 			}
+		case metricdata.Gauge[int64], metricdata.Gauge[float64]:
+			kind = "gauge"
 		}
 		there = append(there, name+" "+kind+" "+m.Unit)
 	}
 	var inPage []string
-	row := regexp.MustCompile("(?m)^\\| `(jobguard\\.[a-z._]+)` \\| (histogram|counter|updowncounter) \\| (\\S+) \\| \\S")
+	row := regexp.MustCompile("(?m)^\\| `(jobguard\\.[a-z._]+)` \\| (histogram|counter|updowncounter|gauge) \\| (\\S+) \\| \\S")
 	for _, m := range row.FindAllStringSubmatch(page(t), -1) {
 		inPage = append(inPage, strings.Join(m[1:], " "))
 	}

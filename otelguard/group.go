@@ -53,13 +53,18 @@ var reasons = [...]string{string(guard.LostExpired), string(guard.LostNotOwner),
 // unnamed is the name of a guard without guard.Name: Prometheus drops an empty label.
 const unnamed = "unnamed"
 
+// labelOf is what is recorded of a name.
+func labelOf(name string) string {
+	if name == "" {
+		return unnamed
+	}
+	return short(name)
+}
+
 // newGroup makes the group and adds 0 to its counters: a backend sees no increase in
 // a counter whose first value is 1.
 func newGroup(asked string, i *instruments) *group {
-	name := short(asked)
-	if name == "" {
-		name = unnamed
-	}
+	name := labelOf(asked)
 	kv := nameKey.String(name)
 	g := &group{
 		acquire: "acquire " + name, run: "run " + name, name: kv,

@@ -21,6 +21,14 @@ type instruments struct {
 	contended       metric.Int64Counter
 	failures        metric.Int64Counter
 	keyErrors       metric.Int64Counter
+
+	// Of journals.
+	open, openLimit, dead metric.Int64ObservableGauge
+	oldest                metric.Float64ObservableGauge
+	compensations         metric.Int64Counter
+	late                  metric.Int64Counter
+	mismatches            metric.Int64Counter
+	journalErrors         metric.Int64Counter
 }
 
 func newInstruments(m metric.Meter) (i instruments) {
@@ -40,7 +48,21 @@ func newInstruments(m metric.Meter) (i instruments) {
 	i.contended = counter(m, "jobguard.acquire.contended", "{acquire}", "Acquisitions that found the key held.")
 	i.failures = counter(m, "jobguard.acquire.failures", "{acquire}", "Acquisitions that ended in an error: the store could not be asked, or Shutdown.")
 	i.keyErrors = counter(m, "jobguard.key.errors", "{attempt}", "Attempts of tasks that had no valid key.")
+	i.journals(m)
 	return i
+}
+
+func (i *instruments) journals(m metric.Meter) {
+	i.open = level(m, "jobguard.journal.open", "{record}", "Records in the log that are open: under way, or not compensated yet.")
+	i.openLimit = level(m, "jobguard.journal.limit", "{record}", "How many records may be open.")
+	i.dead = level(m, "jobguard.journal.dead", "{record}", "Records in the log whose handler failed for the last time.")
+	oldest, err := m.Float64ObservableGauge("jobguard.journal.oldest", metric.WithUnit("s"), metric.WithDescription("Age of the oldest open record."))
+	handle(err)
+	i.oldest = oldest
+	i.compensations = counter(m, "jobguard.journal.compensations", "{compensation}", "Calls of handlers.")
+	i.late = counter(m, "jobguard.journal.late", "{run}", "Runs that ended after their lease was lost, or after their compensation had begun.")
+	i.mismatches = counter(m, "jobguard.journal.mismatches", "{mismatch}", "Mismatches that checks found, also those found before.")
+	i.journalErrors = counter(m, "jobguard.journal.errors", "{error}", "Outcomes that could not be stored, checks and sweeps that failed, figures that the log did not give.")
 }
 
 // For an instrument that cannot be made the API returns one that records nothing,
@@ -54,6 +76,13 @@ func histogram(m metric.Meter, name, unit, what string, bounds ...float64) metri
 
 func gauge(m metric.Meter, name, unit, what string) metric.Int64ObservableUpDownCounter {
 	c, err := m.Int64ObservableUpDownCounter(name, metric.WithUnit(unit), metric.WithDescription(what))
+	handle(err)
+	return c
+}
+
+// level is a gauge of what all processes see alike, so that adding it up over them is wrong.
+func level(m metric.Meter, name, unit, what string) metric.Int64ObservableGauge {
+	c, err := m.Int64ObservableGauge(name, metric.WithUnit(unit), metric.WithDescription(what))
 	handle(err)
 	return c
 }

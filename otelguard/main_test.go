@@ -88,14 +88,19 @@ func (tel *telemetry) metrics(t testing.TB) map[string]metricdata.Metrics {
 	return found
 }
 
+// has reports whether a series has exactly these attributes.
+func has(set attribute.Set, kvs []attribute.KeyValue) bool {
+	want := attribute.NewSet(kvs...)
+	return set.Equals(&want)
+}
+
 // sum returns the value of a counter for exactly these attributes; ok is false
 // if there is no such series.
 func (tel *telemetry) sum(t testing.TB, name string, kvs ...attribute.KeyValue) (n int64, ok bool) {
 	t.Helper()
-	want := attribute.NewSet(kvs...)
 	data, _ := tel.metrics(t)[name].Data.(metricdata.Sum[int64])
 	for _, p := range data.DataPoints {
-		if p.Attributes.Equals(&want) {
+		if has(p.Attributes, kvs) {
 			return p.Value, true
 		}
 	}
@@ -105,10 +110,9 @@ func (tel *telemetry) sum(t testing.TB, name string, kvs ...attribute.KeyValue) 
 // histogram returns the series for exactly these attributes, empty if there is none.
 func (tel *telemetry) histogram(t testing.TB, name string, kvs ...attribute.KeyValue) (none metricdata.HistogramDataPoint[float64]) {
 	t.Helper()
-	want := attribute.NewSet(kvs...)
 	data, _ := tel.metrics(t)[name].Data.(metricdata.Histogram[float64])
 	for _, p := range data.DataPoints {
-		if p.Attributes.Equals(&want) {
+		if has(p.Attributes, kvs) {
 			return p
 		}
 	}

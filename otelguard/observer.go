@@ -8,6 +8,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/jobguard/jobguard/guard"
+	"github.com/jobguard/jobguard/guard/journal/record"
 )
 
 // scope names the instrumentation, as the conventions want: its import path.
@@ -21,11 +22,13 @@ type Observer struct {
 
 	instruments instruments
 	groups      *table[string, *group] // by guard.Name
+	journals    *journals
 }
 
 var (
 	_ guard.Observer       = (*Observer)(nil)
 	_ guard.MetadataSource = (*Observer)(nil)
+	_ record.Watcher       = (*Observer)(nil)
 )
 
 // New returns an Observer for guard.Observe. It starts nothing; the caller shuts the
@@ -58,7 +61,10 @@ func New(opts ...Option) *Observer {
 		instruments: newInstruments(meter),
 	}
 	o.groups = newTable(maxGroups, otherError, func(name string) *group { return newGroup(name, &o.instruments) })
+	o.journals = newJournals(&o.instruments)
 	_, err := meter.RegisterCallback(o.observe, o.instruments.runs, o.instruments.waiters)
+	handle(err)
+	_, err = meter.RegisterCallback(o.observeJournals, o.instruments.open, o.instruments.openLimit, o.instruments.dead, o.instruments.oldest)
 	handle(err)
 	for _, name := range with.names {
 		o.groups.of(name)

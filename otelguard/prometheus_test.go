@@ -2,6 +2,7 @@ package otelguard_test
 
 import (
 	"bufio"
+	"context"
 	"math"
 	"os"
 	"slices"
@@ -16,6 +17,7 @@ import (
 	"go.opentelemetry.io/otel/sdk/metric"
 
 	"github.com/jobguard/jobguard/guard"
+	"github.com/jobguard/jobguard/guard/journal/record"
 	"github.com/jobguard/jobguard/otelguard"
 )
 
@@ -55,6 +57,10 @@ func everything(t *testing.T, obs *otelguard.Observer) {
 	ctx := obs.RunStart(t.Context(), guard.RunStart{Name: "orders", TTL: time.Second})
 	obs.Event(ctx, guard.Event{Kind: guard.EventRenewed, TTL: time.Second, Left: time.Second})
 	obs.RunEnd(ctx, guard.RunEnd{Err: guard.ErrLost})
+	obs.Watch(record.Watched{
+		Name: "orders", Kinds: func() []string { return []string{"charge"} },
+		Stats: func(context.Context) (record.Stats, error) { return record.Stats{}, nil },
+	})
 }
 
 // labelsOf returns the labels of a family but for those of every metric.

@@ -10,6 +10,7 @@ import (
 	"go.opentelemetry.io/otel/trace/noop"
 
 	"github.com/jobguard/jobguard/guard"
+	"github.com/jobguard/jobguard/guard/journal/record"
 	"github.com/jobguard/jobguard/otelguard"
 )
 
@@ -42,6 +43,10 @@ func everyEnd(ctx context.Context, tel *telemetry, name string) {
 		err := typed(rune('a' + i))
 		once(ctx, tel, name, guard.AcquireEnd{Err: err}, guard.RunEnd{Err: err})
 	}
+	tel.Watch(record.Watched{
+		Name: name, Kinds: func() []string { return []string{"charge"} },
+		Stats: func(context.Context) (record.Stats, error) { return record.Stats{}, nil },
+	})
 }
 
 // The SDK keeps 1999 series of an instrument apart, and throws the rest together
@@ -62,6 +67,12 @@ func TestNoMetricOverflowsHoweverManyNamesAndErrorTypes(t *testing.T) {
 		switch data := m.Data.(type) {
 		case metricdata.Sum[int64]:
 			sets = setsOf(data.DataPoints)
+		case metricdata.Gauge[int64]:
+			sets = setsOf(data.DataPoints)
+		case metricdata.Gauge[float64]:
+			for _, p := range data.DataPoints {
+				sets = append(sets, p.Attributes)
+			}
 		case metricdata.Histogram[float64]:
 			for _, p := range data.DataPoints {
 				sets = append(sets, p.Attributes)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/base32"
+	"errors"
 	"fmt"
 	"reflect"
 	"runtime"
@@ -14,6 +15,7 @@ import (
 	"github.com/jobguard/jobguard/guard"
 	"github.com/jobguard/jobguard/guard/cronwrap"
 	"github.com/jobguard/jobguard/guard/internal/backoff"
+	"github.com/jobguard/jobguard/guard/internal/validkey"
 	"github.com/jobguard/jobguard/guard/journal/record"
 )
 
@@ -69,21 +71,32 @@ func (j *Journal) Check(ctx context.Context, interval time.Duration, find func(c
 	return context.Cause(ctx)
 }
 
-// check stores what find finds.
+// check stores what find finds. A mismatch that no log could store hides no others.
 func (j *Journal) check(ctx context.Context, find func(context.Context) ([]Mismatch, error)) error {
 	found, err := find(ctx)
+	errs := []error{err}
 	for _, m := range found {
-		if err := j.mismatch(ctx, m); err != nil {
-			return fmt.Errorf("a mismatch of key %.100q could not be stored: %w", m.Key, err)
+		err := m.check()
+		if err == nil {
+			if err := j.mismatch(ctx, m); err != nil {
+				return errors.Join(append(errs, fmt.Errorf("a mismatch of key %.100q could not be stored: %w", m.Key, err))...)
+			}
+			continue
 		}
+		errs = append(errs, fmt.Errorf("a mismatch of key %.100q cannot be stored: %w", m.Key, err))
 	}
-	return err
+	return errors.Join(errs...)
+}
+
+// check refuses what no handler could be called for.
+func (m Mismatch) check() error {
+	if err := validkey.Check(m.Key); err != nil {
+		return fmt.Errorf("%w: %w", guard.ErrInvalidKey, err)
+	}
+	return Op{Kind: m.Kind, Payload: m.Payload}.check()
 }
 
 func (j *Journal) mismatch(ctx context.Context, m Mismatch) error {
-	if err := (Op{Kind: m.Kind, Payload: m.Payload}).check(); err != nil {
-		return err
-	}
 	sum := sha256.Sum256(fmt.Appendf(nil, "%q %q %q", m.Kind, m.Key, m.Payload))
 	e := record.End{Outcome: record.EndMismatch, Retain: j.opts.retain, Record: Record{
 		ID:   "mismatch-" + base32.StdEncoding.EncodeToString(sum[:15]),

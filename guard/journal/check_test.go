@@ -123,3 +123,24 @@ func TestCheckEndsWithItsContextAndWaitsForFind(t *testing.T) {
 		}
 	})
 }
+
+func TestMismatchThatCannotBeStoredHidesNoOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t)
+		var seen events
+		find := func(context.Context) ([]journal.Mismatch, error) {
+			return []journal.Mismatch{{Kind: "charge"}, {Key: "no kind"}, {Kind: "charge", Key: "a\nb"}, {Kind: "charge", Key: "k"}}, nil
+		}
+		j := f.checking(find, nothing, journal.Observe(&seen))
+		time.Sleep(90 * time.Second)
+		if got := f.called(); len(got) != 1 || got[0].Key != "k" {
+			t.Errorf("the handler got %+v, want the mismatch that is whole", got)
+		}
+		if s := f.stats(j); s.Open != 0 {
+			t.Errorf("Stats() = %+v: no sweeper could get such a key", s)
+		}
+		if e := seen.last(journal.EventCheckFailed); e == nil || !errors.Is(e.Err, guard.ErrInvalidKey) {
+			t.Errorf("observers heard %+v, want the key's error", e)
+		}
+	})
+}

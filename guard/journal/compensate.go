@@ -56,11 +56,37 @@ func (j *Journal) compensate(ctx context.Context, at record.Ref) error {
 		return nil
 	}
 	r := claimed.Record
-	err = panics.Call(func() error { return h(context.WithValue(record.WithRun(ctx, nil), runKey{}, nil), r) })
+	err = panics.Call(func() error { return h(handling(ctx, r.ID), r) })
 	if !guard.Holding(ctx, at.Key) {
 		err = errors.Join(fmt.Errorf("%w while the handler ran", guard.ErrLost), err)
 	}
 	return j.resolve(ctx, c, r, err)
+}
+
+// handled is a record whose handler runs, perhaps inside of another's.
+type handled struct {
+	id    string
+	outer *handled
+}
+
+type handledKey struct{}
+
+// handling returns the context of the handler of a record: of no run.
+func handling(ctx context.Context, id string) context.Context {
+	outer, _ := ctx.Value(handledKey{}).(*handled)
+	ctx = context.WithValue(ctx, handledKey{}, &handled{id: id, outer: outer})
+	return context.WithValue(record.WithRun(ctx, nil), runKey{}, nil)
+}
+
+// compensates reports whether ctx comes from the handler of a record.
+func compensates(ctx context.Context, id string) bool {
+	h, _ := ctx.Value(handledKey{}).(*handled)
+	for ; h != nil; h = h.outer {
+		if h.id == id {
+			return true
+		}
+	}
+	return false
 }
 
 // claim is bounded: a log may wait for a transaction that hangs, and the key is held.

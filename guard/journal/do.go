@@ -5,18 +5,21 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/jobguard/jobguard/guard"
 	"github.com/jobguard/jobguard/guard/internal/backoff"
+	"github.com/jobguard/jobguard/guard/internal/terms"
 	"github.com/jobguard/jobguard/guard/journal/record"
 )
 
 const (
-	attemptTimeout = time.Second     // of one call of the log about an outcome
-	outcomeTimeout = 2 * time.Second // of all of them
-	mostErr        = 1 << 10         // bytes of an error's text that are kept
+	intentTimeout  = 10 * time.Second // of storing an intent: the key is held meanwhile
+	attemptTimeout = time.Second      // of one call of the log about an outcome
+	outcomeTimeout = 2 * time.Second  // of all of them
+	mostErr        = 1 << 10          // bytes of an error's text that are kept
 )
 
 // run is one call of fn with its record.
@@ -32,6 +35,7 @@ type run struct {
 	outcome record.Outcome // "" while none was told
 	claimed bool           // done, but its compensation had begun; written before stored is closed
 	stored  chan struct{}  // closed when the outcome was stored, or given up; nil before
+	leave   func()         // Shutdown waits until it is called; nil before
 }
 
 // Do is [guard.Guard.Do] with a record: what op says is stored, with the run's id and
@@ -56,7 +60,12 @@ func (j *Journal) Do(ctx context.Context, key string, op Op, fn func(context.Con
 		return err
 	}
 	var r *run
-	defer func() { r.wait() }() // also if fn panicked
+	defer func() { // also if fn panicked
+		if r != nil && r.leave != nil {
+			r.wait()
+			r.leave()
+		}
+	}()
 	err := j.guard.Do(ctx, key, func(ctx context.Context) error {
 		started, err := j.begin(ctx, key, op)
 		if err != nil {
@@ -89,13 +98,17 @@ func (j *Journal) begin(ctx context.Context, key string, op Op) (*run, error) {
 	r.Log, r.Outer, r.Retain = j.log, record.RunOf(ctx), j.opts.retain
 	in := record.Intent{Record: r.Record, Due: j.ttl, MaxOpen: j.opts.maxOpen, Ordered: j.opts.ordered}
 	for {
-		open, err := j.log.Begin(ctx, in)
+		open, err := j.store(ctx, in)
 		switch {
 		case errors.Is(err, ErrFull):
 			return nil, fmt.Errorf("%w (%d)", err, j.opts.maxOpen)
 		case err != nil:
-			return nil, &guard.Error{Op: "journal", Key: key, Fence: fence, Kind: guard.ErrUnavailable, Err: fmt.Errorf("the intent could not be stored, fn did not run: %w", err)}
+			return nil, &guard.Error{Op: "journal", Key: key, Fence: fence, Kind: errLog, Err: fmt.Errorf("the intent could not be stored, fn did not run: %w", err)}
 		case len(open) > 0:
+			open = slices.DeleteFunc(open, func(o record.Open) bool { return compensates(ctx, o.ID) })
+			if in.Ordered = len(open) > 0; !in.Ordered { // it is part of their compensation
+				continue
+			}
 			if err := j.clear(ctx, open); err != nil {
 				return nil, err
 			}
@@ -106,6 +119,17 @@ func (j *Journal) begin(ctx context.Context, key string, op Op) (*run, error) {
 		}
 		return r, nil
 	}
+}
+
+// store is Begin of the log, bounded.
+func (j *Journal) store(ctx context.Context, in record.Intent) ([]record.Open, error) {
+	bounded, cancel := context.WithTimeout(ctx, intentTimeout)
+	defer cancel()
+	open, err := j.log.Begin(bounded, in)
+	if err != nil && bounded.Err() != nil && ctx.Err() == nil { // the caller's time is not over
+		err = fmt.Errorf("no answer within %v: %v", intentTimeout, err) //nolint:errorlint // see above
+	}
+	return open, err
 }
 
 // call calls fn and tells the outcome however it ends.
@@ -120,6 +144,7 @@ func (r *run) call(ctx context.Context, fn func(context.Context) error) (err err
 		}
 		r.outcome = r.judge(ctx, err)
 		r.stored = make(chan struct{})
+		r.leave = terms.Begin(r.journal.guard) // before guard.Do ends
 		store := func() {
 			defer close(r.stored)
 			r.end(ctx, r.outcome, err)
@@ -192,9 +217,11 @@ func (r *run) end(ctx context.Context, outcome record.Outcome, why error) {
 
 // lostBy reports whether err is the loss of r's own lease.
 func lostBy(err error, r *run) bool {
-	e, ok := err.(*guard.Error)                                                                                  //nolint:errorlint // not one that fn returned
-	return ok && e.Fence == r.Fence && e.Key == r.Key && (e.Kind == guard.ErrLost || e.Kind == guard.ErrMaxHold) //nolint:errorlint // kinds are compared
+	e, ok := err.(*guard.Error) //nolint:errorlint // not one that fn returned
+	return ok && e.Fence == r.Fence && e.Key == r.Key && slices.Contains(losses, e.Kind)
 }
+
+var losses = []error{guard.ErrLost, guard.ErrMaxHold, guard.ErrRevoked, guard.ErrReplaced}
 
 // text is the text of err as it is kept.
 func text(err error) string {

@@ -395,3 +395,76 @@ func TestDoneRunThatWasCompensatedMeanwhileIsALoss(t *testing.T) {
 		}
 	})
 }
+
+func TestShutdownWaitsForTheOutcome(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t)
+		g := f.guard()
+		j, err := journal.New(g, &slowEnd{Log: f.log, by: 500 * time.Millisecond})
+		must(t, err)
+		done := make(chan error)
+		go func() {
+			done <- j.Do(t.Context(), "k", charge("p"), func(context.Context) error { return nil })
+		}()
+		time.Sleep(100 * time.Millisecond) // released, and not stored yet
+		must(t, g.Shutdown(t.Context()))
+		if s := f.stats(j); s.Open != 0 {
+			t.Errorf("Stats() = %+v: whoever closes the client now loses the outcome", s)
+		}
+		must(t, <-done)
+	})
+}
+
+// mute is a log that does not answer intents.
+type mute struct{ *guardtest.Log }
+
+func (mute) Begin(ctx context.Context, _ record.Intent) ([]record.Open, error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+func TestIntentThatGetsNoAnswerIsGivenUpAndTheKeyFree(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t)
+		j, err := journal.New(f.g, mute{f.log})
+		must(t, err)
+		start := time.Now()
+		err = j.Do(t.Context(), "k", charge("p"), func(context.Context) error { t.Error("fn ran"); return nil })
+		if took := time.Since(start); took > 11*time.Second {
+			t.Errorf("Do() took %v", took)
+		}
+		if !errors.Is(err, guard.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "journal's log is unavailable") {
+			t.Errorf("Do() = %v, want ErrUnavailable that means the log, and no deadline of the caller", err)
+		}
+		must(t, f.guard(guard.Wait(0)).Do(t.Context(), "k", func(context.Context) error { return nil }))
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := j.Do(ctx, "k", charge("p"), func(context.Context) error { return nil }); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Do() = %v, want the caller's deadline", err)
+		}
+	})
+}
+
+// The outcome of an Ordered run is stored before the release: done, as far as fn knows.
+func TestRevocationThatTheReleaseFindsIsLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t)
+		j, err := journal.New(f.guard(), &slowEnd{Log: f.log, by: 500 * time.Millisecond}, journal.Ordered())
+		must(t, err)
+		j.Handle("charge", f.recorded(nothing))
+		f.run(j)
+		done := make(chan error)
+		go func() {
+			done <- j.Do(t.Context(), "k", charge("p"), func(context.Context) error { return nil })
+		}()
+		time.Sleep(300 * time.Millisecond)
+		must(t, f.store.Revoke("k", "by the test"))
+		if err := <-done; !errors.Is(err, guard.ErrRevoked) {
+			t.Errorf("Do() = %v, want ErrRevoked", err)
+		}
+		time.Sleep(10 * time.Second)
+		if got := reasons(f.called()); !slices.Equal(got, []journal.Reason{journal.Late}) {
+			t.Errorf("reasons %v, want late", got)
+		}
+	})
+}

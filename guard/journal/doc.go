@@ -47,5 +47,6 @@
 // # More
 //
 // The whole behaviour, with a test for each line: docs/behaviour/journal.md. Logs are
-// journal/redislog, journal/sqllog and, for tests, guardtest.Log.
+// journal/redislog, journal/sqllog and, for tests, guardtest.Log. Metrics, with alert
+// rules and runbooks, come from an otelguard.Observer that is given to [Observe].
 package journal

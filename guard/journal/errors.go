@@ -3,8 +3,18 @@ package journal
 import (
 	"errors"
 
+	"github.com/jobguard/jobguard/guard"
 	"github.com/jobguard/jobguard/guard/journal/record"
 )
+
+// errLog is guard.ErrUnavailable, and says that it was not the store of the leases.
+var errLog error = unavailable{}
+
+type unavailable struct{}
+
+func (unavailable) Error() string { return "the journal's log is unavailable" }
+
+func (unavailable) Unwrap() error { return guard.ErrUnavailable }
 
 var (
 	// ErrFull is returned by Do when the log has MaxOpen open runs. fn did not run.

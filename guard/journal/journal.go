@@ -55,6 +55,7 @@ func (op Op) check() error {
 // Journal runs functions under leases and records them. It is safe for concurrent use.
 type Journal struct {
 	guard *guard.Guard
+	name  string // of guard, for observers
 	log   Log
 	opts  options
 	ttl   time.Duration
@@ -83,11 +84,22 @@ func New(g *guard.Guard, log Log, opts ...Option) (*Journal, error) {
 	if err != nil {
 		return nil, fmt.Errorf("journal: %w", err)
 	}
-	patient := g.With(guard.MinHold(0), terms.NoReplace.(guard.Option)) //nolint:forcetypeassert // it is one
-	return &Journal{
-		guard: g, patient: patient, log: log, opts: o, ttl: has.TTL,
+	patient := g.With(guard.MinHold(0), guard.Name(sweepName(has.Name)), terms.NoReplace.(guard.Option)) //nolint:forcetypeassert // it is one
+	j := &Journal{
+		guard: g, name: has.Name, patient: patient, log: log, opts: o, ttl: has.TTL,
 		handlers: make(map[string]func(context.Context, Record) error),
-	}, nil
+	}
+	j.watch()
+	return j, nil
+}
+
+// sweepName is the name under which a sweeper acquires keys: it often finds the key of a
+// long run held, which says nothing of how the runs get theirs.
+func sweepName(name string) string {
+	if name == "" {
+		return "journal"
+	}
+	return name + " journal"
 }
 
 // Handle registers the handler of a kind. [Journal.Run] calls it, or Do of an

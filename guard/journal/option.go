@@ -82,7 +82,9 @@ func OnDead(f func(Record)) Option {
 	})
 }
 
-// Observe adds an Observer. It may be given several times.
+// Observe adds an Observer, such as an otelguard.Observer. It may be given several times.
+// EventUnstored, EventCheckFailed and EventSweepFailed are also logged with log/slog, at
+// level Warn.
 func Observe(o Observer) Option {
 	return set(func(opts *options) error {
 		if o == nil {

@@ -117,3 +117,29 @@ func TestOrderedRunsThatFollowEachOtherClosely(t *testing.T) {
 		}
 	})
 }
+
+// A handler may do its work as a run on record, under the key that it holds.
+func TestOrderedHandlerCanRunUnderItsKey(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t)
+		var j *journal.Journal
+		depth, refunds := 0, 0
+		j = f.journal(func(ctx context.Context, r journal.Record) error {
+			if depth++; depth > 3 {
+				t.Error("the handler is called inside of itself")
+				return errWork
+			}
+			defer func() { depth-- }()
+			return j.Do(ctx, r.Key, journal.Op{Kind: "refund"}, func(context.Context) error { refunds++; return nil })
+		}, journal.Ordered())
+		j.Handle("refund", nothing)
+		f.crash("k")
+		must(t, j.Do(t.Context(), "k", charge("p"), func(context.Context) error { return nil })) // compensates it
+		f.crash("other")
+		f.run(j)
+		time.Sleep(time.Minute)
+		if s := f.stats(j); s.Open != 0 || refunds != 2 {
+			t.Errorf("Stats() = %+v, %d refunds; want nothing open, and 2", s, refunds)
+		}
+	})
+}

@@ -8,12 +8,13 @@ import (
 
 	"github.com/jobguard/jobguard/guard"
 	"github.com/jobguard/jobguard/guard/internal/backoff"
+	"github.com/jobguard/jobguard/guard/internal/terms"
 	"github.com/jobguard/jobguard/guard/journal/record"
 )
 
 const (
-	// slots is how many records a process pursues at once: so many that were never
-	// found busy, and as many that were.
+	// slots is how many records a process pursues at once: so many whose keys are tried
+	// once, and as many whose keys are waited for.
 	slots = 32
 
 	// A sweeper that found less than it asked for pauses for this long.
@@ -27,18 +28,19 @@ const (
 
 // Run looks for records that are due, and compensates them with the handlers of this
 // Journal, until ctx ends; then it ends the handlers' contexts, waits for them, and
-// returns ctx's cause. After the guard's Shutdown it returns guard.ErrClosed. Replicas
-// that run it share the work.
+// returns ctx's cause. After the guard's Shutdown, which waits for handlers as for all
+// runs, it returns guard.ErrClosed. Replicas that run it share the work.
 //
 // At most 64 handlers run at once, each on a goroutine of Run's. A store or log that
 // does not answer is asked again, with pauses of up to 5 s; observers get
 // EventSweepFailed.
 func (j *Journal) Run(ctx context.Context) error {
-	ctx, stop := context.WithCancelCause(ctx)
-	defer stop(nil)
-	s := &sweeper{Journal: j, stop: stop, fresh: make(chan struct{}, slots), busy: make(chan struct{}, slots)}
+	s := &sweeper{Journal: j, fresh: make(chan struct{}, slots), busy: make(chan struct{}, slots)}
 	defer s.pursuits.Wait()
 	for failures := 0; ctx.Err() == nil; {
+		if terms.Closed(j.guard) {
+			return guard.ErrClosed
+		}
 		more, err := s.sweep(ctx)
 		failures++
 		switch {
@@ -59,7 +61,6 @@ func (j *Journal) Run(ctx context.Context) error {
 // sweeper is one Run.
 type sweeper struct {
 	*Journal
-	stop        context.CancelCauseFunc
 	fresh, busy chan struct{} // slots that are taken
 	pursuits    sync.WaitGroup
 }
@@ -85,31 +86,33 @@ func (s *sweeper) sweep(ctx context.Context) (more bool, err error) {
 		return false, err
 	}
 	for _, d := range due {
-		slot := s.fresh
-		if d.Busy > 0 {
-			slot = s.busy
-		}
-		select {
-		case slot <- struct{}{}:
-			s.pursuits.Go(func() {
-				defer func() { <-slot }()
-				s.pursue(ctx, d)
-			})
-		default: // enough of this sort; it has its turn later
-			s.postpone(ctx, d)
-		}
+		slot, wait := s.slotFor(d)
+		s.pursuits.Go(func() {
+			defer func() { <-slot }()
+			s.pursue(ctx, d, wait)
+		})
 	}
 	return len(due) == free, nil
 }
 
-// pursue compensates one record, if its key can be had. A key that was never found
-// busy is tried once. One that was is waited for in its queue: longer each time, as
-// that queue may be long, but bounded, as its holder may hang.
-func (s *sweeper) pursue(ctx context.Context, d record.Due) {
-	var wait time.Duration
+// slotFor takes a slot, and says how long to wait for the key. One that was found busy
+// before is waited for in its queue: longer each time, as that queue may be long, but
+// bounded, as its holder may hang. All others are tried once, and so is every key while
+// enough are waited for, as it may be free by now.
+func (s *sweeper) slotFor(d record.Due) (slot chan struct{}, wait time.Duration) {
 	if d.Busy > 0 {
-		wait = min(firstWait<<min(d.Busy-1, 10), longestWait)
+		select {
+		case s.busy <- struct{}{}:
+			return s.busy, min(firstWait<<min(d.Busy-1, 10), longestWait)
+		default:
+		}
 	}
+	s.fresh <- struct{}{} // has room: sweep took no more than that
+	return s.fresh, 0
+}
+
+// pursue compensates one record, if its key can be had.
+func (s *sweeper) pursue(ctx context.Context, d record.Due, wait time.Duration) {
 	had := false
 	err := s.patient.With(guard.Wait(wait)).Do(ctx, d.Key, func(ctx context.Context) error {
 		had = true
@@ -117,8 +120,7 @@ func (s *sweeper) pursue(ctx context.Context, d record.Due) {
 	})
 	switch {
 	case had: // what failed is due again by itself
-	case errors.Is(err, guard.ErrClosed):
-		s.stop(guard.ErrClosed)
+	case errors.Is(err, guard.ErrClosed): // it is left to others
 	default:
 		s.postpone(ctx, d)
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -370,7 +371,13 @@ func TestRunReturnsErrClosedAfterShutdown(t *testing.T) {
 		j, err := journal.New(g, f.log)
 		must(t, err)
 		j.Handle("charge", nothing)
+		done := make(chan error)
+		go func() { done <- j.Run(t.Context()) }()
+		time.Sleep(time.Minute) // nothing is due
 		must(t, g.Shutdown(t.Context()))
+		if err := <-done; !errors.Is(err, guard.ErrClosed) {
+			t.Errorf("Run() = %v, want ErrClosed", err)
+		}
 		f.crash("k")
 		if err := j.Run(t.Context()); !errors.Is(err, guard.ErrClosed) {
 			t.Errorf("Run() = %v, want ErrClosed", err)
@@ -442,6 +449,67 @@ func TestSweeperOfAReplacingGuardStopsNoRun(t *testing.T) {
 		}))
 		if n := len(f.called()); n != 0 {
 			t.Errorf("%d calls of the handler", n)
+		}
+	})
+}
+
+// While hundreds of keys are held, those that are free are found all the same.
+func TestKeyThatIsFreeIsFoundWhileManyAreWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t)
+		f.run(f.journal(nothing))
+		hung, release := f.journal(nil), make(chan struct{})
+		defer close(release)
+		for i := range 500 {
+			go func() {
+				_ = hung.Do(t.Context(), fmt.Sprint("hung", i), charge("p"), func(context.Context) error { <-release; return nil })
+			}()
+		}
+		time.Sleep(5 * time.Minute)
+		for i := range 20 { // found held at first
+			f.crash(fmt.Sprint("k", i))
+			f.store.HoldFor(fmt.Sprint("k", i), "other", 10*time.Second)
+		}
+		time.Sleep(time.Minute)
+		if got := f.called(); len(got) != 20 {
+			t.Errorf("%d of 20 abandoned records were compensated within a minute", len(got))
+		}
+	})
+}
+
+// names is a guard's Observer that keeps the names of acquires.
+type names struct {
+	guard.ObserverDefaults
+
+	mu  sync.Mutex
+	all map[string]int
+}
+
+func (n *names) AcquireStart(ctx context.Context, a guard.AcquireStart) context.Context {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.all == nil {
+		n.all = make(map[string]int)
+	}
+	n.all[a.Name]++
+	return ctx
+}
+
+// A long run is no contention.
+func TestSweeperAcquiresUnderANameOfItsOwn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for name, want := range map[string]string{"orders": "orders journal", "": "journal"} {
+			f := newFleet(t)
+			var seen names
+			j, err := journal.New(f.guard(guard.Name(name), guard.Observe(&seen)), f.log)
+			must(t, err)
+			j.Handle("charge", nothing)
+			stop := f.run(j)
+			must(t, j.Do(t.Context(), "k", charge("p"), func(context.Context) error { time.Sleep(time.Minute); return nil }))
+			stop()
+			if seen.all[name] != 1 || seen.all[want] == 0 || len(seen.all) != 2 {
+				t.Errorf("acquires by name: %v, want one of %q and the sweeper's of %q", seen.all, name, want)
+			}
 		}
 	})
 }

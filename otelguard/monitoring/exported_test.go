@@ -21,6 +21,7 @@ import (
 
 	"github.com/jobguard/jobguard/guard"
 	"github.com/jobguard/jobguard/guard/guardtest"
+	"github.com/jobguard/jobguard/guard/journal"
 	"github.com/jobguard/jobguard/otelguard"
 )
 
@@ -136,13 +137,43 @@ func live(t *testing.T, observer *otelguard.Observer) {
 	time.AfterFunc(time.Second, cancel)
 	expect("a caller who goes away", g.Do(ctx, "d", idle), context.Canceled)
 
+	recorded(t, g, observer)
+
 	expect("shutdown", g.Shutdown(t.Context()), nil)
 	expect("a run after shutdown", g.Do(t.Context(), "a", idle), guard.ErrClosed)
 }
 
+// recorded has a journal over g meet all that can happen to a record.
+func recorded(t *testing.T, g *guard.Guard, observer *otelguard.Observer) {
+	j, err := journal.New(g, guardtest.NewLog(), journal.Observe(observer), journal.MaxAttempts(2), journal.OnDead(func(journal.Record) {}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	failed := errors.New("failed")
+	calls := 0
+	j.Handle("charge", func(context.Context, journal.Record) error {
+		if calls++; calls > 2 {
+			return nil
+		}
+		return failed
+	})
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); _ = j.Run(ctx) }()
+	for range 2 { // the first dies, the second is compensated
+		_ = j.Do(t.Context(), "e", journal.Op{Kind: "charge"}, func(context.Context) error { return failed })
+		time.Sleep(time.Minute)
+	}
+	stop()
+	<-done
+	if calls != 3 {
+		t.Errorf("the handler was called %d times, want 3", calls)
+	}
+}
+
 // closedLabels are those whose values are few and fixed, so that a value that is
 // never exported is a mistake.
-var closedLabels = []string{"jobguard_outcome", "jobguard_result", "jobguard_reason", "error_type", "le"}
+var closedLabels = []string{"jobguard_outcome", "jobguard_result", "jobguard_reason", "error_type", "jobguard_operation", "le"}
 
 // known is what otelguard exports and what the rules make of it.
 func known(t *testing.T) series {

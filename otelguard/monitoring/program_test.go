@@ -17,6 +17,8 @@ import (
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 
 	"github.com/jobguard/jobguard/guard"
+	"github.com/jobguard/jobguard/guard/journal"
+	"github.com/jobguard/jobguard/guard/journal/redislog"
 	"github.com/jobguard/jobguard/guard/lease/redisstore"
 	"github.com/jobguard/jobguard/otelguard"
 )
@@ -29,7 +31,7 @@ const (
 
 // program is what the test binary does when it is started as the program that
 // Prometheus watches, until SIGTERM: it holds one key and takes it
-// anew after a loss, runs short work under another, and serves /metrics on a port
+// anew after a loss, runs short work on record under another, and serves /metrics on a port
 // that it prints.
 func program(addr string) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
@@ -60,7 +62,13 @@ func program(addr string) error {
 	go func() { _ = server.Serve(listener) }() // ends with the process
 	fmt.Println(listener.Addr())
 
-	go work(ctx, g)
+	j, err := journal.New(g, redislog.New(client), journal.Observe(observer))
+	if err != nil {
+		return err
+	}
+	j.Handle("entry", func(context.Context, journal.Record) error { return nil })
+	go func() { log.Print(j.Run(ctx)) }() // ends with the process
+	go work(ctx, j)
 	for ctx.Err() == nil {
 		err := g.Do(ctx, theKey, func(ctx context.Context) error { <-ctx.Done(); return nil })
 		log.Printf("a run of %s ended: %v", theKey, err)
@@ -69,9 +77,9 @@ func program(addr string) error {
 }
 
 // work keeps the histograms busy until ctx ends, which the program's end makes sure of.
-func work(ctx context.Context, g *guard.Guard) {
+func work(ctx context.Context, j *journal.Journal) {
 	for range time.Tick(50 * time.Millisecond) {
-		err := g.Do(ctx, "ledger", func(context.Context) error { return nil })
+		err := j.Do(ctx, "ledger", journal.Op{Kind: "entry"}, func(context.Context) error { return nil })
 		if err != nil && ctx.Err() == nil {
 			log.Printf("a run of ledger: %v", err)
 		}

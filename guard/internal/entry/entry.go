@@ -129,6 +129,8 @@ func (e *Entry) Claim(c record.Claim, now time.Time) record.State {
 		return record.Granted // repeated
 	case e.Reason == "":
 		e.Reason = record.Abandoned
+	case e.Again: // as if it were never tried
+		e.Attempt = 0
 	}
 	e.Attempt++
 	e.By, e.Claimed, e.Answer, e.Again, e.Busy, e.At = c.By, c.Fence, nil, false, 0, now.Add(c.Lap)

@@ -66,6 +66,18 @@ var endChecks = []check{
 		c.wantStats(0, 0)
 	}},
 
+	{"a run that ends between two attempts is told as if it were never tried", func(c *contract) {
+		in := c.began("k")
+		for range 3 {
+			cl, _ := c.granted(c.A, in)
+			c.resolve(c.A, cl, record.Retry, record.Accepted)
+		}
+		c.endLate(c.B, in, record.EndFailed)
+		if _, r := c.granted(c.A, in); r.Reason != record.Late || r.Attempt != 1 {
+			c.Errorf("the record is %+v, want a first attempt", r)
+		}
+	}},
+
 	{"a run that ends after it was compensated is told once more, as late", func(c *contract) {
 		in := c.began("k")
 		cl, _ := c.granted(c.A, in)

@@ -1,7 +1,7 @@
 // Package record is the contract between a journal and the log that keeps its
-// records: what is kept, and the steps by which it changes. Users of a journal need
-// package journal only. A log of one's own implements [Log] and passes
-// guard/journal/logtest.
+// records: what is kept, and the steps by which it changes; and what an [Observer]
+// hears. Users of a journal need package journal only. A log of one's own implements
+// [Log] and passes guard/journal/logtest.
 //
 // A record is open from Begin until it is done, compensated or dead. All times are
 // those of the log's server; callers pass durations.

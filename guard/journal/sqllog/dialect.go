@@ -11,7 +11,7 @@ import (
 // statements are those whose text depends on the dialect. {table} stands for the quoted
 // table, {name} for the plain one.
 type statements struct {
-	now     string   // µs since 1970, by the database's clock
+	now     string   // µs since 1970, by the database's clock, the same for all of a statement: else no index serves
 	schema  []string // each makes something unless it is there
 	alone   string   // keeps other processes that do so out; "": not needed
 	insert  string   // behind VALUES: do nothing if the id is there
@@ -23,7 +23,7 @@ type statements struct {
 
 var dialects = map[sqlfence.Dialect]statements{
 	sqlfence.Postgres: {
-		now: `(extract(epoch FROM clock_timestamp()) * 1000000)::bigint`,
+		now: `(extract(epoch FROM statement_timestamp()) * 1000000)::bigint`,
 		schema: []string{`CREATE TABLE IF NOT EXISTS {table} (
 	id varchar(64) NOT NULL PRIMARY KEY,
 	state varchar(16) NOT NULL,
@@ -54,7 +54,7 @@ var dialects = map[sqlfence.Dialect]statements{
 		numbers: true,
 	},
 	sqlfence.MySQL: {
-		now: `CAST(UNIX_TIMESTAMP(SYSDATE(6)) * 1000000 AS SIGNED)`,
+		now: `TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6))`,
 		schema: []string{`CREATE TABLE IF NOT EXISTS {table} (
 	id VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL PRIMARY KEY,
 	state VARCHAR(16) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,

@@ -10,20 +10,21 @@ import (
 	"github.com/jobguard/jobguard/guard/journal/record"
 )
 
-// forgets is how many finished records a Take deletes at most.
-const forgets = 200
+// A Take deletes finished records in so many batches, of so many of each state, at most.
+const batches, forgets = 10, 200
 
 // Take implements [record.Log]. It passes over records that a transaction has locked. It
-// also deletes some finished records whose retention is over.
+// also deletes finished records whose retention is over, up to 4000; trouble with that is
+// told only if nothing is due, so that what was taken is not lost.
 func (l *Log) Take(ctx context.Context, t record.Take) ([]record.Due, error) {
 	if len(t.Kinds) == 0 || t.Max < 1 {
 		return nil, nil
 	}
 	due, err := l.take(ctx, t)
-	if err == nil {
-		err = l.forget(ctx)
-	}
 	if err != nil {
+		return nil, fault(ctx, "take", err)
+	}
+	if err := l.forget(ctx); err != nil && len(due) == 0 {
 		return nil, fault(ctx, "take", err)
 	}
 	return due, nil
@@ -83,22 +84,30 @@ func dueOf(rows *sql.Rows, err error) (due []record.Due, _ error) {
 	return due, rows.Err()
 }
 
-// forget deletes some finished records whose retention is over.
+// forget deletes finished records whose retention is over.
 func (l *Log) forget(ctx context.Context) error {
 	for _, state := range []entry.State{entry.Done, entry.Compensated} {
-		ids, err := texts(l.db.QueryContext(ctx, l.sql("SELECT id FROM {table} WHERE state = ? AND moment <= {now} ORDER BY moment LIMIT ?"), string(state), forgets))
-		if err != nil || len(ids) == 0 {
+		for range batches {
+			n, err := l.forgetSome(ctx, string(state))
 			if err != nil {
 				return err
 			}
-			continue
-		}
-		ids = append(ids, string(state))
-		if _, err := l.db.ExecContext(ctx, l.sql("DELETE FROM {table} WHERE id IN ("+marks(len(ids)-1)+") AND state = ? AND moment <= {now}"), ids...); err != nil {
-			return err
+			if n < forgets {
+				break
+			}
 		}
 	}
 	return nil
+}
+
+// forgetSome deletes a batch, and returns how many there were.
+func (l *Log) forgetSome(ctx context.Context, state string) (int, error) {
+	ids, err := texts(l.db.QueryContext(ctx, l.sql("SELECT id FROM {table} WHERE state = ? AND moment <= {now} ORDER BY moment LIMIT ?"), state, forgets))
+	if err != nil || len(ids) == 0 {
+		return 0, err
+	}
+	_, err = l.db.ExecContext(ctx, l.sql("DELETE FROM {table} WHERE id IN ("+marks(len(ids))+") AND state = ? AND moment <= {now}"), append(ids, state)...)
+	return len(ids), err
 }
 
 func texts(rows *sql.Rows, err error) (all []any, _ error) {
@@ -143,8 +152,11 @@ func (l *Log) Claim(ctx context.Context, c record.Claim) (claimed record.Claimed
 
 // latest finds the newest token of r's key since r began, as far as records are kept.
 func (l *Log) latest(ctx context.Context, tx querier, r *record.Record) error {
-	return tx.QueryRowContext(ctx, l.sql("SELECT max(fence) FROM {table} WHERE record_key = ? AND started >= ?"),
-		[]byte(r.Key), r.Started.UnixMicro()).Scan(&r.LatestFence)
+	var latest int64 // 0: r itself is gone
+	err := tx.QueryRowContext(ctx, l.sql("SELECT coalesce(max(fence), 0) FROM {table} WHERE record_key = ? AND started >= ?"),
+		[]byte(r.Key), r.Started.UnixMicro()).Scan(&latest)
+	r.LatestFence = max(r.Fence, latest)
+	return err
 }
 
 // querier is a database, or a transaction.

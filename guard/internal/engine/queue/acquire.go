@@ -64,7 +64,7 @@ func (e *Engine) Acquire(ctx context.Context, key string, opt Options) (*keep.Ho
 	if ctx.Err() != nil {
 		return nil, Contention{}, &Failure{Kind: Unasked}
 	}
-	if e.isClosed() {
+	if e.Closed() {
 		return nil, Contention{}, &Failure{Kind: Closed}
 	}
 	w := &waiter{opt: opt, since: time.Now()}
@@ -125,7 +125,7 @@ func (e *Engine) acquire(ctx context.Context, key string, w *waiter) (*keep.Hold
 
 // take returns what w was answered; a caller that is cancelled does not begin.
 func (l *local) take(ctx context.Context, w *waiter) (*keep.Hold, *Failure) {
-	if w.hold != nil && (ctx.Err() != nil || l.e.isClosed()) {
+	if w.hold != nil && (ctx.Err() != nil || l.e.Closed()) {
 		return l.decline(ctx, w.hold)
 	}
 	return w.hold, w.fail

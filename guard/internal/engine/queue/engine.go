@@ -49,7 +49,8 @@ func (e *Engine) Store() lease.Store { return e.store }
 // on as before. Calling it again does nothing.
 func (e *Engine) Close() { e.close.Do(func() { close(e.closed) }) }
 
-func (e *Engine) isClosed() bool {
+// Closed reports whether Close was called.
+func (e *Engine) Closed() bool {
 	select {
 	case <-e.closed:
 		return true

@@ -12,12 +12,12 @@
 --
 -- Invariant: the token of the claim never gets lower.
 
-local v = redis.call('HMGET', rec, 's', 'r', 'C', 'y', 'a', 't')
+local v = redis.call('HMGET', rec, 's', 'r', 'C', 'y', 'a', 't', 'g')
 if v[1] ~= 'o' then return {1} end
 if v[3] and tonumber(ARGV[3]) < tonumber(v[3]) then return {3} end
 if ARGV[4] ~= '1' and not v[2] then return {2} end
 if v[4] ~= ARGV[2] then
-  redis.call('HSET', rec, 'r', v[2] or 'abandoned', 'C', ARGV[3], 'y', ARGV[2], 'a', (tonumber(v[5]) or 0) + 1)
+  redis.call('HSET', rec, 'r', v[2] or 'abandoned', 'C', ARGV[3], 'y', ARGV[2], 'a', (not v[7] and tonumber(v[5]) or 0) + 1)
   redis.call('HDEL', rec, 'w', 'g', 'b')
   redis.call('ZADD', due, number(now() + ARGV[5]), id)
   ended(v[6])

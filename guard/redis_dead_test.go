@@ -123,11 +123,13 @@ func TestRedisPlacesThatNoCallerNeedsDoNotBlockAFreeKey(t *testing.T) {
 	defer endElsewhere()
 	end, ended := hold(t, onRedis(t, s.Addr()), "k")
 	admin := s.Client(t)
+	var inboxes []string // holders may have one too, to be told to stop
 	for range 8 {
 		store := redisstore.New(s.Client(t))
 		g := newGuard(t, store)
 		waiting.Go(func() { _ = g.Do(ctx, "elsewhere", nothing) }) // the process is alive
 		owner := store.NewOwner("")
+		inboxes = append(inboxes, "guard:inbox:"+lease.OwnerProcess(owner))
 		store.Watch(owner, lease.WakeFunc(func(lease.Grant) bool { return false }))
 		limit, stop := context.WithTimeout(t.Context(), 10*time.Second)
 		_, err := store.Acquire(limit, lease.AcquireRequest{
@@ -138,7 +140,14 @@ func TestRedisPlacesThatNoCallerNeedsDoNotBlockAFreeKey(t *testing.T) {
 		must(t, err)
 		store.Unwatch(owner)
 	}
-	eventually(t, "all to listen", func() bool { return len(admin.PubSubChannels(t.Context(), "*").Val()) == 8 })
+	eventually(t, "all to listen", func() bool {
+		for _, listeners := range admin.PubSubNumSub(t.Context(), inboxes...).Val() {
+			if listeners == 0 {
+				return false
+			}
+		}
+		return true
+	})
 	end()
 	<-ended
 	fresh := onRedis(t, s.Addr())

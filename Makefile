@@ -66,13 +66,14 @@ FIRST ?= 1
 sim:
 	go test -timeout 4h -count=1 -v -run 'TestSimulation' ./guard/lease/quorum -sim.seeds $(SEEDS) -sim.first $(FIRST)
 
-# How long `make soak` torments each log of the journal, and with which seed.
-SOAK ?= 5m
+# How long `make soak` torments each log of the journal, and for how many runs, at least, and with which seed.
+SOAK ?= 1m
+RUNS ?= 10000
 SEED ?= 1
 
-## soak: a journal whose processes are killed, stopped and cut from Redis, for SOAK each log
+## soak: a journal whose processes are killed, stopped and cut from Redis, for SOAK and RUNS of each log: a quarter of an hour
 soak: needs
-	JOBGUARD_CHAOS=$(SOAK) JOBGUARD_SEED=$(SEED) go test -timeout 2h -count=1 -v ./guard/journal/databases/chaos
+	JOBGUARD_CHAOS=$(SOAK) JOBGUARD_RUNS=$(RUNS) JOBGUARD_SEED=$(SEED) go test -timeout 2h -count=1 -v ./guard/journal/databases/chaos
 
 ## sim-quick: 4 000 schedules and those that break a rule on purpose, without the race detector, with which `make test` runs 250
 sim-quick:

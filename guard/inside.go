@@ -41,8 +41,8 @@ func Holding(ctx context.Context, key string) bool {
 // Ensure makes sure that every lease under which ctx's runs go on is proven for at least
 // d from now on, and renews those that are not, on the calling goroutine. Call
 // it before a step that must not be interrupted. d can be at most TTL − Margin
-// less a round trip. The error is ErrLost if a lease is lost or its run has
-// ended, and ErrUnproven, with the store's error, if d cannot be proven though
+// less a round trip. The error is ErrLost if a lease is lost, its run has
+// ended or ctx comes from no run, and ErrUnproven, with the store's error, if d cannot be proven though
 // nothing is lost; ctx goes on then.
 func Ensure(ctx context.Context, d time.Duration) error {
 	c := innermost(ctx)

@@ -1,9 +1,7 @@
 // Package guardtest is an in-memory [lease.Store] for tests, with switches
 // that make it fail the way a real one does. Keys are the keys that the code
 // under test uses. All processes of a fleet are one Store: give the same one to
-// several guards.
-//
-// The store starts no goroutine and no timer, and reads the time with time.Now: it
+// several guards. The store starts no goroutine and no timer, and reads the time with time.Now: it
 // works inside a [testing/synctest] bubble, where a TTL of ten seconds takes no time
 // and is exact.
 //
@@ -52,11 +50,16 @@
 // [Store.Holder], [Store.Remaining], [Store.Waiting], [Store.Calls] and [Store.Keys],
 // which is empty once every lease was released, show the state.
 //
+// # Test what a journal compensates
+//
+// [NewLog] is a log in memory for journal.New. Have fn fail, or end its lease, run the
+// sweeper and look at [Log.State] of journal.ID: "open", "done", "compensated" or "dead".
+// [Log.Fail] is an outage of the log. The example of Log has it all.
+//
 // # Agreement with a server
 //
 // It passes the conformance suite of all stores (guard/lease/storetest). As on Redis,
 // the end of a lease wakes no waiter: the head of the queue is granted the key at the
 // next request. A waiter that was watched at its last request, and no longer is, is
-// skipped; one that was never watched polls, and is granted the key for its
-// reservation.
+// skipped.
 package guardtest

@@ -13,6 +13,16 @@ import (
 
 type runKey struct{}
 
+// ID returns the id of the innermost run that ctx comes from, which is Record.ID in its
+// handler: a name under which other services can remember what the run asked of them, so
+// that the handler finds it. "" outside of a run, and in a handler.
+func ID(ctx context.Context) string {
+	if r, _ := ctx.Value(runKey{}).(*run); r != nil {
+		return r.ID
+	}
+	return ""
+}
+
 // Checkpoint stores data with the record of the innermost run that ctx comes from, in
 // place of the last one: how far fn has come, for the handler. The error is
 // [ErrTooLarge], [ErrNoRun], guard.ErrLost if the compensation of the run has begun, or

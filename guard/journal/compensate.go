@@ -38,7 +38,7 @@ func (j *Journal) compensate(ctx context.Context, at record.Ref) error {
 	if !ok {
 		return fmt.Errorf("%w before the record was claimed", guard.ErrLost)
 	}
-	c := record.Claim{Ref: at, By: rand.Text(), Fence: fence, Lap: lap}
+	c := record.Claim{Ref: at, By: rand.Text()[:12], Fence: fence, Lap: lap}
 	claimed, err := j.claim(ctx, c)
 	if err == nil && claimed.State == record.Unsettled {
 		if err := backoff.Sleep(ctx, settle); err != nil {

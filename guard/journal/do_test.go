@@ -468,3 +468,29 @@ func TestRevocationThatTheReleaseFindsIsLate(t *testing.T) {
 		}
 	})
 }
+
+func TestIDIsThatOfTheRecord(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t)
+		j := f.journal(func(ctx context.Context, _ journal.Record) error {
+			if id := journal.ID(ctx); id != "" {
+				t.Errorf("ID() = %q in a handler", id)
+			}
+			return nil
+		})
+		f.run(j)
+		var outer, inner string
+		_ = j.Do(t.Context(), "k", charge("p"), func(ctx context.Context) error {
+			outer = journal.ID(ctx)
+			must(t, j.Do(ctx, "other", charge("p"), func(ctx context.Context) error { inner = journal.ID(ctx); return nil }))
+			return errWork
+		})
+		time.Sleep(5 * time.Second)
+		if got := f.called(); len(got) != 1 || got[0].ID != outer || inner == "" || inner == outer {
+			t.Errorf("ID() = %q, of a nested run %q; the handler got %+v", outer, inner, got)
+		}
+		if id := journal.ID(t.Context()); id != "" {
+			t.Errorf("ID() = %q outside of a run", id)
+		}
+	})
+}

@@ -9,7 +9,7 @@
 //	go j.Run(ctx) // on any number of replicas
 //	...
 //	err = j.Do(ctx, guard.Key("order", id), journal.Op{Kind: "charge", Payload: order}, func(ctx context.Context) error {
-//		return charge(ctx, order)
+//		return charge(ctx, journal.ID(ctx), order)
 //	})
 //
 // A lock narrows the time in which things go wrong; it does not close it. Do is guard.Do

@@ -161,3 +161,40 @@ func TestRecordsThatAreDroppedWhileTheyAreListed(t *testing.T) {
 		})
 	}
 }
+
+// A busy_timeout, or a lock of another transaction, outlasts no context.
+func TestCallsReturnWithTheirContextWhileAnotherTransactionWrites(t *testing.T) {
+	for name, p := range products {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			db := p.open(t, p.dsn(t))
+			l := p.log(t, db)
+			in := record.Intent{Record: record.Record{ID: "x", Kind: "charge", Key: "k", Fence: 1}, MaxOpen: 9}
+			_, err := l.Begin(t.Context(), in)
+			must(t, err)
+			tx, err := db.BeginTx(t.Context(), nil)
+			must(t, err)
+			defer tx.Rollback()
+			_, err = tx.ExecContext(t.Context(), "UPDATE jobguard_journal SET busy = 1")
+			must(t, err)
+			for call, do := range map[string]func(ctx context.Context) error{
+				"End": func(ctx context.Context) error {
+					return l.End(ctx, record.End{Record: in.Record, Outcome: record.EndDone, Retain: time.Hour})
+				},
+				"Claim": func(ctx context.Context) error {
+					_, err := l.Claim(ctx, record.Claim{Ref: in.Ref(), By: "y", Fence: 2, Settled: true, Lap: time.Hour})
+					return err
+				},
+			} {
+				ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+				start := time.Now()
+				err := do(ctx)
+				cancel()
+				t.Logf("%s: %v after %v", call, err, time.Since(start))
+				if took := time.Since(start); !errors.Is(err, context.DeadlineExceeded) || took > 5*time.Second {
+					t.Errorf("%s() = %v after %v, want the context's end", call, err, took)
+				}
+			}
+		})
+	}
+}

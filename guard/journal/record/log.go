@@ -126,7 +126,7 @@ type Due struct {
 // Claim asks for a record.
 type Claim struct {
 	Ref
-	By      string        // names the claim; a repetition has the same
+	By      string        // names the claim among those of the record; a repetition has the same
 	Fence   int64         // the claimant's token of the key
 	Settled bool          // the claimant has had the key for long enough: see Unsettled
 	Lap     time.Duration // when it is due again if nobody resolves it

@@ -2,6 +2,7 @@ package redislog_test
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
@@ -199,33 +200,53 @@ func TestDeadRecordsOfOneInstantAreListedOnce(t *testing.T) {
 }
 
 func TestFinishedRecordTakesAtMost300Bytes(t *testing.T) {
-	server := redistest.Start(t)
-	client := server.Client(t)
-	log := redislog.New(client)
-	used := func() int {
-		n, err := strconv.Atoi(infoOf(t, client, "memory")["used_memory"])
-		must(t, err)
-		return n
-	}
-	finish := func(from, to int) {
-		for i := from; i < to; i++ {
-			in := intent(fmt.Sprintf("ABCDEFGHIJKLMNOPQRST%06d", i), fmt.Sprintf("order:0000000000000000000000000000:%06d", i)) // 26 and 40 bytes
-			in.Payload = make([]byte, 1000)
-			begin(t, log, in)
+	for state, finish := range map[string]func(*testing.T, *redislog.Log, record.Intent){
+		"done": func(t *testing.T, log *redislog.Log, in record.Intent) {
 			must(t, log.End(t.Context(), record.End{Record: in.Record, Outcome: record.EndDone, Retain: long}))
-		}
-	}
-	finish(0, 1000) // what is there anyway
-	before := used()
-	const records = 15384 // with those 1000 a full hash table: 16384
-	finish(1000, 1000+records)
-	per := float64(used()-before) / records
-	t.Logf("%.0f bytes a finished record", per)
-	if per > 300 {
-		t.Errorf("%.0f bytes a finished record, want at most 300", per)
-	}
-	if keys, err := client.Keys(t.Context(), "journal:{0}:[^r]*").Result(); err != nil || len(keys) > 0 {
-		t.Errorf("indexes keep %v, %v", keys, err)
+		},
+		"compensated": func(t *testing.T, log *redislog.Log, in record.Intent) {
+			c := record.Claim{Ref: in.Ref(), By: rand.Text()[:12], Fence: 1_800_000_000_000_000, Settled: true, Lap: long}
+			_, err := log.Claim(t.Context(), c)
+			must(t, err)
+			_, err = log.Resolve(t.Context(), record.Verdict{Ref: c.Ref, By: c.By, Result: record.Compensated, Retain: long})
+			must(t, err)
+		},
+	} {
+		t.Run(state, func(t *testing.T) {
+			server := redistest.Start(t)
+			client := server.Client(t)
+			log := redislog.New(client)
+			used := func() int {
+				n, err := strconv.Atoi(infoOf(t, client, "memory")["used_memory"])
+				must(t, err)
+				return n
+			}
+			n := 0
+			fill := func(to int) {
+				for ; n < to; n++ {
+					in := intent(fmt.Sprintf("ABCDEFGHIJKLMNOPQRST%06d", n), fmt.Sprintf("order:0000000000000000000000000000:%06d", n)) // 26 and 40 bytes
+					in.Payload = make([]byte, 1000)
+					begin(t, log, in)
+					finish(t, log, in)
+				}
+			}
+			// Hash tables have powers of two as sizes: a full one costs a record the least, and
+			// one that has just grown the most.
+			const first, full, grown = 512, 4096, 4096 + 700
+			fill(first) // what is there anyway
+			before := used()
+			for _, records := range []int{full, grown} {
+				fill(records)
+				per := float64(used()-before) / float64(records-first)
+				t.Logf("%.0f bytes a record of %d", per, records)
+				if per > 300 {
+					t.Errorf("%.0f bytes a finished record of %d, want at most 300", per, records)
+				}
+			}
+			if keys, err := client.Keys(t.Context(), "journal:{0}:[^r]*").Result(); err != nil || len(keys) > 0 {
+				t.Errorf("indexes keep %v, %v", keys, err)
+			}
+		})
 	}
 }
 
@@ -280,16 +301,19 @@ func TestSweepTakesStepsOfAFewMilliseconds(t *testing.T) {
 		must(t, err)
 		busy += time.Duration(n) * time.Microsecond
 	}
-	// What the machine interrupts takes longer by the clock: 1 of 1000 may.
-	_, p999, _ := strings.Cut(infoOf(t, client, "latencystats")["latency_percentiles_usec_evalsha"], "p99.9=")
-	step, err := strconv.ParseFloat(p999, 64)
+	// What the machine interrupts takes longer by the clock: 1 of 100 may. Takes, which find
+	// the records, are 3 of 100.
+	percentiles := infoOf(t, client, "latencystats")["latency_percentiles_usec_evalsha"]
+	_, p99, _ := strings.Cut(percentiles, "p99=")
+	p99, _, _ = strings.Cut(p99, ",")
+	step, err := strconv.ParseFloat(p99, 64)
 	must(t, err)
-	t.Logf("%d finished, %d open: %v of Redis time, 99.9 %% of the steps within %v µs", finished, open, busy, step)
+	t.Logf("%d finished, %d open: %v of Redis time, steps in µs: %s", finished, open, busy, percentiles)
 	if busy == 0 || busy > 2*time.Second {
 		t.Errorf("a sweep takes %v of Redis time, want less than 2s", busy)
 	}
 	if step > 5000 {
-		t.Errorf("99.9 %% of the steps are within %v µs, want 5 ms", step)
+		t.Errorf("99 %% of the steps are within %v µs, want 5 ms", step)
 	}
 }
 

@@ -51,18 +51,13 @@ func TestLedgerAddsUpWithTheLogInPostgres(t *testing.T) {
 
 // prove runs six processes, torments them, and judges.
 func prove(t *testing.T, s setup) {
-	last, seed := 7*time.Second, uint64(1)
+	last, seed, runs := 7*time.Second, fromEnv(t, "JOBGUARD_SEED", 1), int(fromEnv(t, "JOBGUARD_RUNS", 60)) //nolint:gosec // few
 	if text := os.Getenv("JOBGUARD_CHAOS"); text != "" {
 		d, err := time.ParseDuration(text)
 		must(t, err)
 		last = d
 	}
-	if text := os.Getenv("JOBGUARD_SEED"); text != "" {
-		n, err := strconv.ParseUint(text, 10, 64)
-		must(t, err)
-		seed = n
-	}
-	t.Logf("seed %d", seed)
+	t.Logf("seed %d, at least %v and %d runs", seed, last, runs)
 	l, j, err := s.open(nil)
 	must(t, err)
 	t.Cleanup(l.close)
@@ -74,26 +69,38 @@ func prove(t *testing.T, s setup) {
 	}
 	chance := rand.New(rand.NewPCG(seed, 99))
 	torment(t, processes, chance, last)
-	for range 30 {
-		if l.enough(t) {
+	for range 30 + runs/5 { // a busy machine takes longer
+		if l.enough(t, runs) {
 			break
 		}
-		torment(t, processes, chance, time.Second) // a busy machine takes longer
+		torment(t, processes, chance, time.Second)
 	}
 	for _, p := range processes {
 		must(t, p.stdin.Close())
 	}
 	settle(t, j)
-	l.judge(t)
+	l.judge(t, runs)
 }
 
-// enough reports whether something happened that can be judged.
-func (l *ledger) enough(t *testing.T) bool {
+func fromEnv(t *testing.T, name string, otherwise uint64) uint64 {
 	t.Helper()
-	var moved, handled int
+	text := os.Getenv(name)
+	if text == "" {
+		return otherwise
+	}
+	n, err := strconv.ParseUint(text, 10, 64)
+	must(t, err)
+	return n
+}
+
+// enough reports whether so many runs were begun, and enough happened that can be judged.
+func (l *ledger) enough(t *testing.T, runs int) bool {
+	t.Helper()
+	var begun, moved, handled int
+	must(t, l.db.QueryRowContext(t.Context(), "SELECT count(DISTINCT run) FROM entries").Scan(&begun))
 	must(t, l.db.QueryRowContext(t.Context(), "SELECT count(*) FROM entries WHERE what = 'credit'").Scan(&moved))
 	must(t, l.db.QueryRowContext(t.Context(), "SELECT count(*) FROM entries WHERE what = 'handled'").Scan(&handled))
-	return moved >= 50 && handled >= 5
+	return begun >= runs && moved >= 50 && handled >= 5
 }
 
 // settle waits until no record is open: compensation of the last, whose claimants may
@@ -118,7 +125,7 @@ type verdict struct {
 	debit, credit, reserve, handled, acked int
 }
 
-func (l *ledger) judge(t *testing.T) {
+func (l *ledger) judge(t *testing.T, least int) {
 	t.Helper()
 	rows, err := l.db.QueryContext(t.Context(), "SELECT run, what, account, cents FROM entries")
 	must(t, err)
@@ -167,6 +174,9 @@ func (l *ledger) judge(t *testing.T) {
 		t.Errorf("the ledger is off by %d cents", total)
 	}
 	t.Logf("%d runs: %d whole, %d taken back; handlers by reason: %v", len(runs), whole, back, reasons)
+	if len(runs) < least {
+		t.Errorf("%d runs, want at least %d", len(runs), least)
+	}
 	if whole < 20 || back < 5 || reasons["abandoned"] == 0 || reasons["failed"] == 0 {
 		t.Error("too little happened to prove anything")
 	}

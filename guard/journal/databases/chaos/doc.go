@@ -5,5 +5,8 @@
 // it in the ledger, and their handlers take it back. In the end nothing may be open, each
 // run must be whole or taken back whole, and the ledger adds up to the cent.
 //
-//	JOBGUARD_CHAOS=5m JOBGUARD_SEED=7 go test -timeout 30m ./guard/journal/databases/chaos
+// It lasts for JOBGUARD_CHAOS, and until there were JOBGUARD_RUNS runs. "make soak" asks
+// for 10 000 of each log:
+//
+//	JOBGUARD_CHAOS=5m JOBGUARD_RUNS=10000 JOBGUARD_SEED=7 go test -timeout 1h -v ./guard/journal/databases/chaos
 package chaos

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"log/slog"
 	"net"
 	"os"
 	"testing"
@@ -32,6 +33,7 @@ func TestMain(m *testing.M) {
 			panic(err)
 		}
 		redis.SetLogger(quiet{}) // it says what was cut
+		slog.SetDefault(slog.New(slog.DiscardHandler))
 		work(s)
 		return
 	}

@@ -48,7 +48,7 @@ end
 local function finish(state, retain)
   leave()
   local kept = {'K', 'k', 'f', 't'}
-  if state == 'c' then kept = {'K', 'k', 'f', 't', 'r', 'a', 'y', 'C'} end
+  if state == 'c' then kept = {'K', 'k', 't', 'y', 'C'} end
   local values, fields = redis.call('HMGET', rec, unpack(kept)), {'s', state}
   for i, name in ipairs(kept) do
     if values[i] then

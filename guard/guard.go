@@ -20,7 +20,7 @@ func init() {
 		return calls.End
 	}
 	terms.Closed = func(g any) bool { return g.(*Guard).family.engine.Closed() } //nolint:forcetypeassert // the same
-	terms.NoReplace = option(func(o *options) { o.replace = false })
+	terms.NoReplace = noReplace
 }
 
 // Guard runs functions under leases. It is safe for concurrent use. Make one

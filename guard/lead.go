@@ -32,7 +32,8 @@ func OnLeadError(f func(error) (again bool)) Option {
 // fn as the leader. If the lease is lost, or MaxHold ends the term, fn's context
 // is cancelled and Lead campaigns again once fn has returned; so it does after ErrRevoked, and, with
 // back-off up to the TTL, while the store is down. The guard's Wait is not
-// heeded. After ErrReplaced Lead returns: the latest wins.
+// heeded. After ErrReplaced, also of a Lead that waited, it campaigns again at the end of
+// the queue, without Replace: the latest leads, and those before it stand by.
 //
 // Lead also campaigns again if fn returns [ErrStepDown], or an error for which
 // [OnLeadError] says so: after 10 ms, and after twice the pause each time a term was
@@ -58,10 +59,14 @@ func (g *Guard) Lead(ctx context.Context, key string, fn func(context.Context) e
 			if t.took >= g.opts.ttl {
 				failures = 0
 			}
-		case errors.Is(res.err, ErrInvalidKey) && !res.ran, errors.Is(res.err, ErrReplaced):
+		case errors.Is(res.err, ErrInvalidKey) && !res.ran:
 			return res.err
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
+		case errors.Is(res.err, ErrReplaced): // two leaders under Replace would depose each other for ever
+			g = g.With(noReplace)
+			failures = 0
+			continue
 		case res.ran:
 			failures = 0
 			continue

@@ -161,7 +161,7 @@ func AsyncRelease() Option { return option(func(o *options) { o.releaseLater = t
 // Replace makes runs the latest that wins: a caller that finds the key held asks the
 // holder to stop, whose context ends with cause [ErrReplaced], waits for it in the queue,
 // and runs. A holder that has not returned within [Wait] leaves the key busy, and stops all
-// the same: give a newcomer of a leader [Forever]. With Wait(0) no holder is asked. Of several
+// the same; a leader campaigns again, see [Guard.Lead]. With Wait(0) no holder is asked. Of several
 // callers under Replace that wait only the latest stays; the others get [ErrBusy] with
 // ErrReplaced, at once in the same process, within a second in another. Callers without
 // Replace that are before it in the queue have their turn, and are asked to stop then.
@@ -169,6 +169,9 @@ func AsyncRelease() Option { return option(func(o *options) { o.releaseLater = t
 // It needs a store that is a [lease.Stopper], and excludes Limit and Shared. A holder
 // does not hear before its lease is 100 ms old, unless it is in the same process.
 func Replace() Option { return option(func(o *options) { o.replace = true }) }
+
+// noReplace takes Replace back.
+var noReplace = option(func(o *options) { o.replace = false })
 
 // with returns o with opts applied, or the first thing that is wrong with it.
 func (o options) with(opts []Option) (options, error) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -152,13 +153,88 @@ func TestNewcomersInTurnReplaceEachOther(t *testing.T) {
 	})
 }
 
-func TestReplacedLeaderReturns(t *testing.T) {
+// The latest leads, also when it came with Replace, was itself replaced, and has it still.
+func TestReplacedLeaderStandsByAndLeadsAgain(t *testing.T) {
 	inBubble2(t, func(t *testing.T, _ *guardtest.Store, a, b *guard.Guard) {
-		old := make(chan error, 1)
-		go func() { old <- a.Lead(t.Context(), "k", untilDone) }()
+		var leader atomic.Value
+		var terms atomic.Int32
+		results := make(chan error, 2)
+		lead := func(g *guard.Guard, name string) context.CancelFunc {
+			ctx, cancel := context.WithCancel(t.Context())
+			go func() {
+				results <- g.With(guard.Replace()).Lead(ctx, "k", func(ctx context.Context) error {
+					leader.Store(name)
+					terms.Add(1)
+					<-ctx.Done()
+					return nil
+				})
+			}()
+			time.Sleep(time.Minute)
+			return cancel
+		}
+		endA, endB := lead(a, "a"), lead(b, "b")
+		if leader.Load() != "b" || terms.Load() != 2 {
+			t.Errorf("after a minute %s leads, in term %d", leader.Load(), terms.Load())
+		}
+		endB()
+		must(t, <-results)
 		time.Sleep(time.Second)
-		must(t, b.With(guard.Replace()).Lead(t.Context(), "k", nothing))
-		wantError(t, <-old, guard.ErrReplaced)
+		if leader.Load() != "a" || terms.Load() != 3 {
+			t.Errorf("the one that was replaced does not lead: %s, in term %d", leader.Load(), terms.Load())
+		}
+		endA()
+		must(t, <-results)
+	})
+}
+
+// A newcomer that gives up, or has done its work, leaves the fleet with a leader.
+func TestLeaderThatANewcomerStoppedLeadsAgain(t *testing.T) {
+	for _, wait := range []time.Duration{2 * time.Second, time.Hour} {
+		inBubble2(t, func(t *testing.T, _ *guardtest.Store, a, b *guard.Guard) {
+			ctx, cancel := context.WithCancel(t.Context())
+			var terms atomic.Int32
+			result := make(chan error, 1)
+			go func() {
+				result <- a.Lead(ctx, "k", func(ctx context.Context) error {
+					terms.Add(1)
+					return stopsAfter(10 * time.Second)(ctx)
+				})
+			}()
+			time.Sleep(time.Second)
+			err := b.With(guard.Replace(), guard.Wait(wait)).Do(t.Context(), "k", nothing)
+			if impatient := wait < time.Minute; impatient != errors.Is(err, guard.ErrBusy) {
+				t.Errorf("the newcomer got %v", err)
+			}
+			time.Sleep(20 * time.Second)
+			if n := terms.Load(); n != 2 {
+				t.Errorf("%d terms, want 2", n)
+			}
+			cancel()
+			wantError(t, <-result, context.Canceled)
+		})
+	}
+}
+
+// Of leaders that wait under Replace the earlier ones stand by.
+func TestLeaderThatIsReplacedWhileItWaitsStaysInLine(t *testing.T) {
+	inBubble2(t, func(t *testing.T, _ *guardtest.Store, a, b *guard.Guard) {
+		end, result := hold(t, a, "k")
+		order := make(chan string, 2)
+		lead := func(g *guard.Guard, name string) {
+			noError(t, g.With(guard.Replace()).Lead(t.Context(), "k", func(context.Context) error {
+				order <- name
+				return nil
+			}))
+		}
+		go lead(a, "first")
+		time.Sleep(2 * time.Second)
+		go lead(b, "second")
+		time.Sleep(5 * time.Second)
+		end()
+		wantError(t, <-result, guard.ErrReplaced)
+		if one, two := <-order, <-order; one != "second" || two != "first" {
+			t.Errorf("%s led before %s", one, two)
+		}
 	})
 }
 

@@ -8,6 +8,8 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/jobguard/jobguard/guard/lease"
+	"github.com/jobguard/jobguard/guard/lease/quorum"
 	"github.com/jobguard/jobguard/guard/lease/redisstore"
 )
 
@@ -36,16 +38,44 @@ func (a *app) connect() (servers []server, end func(), _ error) {
 		client, name, err := open(text)
 		if err != nil {
 			end()
-			return nil, nil, err
+			return nil, nil, usage{err}
 		}
 		store, err := storeOver(client, a.prefix)
 		servers = append(servers, server{name, client, store})
 		if err != nil {
 			end()
-			return nil, nil, err
+			return nil, nil, usage{err}
 		}
 	}
 	return servers, end, nil
+}
+
+// target is where a key is looked at and orders are given: one server, or a quorum.
+type target struct {
+	lease.Operator
+	servers []server
+	quorum  *quorum.Store // nil: one server
+}
+
+// connectTo is connect for a command over one server or those of a quorum.
+func (a *app) connectTo() (target, func(), error) {
+	servers, end, err := a.connect()
+	if err != nil {
+		return target{}, nil, err
+	}
+	if len(servers) == 1 {
+		return target{servers[0].store, servers, nil}, end, nil
+	}
+	stores := make([]lease.Store, len(servers))
+	for i, s := range servers {
+		stores[i] = s.store
+	}
+	q, err := quorum.New(stores...)
+	if err != nil {
+		end()
+		return target{}, nil, usage{fmt.Errorf("--redis: %w", err)}
+	}
+	return target{q, servers, q}, end, nil
 }
 
 // one is connect for a command over one server.
@@ -53,7 +83,7 @@ func (a *app) one() (server, func(), error) {
 	servers, end, err := a.connect()
 	if err == nil && len(servers) > 1 {
 		end()
-		return server{}, nil, errors.New("this command takes one --redis: orders to a quorum go to each of its servers, one after the other")
+		return server{}, nil, usage{errors.New("this command takes one --redis: ask one server of a quorum, each knows nearly all")}
 	}
 	if err != nil {
 		return server{}, nil, err

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -29,32 +30,32 @@ func (a *app) doctor() *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if ttl <= 0 {
-				return fmt.Errorf("--ttl %v: need a positive duration", ttl)
+				return usage{fmt.Errorf("--ttl %v: need a positive duration", ttl)}
 			}
 			servers, end, err := a.connect()
 			if err != nil {
 				return err
 			}
 			defer end()
-			broken := 0
-			for _, s := range servers {
+			var failed []error
+			broken := false
+			for _, s := range servers { // also behind one that does not answer
 				findings, err := redisstore.Check(c.Context(), s.client, redisstore.Prefix(a.prefix), redisstore.ForTTL(ttl))
 				if err != nil {
-					return failure{fmt.Errorf("%s: %w", s.name, err)}
+					failed = append(failed, fmt.Errorf("%s: %w", s.name, err))
 				}
-				for _, f := range findings {
-					if f.Severity == redisstore.Broken {
-						broken++
-					}
+				broken = broken || slices.ContainsFunc(findings, func(f redisstore.Finding) bool { return f.Severity == redisstore.Broken })
+				if err != nil && len(findings) == 0 {
+					continue
 				}
 				if err := a.prescribe(c, s.name, findings); err != nil {
-					return failure{err}
+					return err
 				}
 			}
-			if broken > 0 {
-				return failure{errBroken}
+			if broken {
+				failed = append(failed, errBroken)
 			}
-			return nil
+			return errors.Join(failed...)
 		},
 	}
 	c.Flags().DurationVar(&ttl, "ttl", ttl, "TTL of the leases, by which round trips and replicas are judged")

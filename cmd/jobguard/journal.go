@@ -58,15 +58,15 @@ func (a *app) withJournal(f *journalFlags, do func(*journal.Journal) error) erro
 	defer end()
 	log, err := openLog(s, f)
 	if err != nil {
-		return err
+		return usage{err}
 	}
 	g, err := guard.New(s.store)
 	if err != nil {
-		return failure{err}
+		return err
 	}
 	j, err := journal.New(g, log)
 	if err != nil {
-		return failure{err}
+		return err
 	}
 	return do(j)
 }
@@ -92,14 +92,15 @@ func (a *app) journalLs(f *journalFlags) *cobra.Command {
 				for r, err := range j.Dead(c.Context()) {
 					switch {
 					case err != nil:
-						return failure{err}
+						_ = t.end() // the error counts
+						return err
 					case a.json:
 						err = printJSON(c.OutOrStdout(), recordForPrograms(r))
 					default:
 						err = t.row(r.ID, shown(r.Kind), shown(r.Key), string(r.Reason), fmt.Sprint(r.Attempt), r.Started.Format(time.RFC3339), oneLine(r.Err))
 					}
 					if err != nil {
-						return failure{err}
+						return err
 					}
 				}
 				return t.end()
@@ -117,7 +118,7 @@ func (a *app) journalShow(f *journalFlags) *cobra.Command {
 			return a.withJournal(f, func(j *journal.Journal) error {
 				r, err := find(c.Context(), j, args[0])
 				if err != nil {
-					return failure{err}
+					return err
 				}
 				if a.json {
 					return printJSON(c.OutOrStdout(), recordForPrograms(r))
@@ -150,7 +151,7 @@ func (a *app) journalDecide(f *journalFlags, verb, what string, do func(*journal
 				if !a.yes {
 					r, err := find(c.Context(), j, args[0])
 					if err != nil {
-						return failure{err}
+						return err
 					}
 					if !confirmed(c, fmt.Sprintf("%s: %s of %s, %s", strings.ToUpper(verb[:1])+verb[1:], shown(r.Kind), shown(r.Key), oneLine(r.Err))) {
 						return errDeclined
@@ -161,7 +162,10 @@ func (a *app) journalDecide(f *journalFlags, verb, what string, do func(*journal
 					err = fmt.Errorf("%w: %s", err, args[0])
 				}
 				if err != nil {
-					return failure{err}
+					return err
+				}
+				if a.json {
+					return printJSON(c.OutOrStdout(), map[string]string{"id": args[0], "done": verb})
 				}
 				_, err = fmt.Fprintf(c.OutOrStdout(), "%s: done\n", args[0])
 				return err

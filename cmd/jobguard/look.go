@@ -1,13 +1,13 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/jobguard/jobguard/guard/lease/quorum"
 	"github.com/jobguard/jobguard/guard/lease/redisstore"
 )
 
@@ -31,15 +31,15 @@ func (a *app) ls() *cobra.Command {
 			for i, err := range s.store.List(c.Context(), pattern) {
 				if err != nil {
 					_ = t.end() // the error counts
-					return failure{err}
+					return err
 				}
 				if a.json {
-					err = printJSON(c.OutOrStdout(), forPrograms("", i))
+					err = printJSON(c.OutOrStdout(), forPrograms(i))
 				} else {
 					err = t.row(keyRow(i)...)
 				}
 				if err != nil {
-					return failure{err}
+					return err
 				}
 			}
 			return t.end()
@@ -55,48 +55,55 @@ func (a *app) show() *cobra.Command {
 			"With several --redis, the servers of a quorum: what each has, and whether they agree.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			servers, end, err := a.connect()
+			t, end, err := a.connectTo()
 			if err != nil {
 				return err
 			}
 			defer end()
-			if len(servers) > 1 {
-				return a.showNodes(c, servers, args[0])
+			if t.quorum != nil {
+				return a.showNodes(c, t, args[0])
 			}
-			i, err := servers[0].store.Inspect(c.Context(), args[0])
+			i, err := t.Inspect(c.Context(), args[0])
 			if err != nil {
-				return failure{err}
-			}
-			if a.json {
-				return printJSON(c.OutOrStdout(), forPrograms("", i))
-			}
-			if err := describe(c.OutOrStdout(), i); err != nil {
 				return err
 			}
-			tick, err := servers[0].store.LastTick(c.Context(), args[0])
-			if err == nil && !tick.At.IsZero() {
-				_, _ = fmt.Fprintf(c.OutOrStdout(), "last tick  %s  %s\n", tick.At.Format(time.RFC3339), tickState(tick))
+			tick, err := t.servers[0].store.LastTick(c.Context(), args[0])
+			if err != nil {
+				return err
 			}
-			return nil
+			if a.json {
+				shown := forPrograms(i)
+				if !tick.At.IsZero() {
+					shown.LastTick = tickForPrograms(args[0], tick)
+				}
+				return printJSON(c.OutOrStdout(), shown)
+			}
+			if err := describe(c.OutOrStdout(), i); err != nil || tick.At.IsZero() {
+				return err
+			}
+			_, err = fmt.Fprintf(c.OutOrStdout(), "last tick  %s  %s\n", tick.At.Format(time.RFC3339), tickState(tick))
+			return err
 		},
 	}
 }
 
 // describe writes all that is known of a key.
 func describe(w io.Writer, i redisstore.Inspection) error {
-	_, _ = fmt.Fprintf(w, "%s  %s", shown(i.Key), mode(i))
+	tokens := ""
 	if i.LastToken > 0 {
-		_, _ = fmt.Fprintf(w, "  tokens up to %d", i.LastToken)
+		tokens = fmt.Sprintf("  tokens up to %d", i.LastToken)
 	}
-	_, _ = fmt.Fprintln(w)
+	if _, err := fmt.Fprintf(w, "%s  %s%s\n", shown(i.Key), mode(i), tokens); err != nil {
+		return err
+	}
 	holders := newTable(w, "HOLDER", "PROCESS", "REMAINING", "METADATA")
 	for _, h := range i.Holders {
-		if err := holders.row(h.Owner, dash(h.Process), remaining(h.Remaining), dash(h.Metadata)); err != nil {
-			return failure{err}
+		if err := holders.row(visible(h.Owner), dash(h.Process), remaining(h.Remaining), dash(h.Metadata)); err != nil {
+			return err
 		}
 	}
 	if err := holders.end(); err != nil {
-		return failure{err}
+		return err
 	}
 	return queueTable(w, i)
 }
@@ -104,21 +111,18 @@ func describe(w io.Writer, i redisstore.Inspection) error {
 func queueTable(w io.Writer, i redisstore.Inspection) error {
 	queue := newTable(w, "PLACE", "WAITER", "PROCESS", "WAITED")
 	for n, x := range i.Queue {
-		if err := queue.row(fmt.Sprint(n+1), x.Owner, dash(x.Process), short(x.Waited)); err != nil {
-			return failure{err}
+		if err := queue.row(fmt.Sprint(n+1), visible(x.Owner), dash(x.Process), short(x.Waited)); err != nil {
+			return err
 		}
 	}
-	if err := queue.end(); err != nil {
-		return failure{err}
-	}
-	return nil
+	return queue.end()
 }
 
 func dash(s string) string {
 	if s == "" {
 		return "-"
 	}
-	return s
+	return visible(s)
 }
 
 func (a *app) queue() *cobra.Command {
@@ -134,14 +138,14 @@ func (a *app) queue() *cobra.Command {
 			defer end()
 			i, err := s.store.Inspect(c.Context(), args[0])
 			if err != nil {
-				return failure{err}
+				return err
 			}
 			if !a.json {
 				return queueTable(c.OutOrStdout(), i)
 			}
-			for _, w := range forPrograms("", i).Queue {
+			for _, w := range forPrograms(i).Queue {
 				if err := printJSON(c.OutOrStdout(), w); err != nil {
-					return failure{err}
+					return err
 				}
 			}
 			return nil
@@ -149,64 +153,75 @@ func (a *app) queue() *cobra.Command {
 	}
 }
 
-// showNodes shows what each server of a quorum has.
-func (a *app) showNodes(c *cobra.Command, servers []server, key string) error {
-	votes := make(map[string]int)
-	t := newTable(c.OutOrStdout(), "SERVER", "MODE", "HOLDER", "REMAINING", "WAIT")
-	for _, s := range servers {
-		i, err := inspectWithin(c.Context(), s, key)
-		switch {
-		case err != nil && a.json:
-			err = printJSON(c.OutOrStdout(), map[string]string{"server": s.name, "error": err.Error()})
-		case err != nil:
-			err = t.row(s.name, "error", err.Error(), "-", "-")
-		default:
-			votes[vote(i)]++
-			if a.json {
-				err = printJSON(c.OutOrStdout(), forPrograms(s.name, i))
-			} else {
-				err = t.row(append([]string{s.name}, keyRow(i)[1:]...)...)
-			}
-		}
-		if err != nil {
-			return failure{err}
-		}
-	}
-	if err := t.end(); err != nil {
-		return failure{err}
-	}
-	most, n := "", 0
-	for v, count := range votes {
-		if count > n || count == n && v < most {
-			most, n = v, count
-		}
-	}
-	verdict := fmt.Sprintf("%d of %d servers agree: %s", n, len(servers), most)
-	if n <= len(servers)/2 {
-		return failure{fmt.Errorf("%w: %s", errDisagree, verdict)}
+// nodesJSON is what the servers of a quorum say of a key.
+type nodesJSON struct {
+	Key     string     `json:"key"`
+	Servers int        `json:"servers"`
+	Agree   int        `json:"agree"`
+	Agreed  bool       `json:"agreed"`
+	Verdict *keyJSON   `json:"verdict,omitempty"`
+	Nodes   []nodeJSON `json:"nodes"`
+}
+
+type nodeJSON struct {
+	Server string   `json:"server"`
+	Error  string   `json:"error,omitempty"`
+	Has    *keyJSON `json:"has,omitempty"`
+}
+
+// showNodes shows what each server of a quorum has, and whether they agree.
+func (a *app) showNodes(c *cobra.Command, t target, key string) error {
+	n, err := t.quorum.InspectNodes(c.Context(), key)
+	if err != nil {
+		return err
 	}
 	if a.json {
-		return printJSON(c.OutOrStdout(), map[string]any{"key": key, "agree": n, "servers": len(servers), "verdict": most})
+		err = printJSON(c.OutOrStdout(), nodesForPrograms(t, n))
+	} else {
+		err = describeNodes(c.OutOrStdout(), t, n)
 	}
-	_, _ = fmt.Fprintln(c.OutOrStdout(), verdict)
+	switch {
+	case err != nil:
+		return err
+	case n.Agree == 0:
+		return fmt.Errorf("no server answers: %w", n.Nodes[0].Err)
+	case !n.Agreed():
+		return fmt.Errorf("%w: %d of %d say %s", quorum.ErrDisagree, n.Agree, len(n.Nodes), stateOf(n.Verdict))
+	}
 	return nil
 }
 
-// inspectWithin gives up a server that does not answer for 5 s.
-func inspectWithin(ctx context.Context, s server, key string) (redisstore.Inspection, error) {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	return s.store.Inspect(ctx, key)
+func nodesForPrograms(t target, n quorum.Nodes) nodesJSON {
+	all := nodesJSON{Key: n.Key, Servers: len(n.Nodes), Agree: n.Agree, Agreed: n.Agreed()}
+	if n.Agreed() {
+		all.Verdict = forPrograms(n.Verdict)
+	}
+	for i, node := range n.Nodes {
+		one := nodeJSON{Server: t.servers[i].name}
+		if node.Err != nil {
+			one.Error = node.Err.Error()
+		} else {
+			one.Has = forPrograms(node.Inspection)
+		}
+		all.Nodes = append(all.Nodes, one)
+	}
+	return all
 }
 
-// vote is what a server says of a key. Process ids differ from server to server.
-func vote(i redisstore.Inspection) string {
-	text := mode(i)
-	for _, h := range i.Holders {
-		text += " " + h.Owner
-		if h.Metadata != "" {
-			text += " (" + h.Metadata + ")"
+func describeNodes(w io.Writer, t target, n quorum.Nodes) error {
+	rows := newTable(w, "SERVER", "MODE", "HOLDER", "REMAINING", "WAIT")
+	for i, node := range n.Nodes {
+		cells := append([]string{t.servers[i].name}, keyRow(node.Inspection)[1:]...)
+		if node.Err != nil {
+			cells = []string{t.servers[i].name, "error", visible(node.Err.Error()), "-", "-"}
+		}
+		if err := rows.row(cells...); err != nil {
+			return err
 		}
 	}
-	return text
+	if err := rows.end(); err != nil || !n.Agreed() {
+		return err
+	}
+	_, err := fmt.Fprintf(w, "%d of %d servers agree: %s\n", n.Agree, len(n.Nodes), stateOf(n.Verdict))
+	return err
 }

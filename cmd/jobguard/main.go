@@ -11,34 +11,42 @@ import (
 	"os/signal"
 	"syscall"
 
+	"github.com/redis/go-redis/v9"
 	"github.com/spf13/cobra"
 
+	"github.com/jobguard/jobguard/guard/lease/quorum"
 	"github.com/jobguard/jobguard/guard/lease/redisstore"
 )
 
 // The exit codes.
 const (
 	exitOK       = 0
-	exitFailed   = 1 // the server could not be asked, or refused; doctor: a finding
+	exitFailed   = 1 // the server could not be asked, or refused; doctor: a promise is broken
 	exitUsage    = 2 // unknown command, flag or URL
 	exitNoAnswer = 3 // revoke: a holder did not answer; show with several servers: no majority agrees
-	exitDeclined = 4 // the question was not answered with yes
+	exitDeclined = 4 // the question was not answered with yes, or the holder was another by then
 )
 
 const exitCodes = `Exit codes:
   0  done
-  1  the server could not be asked, or refused; doctor found something
+  1  the server could not be asked, or refused, or the output not written; doctor: a promise is broken
   2  wrong usage
   3  revoke: a holder did not answer; show with several servers: no majority agrees
-  4  the question was not answered with yes`
+  4  the question was not answered with yes, or the holder was another by then`
 
 func main() {
+	redis.SetLogger(silence{})
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	code := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code) //nolint:gocritic // stop was called
 }
+
+// silence is for the log of go-redis: what matters is in the errors that it returns.
+type silence struct{}
+
+func (silence) Printf(context.Context, string, ...any) {}
 
 // app is what all commands share.
 type app struct {
@@ -47,6 +55,7 @@ type app struct {
 	json   bool
 	yes    bool
 	env    func(string) string
+	begun  bool // a command runs: what is wrong from here on is no wrong usage, unless it says so
 }
 
 // run is the program, but for the process around it.
@@ -62,30 +71,28 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		return exitOK
 	}
 	_, _ = fmt.Fprintln(stderr, "jobguard:", err)
-	return codeOf(err)
+	return a.codeOf(err)
 }
 
-func codeOf(err error) int {
-	var f failure
+func (a *app) codeOf(err error) int {
+	var u usage
 	switch {
-	case errors.Is(err, redisstore.ErrNoAnswer), errors.Is(err, errDisagree):
+	case !a.begun, errors.As(err, &u):
+		return exitUsage
+	case errors.Is(err, redisstore.ErrNoAnswer), errors.Is(err, quorum.ErrDisagree):
 		return exitNoAnswer
-	case errors.Is(err, errDeclined):
+	case errors.Is(err, errDeclined), errors.Is(err, errChanged):
 		return exitDeclined
-	case errors.As(err, &f):
-		return exitFailed
 	}
-	return exitUsage // cobra's own
+	return exitFailed
 }
 
-// failure is an error that is no wrong usage.
-type failure struct{ error }
-
-func (f failure) Unwrap() error { return f.error }
+// usage is wrong usage that a command finds; the others are cobra's.
+type usage struct{ error }
 
 var (
 	errDeclined = errors.New("not done: the answer was not yes")
-	errDisagree = errors.New("no majority of the servers agrees")
+	errChanged  = errors.New("not done: the key has another holder by now")
 )
 
 func (a *app) root() *cobra.Command {
@@ -102,5 +109,19 @@ func (a *app) root() *cobra.Command {
 	flags.StringVar(&a.prefix, "prefix", "guard:", "prefix of the keys, as redisstore.Prefix")
 	flags.BoolVar(&a.json, "json", false, "one JSON value a line, for programs")
 	root.AddCommand(a.ls(), a.show(), a.queue(), a.watch(), a.revoke(), a.breakKey(), a.ticks(), a.journal(), a.doctor(), a.man())
+	a.noteBegin(root)
 	return root
+}
+
+// noteBegin has each command below c note that it runs.
+func (a *app) noteBegin(c *cobra.Command) {
+	if do := c.RunE; do != nil {
+		c.RunE = func(c *cobra.Command, args []string) error {
+			a.begun = true
+			return do(c, args)
+		}
+	}
+	for _, sub := range c.Commands() {
+		a.noteBegin(sub)
+	}
 }

@@ -23,7 +23,27 @@ import (
 	"github.com/jobguard/jobguard/internal/redistest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// asProgram makes a process of the tests the program itself.
+const asProgram = "JOBGUARD_TEST_AS_PROGRAM"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asProgram) != "" {
+		main()
+	}
+	redis.SetLogger(silence{})
+	code := m.Run()
+	var leak error
+	for deadline := time.Now().Add(10 * time.Second); ; { // a client's pool dials a dead server again after a second
+		if leak = goleak.Find(); leak == nil || time.Now().After(deadline) {
+			break
+		}
+	}
+	if code == 0 && leak != nil {
+		fmt.Fprintln(os.Stderr, leak)
+		code = 1
+	}
+	os.Exit(code)
+}
 
 // said is what a run of the program wrote, and its exit code.
 type said struct {
@@ -109,6 +129,11 @@ func TestKeysAreListedAndShown(t *testing.T) {
 	url := urlOf(server)
 
 	call(t, "", "ls", "--redis", url).want(t, exitOK, "KEY", "report  exclusive  web-1", "pool    limit 3    web-2", `theirs  foreign    "cron\x1b[31m"`, "for ever")
+	var theirs keyJSON
+	must(t, json.Unmarshal([]byte(call(t, "", "show", "theirs", "--json", "--redis", url).out), &theirs))
+	if theirs.Holders[0].Remaining != -1 || theirs.Holding != 1 || theirs.Waiting != 0 {
+		t.Errorf("%+v", theirs)
+	}
 	if s := call(t, "", "ls", "po*", "--redis", url); strings.Contains(s.out, "report") || !strings.Contains(s.out, "pool") {
 		t.Errorf("ls po*:\n%s", s.out)
 	}
@@ -179,9 +204,51 @@ func TestShowComparesTheServersOfAQuorum(t *testing.T) {
 	must(t, servers[0].Client(t).Set(t.Context(), "guard:k", "x", time.Hour).Err())
 	call(t, "", args...).want(t, exitOK, "2 of 3 servers agree: exclusive web-1", "foreign")
 	must(t, servers[1].Client(t).Set(t.Context(), "guard:k", "y", time.Hour).Err())
-	call(t, "", args...).want(t, exitNoAnswer, "no majority of the servers agrees")
-	call(t, "", append(args, "--json")...).want(t, exitNoAnswer, `"mode":"foreign"`)
-	call(t, "", append([]string{"break", "--yes"}, args[1:]...)...).want(t, exitUsage, "takes one --redis")
+	call(t, "", args...).want(t, exitNoAnswer, "no majority of the nodes agrees")
+	s := call(t, "", append(args, "--json")...)
+	s.want(t, exitNoAnswer)
+	var n nodesJSON
+	must(t, json.Unmarshal([]byte(s.out), &n))
+	if n.Agreed || n.Servers != 3 || n.Agree != 1 || n.Verdict != nil || n.Nodes[0].Has.Mode != "foreign" || n.Nodes[2].Has.Mode != "exclusive" {
+		t.Errorf("%+v, from %s", n, s.out)
+	}
+	servers[0].Kill()
+	servers[1].Kill()
+	call(t, "", args...).want(t, exitNoAnswer, "error", "refused")
+	servers[2].Kill()
+	call(t, "", args...).want(t, exitFailed, "no server answers")
+	call(t, "", args[:len(args)-2]...).want(t, exitUsage, "need at least 3")
+	call(t, "", append([]string{"ls"}, args[2:]...)...).want(t, exitUsage, "takes one --redis")
+}
+
+func TestOrdersGoToAllServersOfAQuorum(t *testing.T) {
+	servers := redistest.StartN(t, 3)
+	var urls []string
+	var stores []lease.Store
+	for _, s := range servers {
+		stores = append(stores, redisstore.New(s.Client(t), redisstore.Owner("web-1")))
+		urls = append(urls, "--redis", urlOf(s))
+	}
+	store, err := quorum.New(stores...)
+	must(t, err)
+	result := hold(t, store, "k")
+	order := func(stdin string, args ...string) said { return call(t, stdin, append(args, urls...)...) }
+	order("yes\n", "revoke", "k", "--reason", "hangs").want(t, exitOK, "3 of 3 servers agree: exclusive web-1", "Tell web-1 to stop?", "told to stop")
+	if err := <-result; !errors.Is(err, guard.ErrRevoked) {
+		t.Errorf("the holder got %v", err)
+	}
+	order("", "revoke", "k", "--reason", "hangs").want(t, exitOK, "k: free")
+
+	// What an owner that is gone left on two servers, with another on the third.
+	for i, s := range servers {
+		must(t, s.Client(t).Set(t.Context(), "guard:k", lease.OwnerID("gone", uint64(i/2), "web-2", ""), time.Hour).Err())
+	}
+	order("no\n", "break", "k").want(t, exitDeclined, "Take the key from web-2?")
+	servers[0].Kill()
+	order("no\n", "break", "k").want(t, exitDeclined)
+	order("yes\n", "break", "k").want(t, exitOK, "now free")
+	servers[1].Kill()
+	order("", "break", "k", "--yes").want(t, exitFailed, "1 of 3 nodes answered")
 }
 
 // output is a buffer that one goroutine writes and another reads.
@@ -202,6 +269,16 @@ func (o *output) String() string {
 	return o.b.String()
 }
 
+// await waits until text was written.
+func (o *output) await(t *testing.T, text string) {
+	t.Helper()
+	for end := time.Now().Add(30 * time.Second); !strings.Contains(o.String(), text); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("no %q in:\n%s", text, o.String())
+		}
+	}
+}
+
 func TestWatchWritesALineForEachChange(t *testing.T) {
 	server := redistest.Start(t)
 	client := server.Client(t)
@@ -212,20 +289,12 @@ func TestWatchWritesALineForEachChange(t *testing.T) {
 	go func() {
 		code <- run(ctx, []string{"watch", "--interval", "10ms", "--redis", urlOf(server)}, strings.NewReader(""), &out, &out)
 	}()
-	eventually := func(text string) {
-		t.Helper()
-		for end := time.Now().Add(20 * time.Second); !strings.Contains(out.String(), text); time.Sleep(10 * time.Millisecond) {
-			if time.Now().After(end) {
-				t.Fatalf("no %q in:\n%s", text, out.String())
-			}
-		}
-	}
 	must(t, client.Set(ctx, "guard:k", lease.OwnerID("p", 1, "web-1", ""), time.Hour).Err())
-	eventually("k  exclusive web-1\n")
+	out.await(t, "k  exclusive web-1\n")
 	wait(t, client, "k")
-	eventually("k  exclusive web-1, 1 wait\n")
+	out.await(t, "k  exclusive web-1, 1 wait\n")
 	must(t, client.Del(ctx, "guard:k").Err())
-	eventually("k  free\n")
+	out.await(t, "k  free\n")
 	cancel()
 	if c := <-code; c != exitOK {
 		t.Errorf("exit code %d", c)

@@ -12,7 +12,7 @@ func (a *app) man() *cobra.Command {
 		Args:  cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			if err := doc.GenManTree(c.Root(), &doc.GenManHeader{Section: "1"}, args[0]); err != nil {
-				return failure{err}
+				return err
 			}
 			return nil
 		},

@@ -8,21 +8,24 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
-	"unicode"
 	"unicode/utf8"
 
 	"github.com/jobguard/jobguard/guard/lease/redisstore"
 )
 
-// keyJSON is an inspection for programs. Times are in ms; Remaining is negative for ever.
+// keyJSON is an inspection for programs. Times are in ms; Remaining is negative for ever. Holding
+// and Waiting count those beyond the ones that are named.
 type keyJSON struct {
-	Server    string       `json:"server,omitempty"`
 	Key       string       `json:"key"`
+	KeyBytes  []byte       `json:"key_base64,omitempty"` // of a key that is no UTF-8, which JSON cannot have
 	Mode      string       `json:"mode"`
 	Limit     int          `json:"limit,omitempty"`
+	Holding   int          `json:"holding"`
 	Holders   []holderJSON `json:"holders"`
+	Waiting   int          `json:"waiting"`
 	Queue     []waiterJSON `json:"queue"`
 	LastToken int64        `json:"last_token,omitempty"`
+	LastTick  *tickJSON    `json:"last_tick,omitempty"`
 }
 
 type holderJSON struct {
@@ -38,15 +41,27 @@ type waiterJSON struct {
 	Waited  int64  `json:"waited_ms"`
 }
 
-func forPrograms(server string, i redisstore.Inspection) keyJSON {
-	k := keyJSON{Server: server, Key: i.Key, Mode: string(i.Mode), Limit: i.Limit, LastToken: i.LastToken, Holders: []holderJSON{}, Queue: []waiterJSON{}}
+func forPrograms(i redisstore.Inspection) *keyJSON {
+	k := keyJSON{Key: i.Key, Mode: string(i.Mode), Limit: i.Limit, Holding: i.Holding, Waiting: i.Waiting, LastToken: i.LastToken,
+		Holders: []holderJSON{}, Queue: []waiterJSON{}}
+	if !utf8.ValidString(i.Key) {
+		k.KeyBytes = []byte(i.Key)
+	}
 	for _, h := range i.Holders {
-		k.Holders = append(k.Holders, holderJSON{h.Owner, h.Process, h.Metadata, h.Remaining.Milliseconds()})
+		k.Holders = append(k.Holders, holderJSON{h.Owner, h.Process, h.Metadata, forEver(h.Remaining)})
 	}
 	for _, w := range i.Queue {
 		k.Queue = append(k.Queue, waiterJSON{w.Owner, w.Process, w.Waited.Milliseconds()})
 	}
-	return k
+	return &k
+}
+
+// forEver is d in ms, -1 if it is negative.
+func forEver(d time.Duration) int64 {
+	if d < 0 {
+		return -1
+	}
+	return d.Milliseconds()
 }
 
 // printJSON writes v on one line.
@@ -67,7 +82,7 @@ func newTable(w io.Writer, columns ...string) *table {
 
 func (t *table) row(cells ...string) error {
 	if t.rows == 0 {
-		_, _ = fmt.Fprintln(t.w, t.title)
+		_, _ = fmt.Fprintln(t.w, t.title) // the error comes with Flush
 	}
 	t.rows++
 	_, _ = fmt.Fprintln(t.w, strings.Join(cells, "\t"))
@@ -84,11 +99,11 @@ func keyRow(i redisstore.Inspection) []string {
 	owner, left := "-", "-"
 	if len(i.Holders) > 0 {
 		owner, left = i.Holders[0].Owner, remaining(i.Holders[0].Remaining)
-		if n := len(i.Holders) - 1; n > 0 {
+		if n := i.Holding - 1; n > 0 {
 			owner += fmt.Sprintf(" and %d more", n)
 		}
 	}
-	return []string{shown(i.Key), mode(i), owner, left, strconv.Itoa(len(i.Queue))}
+	return []string{shown(i.Key), mode(i), visible(owner), left, strconv.Itoa(i.Waiting)}
 }
 
 func mode(i redisstore.Inspection) string {
@@ -112,9 +127,18 @@ func short(d time.Duration) string {
 	return d.Round(time.Second).String()
 }
 
-// shown is s as a terminal can show it: other programs' keys may be any bytes.
+// shown is s as a terminal can show it, and on one line that nothing in it changes: other programs'
+// keys may be any bytes. What is quoted is so in the manner of Go.
 func shown(s string) string {
-	if utf8.ValidString(s) && !strings.ContainsFunc(s, unicode.IsControl) {
+	if s == "" || s[0] == '"' || strings.TrimSpace(s) != s {
+		return strconv.Quote(s)
+	}
+	return visible(s)
+}
+
+// visible is shown of text that may be empty, or quoted already.
+func visible(s string) string {
+	if utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool { return !strconv.IsPrint(r) }) {
 		return s
 	}
 	return strconv.Quote(s)

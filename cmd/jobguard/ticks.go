@@ -35,21 +35,25 @@ func (a *app) ticks() *cobra.Command {
 			t := newTable(c.OutOrStdout(), "KEY", "TICK", "STATE", "BY", "ATTEMPTS")
 			for k, err := range s.store.Ticks(c.Context(), pattern) {
 				if err != nil {
-					return failure{err}
+					_ = t.end() // the error counts
+					return err
 				}
-				by := lease.OwnerName(k.Owner)
 				if a.json {
-					err = printJSON(c.OutOrStdout(), tickJSON{k.Key, k.At, tickState(k.Tick), by, k.Attempts})
+					err = printJSON(c.OutOrStdout(), tickForPrograms(k.Key, k.Tick))
 				} else {
-					err = t.row(shown(k.Key), k.At.Format(time.RFC3339), tickState(k.Tick), dash(by), fmt.Sprint(k.Attempts))
+					err = t.row(shown(k.Key), k.At.Format(time.RFC3339), tickState(k.Tick), dash(lease.OwnerName(k.Owner)), fmt.Sprint(k.Attempts))
 				}
 				if err != nil {
-					return failure{err}
+					return err
 				}
 			}
 			return t.end()
 		},
 	}
+}
+
+func tickForPrograms(key string, t lease.Tick) *tickJSON {
+	return &tickJSON{key, t.At, tickState(t), lease.OwnerName(t.Owner), t.Attempts}
 }
 
 func tickState(t lease.Tick) string {

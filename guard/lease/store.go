@@ -239,9 +239,10 @@ type Holder struct {
 	Metadata  string        // text of the holder's observer, or ""
 	Token     int64         // the holder's fencing token; 0 if the store does not keep it
 	Remaining time.Duration // until the lease expires unless renewed; negative: never
+	ID        string        // tells this lease from any other; of other programs what they wrote
 }
 
 // HolderOf takes value, found under a key, apart.
 func HolderOf(value string, remaining time.Duration) Holder {
-	return Holder{Owner: OwnerName(value), Process: OwnerProcess(value), Metadata: Metadata(value), Remaining: remaining}
+	return Holder{Owner: OwnerName(value), Process: OwnerProcess(value), Metadata: Metadata(value), Remaining: remaining, ID: value}
 }

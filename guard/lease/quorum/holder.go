@@ -11,8 +11,8 @@ import (
 )
 
 // FindHolder implements [lease.HolderFinder], if all stores do. A majority of nodes must
-// answer, and a majority of all nodes have a holder, else the key is free. The process id
-// of another process is the one on the first node that names it. A Token is not found.
+// answer, and a majority of all nodes have a holder, else the key is free. A Token is not
+// found.
 func (s *Store) FindHolder(ctx context.Context, key string) (lease.Holder, error) {
 	finders := make([]lease.HolderFinder, len(s.nodes))
 	for i, n := range s.nodes {
@@ -31,11 +31,7 @@ func (s *Store) FindHolder(ctx context.Context, key string) (lease.Holder, error
 	var held []lease.Holder
 	for i := range answers {
 		if a := &answers[i]; a.ok() && a.value.Owner != "" {
-			h := a.value
-			if h.Process == s.nodes[i].process {
-				h.Process = s.process
-			}
-			held = append(held, h)
+			held = append(held, asAllKnow(a.value))
 		}
 	}
 	switch {
@@ -47,6 +43,14 @@ func (s *Store) FindHolder(ctx context.Context, key string) (lease.Holder, error
 	return s.mostNamed(held), nil
 }
 
+// asAllKnow is a holder that a node names, as the quorum's owner that it is.
+func asAllKnow(h lease.Holder) lease.Holder {
+	if id := ownerOf(h.ID); id != h.ID {
+		h.ID, h.Process = id, lease.OwnerProcess(id)
+	}
+	return h
+}
+
 // mostNamed is the holder that most nodes name. It has the key until fewer than a
 // majority do.
 func (s *Store) mostNamed(held []lease.Holder) lease.Holder {
@@ -55,7 +59,7 @@ func (s *Store) mostNamed(held []lease.Holder) lease.Holder {
 	for _, h := range held {
 		var same []time.Duration
 		for _, other := range held {
-			if other.Owner == h.Owner && other.Metadata == h.Metadata {
+			if other.ID == h.ID {
 				same = append(same, other.Remaining)
 			}
 		}

@@ -200,6 +200,9 @@ func TestCheckFindsReplicasThatAreBehind(t *testing.T) {
 	primary := startFit(t)
 	replica := redistest.StartReplica(t, primary)
 	client := primary.Client(t)
+	eventually(t, "the replica in step", func() bool {
+		return regexp.MustCompile(`state=online,offset=\d+,lag=[01]\b`).MatchString(client.Info(t.Context()).Val())
+	})
 	wantFindings(t, check(t, client), "min-replicas-to-write risk")
 	wantFindings(t, check(t, replica.Client(t)), "role broken", "persistence risk")
 	must(t, client.ConfigSet(t.Context(), "min-replicas-to-write", "1").Err())

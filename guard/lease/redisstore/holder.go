@@ -44,11 +44,15 @@ func (s *Store) FindHolder(ctx context.Context, key string) (lease.Holder, error
 
 // otherType says what is under name, which is no string, as lease_value in queue.lua does.
 func (s *Store) otherType(ctx context.Context, name string) (string, error) {
+	kind, err := s.typeOf(ctx, name)
+	return "a " + kind + " of another program", err
+}
+
+func (s *Store) typeOf(ctx context.Context, name string) (string, error) {
 	kind := newOp(name, "type", name)
 	s.router.do(ctx, false, kind)
 	if err := kind.outcome(); err != nil {
 		return "", err
 	}
-	text, err := kind.Text()
-	return "a " + text + " of another program", err
+	return kind.Text()
 }

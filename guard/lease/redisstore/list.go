@@ -18,7 +18,8 @@ const scanPage = 500
 
 // List inspects each key that is held, once, and whose name, without the prefix, matches the
 // glob pattern as SCAN understands it; "" is "*". Keys that are taken or freed meanwhile
-// may be missing. The order is the server's.
+// may be missing. The order is the server's. Of each key it names the first 100 waiters
+// and holders, and counts the others.
 //
 // It scans every master, in pages of 500 keys, and keeps 8 bytes of each key that it has
 // seen. An error ends it, and so does ctx, between two pages. With Prefix("") it lists
@@ -26,14 +27,11 @@ const scanPage = 500
 //
 // The user of the server needs scan beside what [Store.Inspect] needs.
 func (s *Store) List(ctx context.Context, pattern string) iter.Seq2[Inspection, error] {
-	if pattern == "" {
-		pattern = "*"
-	}
 	return func(yield func(Inspection, error) bool) {
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
 		seed, seen := maphash.MakeSeed(), make(map[uint64]struct{})
-		for page, err := range s.pages(ctx, escapeGlob(s.prefix)+pattern) {
+		for page, err := range s.pages(ctx, "", pattern) {
 			if err != nil {
 				yield(Inspection{}, fault(ctx, "list", err))
 				return
@@ -68,27 +66,42 @@ func (s *Store) inspectAll(ctx context.Context, keys []string, yield func(Inspec
 	if len(keys) == 0 {
 		return true
 	}
-	ops := make([]*op, len(keys))
+	all, ops := make([]*names, len(keys)), make([]*op, len(keys))
 	for i, key := range keys {
-		ops[i] = s.inspection(key)
+		all[i] = namesOf(s.prefix, key)
+		ops[i] = inspection(all[i], membersListed)
 	}
 	s.router.do(ctx, false, ops...)
 	for n, o := range ops {
-		i, err := s.inspected(ctx, keys[n], o)
+		i, err := s.inspected(ctx, all[n], o, membersListed)
 		switch {
 		case err != nil:
-			yield(i, err)
+			yield(Inspection{}, fault(ctx, "list", err))
 			return false
-		case i.Mode == ModeFree && i.Queue == nil: // ended meanwhile
-		case !yield(i, nil):
+		case i.Mode == ModeFree && i.Waiting == 0: // ended meanwhile
+		case !yield(i.Inspection, nil):
 			return false
 		}
 	}
 	return true
 }
 
+// patterns are those of the names whose user key matches pattern, behind the prefix and kind,
+// which is a pattern itself. User keys that look like a companion have an escape, which only "*"
+// matches.
+func (s *Store) patterns(kind, pattern string) []string {
+	if pattern == "" {
+		pattern = "*"
+	}
+	all := []string{escapeGlob(s.prefix) + kind + pattern}
+	if !strings.HasPrefix(pattern, "*") {
+		all = append(all, escapeGlob(s.prefix)+kind+escapePrefix+pattern)
+	}
+	return all
+}
+
 // pages yields the names that match, from every master, one after the other.
-func (s *Store) pages(ctx context.Context, match string) iter.Seq2[[]string, error] {
+func (s *Store) pages(ctx context.Context, kind, pattern string) iter.Seq2[[]string, error] {
 	return func(yield func([]string, error) bool) {
 		nodes, err := s.masters(ctx)
 		if err != nil {
@@ -96,15 +109,24 @@ func (s *Store) pages(ctx context.Context, match string) iter.Seq2[[]string, err
 			return
 		}
 		for _, node := range nodes {
-			for cursor := uint64(0); ; {
-				page, next, err := node.Scan(ctx, cursor, match, scanPage).Result()
-				if !yield(page, err) || err != nil {
+			for _, match := range s.patterns(kind, pattern) {
+				if !scan(ctx, node, match, yield) {
 					return
 				}
-				if cursor = next; cursor == 0 {
-					break
-				}
 			}
+		}
+	}
+}
+
+// scan yields the names that match, from one node. It returns false when that is the end.
+func scan(ctx context.Context, node redis.Cmdable, match string, yield func([]string, error) bool) bool {
+	for cursor := uint64(0); ; {
+		page, next, err := node.Scan(ctx, cursor, match, scanPage).Result()
+		if !yield(page, err) || err != nil {
+			return false
+		}
+		if cursor = next; cursor == 0 {
+			return true
 		}
 	}
 }
@@ -138,12 +160,9 @@ type KeyTick struct {
 // Ticks yields the last tick of each schedule whose key matches the glob pattern; "" is "*".
 // It works as [Store.List] does, and needs the same permissions.
 func (s *Store) Ticks(ctx context.Context, pattern string) iter.Seq2[KeyTick, error] {
-	if pattern == "" {
-		pattern = "*"
-	}
 	return func(yield func(KeyTick, error) bool) {
 		seen := make(map[string]struct{}) // schedules are few
-		for page, err := range s.pages(ctx, escapeGlob(s.prefix)+"tick:{*}:"+pattern) {
+		for page, err := range s.pages(ctx, "tick:{*}:", pattern) {
 			if err != nil {
 				yield(KeyTick{}, fault(ctx, "ticks", err))
 				return

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strconv"
+	"strings"
 
 	"github.com/redis/go-redis/v9"
 
@@ -78,6 +79,55 @@ func (s *Store) releaseMoving(ctx context.Context, r releasing) (lease.ReleaseRe
 	}
 	n, err := free.Int64()
 	return lease.ReleaseReply{Released: n == 1, Resent: free.resent}, err
+}
+
+// inspectMoving reads what inspect.lua does with commands that have one key each, while a
+// Cluster moves the slot: it was not all true at one moment.
+func (s *Store) inspectMoving(ctx context.Context, n *names, members int64) ([]any, error) {
+	lease := n.lease()
+	clock, get, left := newOp(lease, "time"), newOp(lease, "getrange", lease, 0, 4095), newOp(lease, "pttl", lease)
+	last, waiting, holding := newOp(lease, "zscore", n.all[3], "t"), newOp(lease, "zcard", n.queue()), newOp(lease, "zcard", n.holders())
+	queue := membersScript.call(only(n.queue()), 1, []string{"-inf"}, []int64{members}, "")
+	holders := membersScript.call(only(n.holders()), 1, []string{"-inf"}, []int64{members}, "")
+	ops := []*op{clock, get, left, last, waiting, queue, holding, holders}
+	s.router.do(ctx, false, ops...)
+	values := make([]any, len(ops))
+	other := int64(0)
+	for i, o := range ops {
+		err := o.outcome()
+		switch {
+		case err == nil:
+			values[i] = o.final().Val()
+		case o == get && redis.HasErrorPrefix(err, "WRONGTYPE"):
+			kind, err := s.typeOf(ctx, lease)
+			if err != nil {
+				return nil, err
+			}
+			values[i], other = kind, 1
+		case !errors.Is(err, redis.Nil):
+			return nil, err
+		}
+	}
+	if values[2] == int64(-2) {
+		values[1] = nil // GETRANGE of a free key is ""
+	}
+	text, _ := values[1].(string)
+	if !strings.HasPrefix(text, "shared|") && !strings.HasPrefix(text, "limited|") || other == 1 {
+		values[6], values[7] = int64(0), nil
+	}
+	now, err := clockOf(values[0])
+	if err != nil {
+		return nil, err
+	}
+	return append([]any{now, values[1], values[2], other}, values[3:]...), nil
+}
+
+// clockOf reads the reply of TIME, in µs.
+func clockOf(v any) (int64, error) {
+	pair, _ := v.([]any)
+	r := reader{values: pair}
+	seconds, micros := r.number(), r.number()
+	return seconds*1_000_000 + micros, r.err
 }
 
 // holderMember is an owner's member of the holders, as queue.lua writes it.

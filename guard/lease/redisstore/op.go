@@ -19,6 +19,7 @@ type op struct {
 	done   chan struct{}
 	acked  int // replicas that acknowledged it, if asked
 	kind   kind
+	once   bool // not sent again without an answer: twice does more than once
 
 	// Set when it is submitted.
 	submitted time.Time

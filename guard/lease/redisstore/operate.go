@@ -30,31 +30,28 @@ const revokeFor = 5 * time.Second
 //
 // It returns nil when each holder has said that it was told, or holds the key no more,
 // and for a free key. A holder that does not answer is asked again, for 5 s or until
-// ctx ends; then the error is [ErrNoAnswer]. The others were told. A holder does not hear
-// before its lease is 100 ms old, nor without permission to subscribe. [ErrForeign] and
-// [ErrKeptClosed] say that there is nobody to tell.
+// ctx ends, also over a failover; then the error is [ErrNoAnswer]. The others were told. A
+// holder does not hear before its lease is 100 ms old, nor without permission to subscribe.
+// [ErrForeign] and [ErrKeptClosed] say that there is nobody to tell.
 func (s *Store) Revoke(ctx context.Context, key, reason string) error {
 	ctx, cancel := context.WithTimeout(ctx, revokeFor)
 	defer cancel()
-	text := printableLine(reason)
+	r := revoking{names: withMark(s.prefix, "stop", key), reason: printableLine(reason)}
 	var last error
-	var silent []string
-	asked := false
 	for tries := 1; ; tries++ {
-		kind, value, owners, err := s.revoke(ctx, key, text, !asked)
+		kind, value, err := s.ask(ctx, &r)
 		switch {
 		case refused(err):
 			return fault(ctx, "revoke", err)
-		case err != nil:
-			last = err
-		case kind == "foreign":
+		case err == nil && kind == "foreign":
 			return fmt.Errorf("redisstore: revoke: %w: %s", ErrForeign, lease.OwnerName(value))
-		case kind == "closed":
+		case err == nil && kind == "closed":
 			return fmt.Errorf("redisstore: revoke: %w", ErrKeptClosed)
-		case kind == "free", asked && len(owners) == 0:
+		case err == nil && (kind == "free" || r.told):
 			return nil
-		default:
-			asked, last, silent = true, nil, owners
+		}
+		if ctx.Err() == nil || !r.asked { // else ctx cut the last question off
+			last = err
 		}
 		if !pause(ctx, backoff.Pause(tries, 5*time.Millisecond, 250*time.Millisecond)) {
 			break
@@ -63,27 +60,39 @@ func (s *Store) Revoke(ctx context.Context, key, reason string) error {
 	if last != nil {
 		return fault(ctx, "revoke", last)
 	}
-	return fmt.Errorf("redisstore: revoke: %w: %s", ErrNoAnswer, strings.Join(ownerNames(silent), ", "))
+	return fmt.Errorf("redisstore: revoke: %w: %s", ErrNoAnswer, strings.Join(ownerNames(r.silent), ", "))
 }
 
-// revoke publishes the question once. It returns the owners that it was published to.
-func (s *Store) revoke(ctx context.Context, key, text string, first bool) (kind, value string, owners []string, _ error) {
-	again := "0"
-	if first {
-		again = "1"
+// revoking is a call of Revoke.
+type revoking struct {
+	names  *names
+	reason string
+	asked  bool     // the server has had the first question
+	silent []string // owners that have not answered
+	told   bool     // all have
+}
+
+// ask publishes the question to those that have not answered.
+func (s *Store) ask(ctx context.Context, r *revoking) (kind, value string, _ error) {
+	how := "first"
+	if r.asked {
+		how = "again\n" + strings.Join(r.silent, "\n")
 	}
-	o := revokeScript.call(withMark(s.prefix, "stop", key), 3, []string{text, s.inboxes}, nil, again)
+	o := revokeScript.call(r.names, 3, []string{r.reason, s.inboxes}, nil, how)
 	s.router.do(ctx, false, o)
 	if err := o.outcome(); err != nil {
-		return "", "", nil, err
+		return "", "", err
 	}
 	values, err := o.Slice()
-	r := reader{values: values, err: err}
-	kind, value = r.text(), r.text()
-	for r.err == nil && len(r.values) > 0 {
-		owners = append(owners, r.text())
+	reply := reader{values: values, err: err}
+	kind, value = reply.text(), reply.text()
+	r.silent = nil
+	for reply.err == nil && len(reply.values) > 0 {
+		r.silent = append(r.silent, reply.text())
 	}
-	return kind, value, owners, r.err
+	r.told = r.asked && len(r.silent) == 0
+	r.asked = true
+	return kind, value, reply.err
 }
 
 // Break ends all leases of key at once, whoever has them, and grants the key to the
@@ -93,10 +102,14 @@ func (s *Store) revoke(ctx context.Context, key, text string, first bool) (kind,
 //
 // Break opens a key that MinHold keeps closed, and deletes another program's lock. A key
 // of another type than a lock's is refused with [ErrForeign]. For a free key the error is nil.
+//
+// It is sent once, since a second time would end the lease of the next: after an error
+// without an answer from the server see with [Store.Inspect] who has the key.
 func (s *Store) Break(ctx context.Context, key string) error {
 	numbers := [...]int64{0, 0, 0}
 	argument := s.argument(queueArgument{place: "0,0,0"})
 	o := breakScript.call(namesOf(s.prefix, key), 5, []string{""}, numbers[:], argument)
+	o.once = true
 	s.router.do(ctx, false, o)
 	if err := o.outcome(); err != nil {
 		return fault(ctx, "break", err)

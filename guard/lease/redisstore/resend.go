@@ -15,7 +15,7 @@ func (b *batcher) resend(f *flight, doubt time.Duration) {
 	b.mu.Lock()
 	var ops, twins []*op
 	for _, o := range f.ops {
-		if !o.over && o.unanswered == nil {
+		if !o.over && o.unanswered == nil && !o.once {
 			o.resent = true
 			ops, twins = append(ops, o), append(twins, o.twin())
 		}

@@ -51,6 +51,8 @@ var (
 	tickEndLua string
 	//go:embed scripts/inspect.lua
 	inspectLua string
+	//go:embed scripts/members.lua
+	membersLua string
 	//go:embed scripts/owners.lua
 	ownersLua string
 	//go:embed scripts/replace.lua
@@ -83,6 +85,7 @@ var (
 	tickClaimScript     = newScript(tickClaimLua)
 	tickEndScript       = newScript(tickEndLua)
 	inspectScript       = newReader(inspectLua)
+	membersScript       = newReader(membersLua)
 	revokeScript        = newScript(ownersLua + revokeLua)
 	replaceScript       = newScript(ownersLua + replaceLua)
 	breakScript         = newScript(limitLua + queueLua + breakLua)

@@ -10,7 +10,11 @@ local now = time[1] * 1000000 + time[2]
 -- key, which of a key of another type says so, and the owner ids of all holders.
 local function holders_of()
   local value = redis.pcall('GET', lease)
-  if type(value) == 'table' then return 'foreign', 'a ' .. redis.call('TYPE', lease).ok .. ' of another program', {} end
+  if type(value) == 'table' then
+    local kind = redis.call('TYPE', lease).ok
+    if kind == 'string' then redis.call('GET', lease) end -- another error: raise it
+    return 'foreign', 'a ' .. kind .. ' of another program', {}
+  end
   if not value then return 'free', '', {} end
   local owners, kept = {}, false
   local function add(owner)

@@ -144,10 +144,11 @@ func Limit(n int) Option { return option(func(o *options) { o.limit = &n }) }
 // are not starved. Shared runs have no fencing token.
 func Shared() Option { return option(func(o *options) { o.shared = true }) }
 
-// AsyncRelease lets a call return without the store's answer to its release: one
-// round trip of waiting less, which over a network halves the time of a call under a
-// free key, and on the same machine wins nothing. A goroutine awaits the answer, tries again if there is
-// none, and reports to observers; RunEnd comes from it, after the call has returned.
+// AsyncRelease lets a call return without waiting for its release: one round trip less,
+// of two. The release of a key that nobody was seen waiting for goes to Redis with the next
+// request of this process, in the same round trip, or by itself within a millisecond; any
+// other is sent at once. The engine awaits the answer, tries again if there is none, and
+// reports to observers; RunEnd comes then, after the call has returned, on another goroutine.
 // At most 256 such releases are under way; a call beyond that waits for its own.
 //
 // Without an error the run was exclusive until fn returned, by the clocks of this

@@ -1,16 +1,21 @@
 package guard_test
 
 import (
+	"context"
 	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 
 	"github.com/jobguard/jobguard/guard"
 	"github.com/jobguard/jobguard/internal/redistest"
 )
 
-// On loopback, where a round trip is two wake-ups, there is nothing to win; over a
-// link, half of the time is.
 func TestRedisAsyncReleaseSavesARoundTripOverALink(t *testing.T) {
 	s := redistest.Start(t)
 	p := redistest.NewProxy(t, s.Addr())
@@ -35,4 +40,90 @@ func TestRedisAsyncReleaseSavesARoundTripOverALink(t *testing.T) {
 	if n := s.Client(t).Exists(t.Context(), "guard:returns0", "guard:returns1").Val(); n != 0 {
 		t.Errorf("%d keys are held after Shutdown", n)
 	}
+}
+
+func TestRedisAsyncReleaseTravelsWithTheNextAcquire(t *testing.T) {
+	s := redistest.Start(t)
+	admin := s.Client(t)
+	g := onRedis(t, s.Addr())
+	// The fewest times that the server read in 20 runs: a busy machine is now and then
+	// too late for company.
+	fewest := func(g *guard.Guard) int {
+		least := 1 << 30
+		for range 20 {
+			before := reads(t, admin)
+			for i := range 20 {
+				must(t, g.Do(t.Context(), fmt.Sprint("k", i%4), nothing))
+			}
+			least = min(least, reads(t, admin)-before)
+		}
+		return least
+	}
+	fewest(g) // its keys are known
+	waits, later := fewest(g), fewest(g.With(guard.AsyncRelease()))
+	if waits < 40 || later > 30 {
+		t.Errorf("20 runs took %d round trips, %d without AsyncRelease: want about 20 and 40", later, waits)
+	}
+}
+
+// reads is how often the server read from connections.
+func reads(t *testing.T, admin *redis.Client) int {
+	t.Helper()
+	for line := range strings.Lines(admin.Info(t.Context(), "stats").Val()) {
+		if n, ok := strings.CutPrefix(line, "total_reads_processed:"); ok {
+			reads, err := strconv.Atoi(strings.TrimSpace(n))
+			must(t, err)
+			return reads
+		}
+	}
+	t.Fatal("INFO does not say how often it read")
+	return 0
+}
+
+// A release that waits for company would cost a millisecond each.
+func TestRedisAsyncReleaseIsHurriedForTheNextCallerOfItsKey(t *testing.T) {
+	g := onRedis(t, redistest.Start(t).Addr(), guard.AsyncRelease())
+	least := time.Hour
+	for range 50 {
+		began := time.Now()
+		for range 20 {
+			must(t, g.Do(t.Context(), "k", nothing))
+		}
+		least = min(least, time.Since(began))
+	}
+	if least > 15*time.Millisecond {
+		t.Errorf("20 runs in a row took %v", least)
+	}
+}
+
+func TestRedisAsyncReleaseKeepsExclusionAndTokens(t *testing.T) {
+	s := redistest.Start(t)
+	const keys = 3
+	var inside [keys]atomic.Int32
+	var tokens [keys]atomic.Int64
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	var all sync.WaitGroup
+	for i := range 8 {
+		g := onRedis(t, s.Addr(), guard.AsyncRelease())
+		for j := range 3 {
+			all.Go(func() {
+				for n := i + j; ctx.Err() == nil; n++ {
+					k := n % keys
+					_ = g.Do(ctx, fmt.Sprint("k", k), func(ctx context.Context) error {
+						if inside[k].Add(1) != 1 {
+							t.Error("two at once")
+						}
+						token, _ := guard.Fence(ctx)
+						if last := tokens[k].Swap(token); token <= last {
+							t.Errorf("token %d after %d", token, last)
+						}
+						inside[k].Add(-1)
+						return nil
+					})
+				}
+			})
+		}
+	}
+	all.Wait()
 }

@@ -163,7 +163,7 @@ func (r *run) releaseLater(took time.Duration, tooLong bool) {
 		ended()
 	}
 	for i, h := range holds {
-		why, later := h.EndLater(func(why *keep.Lost) { released(i, why) })
+		why, later := h.EndLater(r.observers != nil, func(why *keep.Lost) { released(i, why) })
 		if !later {
 			known[i] = why
 			released(i, why)

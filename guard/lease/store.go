@@ -57,6 +57,19 @@ type Store interface {
 	Release(ctx context.Context, r ReleaseRequest) (ReleaseReply, error)
 }
 
+// LaterReleaser is implemented by a Store that sends a release for which no caller waits
+// together with the next request.
+type LaterReleaser interface {
+	// ReleaseLater sends r soon, in a millisecond at the latest, and calls done once, with
+	// what [Store.Release] would return, on any goroutine. The server has timeout to answer
+	// from when it is sent. ReleaseLater returns at once; it reports false, and does nothing,
+	// for a release that should not wait: then call Release.
+	ReleaseLater(r ReleaseRequest, timeout time.Duration, done func(ReleaseReply, error)) bool
+
+	// Hurry sends at once what waits to be sent.
+	Hurry()
+}
+
 // Watcher is implemented by a Store that can wake waiters. With any other
 // Store waiters only poll.
 type Watcher interface {

@@ -38,6 +38,7 @@ type batcher struct {
 	flushers int              // without those whose callers all gave up
 	here     int              // of them, how many are callers in sendHere
 	timers   []*deadlineTimer // for sendHere, not in use
+	later    later
 	watch    watch
 }
 
@@ -100,6 +101,7 @@ func (b *batcher) sendHere(attempt *lease.Attempt, o *op) (taken, done bool) {
 		timer = new(deadlineTimer)
 	}
 	doubt := b.link.doubt()
+	ops, along := b.later.takeWith(o)
 	b.mu.Unlock()
 
 	o.sent = time.Now()
@@ -109,7 +111,8 @@ func (b *batcher) sendHere(attempt *lease.Attempt, o *op) (taken, done bool) {
 		deadline = d
 	}
 	missed := false
-	defer func() { // also if a hook of the client panics
+	defer func() { tellAll(along) }() // without the mutex
+	defer func() {                    // also if a hook of the client panics
 		timer.stop()
 		b.mu.Lock()
 		defer b.mu.Unlock()
@@ -126,7 +129,7 @@ func (b *batcher) sendHere(attempt *lease.Attempt, o *op) (taken, done bool) {
 		b.startLocked() // for commands that arrived meanwhile
 	}()
 	o.call = callCtx{deadline: deadline, done: timer.set(deadline), ended: context.DeadlineExceeded}
-	b.send(&o.call, o.alone())
+	b.send(&o.call, ops)
 	missed = deadline.Before(last) && !o.answered() && !time.Now().Before(deadline)
 	return true, !missed
 }
@@ -135,11 +138,21 @@ func (b *batcher) sendHere(attempt *lease.Attempt, o *op) (taken, done bool) {
 func (b *batcher) submit(ctx context.Context, ops ...*op) {
 	deadline, _ := ctx.Deadline()
 	attempt, _ := ctx.(*lease.Attempt)
-	now := time.Now()
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, o := range ops {
-		o.deadline, o.done, o.attempt, o.submitted = deadline, b.pool.channel(), attempt, now
+		o.deadline, o.done, o.attempt = deadline, b.pool.channel(), attempt
+	}
+	if len(b.later.ops) > 0 {
+		ops = append(b.later.take(), ops...)
+	}
+	b.submitLocked(ops)
+}
+
+func (b *batcher) submitLocked(ops []*op) {
+	now := time.Now()
+	for _, o := range ops {
+		o.submitted = now
 		b.unsent.add(o)
 		b.watchLocked(b.unsent.due(o))
 	}

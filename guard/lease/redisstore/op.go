@@ -17,7 +17,8 @@ type op struct {
 	script *script // nil: a plain command
 	key    string  // determines the node
 	done   chan struct{}
-	acked  int // replicas that acknowledged it, if asked
+	told   func() // instead of done: nobody waits for it; called without the mutex
+	acked  int    // replicas that acknowledged it, if asked
 	kind   kind
 	once   bool // not sent again without an answer: twice does more than once
 
@@ -108,6 +109,15 @@ func (o *op) outcome() error {
 		return o.unanswered
 	}
 	return o.final().Err()
+}
+
+// tell lets the caller know that o has its outcome.
+func (o *op) tell() {
+	if o.told != nil {
+		go o.told()
+		return
+	}
+	o.done <- struct{}{}
 }
 
 // patience is how long it may wait while the node answers nothing at all; 0 if its

@@ -72,17 +72,26 @@ func (s *Store) release(ctx context.Context, r releasing) (lease.ReleaseReply, e
 	}
 	o := releaseFreeScript.call(r.names, 2, []string{r.owner}, nil, "")
 	s.router.do(ctx, false, o)
-	err := o.outcome()
-	if err == nil {
-		if n, err := o.Int64(); err != nil || n == 1 {
-			return lease.ReleaseReply{Released: true, Resent: o.resent}, err
-		}
-	} else if !moving(err) {
-		return lease.ReleaseReply{}, err
+	reply, again, err := freed(o)
+	if !again {
+		return reply, err
 	}
-	reply, err := s.releaseBy(ctx, releaseScript, r)
+	reply, err = s.releaseBy(ctx, releaseScript, r)
 	reply.Resent = reply.Resent || o.resent
 	return reply, err
+}
+
+// freed is the outcome of release_free.lua. If the key is not free by that, nor lost for
+// certain, again is true: release.lua has to be sent.
+func freed(o *op) (reply lease.ReleaseReply, again bool, err error) {
+	if err := o.outcome(); err != nil {
+		return reply, moving(err), err
+	}
+	n, err := o.Int64()
+	if err != nil {
+		return reply, false, err
+	}
+	return lease.ReleaseReply{Released: n == 1, Resent: o.resent}, n != 1, nil
 }
 
 func (s *Store) releaseBy(ctx context.Context, script *script, r releasing) (lease.ReleaseReply, error) {

@@ -78,7 +78,7 @@ func (b *batcher) finishLocked(o, by *op) {
 		o.answer = by
 	}
 	o.over = true
-	o.done <- struct{}{}
+	o.tell()
 	b.leaveLocked(o.flight)
 }
 

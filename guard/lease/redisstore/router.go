@@ -159,6 +159,7 @@ func (r *router) to(ctx context.Context, key string, acked bool) *batcher {
 func (r *router) newBatcher(id routeID) *batcher {
 	to := sendTo
 	b := &batcher{send: sendTo(r.client)}
+	b.later.most = laterMost
 	if id.acked {
 		b.link.extra = r.options.ackTimeout
 		to = func(client redis.UniversalClient) sender {

@@ -52,7 +52,7 @@ func (b *batcher) expire() {
 	now := time.Now()
 	end := func(o *op) {
 		b.giveUpLocked(context.DeadlineExceeded, o)
-		o.done <- struct{}{}
+		o.tell()
 	}
 	next := b.unsent.expire(now, end)
 	for _, f := range slices.Clone(b.flights) {

@@ -45,11 +45,11 @@ func (h *Hold) End() *Lost {
 }
 
 // EndLater is End without the wait for the store. If the store has to be asked,
-// later is true: a goroutine of the Keeper, which Drain waits for, asks it and then
-// calls done with what End would have returned. So it is done for a lease that was
-// exclusive until now, and while fewer than maxLater are under way; else EndLater
-// is End, and done is not called.
-func (h *Hold) EndLater(done func(*Lost)) (cause *Lost, later bool) {
+// later is true: it is asked, and then done is called, on any goroutine, with what End
+// would have returned; Drain waits for that. With slow it is a goroutine that nothing else
+// waits for. So it is done for a lease that was exclusive until now, and while fewer than
+// maxLater are under way; else EndLater is End, and done is not called.
+func (h *Hold) EndLater(slow bool, done func(*Lost)) (cause *Lost, later bool) {
 	g, last := h.settle(true)
 	if !last {
 		return h.why(g), false
@@ -59,12 +59,37 @@ func (h *Hold) EndLater(done func(*Lost)) (cause *Lost, later bool) {
 		defer k.later.Add(-1)
 		return h.giveBack(g), false
 	}
-	k.Go(func() {
-		defer k.later.Add(-1)
-		done(h.giveBack(g))
-	})
+	k.work.Begin()
+	ended := func(cause *Lost) {
+		done(h.given(g, cause))
+		k.later.Add(-1)
+		k.work.End()
+	}
+	if s, ok := k.store.(lease.LaterReleaser); ok {
+		answered := func(reply lease.ReleaseReply, err error) {
+			switch {
+			case err != nil:
+				go func() { ended(h.release(g, err)) }()
+			case slow:
+				go func() { ended(h.released(g, reply, false)) }()
+			default:
+				ended(h.released(g, reply, false))
+			}
+		}
+		if s.ReleaseLater(g.request(), h.releaseTimeout(), answered) {
+			return nil, true
+		}
+	}
+	go func() { ended(h.release(g, nil)) }()
 	runtime.Gosched() // so that it is mostly on its way when the caller goes on
 	return nil, true
+}
+
+// Hurry sends releases that wait for company: a caller waits for one of them.
+func (k *Keeper) Hurry() {
+	if s, ok := k.store.(lease.LaterReleaser); ok {
+		s.Hurry()
+	}
 }
 
 // Abandon ends a hold under which fn did not run: the key is not kept closed for
@@ -124,8 +149,10 @@ func (h *Hold) why(g givingBack) *Lost {
 
 // giveBack releases the lease, and returns when the key is free in this process
 // and every event has been reported.
-func (h *Hold) giveBack(g givingBack) *Lost {
-	cause := h.release(g)
+func (h *Hold) giveBack(g givingBack) *Lost { return h.given(g, h.release(g, nil)) }
+
+// given ends the hold after its release.
+func (h *Hold) given(g givingBack, cause *Lost) *Lost {
 	if cause == nil {
 		cause = g.stopped
 	}
@@ -140,50 +167,56 @@ func (h *Hold) giveBack(g givingBack) *Lost {
 	return cause
 }
 
-// release gives the lease back. "Not yours" means that the lease was lost
-// before, unless an earlier attempt may have worked and only its reply was lost:
-// as trust had not ended then, the run was exclusive. What could not be done here
-// is left to a cleaner.
-func (h *Hold) release(g givingBack) *Lost {
-	l, k := h.l, h.l.k
+func (h *Hold) releaseTimeout() time.Duration { return h.l.terms.renewTimeout(h.l.k.RoundTrip()) }
+
+// release gives the lease back; failed is why an attempt before this failed, nil if there
+// was none. What could not be done here is left to a cleaner.
+func (h *Hold) release(g givingBack, failed error) *Lost {
 	attempts := releaseAttempts
 	lost := h.Cause()
 	if lost != nil {
 		attempts = 1 // best effort: the key probably has another owner
 	}
-	var err error
-	maybeDone := false
+	err := failed
+	maybeDone := failed != nil && !errors.Is(failed, lease.ErrRefused)
 	for range attempts {
-		a := lease.NewPatientAttempt(context.Background(), l.terms.renewTimeout(k.RoundTrip()))
+		a := lease.NewPatientAttempt(context.Background(), h.releaseTimeout())
 		var reply lease.ReleaseReply
-		reply, err = k.store.Release(a, g.request())
+		reply, err = h.l.k.store.Release(a, g.request())
 		a.End()
 		if err != nil {
 			maybeDone = maybeDone || !errors.Is(err, lease.ErrRefused)
 			continue
 		}
-		maybeDone = maybeDone || reply.Resent
-		// Trust had not ended when the run did. If it ended while the release waited
-		// for its turn, the lease may have expired since: that is no loss.
-		if !reply.Released && !maybeDone && (lost != nil || l.trustLeft(time.Now()) > 0) {
-			h.outcome.Store(int32(ReleaseLost))
-			if lost == nil {
-				lost = &Lost{Reason: NotOwner}
-				h.event(lostEvent(lost))
-			}
-		}
-		// An attempt of ours to acquire that is still buried somewhere could
-		// re-create the lease: release once more when the store will refuse it.
-		if unknown, _ := l.doubt(); unknown.After(time.Now()) {
-			h.releaseLater(g, 0)
-		}
-		return lost
+		return h.released(g, reply, maybeDone)
 	}
 	h.outcome.Store(int32(ReleaseFailed))
 	if lost == nil {
 		h.event(Event{Kind: EventReleaseFailed, Err: err})
 	}
 	h.releaseLater(g, attempts)
+	return lost
+}
+
+// released judges the answer to a release. "Not yours" means that the lease was lost
+// before, unless an earlier attempt may have worked and only its reply was lost:
+// as trust had not ended then, the run was exclusive.
+func (h *Hold) released(g givingBack, reply lease.ReleaseReply, maybeDone bool) *Lost {
+	lost := h.Cause()
+	// Trust had not ended when the run did. If it ended while the release waited
+	// for its turn, the lease may have expired since: that is no loss.
+	if !reply.Released && !reply.Resent && !maybeDone && (lost != nil || h.l.trustLeft(time.Now()) > 0) {
+		h.outcome.Store(int32(ReleaseLost))
+		if lost == nil {
+			lost = &Lost{Reason: NotOwner}
+			h.event(lostEvent(lost))
+		}
+	}
+	// An attempt of ours to acquire that is still buried somewhere could
+	// re-create the lease: release once more when the store will refuse it.
+	if unknown, _ := h.l.doubt(); unknown.After(time.Now()) {
+		h.releaseLater(g, 0)
+	}
 	return lost
 }
 

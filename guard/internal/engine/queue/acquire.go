@@ -103,7 +103,11 @@ func (e *Engine) acquire(ctx context.Context, key string, w *waiter) (*keep.Hold
 		return l.take(ctx, w)
 	}
 	w.answered = make(chan struct{})
+	hurry := l.lease != nil && l.lease.EndedLocked()
 	e.keeper.Unlock()
+	if hurry {
+		e.keeper.Hurry()
+	}
 
 	var patience <-chan time.Time
 	if w.opt.Wait > 0 {

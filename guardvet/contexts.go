@@ -102,8 +102,8 @@ func (p *pkg) background(r guarded) (found bool) {
 			return
 		}
 		how := ""
-		if sql := store == "SQL"; sql && !takesContext(callee) && slices.Contains([]string{"Exec", "Begin"}, callee.Name()) {
-			how = "without a context; use " + map[string]string{"Exec": "ExecContext", "Begin": "BeginTx"}[callee.Name()] + " with"
+		if instead := sqlWrites[callee.Name()]; store == "SQL" && instead != "" && !takesContext(callee) {
+			how = "without a context; use " + instead + " with"
 		}
 		for _, arg := range call.Args {
 			if name := p.neverEnds(arg, 4); name != "" {

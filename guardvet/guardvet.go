@@ -11,7 +11,7 @@
 //     the lease is lost, and a nested Do with it waits for its own key.
 //   - ignoredctx: fn does not use its context, and makes calls that take one.
 //   - background: a write to Redis or SQL inside fn with context.Background or TODO, or
-//     with a method of database/sql that takes no context.
+//     with a method of database/sql or sqlx that takes no context.
 //   - goroutine: a goroutine that fn starts with a context and does not wait for. It goes
 //     on when fn has returned and the next run has begun.
 //   - mutex: Do is called while a mutex is held that fn locks too. fn waits for ever; also,

@@ -135,9 +135,9 @@ func (c *crew) next(ctx context.Context, tick <-chan time.Time) (r report, ok bo
 	return r, true, r.err
 }
 
-// order lets a replica that waits go on.
-func (m *member) order() error {
-	if _, err := io.WriteString(m.in, "go on\n"); err != nil {
+// order tells a replica to go on, or to stall.
+func (m *member) order(what string) error {
+	if _, err := io.WriteString(m.in, what+"\n"); err != nil {
 		return fmt.Errorf("order %s: %w", m.name, err)
 	}
 	return nil

@@ -15,13 +15,20 @@
 //
 //	go run ./examples/inventory
 //
+// With -serve it sells until Ctrl-C over HTTP, and a web page on 127.0.0.1:8080
+// (-listen) shows leases, waiters and stock live, and has buttons that stall, kill
+// and cut off replicas, and that take the guard away:
+//
+//	go run ./examples/inventory -serve
+//
 // -redis host:port takes a real Redis in place of the one inside the process,
 // under a prefix of its own, and leaves nothing behind. The exit code is 0 if
 // everything was seen as promised, 1 if not, 2 for wrong arguments and 130
-// after Ctrl-C or when the reader of the output has closed it.
+// after Ctrl-C or when the reader of the output has closed it; with -serve 0 after
+// Ctrl-C.
 //
 // Where to look: shop.go is the business code, replica.go puts the guard around
-// it, stall.go stages the accident. The rest is the stage.
+// it, counter.go puts it around HTTP, late.go is the accident. The rest is the stage.
 package main
 
 import (
@@ -67,8 +74,12 @@ func stageMain(args []string, stdout, stderr io.Writer) int {
 		return 2
 	}
 
-	ctx, cancel := context.WithTimeoutCause(context.Background(), limit, errTooLong)
-	defer cancel()
+	ctx := context.Background()
+	if !o.serve {
+		bounded, cancel := context.WithTimeoutCause(ctx, limit, errTooLong)
+		defer cancel()
+		ctx = bounded
+	}
 	ctx, interrupt := context.WithCancelCause(ctx)
 	defer interrupt(nil)
 	signals := make(chan os.Signal, 1)
@@ -79,7 +90,12 @@ func stageMain(args []string, stdout, stderr io.Writer) int {
 		interrupt(errInterrupted)
 	}()
 
-	err = perform(ctx, o, &output{w: stdout, failed: interrupt})
+	out := &output{w: stdout, failed: interrupt}
+	if o.serve {
+		err = serve(ctx, o, out)
+	} else {
+		err = perform(ctx, o, out)
+	}
 	cause := context.Cause(ctx)
 	if failed := (*outputError)(nil); errors.As(cause, &failed) {
 		if errors.Is(failed, syscall.EPIPE) { // the reader has what it wanted
@@ -111,6 +127,8 @@ type options struct {
 	buyers   int
 	replicas int
 	verbose  bool
+	serve    bool
+	listen   string // host:port
 	sabotage sabotage
 }
 
@@ -123,6 +141,8 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	f.IntVar(&o.buyers, "buyers", 400, "buyers, more than tickets, at most 2000")
 	f.IntVar(&o.replicas, "replicas", 4, "processes that sell, 2 to 8")
 	f.BoolVar(&o.verbose, "v", false, "show the log of the guards")
+	f.BoolVar(&o.serve, "serve", false, "sell until Ctrl-C, with a web page to watch and to break things")
+	f.StringVar(&o.listen, "listen", "127.0.0.1:8080", "`host:port` of the web page, with -serve")
 	if err := f.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
 			printf(stderr, "Sells tickets without and with a guard; see the package documentation.\n")

@@ -7,117 +7,103 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/url"
+	"sync/atomic"
 	"time"
 
 	_ "modernc.org/sqlite" // the driver
 
 	"github.com/jobguard/jobguard/guard"
+	"github.com/jobguard/jobguard/guard/sqlfence"
 )
 
-var (
-	errSoldOut = errors.New("sold out")
-	errStale   = errors.New("write refused: the row has seen a higher fencing token")
-)
+var errSoldOut = errors.New("sold out")
 
-// shop sells one kind of ticket out of a database that all replicas share.
+// shop sells tickets, one kind for each SKU, out of a database that all replicas share.
 type shop struct {
-	db    *sql.DB
-	think time.Duration // for about so long, between looking and writing
+	db     *sql.DB
+	fences *sqlfence.Fence
+	think  time.Duration // for about so long, between looking and writing
 
-	// accident, if set, happens to buy right before it writes. It returns the
-	// context to write with.
-	accident func(ctx context.Context, token int64) context.Context
+	// accident, if set, happens to the next sale right before it writes: see late.
+	accident atomic.Pointer[func(ctx context.Context, token int64)]
 }
 
 // buy sells a ticket to buyer if one is left. Doing it again for the same buyer
 // changes nothing, so it may be repeated when its outcome is not known.
 //
-// It knows of no lock. If it runs under one it has a fencing token, and what it
-// writes to remembers the highest it has seen.
-func (s *shop) buy(ctx context.Context, buyer int) error {
-	token, guarded := guard.Fence(ctx)
-	if guarded {
-		// Before looking: from now on no earlier holder can write
-		// between our look and our write.
-		if err := s.seal(ctx, token); err != nil {
-			return err
-		}
-	}
-
-	left, err := s.left(ctx)
+// It knows of no lock. If it runs under one it has a fencing token, with which it
+// seals the stock in each transaction.
+func (s *shop) buy(ctx context.Context, sku string, buyer int) error {
+	left, err := s.look(ctx, sku)
 	if err != nil {
 		return err
 	}
 	if left <= 0 {
 		return errSoldOut
 	}
-
 	if err := pause(ctx, s.think/2+rand.N(s.think)); err != nil {
 		return err
 	}
-	if s.accident != nil {
-		ctx = s.accident(ctx, token)
-	}
-
-	return s.write(ctx, token, buyer, left-1)
+	return s.write(ctx, sku, buyer, left-1)
 }
 
-func (s *shop) left(ctx context.Context) (left int, err error) {
-	err = s.db.QueryRowContext(ctx, `SELECT tickets FROM stock`).Scan(&left)
+// look returns how many tickets are left. From now on no earlier holder can write
+// between our look and our write.
+func (s *shop) look(ctx context.Context, sku string) (left int, err error) {
+	tx, err := s.db.BeginTx(ctx, nil)
+	if err != nil {
+		return 0, fmt.Errorf("begin to look: %w", err)
+	}
+	defer func() { _ = tx.Rollback() }() // does nothing after Commit
+	if err := s.seal(ctx, tx, sku); err != nil {
+		return 0, err
+	}
+	err = tx.QueryRowContext(ctx, `SELECT tickets FROM stock WHERE sku = ?`, sku).Scan(&left)
 	if err != nil {
 		return 0, fmt.Errorf("look at the stock: %w", err)
+	}
+	if err := tx.Commit(); err != nil {
+		return 0, fmt.Errorf("end the look: %w", err)
 	}
 	return left, nil
 }
 
-// seal lets the row refuse all tokens below this one.
-func (s *shop) seal(ctx context.Context, token int64) error {
-	result, err := s.db.ExecContext(ctx, `UPDATE stock SET fence = ? WHERE fence <= ?`, token, token)
-	if err != nil {
-		return fmt.Errorf("seal the stock: %w", err)
-	}
-	return accepted(result)
-}
-
-// write records the sale and what is left after it, both or neither. Without a
-// guard the token is 0, and so is the row's: it is accepted like any other.
-func (s *shop) write(ctx context.Context, token int64, buyer, left int) error {
-	tx, err := s.db.BeginTx(ctx, nil)
+// write records the sale and what is left after it, both or neither.
+func (s *shop) write(ctx context.Context, sku string, buyer, left int) error {
+	tx, end, err := s.begin(ctx)
 	if err != nil {
 		return fmt.Errorf("begin the sale: %w", err)
 	}
-	defer func() { _ = tx.Rollback() }() // does nothing after Commit
+	defer func() { _ = end.Rollback() }() // does nothing after Commit
+	if err := s.seal(ctx, tx, sku); err != nil {
+		return err
+	}
 
-	result, err := tx.ExecContext(ctx, `INSERT INTO sales (buyer, token) VALUES (?, ?)
-		ON CONFLICT (buyer) DO NOTHING`, buyer, token)
+	token, _ := guard.Fence(ctx)
+	result, err := tx.ExecContext(ctx, `INSERT INTO sales (sku, buyer, token) VALUES (?, ?, ?)
+		ON CONFLICT (sku, buyer) DO NOTHING`, sku, buyer, token)
 	if err != nil {
 		return fmt.Errorf("record the sale: %w", err)
 	}
 	if n, err := result.RowsAffected(); n == 0 {
 		return err // nil: an earlier try did it, and we could not know
 	}
-
-	result, err = tx.ExecContext(ctx, `UPDATE stock SET tickets = ?, fence = ? WHERE fence <= ?`,
-		left, token, token)
-	if err != nil {
+	if _, err := tx.ExecContext(ctx, `UPDATE stock SET tickets = ? WHERE sku = ?`, left, sku); err != nil {
 		return fmt.Errorf("write the stock: %w", err)
 	}
-	if err := accepted(result); err != nil {
-		return err
-	}
-	if err := tx.Commit(); err != nil {
+	if err := end.Commit(); err != nil {
 		return fmt.Errorf("commit the sale: %w", err)
 	}
 	return nil
 }
 
-// accepted turns an UPDATE that found no row to change into errStale.
-func accepted(result sql.Result) error {
-	n, err := result.RowsAffected()
-	if err == nil && n == 0 {
-		return errStale
+// seal lets the database refuse all earlier runs. Without a guard there is no token,
+// and nothing to refuse by.
+func (s *shop) seal(ctx context.Context, tx sqlfence.Tx, sku string) error {
+	if _, guarded := guard.Fence(ctx); !guarded {
+		return nil
 	}
-	return err
+	return s.fences.Seal(ctx, tx, "stock:"+sku)
 }
 
 func pause(ctx context.Context, d time.Duration) error {
@@ -135,7 +121,6 @@ func openShop(path string, think time.Duration) (*shop, error) {
 	q.Add("_pragma", "busy_timeout(5000)")
 	q.Add("_pragma", "journal_mode(WAL)")
 	q.Add("_pragma", "synchronous(OFF)") // need not survive the machine
-	q.Set("_txlock", "immediate")
 	db, err := sql.Open("sqlite", path+"?"+q.Encode())
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, err)
@@ -143,28 +128,39 @@ func openShop(path string, think time.Duration) (*shop, error) {
 	// SQLite has one writer at a time. Within a process they line up here;
 	// no replica keeps the connection while it waits.
 	db.SetMaxOpenConns(1)
-	return &shop{db: db, think: think}, nil
+	fences, err := sqlfence.New(sqlfence.SQLite, sqlfence.Table("fences"))
+	if err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return &shop{db: db, fences: fences, think: think}, nil
 }
 
-// stock fills an empty database.
-func (s *shop) stock(ctx context.Context, tickets int) error {
+// create makes the tables of an empty database.
+func (s *shop) create(ctx context.Context) error {
 	for _, statement := range []string{
-		`CREATE TABLE stock (tickets INTEGER NOT NULL, fence INTEGER NOT NULL)`,
-		`CREATE TABLE sales (seq INTEGER PRIMARY KEY, buyer INTEGER NOT NULL UNIQUE, token INTEGER NOT NULL)`,
+		`CREATE TABLE stock (sku TEXT PRIMARY KEY, stocked INTEGER NOT NULL, tickets INTEGER NOT NULL)`,
+		`CREATE TABLE sales (seq INTEGER PRIMARY KEY, sku TEXT NOT NULL, buyer INTEGER NOT NULL,
+			token INTEGER NOT NULL, UNIQUE (sku, buyer))`,
 	} {
 		if _, err := s.db.ExecContext(ctx, statement); err != nil {
 			return fmt.Errorf("create the shop's tables: %w", err)
 		}
 	}
-	if _, err := s.db.ExecContext(ctx, `INSERT INTO stock VALUES (?, 0)`, tickets); err != nil {
+	return s.fences.Migrate(ctx, s.db)
+}
+
+// stock puts tickets of a new SKU on sale.
+func (s *shop) stock(ctx context.Context, sku string, tickets int) error {
+	_, err := s.db.ExecContext(ctx, `INSERT INTO stock VALUES (?, ?, ?)`, sku, tickets, tickets)
+	if err != nil {
 		return fmt.Errorf("fill the stock: %w", err)
 	}
 	return nil
 }
 
-// fence is the highest token that the row has seen.
-func (s *shop) fence(ctx context.Context) (token int64, err error) {
-	err = s.db.QueryRowContext(ctx, `SELECT fence FROM stock`).Scan(&token)
+// newest is the highest token under which a ticket was sold; 0 if none was.
+func (s *shop) newest(ctx context.Context) (token int64, err error) {
+	err = s.db.QueryRowContext(ctx, `SELECT coalesce(max(token), 0) FROM sales`).Scan(&token)
 	return token, err
 }
 
@@ -178,7 +174,7 @@ type books struct {
 func (s *shop) books(ctx context.Context) (b books, err error) {
 	err = s.db.QueryRowContext(ctx, `SELECT
 		(SELECT count(*) FROM sales),
-		(SELECT tickets FROM stock),
+		(SELECT sum(tickets) FROM stock),
 		(SELECT count(*) FROM sales a JOIN sales b ON b.seq = a.seq + 1 WHERE b.token < a.token)`,
 	).Scan(&b.sold, &b.left, &b.inverse)
 	if err != nil {

@@ -79,25 +79,25 @@ func (s *stage) sale(ctx context.Context, guarded bool) (outcome, error) {
 		return outcome{}, err
 	}
 	defer shop.close()
-	if err := shop.stock(ctx, s.items); err != nil {
+	if err := errors.Join(shop.create(ctx), shop.stock(ctx, theTicket, s.items)); err != nil {
 		return outcome{}, err
 	}
 	if err := s.sabotage.shop(ctx, shop, guarded); err != nil {
 		return outcome{}, err
 	}
 
-	staller, err := newStaller(s.redis.addr)
+	line, err := newLine(s.redis.addr) // of the one that will stall
 	if err != nil {
 		return outcome{}, err
 	}
-	defer staller.close()
-	crew, err := startCrew(ctx, s.parts(filepath.Join(s.dir, name), guarded, staller.addr()))
+	defer line.close()
+	crew, err := startCrew(ctx, s.parts(filepath.Join(s.dir, name), guarded, line.addr()))
 	if err != nil {
 		return outcome{}, err
 	}
 	defer crew.close()
 
-	d := direction{stage: s, shop: shop, crew: crew, staller: staller, outcome: outcome{guarded: guarded}}
+	d := direction{stage: s, shop: shop, crew: crew, line: line, outcome: outcome{guarded: guarded}}
 	if err := d.run(ctx); err != nil {
 		return outcome{}, err
 	}
@@ -134,9 +134,9 @@ func (s *stage) parts(database string, guarded bool, stalledRedis string) []part
 // direction is a sale under way. All of it belongs to the goroutine of run.
 type direction struct {
 	*stage
-	shop    *shop
-	crew    *crew
-	staller *staller
+	shop *shop
+	crew *crew
+	line *line
 
 	outcome outcome
 	soldOut int
@@ -221,13 +221,13 @@ func (d *direction) ready(m *member) error {
 	}
 	unlucky := d.crew.members[0]
 	d.waiting = slices.DeleteFunc(d.waiting, func(m *member) bool { return m == unlucky })
-	return unlucky.order()
+	return unlucky.order(goOn)
 }
 
 // begin orders all waiting members to go on.
 func (d *direction) begin() error {
 	for _, m := range d.waiting {
-		if err := m.order(); err != nil {
+		if err := m.order(goOn); err != nil {
 			return err
 		}
 	}

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"os"
 	"strings"
 	"time"
 
@@ -21,7 +20,6 @@ type house struct {
 	market  *market
 	actions chan action
 	crew    *crew
-	self    string // this program
 
 	clerks  []*clerk
 	lanes   lanes
@@ -31,8 +29,11 @@ type house struct {
 	guarded bool
 	refused int
 	lost    int
+	putBack int // tickets, by compensations
+	office  office
 	log     []entry
-	logged  int
+	logged  int // lines in all
+	told    int // that the page has
 	boot    string
 	frames  int
 }
@@ -75,9 +76,13 @@ type entry struct {
 }
 
 func newHouse(o options, s *shop, store *redisstore.Store) *house {
+	names := make([]string, o.replicas)
+	for i := range names {
+		names[i] = fmt.Sprintf("replica %d", i+1)
+	}
 	return &house{
 		options: o, shop: s, store: store, feed: newFeed(), actions: make(chan action), guarded: true,
-		market: &market{soldOut: make(chan string), open: make([]string, o.replicas), stopped: make([]bool, o.replicas)},
+		market: &market{soldOut: make(chan string), names: names, open: make([]string, o.replicas), stopped: make([]bool, o.replicas)},
 		lanes:  lanes{open: map[laneKey]*span{}}, holders: map[string]lease.Holder{},
 		boot: fmt.Sprint(time.Now().UnixNano()),
 	}
@@ -85,10 +90,7 @@ func newHouse(o options, s *shop, store *redisstore.Store) *house {
 
 // hire starts the replicas, each with its own line to Redis.
 func (h *house) hire(ctx context.Context, redis *server, database string) (err error) {
-	if h.self, err = os.Executable(); err != nil {
-		return fmt.Errorf("find this program: %w", err)
-	}
-	if h.crew, err = startCrew(ctx, nil); err != nil {
+	if h.crew, err = startCrew(context.WithoutCancel(ctx), nil); err != nil { // close ends it
 		return err
 	}
 	for i := range h.replicas {
@@ -97,27 +99,35 @@ func (h *house) hire(ctx context.Context, redis *server, database string) (err e
 			return err
 		}
 		c := &clerk{line: l, part: part{
-			Name: fmt.Sprintf("replica %d", i+1), Database: database, Think: serveThink,
-			Guarded: true, Serves: true, Redis: l.addr(), Prefix: redis.prefix, Verbose: h.verbose,
+			Name: h.market.names[i], Database: database, Think: serveThink,
+			Guarded: true, Serves: true, Redis: l.addr(), Prefix: redis.prefix, Queue: redis.queue, Verbose: h.verbose,
 		}}
 		h.clerks = append(h.clerks, c)
-		if err := h.start(ctx, c); err != nil {
+		if err := h.start(c); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (h *house) start(ctx context.Context, c *clerk) (err error) {
+func (h *house) start(c *clerk) (err error) {
 	c.state, c.waiting = starting, map[string]int{}
-	c.member, err = h.crew.start(ctx, h.self, c.part)
+	c.member, err = h.crew.start(c.part)
 	return err
 }
 
-// close ends what hire began.
+// close ends what hire began. Replicas end their work first, for a few seconds.
 func (h *house) close() {
 	if h.crew != nil {
-		h.crew.close()
+		var members []*member
+		for _, c := range h.clerks {
+			if c.state == stalled {
+				_ = c.member.cmd.Process.Kill() // it cannot do anything
+			} else if c.member != nil {
+				members = append(members, c.member)
+			}
+		}
+		h.crew.dismiss(members, 5*time.Second)
 	}
 	for _, c := range h.clerks {
 		c.line.close()
@@ -151,7 +161,7 @@ func (h *house) heard(r report) {
 	}
 	c := h.clerks[i]
 	if r.exited {
-		h.died(i)
+		h.died(i, r.err)
 		return
 	}
 	switch r.Kind {
@@ -180,11 +190,26 @@ func (h *house) heard(r report) {
 	case lost:
 		h.lost++
 		h.say("%s has lost its lease of %s", c.part.Name, r.SKU)
+	case compensated:
+		h.compensated(c, r.message)
 	}
 }
 
-func (h *house) died(i int) {
+// compensated tells of a sale that was taken back, and counts it if there was one.
+func (h *house) compensated(c *clerk, m message) {
+	if m.Tickets == 0 {
+		h.say("%s looked after a sale of %s (%s): nothing was written, nothing to put back", c.part.Name, m.SKU, m.Reason)
+		return
+	}
+	h.putBack += m.Tickets
+	h.say("%s put a ticket of %s back: the sale was %s", c.part.Name, m.SKU, m.Reason)
+}
+
+func (h *house) died(i int, why error) {
 	c := h.clerks[i]
+	if why != nil && !strings.Contains(why.Error(), "signal: killed") {
+		h.say("%v", why)
+	}
 	c.state, c.waiting = dead, map[string]int{}
 	h.lanes.gone(i, time.Now().UnixMilli())
 	h.opens(i, "")
@@ -246,7 +271,7 @@ func short(token int64) string {
 }
 
 // act does what a button says.
-func (h *house) act(ctx context.Context, a action) error {
+func (h *house) act(a action) error {
 	if on, ok := strings.CutPrefix(a.name, "guard "); ok {
 		return h.setGuard(on)
 	}
@@ -272,13 +297,13 @@ func (h *house) act(ctx context.Context, a action) error {
 		h.say("%s is cut off from Redis", c.part.Name)
 		return nil
 	case "go-on":
-		return h.goOn(ctx, a.replica)
+		return h.goOn(a.replica)
 	}
 	return fmt.Errorf("unknown action %q", a.name)
 }
 
 // goOn undoes whatever was done to a replica.
-func (h *house) goOn(ctx context.Context, i int) error {
+func (h *house) goOn(i int) error {
 	c := h.clerks[i]
 	if c.cut {
 		c.cut = false
@@ -287,7 +312,7 @@ func (h *house) goOn(ctx context.Context, i int) error {
 	}
 	switch c.state {
 	case dead:
-		return h.start(ctx, c)
+		return h.start(c)
 	case stalled:
 		if err := c.member.order(goOn); err != nil { // it finds the order when it can look
 			return err

@@ -12,13 +12,16 @@ const history = 12 * time.Second
 // span is a sale under way or over: from its look at the stock until after its
 // write, or until its lease has run out. Times are Unix ms.
 type span struct {
+	ID      int64  `json:"id"`
 	SKU     string `json:"sku"`
 	Who     int    `json:"who"`
 	Token   int64  `json:"token"` // 0: without a guard
 	From    int64  `json:"from"`
-	To      int64  `json:"to"` // 0: open
+	To      int64  `json:"to"`             // 0: open
+	Back    bool   `json:"back,omitempty"` // a compensation
 	expires int64  // the lease, unless it is renewed; 0 without one
 	told    bool   // that another replica has gone on
+	fresh   bool   // changed since the page was told
 }
 
 // until is where the span ends, as far as is known now.
@@ -36,15 +39,21 @@ type overlap struct {
 	To   int64  `json:"to"`
 }
 
-// overlaps finds them all.
+// overlaps finds them all. Those that follow each other at once are one.
 func overlaps(spans []*span, now int64) []overlap {
 	found := []overlap{}
 	byStart := slices.SortedFunc(slices.Values(spans), func(a, b *span) int { return cmp.Compare(a.From, b.From) })
 	ends := map[string]int64{} // of each SKU, the latest so far
+	latest := map[string]int{} // of each SKU, its last one in found
 	for _, s := range byStart {
 		end, until := ends[s.SKU], s.until(now)
 		if to := min(end, until); to > s.From {
-			found = append(found, overlap{s.SKU, s.From, to})
+			if i, ok := latest[s.SKU]; ok && found[i].To >= s.From {
+				found[i].To = max(found[i].To, to)
+			} else {
+				latest[s.SKU] = len(found)
+				found = append(found, overlap{s.SKU, s.From, to})
+			}
 		}
 		ends[s.SKU] = max(end, until)
 	}
@@ -55,7 +64,22 @@ func overlaps(spans []*span, now int64) []overlap {
 type lanes struct {
 	spans []*span
 	open  map[laneKey]*span
+	n     int64 // spans in all
 }
+
+// changes returns the spans that the page does not know as they are, or all.
+func (l *lanes) changes(whole bool) []*span {
+	changed := []*span{}
+	for _, s := range l.spans {
+		if s.fresh || whole {
+			changed = append(changed, s)
+		}
+		s.fresh = false
+	}
+	return changed
+}
+
+func (s *span) end(at int64) { s.To, s.fresh = at, true }
 
 type laneKey struct {
 	who int
@@ -68,10 +92,11 @@ func (l *lanes) enter(who int, m message) {
 	const doubt = 100 // ms
 	for _, s := range l.spans {
 		if s.SKU == m.SKU && s.To == 0 && s.expires > 0 && s.Token < m.Token && s.expires < m.At+doubt {
-			s.To = min(s.expires, m.At)
+			s.end(min(s.expires, m.At))
 		}
 	}
-	s := &span{SKU: m.SKU, Who: who, Token: m.Token, From: m.At}
+	l.n++
+	s := &span{ID: l.n, SKU: m.SKU, Who: who, Token: m.Token, From: m.At, Back: m.Back, fresh: true}
 	if m.Token > 0 {
 		s.expires = m.At + ttl.Milliseconds()
 	}
@@ -82,7 +107,7 @@ func (l *lanes) enter(who int, m message) {
 func (l *lanes) leave(who int, m message) {
 	key := laneKey{who, m.Run}
 	if s := l.open[key]; s != nil && s.To == 0 {
-		s.To = m.At
+		s.end(m.At)
 	}
 	delete(l.open, key)
 }
@@ -102,7 +127,7 @@ func (l *lanes) gone(who int, now int64) {
 			continue
 		}
 		if s.To == 0 && s.expires == 0 {
-			s.To = now
+			s.end(now)
 		}
 		delete(l.open, key)
 	}
@@ -112,7 +137,7 @@ func (l *lanes) gone(who int, now int64) {
 func (l *lanes) age(now int64) {
 	l.spans = slices.DeleteFunc(l.spans, func(s *span) bool {
 		if s.To == 0 && s.expires > 0 && s.expires < now {
-			s.To = s.expires
+			s.end(s.expires)
 		}
 		return s.To > 0 && s.To < now-history.Milliseconds()
 	})

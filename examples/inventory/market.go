@@ -24,6 +24,7 @@ type market struct {
 	buyers  atomic.Int64 // numbers given out
 	turn    atomic.Int64
 	soldOut chan string // SKUs, to the goroutine of serve
+	names   []string    // of the replicas
 
 	mu      sync.Mutex // guards what follows
 	offers  [slots]offer

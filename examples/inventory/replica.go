@@ -11,7 +11,6 @@ import (
 	"os"
 	"os/signal"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -41,8 +40,9 @@ type part struct {
 	Guarded  bool
 	Redis    string
 	Prefix   string
-	Stalls   bool // there will be an accident when it serves its first buyer
-	Serves   bool // over HTTP, whoever comes, until the stage ends it
+	Queue    string // of tasks
+	Stalls   bool   // there will be an accident when it serves its first buyer
+	Serves   bool   // over HTTP, whoever comes, until the stage ends it
 	Verbose  bool
 }
 
@@ -56,7 +56,10 @@ type message struct {
 	At      int64  `json:",omitempty"` // Unix time in ms
 	Address string `json:",omitempty"` // ready: where it serves
 	SKU     string `json:",omitempty"`
-	Run     int64  `json:",omitempty"` // enters, leaves: tells sales of one replica apart
+	Run     int64  `json:",omitempty"` // enters, leaves: tells what one replica does apart
+	Back    bool   `json:",omitempty"` // enters: a compensation
+	Reason  string `json:",omitempty"` // compensated: why
+	Tickets int    `json:",omitempty"` // compensated: put back
 }
 
 const (
@@ -70,9 +73,11 @@ const (
 
 	waits   = "waits"   // for the key of a SKU
 	waited  = "waited"  // and has it, or has given up
-	enters  = "enters"  // a sale, under Token or without
+	enters  = "enters"  // a sale or a compensation, under Token or without
 	leaves  = "leaves"  // it, still under its key
 	renewed = "renewed" // the lease of a SKU
+
+	compensated = "compensated" // a sale that did not end well
 )
 
 // replica is one process of the shop.
@@ -82,7 +87,6 @@ type replica struct {
 	guard *guard.Guard // nil: sells without
 
 	orders <-chan struct{} // one for each goOn on standard input, closed at its end
-	runs   atomic.Int64    // sales begun over HTTP
 
 	mu  sync.Mutex // guards out
 	out *json.Encoder
@@ -112,32 +116,37 @@ func (r *replica) run(ctx context.Context, script string, gone func()) (err erro
 	accident := r.accident
 	r.orders = orders(os.Stdin, func() { r.shop.accident.Store(&accident) }, gone)
 
+	if r.Serves {
+		return r.open(ctx)
+	}
 	if r.Guarded {
-		client := redis.NewClient(redisOptions(r.Redis))
-		defer func() { _ = client.Close() }() // nothing is left to be sent
-		store := redisstore.New(client, redisstore.Prefix(r.Prefix), redisstore.Owner(r.Name))
-		opts := []guard.Option{guard.TTL(ttl), guard.Name("stock")}
+		opts := []guard.Option{guard.Name("stock")}
 		if r.Verbose {
 			log := slog.New(slog.NewTextHandler(os.Stderr, nil)).With("replica", r.Name)
 			opts = append(opts, guard.Observe(guard.LogObserver(log)))
 		}
-		if r.Serves {
-			opts = append(opts, guard.Observe(watcher{say: r.say}))
-		}
-		if r.guard, err = guard.New(store, opts...); err != nil {
+		closeRedis, err := r.protect(opts...)
+		if err != nil {
 			return err
 		}
-		defer func() { err = errors.Join(err, r.guard.Shutdown(ctx)) }()
-	}
-
-	if r.Serves {
-		return r.open(ctx)
+		defer func() { err = errors.Join(err, r.guard.Shutdown(ctx), closeRedis()) }()
 	}
 	r.say(message{Kind: ready})
 	if _, ok := <-r.orders; !ok {
 		return errors.New("the stage is gone")
 	}
 	return r.serveAll(ctx)
+}
+
+// protect makes the guard. closeRedis comes after its Shutdown.
+func (r *replica) protect(opts ...guard.Option) (closeRedis func() error, err error) {
+	client := redis.NewClient(redisOptions(r.Redis))
+	store := redisstore.New(client, redisstore.Prefix(r.Prefix), redisstore.Owner(r.Name))
+	r.guard, err = guard.New(store, append(opts, guard.TTL(ttl))...)
+	if err != nil {
+		return nil, errors.Join(err, client.Close())
+	}
+	return client.Close, nil
 }
 
 // serveAll serves all buyers, several at once. The first error ends it.

@@ -8,8 +8,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
-	"path/filepath"
 	"sync"
 	"time"
 
@@ -19,23 +17,26 @@ import (
 )
 
 const (
-	frame      = 50 * time.Millisecond  // between two views
+	frame      = time.Second / 30       // between two views
 	serveThink = 120 * time.Millisecond // of a sale
 )
 
 // serve opens the shop and its page, until ctx ends.
 func serve(ctx context.Context, o options, out io.Writer) (err error) {
-	dir, err := os.MkdirTemp("", "inventory-")
+	databases, err := openDatabases(ctx, o.db)
 	if err != nil {
-		return fmt.Errorf("make a directory for the database: %w", err)
+		return err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	defer func() { err = errors.Join(err, databases.destroy()) }()
 	server, err := openRedis(ctx, o.redis)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, server.close()) }()
-	database := filepath.Join(dir, "shop.db")
+	database, err := databases.create(ctx, "shop")
+	if err != nil {
+		return err
+	}
 	shop, err := openShop(database, 0)
 	if err != nil {
 		return err
@@ -57,7 +58,7 @@ func serve(ctx context.Context, o options, out io.Writer) (err error) {
 	if err := h.hire(ctx, server, database); err != nil {
 		return err
 	}
-	printf(out, "%d replicas sell. Redis: %s\nWatch, and break things: http://%s/\n", o.replicas, server.what, listener.Addr())
+	printf(out, "%d replicas sell. Redis: %s. Database: %s.\nWatch, and break things: http://%s/\n", o.replicas, server.what, databases.what, listener.Addr())
 	return h.run(ctx, listener)
 }
 
@@ -110,7 +111,7 @@ func (h *house) tend(ctx context.Context) error {
 		case r := <-h.crew.reports:
 			h.heard(r)
 		case a := <-h.actions:
-			a.done <- h.act(ctx, a)
+			a.done <- h.act(a)
 		case sku := <-h.market.soldOut:
 			h.soldOut(sku)
 		case <-frames.C:
@@ -130,21 +131,22 @@ func (h *house) frame(ctx context.Context) error {
 	if err := h.rotate(ctx, now); err != nil {
 		return err
 	}
-	if h.frames%2 == 0 {
+	if h.frames%3 == 0 {
 		h.lookAtLeases(ctx)
 	}
-	if h.frames%5 == 0 {
+	if h.frames%8 == 0 {
 		if err := h.count(ctx, now); err != nil {
 			return err
 		}
 	}
-	if !h.feed.watched() {
+	watched, whole := h.feed.wanted()
+	if !watched {
 		return nil
 	}
-	view, err := json.Marshal(h.view(now))
+	view, err := json.Marshal(h.view(now, whole))
 	if err != nil {
 		return err
 	}
-	h.feed.publish(view)
+	h.feed.publish(view, whole)
 	return nil
 }

@@ -6,11 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net/url"
 	"sync/atomic"
 	"time"
-
-	_ "modernc.org/sqlite" // the driver
 
 	"github.com/jobguard/jobguard/guard"
 	"github.com/jobguard/jobguard/guard/sqlfence"
@@ -20,9 +17,10 @@ var errSoldOut = errors.New("sold out")
 
 // shop sells tickets, one kind for each SKU, out of a database that all replicas share.
 type shop struct {
-	db     *sql.DB
-	fences *sqlfence.Fence
-	think  time.Duration // for about so long, between looking and writing
+	db      *sql.DB
+	dialect sqlfence.Dialect
+	fences  *sqlfence.Fence
+	think   time.Duration // for about so long, between looking and writing
 
 	// accident, if set, happens to the next sale right before it writes: see late.
 	accident atomic.Pointer[func(ctx context.Context, token int64)]
@@ -58,7 +56,7 @@ func (s *shop) look(ctx context.Context, sku string) (left int, err error) {
 	if err := s.seal(ctx, tx, sku); err != nil {
 		return 0, err
 	}
-	err = tx.QueryRowContext(ctx, `SELECT tickets FROM stock WHERE sku = ?`, sku).Scan(&left)
+	err = tx.QueryRowContext(ctx, s.q(`SELECT tickets FROM stock WHERE sku = ?`), sku).Scan(&left)
 	if err != nil {
 		return 0, fmt.Errorf("look at the stock: %w", err)
 	}
@@ -80,19 +78,86 @@ func (s *shop) write(ctx context.Context, sku string, buyer, left int) error {
 	}
 
 	token, _ := guard.Fence(ctx)
-	result, err := tx.ExecContext(ctx, `INSERT INTO sales (sku, buyer, token) VALUES (?, ?, ?)
-		ON CONFLICT (sku, buyer) DO NOTHING`, sku, buyer, token)
+	result, err := tx.ExecContext(ctx, s.q(`INSERT INTO sales (sku, buyer, token) VALUES (?, ?, ?)
+		ON CONFLICT (sku, buyer) DO NOTHING`), sku, buyer, token)
 	if err != nil {
 		return fmt.Errorf("record the sale: %w", err)
 	}
 	if n, err := result.RowsAffected(); n == 0 {
 		return err // nil: an earlier try did it, and we could not know
 	}
-	if _, err := tx.ExecContext(ctx, `UPDATE stock SET tickets = ? WHERE sku = ?`, left, sku); err != nil {
+	if _, err := tx.ExecContext(ctx, s.q(`UPDATE stock SET tickets = ? WHERE sku = ?`), left, sku); err != nil {
 		return fmt.Errorf("write the stock: %w", err)
 	}
 	if err := end.Commit(); err != nil {
 		return fmt.Errorf("commit the sale: %w", err)
+	}
+	return nil
+}
+
+// pay marks a sale as paid. done, if not nil, is the first statement of its transaction.
+func (s *shop) pay(ctx context.Context, sku string, buyer int, done func(context.Context, sqlfence.Tx) error) error {
+	return s.in(ctx, "pay", func(tx *sql.Tx) error {
+		if done != nil {
+			if err := done(ctx, tx); err != nil {
+				return err
+			}
+		}
+		_, err := tx.ExecContext(ctx, s.q(`UPDATE sales SET paid = 1 WHERE sku = ? AND buyer = ?`), sku, buyer)
+		return err
+	})
+}
+
+// putBack takes back a sale that was never paid, if it was ever made.
+func (s *shop) putBack(ctx context.Context, sku string, buyer int) (tickets int, err error) {
+	err = s.in(ctx, "put back", func(tx *sql.Tx) error {
+		if err := s.seal(ctx, tx, sku); err != nil {
+			return err
+		}
+		result, err := tx.ExecContext(ctx, s.q(`DELETE FROM sales WHERE sku = ? AND buyer = ? AND paid = 0`), sku, buyer)
+		if err != nil {
+			return err
+		}
+		n, err := result.RowsAffected()
+		if err != nil || n == 0 {
+			return err
+		}
+		tickets = int(n)
+		_, err = tx.ExecContext(ctx, s.q(`UPDATE stock SET tickets = tickets + 1 WHERE sku = ?`), sku)
+		return err
+	})
+	return tickets, err
+}
+
+// ship sends out what was paid, once, however often it is called.
+func (s *shop) ship(ctx context.Context, sku string, buyer int) (sent bool, err error) {
+	err = s.in(ctx, "ship", func(tx *sql.Tx) error {
+		if err := s.fences.Seal(ctx, tx, guard.Key("order", sku, fmt.Sprint(buyer))); err != nil {
+			return err
+		}
+		result, err := tx.ExecContext(ctx, s.q(`UPDATE sales SET shipped = 1 WHERE sku = ? AND buyer = ? AND paid = 1 AND shipped = 0`), sku, buyer)
+		if err != nil {
+			return err
+		}
+		n, err := result.RowsAffected()
+		sent = n > 0
+		return err
+	})
+	return sent, err
+}
+
+// in calls do within a transaction.
+func (s *shop) in(ctx context.Context, doing string, do func(*sql.Tx) error) error {
+	tx, err := s.db.BeginTx(ctx, nil)
+	if err != nil {
+		return fmt.Errorf("%s: %w", doing, err)
+	}
+	defer func() { _ = tx.Rollback() }() // does nothing after Commit
+	if err := do(tx); err != nil {
+		return fmt.Errorf("%s: %w", doing, err)
+	}
+	if err := tx.Commit(); err != nil {
+		return fmt.Errorf("%s: commit: %w", doing, err)
 	}
 	return nil
 }
@@ -115,72 +180,17 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// openShop opens the database, for one process.
-func openShop(path string, think time.Duration) (*shop, error) {
-	q := url.Values{}
-	q.Add("_pragma", "busy_timeout(5000)")
-	q.Add("_pragma", "journal_mode(WAL)")
-	q.Add("_pragma", "synchronous(OFF)") // need not survive the machine
-	db, err := sql.Open("sqlite", path+"?"+q.Encode())
+// openShop opens a database, for one process.
+func openShop(dsn string, think time.Duration) (*shop, error) {
+	db, dialect, err := connect(dsn)
 	if err != nil {
-		return nil, fmt.Errorf("open %s: %w", path, err)
+		return nil, err
 	}
-	// SQLite has one writer at a time. Within a process they line up here;
-	// no replica keeps the connection while it waits.
-	db.SetMaxOpenConns(1)
-	fences, err := sqlfence.New(sqlfence.SQLite, sqlfence.Table("fences"))
+	fences, err := sqlfence.New(dialect, sqlfence.Table("fences"))
 	if err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
-	return &shop{db: db, fences: fences, think: think}, nil
+	return &shop{db: db, dialect: dialect, fences: fences, think: think}, nil
 }
 
-// create makes the tables of an empty database.
-func (s *shop) create(ctx context.Context) error {
-	for _, statement := range []string{
-		`CREATE TABLE stock (sku TEXT PRIMARY KEY, stocked INTEGER NOT NULL, tickets INTEGER NOT NULL)`,
-		`CREATE TABLE sales (seq INTEGER PRIMARY KEY, sku TEXT NOT NULL, buyer INTEGER NOT NULL,
-			token INTEGER NOT NULL, UNIQUE (sku, buyer))`,
-	} {
-		if _, err := s.db.ExecContext(ctx, statement); err != nil {
-			return fmt.Errorf("create the shop's tables: %w", err)
-		}
-	}
-	return s.fences.Migrate(ctx, s.db)
-}
-
-// stock puts tickets of a new SKU on sale.
-func (s *shop) stock(ctx context.Context, sku string, tickets int) error {
-	_, err := s.db.ExecContext(ctx, `INSERT INTO stock VALUES (?, ?, ?)`, sku, tickets, tickets)
-	if err != nil {
-		return fmt.Errorf("fill the stock: %w", err)
-	}
-	return nil
-}
-
-// newest is the highest token under which a ticket was sold; 0 if none was.
-func (s *shop) newest(ctx context.Context) (token int64, err error) {
-	err = s.db.QueryRowContext(ctx, `SELECT coalesce(max(token), 0) FROM sales`).Scan(&token)
-	return token, err
-}
-
-// books are what the database knows when all is over.
-type books struct {
-	sold    int
-	left    int // as the stock says
-	inverse int // sales accepted with a lower token than the sale before
-}
-
-func (s *shop) books(ctx context.Context) (b books, err error) {
-	err = s.db.QueryRowContext(ctx, `SELECT
-		(SELECT count(*) FROM sales),
-		(SELECT sum(tickets) FROM stock),
-		(SELECT count(*) FROM sales a JOIN sales b ON b.seq = a.seq + 1 WHERE b.token < a.token)`,
-	).Scan(&b.sold, &b.left, &b.inverse)
-	if err != nil {
-		return b, fmt.Errorf("read the books: %w", err)
-	}
-	return b, nil
-}
-
-func (s *shop) close() { _ = s.db.Close() } // the file is about to be removed
+func (s *shop) close() { _ = s.db.Close() } // the database is about to be removed

@@ -97,7 +97,7 @@ func newShop(t *testing.T, tickets int) testShop {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.close)
-	if err := errors.Join(s.create(t.Context()), s.stock(t.Context(), "ticket", tickets)); err != nil {
+	if err := errors.Join(s.create(t.Context()), s.stock(t.Context(), "ticket", tickets, true)); err != nil {
 		t.Fatal(err)
 	}
 	return testShop{s, path}

@@ -46,7 +46,7 @@ func (h *house) rotate(ctx context.Context, now time.Time) error {
 			s.finished = now.Add(time.Minute) // for sales that come late
 		}
 		next := &show{sku: fmt.Sprintf("show-%d", len(h.shows)+1), slot: slot, guarded: h.guarded, stocked: h.items, left: h.items}
-		if err := h.shop.stock(ctx, next.sku, next.stocked); err != nil {
+		if err := h.shop.stock(ctx, next.sku, next.stocked, next.guarded); err != nil {
 			return err
 		}
 		h.shows = append(h.shows, next)
@@ -59,18 +59,19 @@ func (h *house) rotate(ctx context.Context, now time.Time) error {
 }
 
 // count reads from the database what was sold.
-func (h *house) count(ctx context.Context, now time.Time) error {
+func (h *house) count(ctx context.Context, now time.Time) (err error) {
 	for _, s := range h.shows {
 		if !s.finished.IsZero() && now.After(s.finished) {
 			continue
 		}
-		err := h.shop.db.QueryRowContext(ctx, `SELECT tickets, (SELECT count(*) FROM sales WHERE sku = ?)
-			FROM stock WHERE sku = ?`, s.sku, s.sku).Scan(&s.left, &s.sold)
+		err := h.shop.db.QueryRowContext(ctx, h.shop.q(`SELECT tickets, (SELECT count(*) FROM sales WHERE sku = ?)
+			FROM stock WHERE sku = ?`), s.sku, s.sku).Scan(&s.left, &s.sold)
 		if err != nil {
 			return fmt.Errorf("count what was sold: %w", err)
 		}
 	}
-	return nil
+	h.office, err = h.shop.office(ctx)
+	return err
 }
 
 // lookAtLeases asks Redis who holds the keys. Where it cannot say, nobody is shown.
@@ -95,10 +96,12 @@ type view struct {
 	Keys     []keyView      `json:"keys"`
 	With     tally          `json:"with"`
 	Without  tally          `json:"without"`
-	Spans    []*span        `json:"spans"`
-	Overlaps []overlap      `json:"overlaps"`
-	Lanes    map[string]int `json:"lanes"` // of the SKUs
+	Whole    bool           `json:"whole"`    // all spans and log entries, not only those that are new
+	Spans    []*span        `json:"spans"`    // that have changed
+	Overlaps []overlap      `json:"overlaps"` // all
+	Lanes    map[string]int `json:"lanes"`    // of the SKUs
 	Log      []entry        `json:"log"`
+	Office   office         `json:"office"`
 }
 
 type replicaView struct {
@@ -125,16 +128,17 @@ type tally struct {
 	Oversold int `json:"oversold"`
 	Refused  int `json:"refused"`
 	Lost     int `json:"lost"`
+	PutBack  int `json:"putBack"`
 }
 
-func (h *house) view(now time.Time) view {
+func (h *house) view(now time.Time, whole bool) view {
 	v := view{
 		Boot: h.boot, Now: now.UnixMilli(), Guard: h.guarded, TTL: ttl.Milliseconds(),
 		With: h.tally(true), Without: h.tally(false),
-		Spans: h.lanes.spans, Overlaps: overlaps(h.lanes.spans, now.UnixMilli()), Log: h.log,
+		Whole: whole, Spans: h.lanes.changes(whole), Overlaps: overlaps(h.lanes.spans, now.UnixMilli()), Log: h.entries(whole),
 		Lanes: map[string]int{},
 	}
-	v.With.Refused, v.With.Lost = h.refused, h.lost
+	v.With.Refused, v.With.Lost, v.With.PutBack, v.Office = h.refused, h.lost, h.putBack, h.office
 	for i, c := range h.clerks {
 		r := replicaView{Name: c.part.Name, State: c.state, Cut: c.cut, Sells: h.lanes.inside(i)}
 		for sku, n := range c.waiting {
@@ -156,6 +160,16 @@ func (h *house) view(now time.Time) view {
 		}
 	}
 	return v
+}
+
+// entries returns what is new in the log, or all of it.
+func (h *house) entries(whole bool) []entry {
+	said := len(h.log)
+	if !whole {
+		said = min(said, h.logged-h.told)
+	}
+	h.told = h.logged
+	return h.log[len(h.log)-said:]
 }
 
 func (h *house) key(s *show) keyView {

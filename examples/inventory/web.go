@@ -14,55 +14,64 @@ import (
 //go:embed web
 var webFiles embed.FS
 
-// feed carries the newest view to all who watch.
+// feed carries views to all who watch. Most tell only what has changed since the one
+// before. Who has just come, or has missed one, waits for a whole one, which is made
+// when somebody waits.
 type feed struct {
 	mu       sync.Mutex // guards what follows
 	latest   []byte
+	n        int // of latest
+	whole    bool
 	changed  chan struct{} // closed when latest is replaced
 	watchers int
+	starting int // watchers that wait for a whole view
 }
 
 func newFeed() *feed { return &feed{changed: make(chan struct{})} }
 
-// watched tells whether a view is worth making.
-func (f *feed) watched() bool {
+// wanted tells whether a view is worth making, and whether a whole one is.
+func (f *feed) wanted() (any, whole bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.watchers > 0
+	return f.watchers > 0, f.starting > 0
 }
 
-func (f *feed) publish(view []byte) {
+func (f *feed) publish(view []byte, whole bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.latest = view
+	f.latest, f.whole = view, whole
+	f.n++
 	close(f.changed)
 	f.changed = make(chan struct{})
 }
 
-func (f *feed) count(n int) {
+func (f *feed) count(watchers, starting int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.watchers += n
+	f.watchers += watchers
+	f.starting += starting
 }
 
-func (f *feed) newest() (view []byte, changed <-chan struct{}) {
+// newest returns the latest view and its number, and a channel that is closed when the
+// next one is there.
+func (f *feed) newest() (view []byte, n int, whole bool, changed <-chan struct{}) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.latest, f.changed
+	return f.latest, f.n, f.whole, f.changed
 }
 
-// ServeHTTP sends views as server-sent events until the client leaves. One that is
-// slow misses views.
+// ServeHTTP sends views as server-sent events until the client leaves.
 func (f *feed) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	f.count(1)
-	defer f.count(-1)
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("Cache-Control", "no-store")
 	out := http.NewResponseController(w)
 	if _, err := fmt.Fprint(w, "retry: 500\n\n"); err != nil || out.Flush() != nil {
 		return
 	}
-	_, changed := f.newest() // what was made for others is old
+	starting := 1
+	f.count(1, starting)
+	defer func() { f.count(-1, -starting) }()
+	_, last, _, changed := f.newest() // what was made for others is old
 	for {
 		select {
 		case <-changed:
@@ -70,7 +79,21 @@ func (f *feed) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		var view []byte
-		view, changed = f.newest()
+		var n int
+		var whole bool
+		view, n, whole, changed = f.newest()
+		switch {
+		case whole:
+			f.count(0, -starting)
+			starting = 0
+		case starting == 0 && n != last+1: // one is missing
+			starting = 1
+			f.count(0, starting)
+		}
+		last = n
+		if starting > 0 {
+			continue
+		}
 		_ = out.SetWriteDeadline(time.Now().Add(5 * time.Second)) // without one a dead client costs a goroutine
 		if _, err := fmt.Fprintf(w, "data: %s\n\n", view); err != nil || out.Flush() != nil {
 			return
@@ -102,6 +125,7 @@ func handler(f *feed, m *market, actions chan<- action) (http.Handler, error) {
 	mux := http.NewServeMux()
 	mux.Handle("GET /", http.FileServerFS(files))
 	mux.Handle("GET /events", f)
+	mux.HandleFunc("GET /metrics", m.metrics)
 	mux.Handle("POST /skus/{sku}/orders", m.proxy())
 	mux.HandleFunc("POST /guard/{name}", func(w http.ResponseWriter, r *http.Request) {
 		act(w, r, "guard "+r.PathValue("name"), 0)

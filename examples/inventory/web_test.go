@@ -3,162 +3,26 @@
 package main_test
 
 import (
-	"context"
-	"encoding/json"
-	"fmt"
-	"net"
 	"os"
-	"os/exec"
-	"sync"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/chromedp/cdproto/emulation"
-	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 )
 
-// browser is a tab of a real browser, and what its console complained of.
-type browser struct {
-	t   *testing.T
-	ctx context.Context
-
-	mu         sync.Mutex // guards complaints
-	complaints []string
-}
-
-// openBrowser starts Debian's chromium, which ends with the test.
-func openBrowser(t *testing.T) *browser {
-	t.Helper()
-	path, err := exec.LookPath("chromium")
-	if err != nil {
-		t.Fatal("the tests of the page need chromium; `make test-web` installs it, or says how")
-	}
-	options := append(chromedp.DefaultExecAllocatorOptions[:],
-		chromedp.ExecPath(path), chromedp.UserDataDir(profile(t)), chromedp.WSURLReadTimeout(busyLimit))
-	if os.Getuid() == 0 {
-		options = append(options, chromedp.NoSandbox) // chromium refuses root with it
-	}
-	ctx, stop := chromedp.NewExecAllocator(context.Background(), options...)
-	t.Cleanup(stop)
-	ctx, leave := chromedp.NewContext(ctx)
-	t.Cleanup(func() {
-		_ = chromedp.Cancel(ctx) // lets it end by itself, and waits for that
-		leave()
-	})
-	b := &browser{t: t, ctx: ctx}
-	chromedp.ListenTarget(ctx, b.listen)
-	b.run(log.Enable())
-	return b
-}
-
-// profile is a directory for the browser, whose helpers may still write to it for a
-// moment after the browser itself has ended.
-func profile(t *testing.T) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "inventory-browser-") //nolint:usetesting // t.TempDir fails if a file comes while it removes
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		for deadline := time.Now().Add(busyLimit); ; time.Sleep(50 * time.Millisecond) {
-			if err := os.RemoveAll(dir); err == nil {
-				return
-			} else if time.Now().After(deadline) {
-				t.Errorf("remove the browser's profile: %v", err)
-				return
-			}
-		}
-	})
-	return dir
-}
-
-// listen collects errors of the console and exceptions of the page.
-func (b *browser) listen(event any) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	switch e := event.(type) {
-	case *runtime.EventExceptionThrown:
-		b.complaints = append(b.complaints, e.ExceptionDetails.Error())
-	case *runtime.EventConsoleAPICalled:
-		if e.Type == runtime.APITypeError || e.Type == runtime.APITypeWarning {
-			b.complaints = append(b.complaints, fmt.Sprint(e.Type))
-		}
-	case *log.EventEntryAdded:
-		if e.Entry.Level == log.LevelError || e.Entry.Level == log.LevelWarning {
-			b.complaints = append(b.complaints, e.Entry.Text+" "+e.Entry.URL)
-		}
-	}
-}
-
-// console takes what was complained of so far.
-func (b *browser) console() []string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	taken := b.complaints
-	b.complaints = nil
-	return taken
-}
-
-func (b *browser) run(actions ...chromedp.Action) {
-	b.t.Helper()
-	ran := make(chan error, 1)
-	go func() { ran <- chromedp.Run(b.ctx, actions...) }() // ends with the browser at the latest
-	select {
-	case err := <-ran:
-		if err != nil {
-			b.t.Fatal(err)
-		}
-	case <-time.After(busyLimit):
-		b.t.Fatal("the browser does not answer")
-	}
-}
-
-// js evaluates an expression.
-func js[T any](b *browser, expression string) (v T) {
-	b.t.Helper()
-	b.run(chromedp.Evaluate(expression, &v))
-	return v
-}
-
-// until waits until an expression is true in the page.
-func (b *browser) until(what, expression string) {
-	b.t.Helper()
-	for deadline := time.Now().Add(busyLimit); !js[bool](b, expression); time.Sleep(50 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			b.t.Fatalf("never seen: %s; the log of the page:\n%s", what, js[string](b, `document.getElementById("log").innerText`))
-		}
-	}
-}
-
-// cell is an expression for a number of the table.
-func cell(row string, n int) string {
-	return fmt.Sprintf(`Number(document.querySelectorAll("#%s td")[%d].textContent)`, row, n)
-}
-
-const (
-	soldCell = iota + 1
-	oversoldCell
-	refusedCell
-	lostCell
-)
-
-func logged(text string) string {
-	quoted, _ := json.Marshal(text) // a string
-	return fmt.Sprintf(`document.getElementById("log").textContent.includes(%s)`, quoted)
-}
-
 func TestPageTellsOfTheLockThatExpiresTooEarly(t *testing.T) {
 	h, b := serve(t, "-replicas", "3"), openBrowser(t)
 	b.run(chromedp.Navigate(h.url))
-	b.until("sales", cell("with", soldCell)+` > 0`)
+	b.until("sales", cell("with", "sold")+` > 0`)
 
 	b.run(chromedp.Click(`#replicas li:nth-child(1) .stall`))
 	b.until("another replica goes on", logged("goes on with token"))
 	b.run(chromedp.Click(`#replicas li:nth-child(1) .go-on`))
-	b.until("lease lost, write refused", cell("with", lostCell)+` > 0 && `+cell("with", refusedCell)+` === 1`)
-	if n := js[int](b, cell("with", oversoldCell)); n != 0 {
+	b.until("lease lost, write refused", cell("with", "lost")+` > 0 && `+cell("with", "refused")+` === 1`)
+	if n := js[int](b, cell("with", "oversold")); n != 0 {
 		t.Errorf("oversold %d with the guard", n)
 	}
 	if label := js[string](b, `document.getElementById("lanes").getAttribute("aria-label")`); label != "Timeline of leases: never two at once in the last 12 seconds" {
@@ -166,9 +30,9 @@ func TestPageTellsOfTheLockThatExpiresTooEarly(t *testing.T) {
 	}
 
 	b.run(chromedp.Click(`#guard`))
-	b.until("oversold without", cell("without", oversoldCell)+` > 0`)
+	b.until("oversold without", cell("without", "oversold")+` > 0`)
 	b.until("overlaps in the timeline", `document.getElementById("lanes").getAttribute("aria-label").includes("two at once")`)
-	if n := js[int](b, cell("with", oversoldCell)); n != 0 {
+	if n := js[int](b, cell("with", "oversold")); n != 0 {
 		t.Errorf("oversold %d with the guard", n)
 	}
 	if c := b.console(); len(c) > 0 {
@@ -181,7 +45,7 @@ func TestPageComesBackAfterARestart(t *testing.T) {
 	address := freeAddress(t)
 	h, b := serve(t, "-replicas", "2", "-listen", address), openBrowser(t)
 	b.run(chromedp.Navigate(h.url))
-	b.until("sales", cell("with", soldCell)+` > 0`)
+	b.until("sales", cell("with", "sold")+` > 0`)
 	boot := js[string](b, `document.documentElement.dataset.boot`)
 	if c := b.console(); len(c) > 0 {
 		t.Errorf("the console: %q", c)
@@ -192,7 +56,7 @@ func TestPageComesBackAfterARestart(t *testing.T) {
 	again := serve(t, "-replicas", "2", "-listen", address)
 	b.until("the other server's log", `document.documentElement.dataset.boot !== "`+boot+`"`)
 	b.until("live", `document.getElementById("link").textContent === "live"`)
-	b.until("sales", cell("with", soldCell)+` > 0`)
+	b.until("sales", cell("with", "sold")+` > 0`)
 	b.console() // of connections refused meanwhile, which a browser always shows
 	again.interrupt()
 }
@@ -227,13 +91,86 @@ func TestPageByKeyboardOnAPhone(t *testing.T) {
 	h.interrupt()
 }
 
-// freeAddress is an address that is free now.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+// axeFile is axe-core, which finds what keeps people with disabilities out.
+const axeFile = "JOBGUARD_AXE"
+
+// violations returns what axe finds wrong with the page as it is.
+func (b *browser) violations() (found []string) {
+	b.t.Helper()
+	b.run(chromedp.Evaluate(`axe.run({resultTypes: ["violations"]}).then((r) =>
+		r.violations.map((v) => v.id + ": " + v.nodes.map((n) => n.target + " " + n.failureSummary).join("; ")))`,
+		&found, func(p *runtime.EvaluateParams) *runtime.EvaluateParams { return p.WithAwaitPromise(true) }))
+	return found
+}
+
+func TestPageHasNoBarrier(t *testing.T) {
+	axe, err := os.ReadFile(os.Getenv(axeFile))
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("%s must name axe.min.js, as `make test-web` has it: %v", axeFile, err)
 	}
-	defer func() { _ = l.Close() }() // it has done its service
-	return l.Addr().String()
+	h, b := serve(t, "-replicas", "3"), openBrowser(t)
+	for _, scheme := range []string{"light", "dark"} {
+		for _, width := range []int64{360, 1200} {
+			h.press("/guard/on")
+			b.run(chromedp.EmulateViewport(width, 800),
+				emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}),
+				chromedp.Navigate(h.url), chromedp.Evaluate(string(axe), nil))
+			b.until("sales", cell("with", "sold")+` > 0`)
+			look := func(when string) {
+				if found := b.violations(); len(found) > 0 {
+					t.Errorf("%s, %d wide, %s: %s", scheme, width, when, strings.Join(found, "\n"))
+				}
+			}
+			look("with the guard")
+			h.press("/guard/off")
+			b.until("oversold", cell("without", "oversold")+` > 0`)
+			look("without, oversold")
+		}
+	}
+	b.run(chromedp.Evaluate(`document.querySelector("h1").insertAdjacentHTML("afterend", "<img src='icon.svg'>")`, nil))
+	if found := b.violations(); len(found) != 1 || !strings.HasPrefix(found[0], "image-alt") {
+		t.Errorf("axe says of an image without a text: %q", found)
+	}
+	h.interrupt()
+}
+
+// What the page costs: a tab with 8 replicas, by the processor time of the browser.
+// A busy machine shows fewer updates, so the time is that of an update.
+func TestPageIsLiveAtOnceAndCheap(t *testing.T) {
+	const (
+		interactive = 1000.0 // ms from the navigation to the first view
+		rate        = 30     // updates a second
+		share       = 0.25   // of a core, at that rate
+	)
+	h, b := serve(t, "-replicas", "8", "-items", "500"), openBrowser(t)
+	first := 1e9
+	for range 5 { // the best of a few: others use this machine
+		b.run(chromedp.Navigate(h.url))
+		b.until("a view", `updates() > 0`)
+		first = min(first, js[float64](b, `performance.getEntriesByName("live")[0].startTime`))
+	}
+	if first >= interactive {
+		t.Errorf("live %.0f ms after the navigation, want less than %.0f", first, interactive)
+	}
+	b.until("sales", cell("with", "sold")+` > 20`)
+
+	for _, guard := range []string{"on", "off"} {
+		h.press("/guard/" + guard)
+		best, fastest := 1e9, 0.0
+		for range 3 {
+			n, used, began := js[int](b, `updates()`), b.used(), time.Now()
+			time.Sleep(5 * time.Second) // what is measured
+			shown := float64(js[int](b, `updates()`) - n)
+			best = min(best, (b.used()-used).Seconds()/shown*rate)
+			fastest = max(fastest, shown/time.Since(began).Seconds())
+		}
+		t.Logf("guard %s: live after %.0f ms, %.1f updates a second, %.0f %% of a core at %d", guard, first, fastest, 100*best, rate)
+		if fastest < rate/2 {
+			t.Errorf("guard %s: %.1f updates a second, want %d", guard, fastest, rate)
+		}
+		if best >= share {
+			t.Errorf("guard %s: %.0f %% of a core, want less than %.0f %%", guard, 100*best, 100*share)
+		}
+	}
+	h.interrupt()
 }

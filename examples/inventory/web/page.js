@@ -6,7 +6,9 @@ const history = 12000; // ms, as the server keeps them
 let boot = "";  // of the server whose log we show
 let shown = 0;  // lines of it
 let view;       // the newest
-let drawn = 0;  // when the lanes were drawn
+let drawn = 0;  // when the lanes were drawn, in the server's time
+let updates = 0; // views shown
+const spans = new Map(); // what the lanes show, by id
 
 function connect() {
   const events = new EventSource("events");
@@ -27,23 +29,34 @@ async function press(path, button) {
   }
 }
 
+// show shows a view. All but a whole one have only the spans and lines of the log that
+// are new.
 function show(v) {
   view = v;
+  if (!updates++) performance.mark("live");
+  if (v.whole) spans.clear();
+  for (const s of v.spans) spans.set(s.id, s);
+  for (const [id, s] of spans) if (s.to && s.to < v.now - history) spans.delete(id);
   if (v.boot !== boot) {
     boot = v.boot;
     shown = 0;
     document.documentElement.dataset.boot = boot;
   }
-  const guard = $("guard");
-  text(guard, v.guard ? "Guard: on" : "Guard: off");
-  guard.setAttribute("aria-pressed", v.guard);
-  count($("with"), v.with);
-  count($("without"), v.without);
+  text($("guard"), v.guard ? "Take the guard away" : "Put the guard back");
+  $("guard").disabled = false;
+  text($("on"), v.guard ? "on" : "off");
+  look($("on"), v.guard ? "on" : "off");
+  count("with", v.with);
+  count("without", v.without);
+  office(v.office);
   list($("replicas"), v.replicas, newReplica, showReplica);
   list($("keys"), v.keys, newKey, showKey);
   for (const e of v.log) if (e.n > shown) { note(e.text); shown = e.n; }
   if (v.now - drawn > (calm.matches ? 1000 : 30) || v.now < drawn) { drawn = v.now; draw(v); }
 }
+
+// look gives a node its class; like text it touches nothing in vain.
+function look(node, name) { if (node.className !== name) node.className = name; }
 
 // text changes only what differs: screen readers and layout are spared the rest.
 function text(node, s) { if (node.textContent !== s) node.textContent = s; }
@@ -62,11 +75,18 @@ function list(node, items, create, update) {
   items.forEach((item, i) => update(node.children[i], item));
 }
 
-function count(row, t) {
-  const cells = row.querySelectorAll("td");
-  const numbers = [t.stocked, t.sold, t.oversold, t.refused, t.lost];
-  numbers.forEach((n, i) => { if (cells[i].textContent !== "–") text(cells[i], String(n)); });
-  cells[2].className = t.oversold > 0 ? "bad" : t.sold > 0 ? "good" : "";
+function count(side, t) {
+  for (const [name, n] of Object.entries(t)) {
+    const cell = $(`${side}-${name}`);
+    if (cell) text(cell, String(n));
+  }
+  look($(`${side}-oversold`), t.oversold > 0 ? "bad" : t.sold > 0 ? "good" : "");
+}
+
+function office(o) {
+  text($("shipped"), `${o.shipped} of ${o.paid} paid`);
+  const books = o.off ? `the guarded books are off by ${o.off}` : "the guarded books agree";
+  text($("ticks"), o.ticks ? `${o.ticks} ticks, ${o.twice} of them twice; the last by ${o.by}: ${books}` : "none yet");
 }
 
 const actions = [["stall", "Stall"], ["kill", "Kill"], ["cut", "Cut off from Redis"], ["go-on", "Let go on"]];
@@ -121,12 +141,12 @@ function showKey(li, k) {
 function note(s) {
   const log = $("log");
   const atEnd = log.scrollTop + log.clientHeight > log.scrollHeight - 8;
-  make("li", "", log).textContent = `${new Date().toLocaleTimeString("en-GB")}  ${s}`;
+  make("p", "", log).textContent = `${new Date().toLocaleTimeString("en-GB")}  ${s}`;
   while (log.children.length > 100) log.firstChild.remove();
   if (atEnd) log.scrollTop = log.scrollHeight;
 }
 
-const hues = [210, 150, 275, 40, 185, 320, 95, 240];
+const colours = [210, 150, 275, 40, 185, 320, 95, 240].map((hue) => `hsl(${hue} 55% 50%)`);
 
 function draw(v) {
   const canvas = $("lanes"), ratio = devicePixelRatio || 1;
@@ -149,10 +169,11 @@ function draw(v) {
     c.fillRect(x(o.from), top(o.sku), Math.max(1, x(o.to) - x(o.from)), lane - head - 4);
   }
   c.globalAlpha = 1;
-  for (const s of v.spans) {
-    c.fillStyle = `hsl(${hues[s.who % hues.length]} 55% 50%)`;
-    const from = x(s.from), to = x(s.to || v.now);
-    c.fillRect(from, top(s.sku) + s.who * row, Math.max(1.5, to - from), Math.max(2, row - 2));
+  for (const s of spans.values()) {
+    const from = x(s.from), wide = Math.max(1.5, x(s.to || v.now) - from);
+    c.fillStyle = c.strokeStyle = colours[s.who % colours.length];
+    if (s.back) c.strokeRect(from, top(s.sku) + s.who * row, Math.max(3, wide), Math.max(2, row - 2));
+    else c.fillRect(from, top(s.sku) + s.who * row, wide, Math.max(2, row - 2));
   }
   c.fillStyle = colour("--text");
   c.font = "13px system-ui, sans-serif";
@@ -163,5 +184,6 @@ function draw(v) {
 }
 
 $("guard").onclick = (e) => press(`guard/${view?.guard === false ? "on" : "off"}`, e.currentTarget);
+globalThis.updates = () => updates; // for tests
 addEventListener("resize", () => view && draw(view));
 connect();

@@ -65,7 +65,7 @@ func (b *branch) shipLater(ctx context.Context, o order) error {
 	trace := propagation.MapCarrier{}
 	propagation.TraceContext{}.Inject(ctx, trace)
 	_, err = b.fulfilment.client.EnqueueContext(ctx, asynq.NewTaskWithHeaders(shipTask, payload, trace),
-		asynq.Queue(b.Queue), asynq.TaskID(fmt.Sprintf("%s/%d", o.SKU, o.Buyer)), asynq.Retention(time.Hour))
+		asynq.Queue(b.Queue), asynq.TaskID(fmt.Sprintf("%s/%d", o.SKU, o.Buyer)))
 	if errors.Is(err, asynq.ErrTaskIDConflict) {
 		return nil // it is on its way
 	}

@@ -325,7 +325,7 @@ func TestMetricsOfAllReplicas(t *testing.T) {
 			}
 		}
 	}
-	for _, name := range []string{"/skus/{sku}/orders", "order:ship", "reconciliation"} {
+	for _, name := range []string{"POST /skus/{sku}/orders", "order:ship", "reconciliation"} {
 		if !names[name] {
 			t.Errorf("no acquires of %s, only of %v", name, names)
 		}

@@ -139,7 +139,7 @@ func (b *buffer) Len() int { return len(b.String()) }
 
 func (b *buffer) waitFor(t *testing.T, text string) {
 	t.Helper()
-	for deadline := time.Now().Add(14 * time.Second); !strings.Contains(b.String(), text); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(busyLimit); !strings.Contains(b.String(), text); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("%q never came", text)
 		}

@@ -6,7 +6,6 @@ const history = 12000; // ms, as the server keeps them
 let boot = "";  // of the server whose log we show
 let shown = 0;  // lines of it
 let view;       // the newest
-let drawn = 0;  // when the lanes were drawn, in the server's time
 let updates = 0; // views shown
 const spans = new Map(); // what the lanes show, by id
 
@@ -42,6 +41,14 @@ function show(v) {
     shown = 0;
     document.documentElement.dataset.boot = boot;
   }
+  for (const e of v.log) if (e.n > shown) { note(e.text); shown = e.n; }
+  list($("keys"), v.keys, newKey, showTime);
+  if (due("words", 100)) words(v);
+  if (due("lanes", calm.matches ? 1000 : 100)) draw(v);
+}
+
+// words are what people read. They change less often than the bars move.
+function words(v) {
   text($("guard"), v.guard ? "Take the guard away" : "Put the guard back");
   $("guard").disabled = false;
   text($("on"), v.guard ? "on" : "off");
@@ -51,8 +58,15 @@ function show(v) {
   office(v.office);
   list($("replicas"), v.replicas, newReplica, showReplica);
   list($("keys"), v.keys, newKey, showKey);
-  for (const e of v.log) if (e.n > shown) { note(e.text); shown = e.n; }
-  if (v.now - drawn > (calm.matches ? 1000 : 30) || v.now < drawn) { drawn = v.now; draw(v); }
+}
+
+// due tells whether something is to be done again, at most every so many ms.
+const done = {};
+function due(what, ms) {
+  const now = performance.now();
+  if (now - (done[what] ?? -ms) < ms - 5) return false;
+  done[what] = now;
+  return true;
 }
 
 // look gives a node its class; like text it touches nothing in vain.
@@ -133,9 +147,12 @@ function showKey(li, k) {
   text(li.querySelector(".left"), ` · ${k.tickets} left, says the stock`);
   const who = k.holder ? `${k.holder}, token ${k.token || "?"}` : k.guarded ? "free" : "no guard: whoever comes";
   text(li.querySelector(".who"), who);
-  const share = k.holder ? Math.min(1, k.remains / view.ttl) : 0;
-  li.querySelector(".time div").style.transform = `scaleX(${share.toFixed(3)})`;
   text(li.querySelector(".doing"), k.waiting?.length ? `in line: ${k.waiting.join(", ")}` : "nobody in line");
+}
+
+function showTime(li, k) {
+  const share = k.holder ? Math.min(1, k.remains / view.ttl) : 0;
+  li.querySelector(".time div").style.transform = `scaleX(${share.toFixed(2)})`;
 }
 
 function note(s) {

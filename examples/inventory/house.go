@@ -175,9 +175,9 @@ func (h *house) heard(r report) {
 		c.waiting[r.SKU]--
 	case enters:
 		h.lanes.enter(i, r.message)
-		h.takeover(i, r.message)
 	case leaves:
 		h.lanes.leave(i, r.message)
+		h.takeover(i, r.message)
 	case renewed:
 		h.lanes.renew(i, r.message)
 	case about:
@@ -245,7 +245,8 @@ func (h *house) halted(i int, token int64) {
 	h.say("%s is stalled right before its write, with token %s", c.part.Name, short(token))
 }
 
-// takeover tells of a sale that goes on where a stalled replica held the key.
+// takeover tells of a sale that went on where a stalled replica held the key. It is told
+// at its end, when it has sealed the stock: before that a late write is not refused.
 func (h *house) takeover(i int, m message) {
 	for _, s := range h.lanes.open {
 		if c := h.clerks[s.Who]; s.Who != i && c.state == stalled && s.SKU == m.SKU && s.Token > 0 && !s.told && m.Token > s.Token {

@@ -54,7 +54,7 @@ func (b *branch) sell(ctx context.Context, o order) error {
 		}
 		return b.shop.pay(ctx, o.SKU, o.Buyer, sqllog.Done)
 	})
-	if err = errors.Join(nothing, err); err != nil {
+	if err := errors.Join(nothing, err); err != nil {
 		return err
 	}
 	return b.shipLater(ctx, o)

@@ -30,7 +30,7 @@ type feed struct {
 func newFeed() *feed { return &feed{changed: make(chan struct{})} }
 
 // wanted tells whether a view is worth making, and whether a whole one is.
-func (f *feed) wanted() (any, whole bool) {
+func (f *feed) wanted() (some, whole bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.watchers > 0, f.starting > 0

@@ -17,7 +17,7 @@ MODULES = $(shell go list -m -f '{{.Dir}}')
 # Where the code must compile too, tests included.
 PLATFORMS := windows/amd64 darwin/arm64 linux/386
 
-.PHONY: guardvet test race soak test-servers test-prometheus3 stress sim sim-quick bench bench-quick lint vet-platforms fmt tidy tidy-check needs
+.PHONY: guardvet test race soak test-servers test-prometheus3 test-web pictures stress sim sim-quick bench bench-quick lint vet-platforms fmt tidy tidy-check needs
 
 # The race detector works through cgo, whatever the environment says.
 export CGO_ENABLED := 1
@@ -50,6 +50,19 @@ test-servers:
 test-prometheus3: needs
 	@./scripts/servers prometheus
 	JOBGUARD_PROMETHEUS=$(CURDIR)/.servers/prometheus go test -timeout $(TIMEOUT) -count=1 $(TESTFLAGS) ./otelguard/monitoring
+
+## test-web: the page of examples/inventory in a real browser, chromium, and under axe-core
+test-web:
+	@./scripts/need chromium npm
+	@./scripts/axe
+	go vet -tags web,pictures ./examples/inventory
+	JOBGUARD_AXE=$(CURDIR)/.servers/axe/node_modules/axe-core/axe.min.js \
+		go test -tags web -timeout $(TIMEOUT) -count=1 -v -run TestPage $(TESTFLAGS) ./examples/inventory
+
+## pictures: docs/pictures, taken from the page
+pictures:
+	@./scripts/need chromium
+	go test -tags web,pictures -timeout $(TIMEOUT) -count=1 -v -run TestMakePictures ./examples/inventory
 
 ## stress: the suite N times in a row, until something fails, and two minutes of contention
 stress: needs

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -19,6 +18,7 @@ type crew struct {
 	members []*member
 	reports chan report // from the members' goroutines
 	alive   int         // whose end has not been reported
+	command func() *exec.Cmd
 	kill    context.CancelFunc
 }
 
@@ -45,9 +45,9 @@ func startCrew(ctx context.Context, parts []part) (*crew, error) {
 		return nil, fmt.Errorf("find this program: %w", err)
 	}
 	ctx, kill := context.WithCancel(ctx)
-	c := &crew{reports: make(chan report), kill: kill}
+	c := &crew{reports: make(chan report), kill: kill, command: func() *exec.Cmd { return exec.CommandContext(ctx, self) }}
 	for _, p := range parts {
-		m, err := c.start(ctx, self, p)
+		m, err := c.start(p)
 		if err != nil {
 			c.close()
 			return nil, fmt.Errorf("start %s: %w", p.Name, err)
@@ -58,13 +58,13 @@ func startCrew(ctx context.Context, parts []part) (*crew, error) {
 }
 
 // start starts one process, and the goroutine that listens to it and ends with it.
-func (c *crew) start(ctx context.Context, self string, p part) (*member, error) {
+func (c *crew) start(p part) (*member, error) {
 	script, err := json.Marshal(p)
 	if err != nil {
 		return nil, err
 	}
-	var stderr bytes.Buffer
-	cmd := exec.CommandContext(ctx, self)
+	var stderr tail
+	cmd := c.command()
 	cmd.Env = append(os.Environ(), replicaEnv+"="+string(script))
 	cmd.SysProcAttr = dieWithParent()
 	cmd.Stderr = &stderr
@@ -116,6 +116,18 @@ func (c *crew) start(ctx context.Context, self string, p part) (*member, error) 
 	return m, nil
 }
 
+// tail keeps the end of what is written to it.
+type tail struct{ b []byte }
+
+func (t *tail) Write(p []byte) (int, error) {
+	const most = 4 << 10
+	t.b = append(t.b, p...)
+	t.b = t.b[max(0, len(t.b)-most):]
+	return len(p), nil
+}
+
+func (t *tail) String() string { return string(t.b) }
+
 // next waits for the next report, until ctx ends or tick ticks, when there is none.
 // Errors are ctx's cause, and that with which a replica exited.
 func (c *crew) next(ctx context.Context, tick <-chan time.Time) (r report, ok bool, err error) {
@@ -135,12 +147,32 @@ func (c *crew) next(ctx context.Context, tick <-chan time.Time) (r report, ok bo
 	return r, true, r.err
 }
 
-// order lets a replica that waits go on.
-func (m *member) order() error {
-	if _, err := io.WriteString(m.in, "go on\n"); err != nil {
+// order tells a replica to go on, or to stall.
+func (m *member) order(what string) error {
+	if _, err := io.WriteString(m.in, what+"\n"); err != nil {
 		return fmt.Errorf("order %s: %w", m.name, err)
 	}
 	return nil
+}
+
+// dismiss lets members that run end by themselves, for at most grace, and tells them
+// so by the end of their standard input.
+func (c *crew) dismiss(members []*member, grace time.Duration) {
+	defer c.close()
+	for _, m := range members {
+		_ = m.in.Close() // if it is gone, all the better
+	}
+	late := time.After(grace)
+	for c.alive > 0 {
+		select {
+		case r := <-c.reports:
+			if r.exited {
+				c.alive--
+			}
+		case <-late:
+			return
+		}
+	}
 }
 
 // close kills the members that still run, stopped or not, and returns when all are

@@ -15,13 +15,25 @@
 //
 //	go run ./examples/inventory
 //
-// -redis host:port takes a real Redis in place of the one inside the process,
-// under a prefix of its own, and leaves nothing behind. The exit code is 0 if
-// everything was seen as promised, 1 if not, 2 for wrong arguments and 130
-// after Ctrl-C or when the reader of the output has closed it.
+// With -serve it is a whole application, until Ctrl-C: replicas take orders over HTTP
+// (POST /skus/{sku}/orders), ship them with asynq, reconcile the books by cron, and put
+// back what a crash left half sold. A web page on 127.0.0.1:8080 (-listen) shows leases,
+// waiters and stock live, and has buttons that stall, kill and cut off replicas, and that
+// take the guard away. /metrics is for Prometheus; -v shows the logs, with trace ids:
 //
-// Where to look: shop.go is the business code, replica.go puts the guard around
-// it, stall.go stages the accident. The rest is the stage.
+//	go run ./examples/inventory -serve
+//
+// -redis host:port takes a real Redis in place of the one inside the process,
+// under a prefix of its own, and -db postgres://user@host/name PostgreSQL in place of
+// SQLite, in schemas of its own; nothing is left behind. The exit code is 0 if
+// everything was seen as promised, 1 if not, 2 for wrong arguments and 130
+// after Ctrl-C or when the reader of the output has closed it; with -serve 0 after
+// Ctrl-C.
+//
+// Where to look: shop.go is the business code, and replica.go puts the guard around it.
+// counter.go guards HTTP, sale.go has the journal and its compensation, fulfil.go the
+// tasks, nightly.go the ticks, telemetry.go metrics and traces; branch.go starts and ends
+// it all. late.go is the accident. The rest is the stage.
 package main
 
 import (
@@ -67,8 +79,12 @@ func stageMain(args []string, stdout, stderr io.Writer) int {
 		return 2
 	}
 
-	ctx, cancel := context.WithTimeoutCause(context.Background(), limit, errTooLong)
-	defer cancel()
+	ctx := context.Background()
+	if !o.serve {
+		bounded, cancel := context.WithTimeoutCause(ctx, limit, errTooLong)
+		defer cancel()
+		ctx = bounded
+	}
 	ctx, interrupt := context.WithCancelCause(ctx)
 	defer interrupt(nil)
 	signals := make(chan os.Signal, 1)
@@ -79,7 +95,12 @@ func stageMain(args []string, stdout, stderr io.Writer) int {
 		interrupt(errInterrupted)
 	}()
 
-	err = perform(ctx, o, &output{w: stdout, failed: interrupt})
+	out := &output{w: stdout, failed: interrupt}
+	if o.serve {
+		err = serve(ctx, o, out)
+	} else {
+		err = perform(ctx, o, out)
+	}
 	cause := context.Cause(ctx)
 	if failed := (*outputError)(nil); errors.As(cause, &failed) {
 		if errors.Is(failed, syscall.EPIPE) { // the reader has what it wanted
@@ -107,10 +128,13 @@ func printf(w io.Writer, format string, args ...any) { _, _ = fmt.Fprintf(w, for
 // options are what the user asked for.
 type options struct {
 	redis    string // host:port; empty: in this process
+	db       string // of a PostgreSQL; empty: SQLite
 	items    int
 	buyers   int
 	replicas int
 	verbose  bool
+	serve    bool
+	listen   string // host:port
 	sabotage sabotage
 }
 
@@ -119,10 +143,13 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	f := flag.NewFlagSet("inventory", flag.ContinueOnError)
 	f.SetOutput(io.Discard) // we print errors ourselves
 	f.StringVar(&o.redis, "redis", "", "`host:port` of a Redis server (default: one inside this process)")
+	f.StringVar(&o.db, "db", "", "`postgres://…` of a PostgreSQL database (default: SQLite)")
 	f.IntVar(&o.items, "items", 100, "tickets to sell, 1 to 500")
 	f.IntVar(&o.buyers, "buyers", 400, "buyers, more than tickets, at most 2000")
 	f.IntVar(&o.replicas, "replicas", 4, "processes that sell, 2 to 8")
 	f.BoolVar(&o.verbose, "v", false, "show the log of the guards")
+	f.BoolVar(&o.serve, "serve", false, "sell until Ctrl-C, with a web page to watch and to break things")
+	f.StringVar(&o.listen, "listen", "127.0.0.1:8080", "`host:port` of the web page, with -serve")
 	if err := f.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
 			printf(stderr, "Sells tickets without and with a guard; see the package documentation.\n")
@@ -148,6 +175,12 @@ func parse(args []string, stderr io.Writer) (options, error) {
 		return o, fmt.Errorf("-replicas %d: must be 2 to 8", o.replicas)
 	case o.buyers < o.replicas:
 		return o, fmt.Errorf("-buyers %d: must be at least one for each of the %d replicas", o.buyers, o.replicas)
+	}
+	if o.db != "" && !isPostgres(o.db) {
+		return o, errors.New("-db: must begin with postgres://")
+	}
+	if o.db != "" && o.sabotage == withoutFence {
+		return o, errors.New("INVENTORY_SABOTAGE=fence: works on SQLite only")
 	}
 	if o.redis != "" {
 		host, port, err := net.SplitHostPort(o.redis)

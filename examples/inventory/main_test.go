@@ -1,7 +1,6 @@
 package main_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -17,6 +16,8 @@ import (
 	"unicode/utf8"
 
 	"go.uber.org/goleak"
+
+	"github.com/jobguard/jobguard/internal/sqltest"
 )
 
 // binaries are built once, in the same way as the tests.
@@ -26,7 +27,7 @@ var (
 	byProxy    string // the same, where processes cannot be stopped
 )
 
-type built struct{ *testing.M }
+type built struct{ tests interface{ Run() int } }
 
 func (b built) Run() int {
 	dir, err := os.MkdirTemp("", "inventory-test-")
@@ -43,10 +44,10 @@ func (b built) Run() int {
 			return 1
 		}
 	}
-	return b.M.Run()
+	return b.tests.Run()
 }
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(built{m}) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(built{sqltest.Main(m)}) }
 
 // show is one run of the program.
 type show struct {
@@ -56,7 +57,7 @@ type show struct {
 	cmd    *exec.Cmd
 	began  time.Time
 	out    buffer
-	stderr bytes.Buffer
+	stderr buffer
 }
 
 // prepare makes ready a run of the program, with a temporary directory of its own.

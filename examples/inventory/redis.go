@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -19,12 +21,14 @@ type server struct {
 	what   string // for people
 	addr   string
 	prefix string // of all that we keep there
+	queue  string // of tasks, whose names asynq makes
 	close  func() error
 }
 
 // openRedis returns the server at addr, or if that is empty, one in this process.
 func openRedis(ctx context.Context, addr string) (*server, error) {
-	prefix := "inventory-" + rand.Text()[:8] + ":"
+	queue := "inventory-" + rand.Text()[:8]
+	prefix := queue + ":"
 	if addr == "" {
 		e, err := startEmbedded()
 		if err != nil {
@@ -32,7 +36,7 @@ func openRedis(ctx context.Context, addr string) (*server, error) {
 		}
 		return &server{
 			what: "inside this process (-redis host:port takes a real one)",
-			addr: e.addr(), prefix: prefix,
+			addr: e.addr(), prefix: prefix, queue: queue,
 			close: func() error { e.close(); return nil },
 		}, nil
 	}
@@ -46,10 +50,10 @@ func openRedis(ctx context.Context, addr string) (*server, error) {
 		return nil, fmt.Errorf("cannot reach Redis at %s: %w", addr, err)
 	}
 	return &server{
-		what: "at " + addr, addr: addr, prefix: prefix,
+		what: "at " + addr, addr: addr, prefix: prefix, queue: queue,
 		close: func() error {
 			defer func() { _ = client.Close() }() // nothing is left to be sent
-			return removeKeys(client, prefix)
+			return errors.Join(removeKeys(client, prefix), forgetQueue(client, queue))
 		},
 	}, nil
 }
@@ -69,4 +73,35 @@ func removeKeys(client *redis.Client, prefix string) error {
 		return fmt.Errorf("remove what begins with %s from Redis: %w", prefix, err)
 	}
 	return nil
+}
+
+// forgetQueue deletes what asynq keeps of a queue and its servers, also of those that
+// were killed. What asynq knows of a server names its queues.
+func forgetQueue(client *redis.Client, queue string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	doing := fmt.Errorf("remove the queue %s from Redis", queue)
+	if err := client.SRem(ctx, "asynq:queues", queue).Err(); err != nil {
+		return errors.Join(doing, err)
+	}
+	servers, err := client.ZRange(ctx, "asynq:servers", 0, -1).Result()
+	if err != nil {
+		return errors.Join(doing, err)
+	}
+	for _, server := range servers {
+		if about, err := client.Get(ctx, server).Result(); err != nil || !strings.Contains(about, queue) {
+			continue // another's, or gone
+		}
+		workers := strings.Replace(server, "servers", "workers", 1)
+		_, err := client.Pipelined(ctx, func(p redis.Pipeliner) error {
+			p.ZRem(ctx, "asynq:servers", server)
+			p.ZRem(ctx, "asynq:workers", workers)
+			p.Unlink(ctx, server, workers)
+			return nil
+		})
+		if err != nil {
+			return errors.Join(doing, err)
+		}
+	}
+	return removeKeys(client, "asynq:{"+queue+"}:")
 }

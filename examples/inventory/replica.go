@@ -17,6 +17,7 @@ import (
 
 	"github.com/jobguard/jobguard/guard"
 	"github.com/jobguard/jobguard/guard/lease/redisstore"
+	"github.com/jobguard/jobguard/guard/sqlfence"
 )
 
 // replicaEnv carries a replica's part to a child process of the same binary.
@@ -26,6 +27,8 @@ const (
 	ttl   = 2 * time.Second
 	tills = 8 // buyers that a replica serves at once
 	tries = 5 // when leases are lost
+
+	theTicket = "ticket" // the one SKU of the story
 )
 
 // part is what a replica has to do.
@@ -37,7 +40,9 @@ type part struct {
 	Guarded  bool
 	Redis    string
 	Prefix   string
-	Stalls   bool // there will be an accident when it serves its first buyer
+	Queue    string // of tasks
+	Stalls   bool   // there will be an accident when it serves its first buyer
+	Serves   bool   // over HTTP, whoever comes, until the stage ends it
 	Verbose  bool
 }
 
@@ -46,6 +51,15 @@ type message struct {
 	Kind  string
 	Token int64 `json:",omitempty"` // about: under which the replica is going to write
 	Lost  bool  `json:",omitempty"` // resumed: what the first look at the context said
+
+	// Only if it serves.
+	At      int64  `json:",omitempty"` // Unix time in ms
+	Address string `json:",omitempty"` // ready: where it serves
+	SKU     string `json:",omitempty"`
+	Run     int64  `json:",omitempty"` // enters, leaves: tells what one replica does apart
+	Back    bool   `json:",omitempty"` // enters: a compensation
+	Reason  string `json:",omitempty"` // compensated: why
+	Tickets int    `json:",omitempty"` // compensated: put back
 }
 
 const (
@@ -56,6 +70,14 @@ const (
 	soldOut = "sold out" // a buyer went home without
 	refused = "refused"  // a write, by the database
 	lost    = "lost"     // a lease
+
+	waits   = "waits"   // for the key of a SKU
+	waited  = "waited"  // and has it, or has given up
+	enters  = "enters"  // a sale or a compensation, under Token or without
+	leaves  = "leaves"  // it, still under its key
+	renewed = "renewed" // the lease of a SKU
+
+	compensated = "compensated" // a sale that did not end well
 )
 
 // replica is one process of the shop.
@@ -64,7 +86,7 @@ type replica struct {
 	shop  *shop
 	guard *guard.Guard // nil: sells without
 
-	orders <-chan struct{} // one for each line on standard input, closed at its end
+	orders <-chan struct{} // one for each goOn on standard input, closed at its end
 
 	mu  sync.Mutex // guards out
 	out *json.Encoder
@@ -75,15 +97,15 @@ func replicaMain(script string) int {
 	signal.Ignore(os.Interrupt) // Ctrl-C reaches us too; the stage ends us
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	r := &replica{orders: orders(os.Stdin, cancel), out: json.NewEncoder(os.Stdout)}
-	if err := r.run(ctx, script); err != nil {
+	r := &replica{out: json.NewEncoder(os.Stdout)}
+	if err := r.run(ctx, script, cancel); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
 	return 0
 }
 
-func (r *replica) run(ctx context.Context, script string) (err error) {
+func (r *replica) run(ctx context.Context, script string, gone func()) (err error) {
 	if err := json.Unmarshal([]byte(script), &r.part); err != nil {
 		return fmt.Errorf("%s: %w", replicaEnv, err)
 	}
@@ -91,22 +113,24 @@ func (r *replica) run(ctx context.Context, script string) (err error) {
 		return err
 	}
 	defer r.shop.close()
+	accident := r.accident
+	r.orders = orders(os.Stdin, func() { r.shop.accident.Store(&accident) }, gone)
 
+	if r.Serves {
+		return r.open(ctx)
+	}
 	if r.Guarded {
-		client := redis.NewClient(redisOptions(r.Redis))
-		defer func() { _ = client.Close() }() // nothing is left to be sent
-		store := redisstore.New(client, redisstore.Prefix(r.Prefix), redisstore.Owner(r.Name))
-		opts := []guard.Option{guard.TTL(ttl), guard.Name("stock")}
+		opts := []guard.Option{guard.Name("stock")}
 		if r.Verbose {
 			log := slog.New(slog.NewTextHandler(os.Stderr, nil)).With("replica", r.Name)
 			opts = append(opts, guard.Observe(guard.LogObserver(log)))
 		}
-		if r.guard, err = guard.New(store, opts...); err != nil {
+		closeRedis, err := r.protect(opts...)
+		if err != nil {
 			return err
 		}
-		defer func() { err = errors.Join(err, r.guard.Shutdown(ctx)) }()
+		defer func() { err = errors.Join(err, r.guard.Shutdown(ctx), closeRedis()) }()
 	}
-
 	r.say(message{Kind: ready})
 	if _, ok := <-r.orders; !ok {
 		return errors.New("the stage is gone")
@@ -114,11 +138,23 @@ func (r *replica) run(ctx context.Context, script string) (err error) {
 	return r.serveAll(ctx)
 }
 
+// protect makes the guard. closeRedis comes after its Shutdown.
+func (r *replica) protect(opts ...guard.Option) (closeRedis func() error, err error) {
+	client := redis.NewClient(redisOptions(r.Redis))
+	store := redisstore.New(client, redisstore.Prefix(r.Prefix), redisstore.Owner(r.Name))
+	r.guard, err = guard.New(store, append(opts, guard.TTL(ttl))...)
+	if err != nil {
+		return nil, errors.Join(err, client.Close())
+	}
+	return client.Close, nil
+}
+
 // serveAll serves all buyers, several at once. The first error ends it.
 func (r *replica) serveAll(ctx context.Context) error {
 	buyers := r.Buyers
 	if r.Stalls {
-		r.shop.accident = r.accident
+		accident := r.accident
+		r.shop.accident.Store(&accident)
 		if err := r.serve(ctx, buyers[0]); err != nil {
 			return err
 		}
@@ -150,10 +186,10 @@ func (r *replica) serveAll(ctx context.Context) error {
 // every replica means that one of them at a time looks, thinks and writes.
 func (r *replica) sell(ctx context.Context, buyer int) error {
 	if r.guard == nil {
-		return r.shop.buy(ctx, buyer)
+		return r.shop.buy(ctx, theTicket, buyer)
 	}
-	return r.guard.Do(ctx, guard.Key("stock", "ticket"), func(ctx context.Context) error {
-		return r.shop.buy(ctx, buyer)
+	return r.guard.Do(ctx, guard.Key("stock", theTicket), func(ctx context.Context) error {
+		return r.shop.buy(ctx, theTicket, buyer)
 	})
 }
 
@@ -161,7 +197,7 @@ func (r *replica) sell(ctx context.Context, buyer int) error {
 func (r *replica) serve(ctx context.Context, buyer int) error {
 	for try := 1; ; try++ {
 		err := r.sell(ctx, buyer)
-		if errors.Is(err, errStale) {
+		if errors.Is(err, sqlfence.ErrStale) {
 			r.say(message{Kind: refused})
 		}
 		if errors.Is(err, guard.ErrLost) {
@@ -184,32 +220,38 @@ func (r *replica) serve(ctx context.Context, buyer int) error {
 
 // accident is the moment at which the stage stops this process: after every
 // check, right before the write.
-func (r *replica) accident(ctx context.Context, token int64) context.Context {
-	r.shop.accident = nil
+func (r *replica) accident(ctx context.Context, token int64) {
 	r.say(message{Kind: about, Token: token})
 	<-r.orders
 	noticed := ctx.Err() != nil && errors.Is(context.Cause(ctx), guard.ErrLost)
 	r.say(message{Kind: resumed, Lost: noticed})
-
-	// The first look at the context shows that the lease is lost, and database/sql
-	// takes that look before it sends anything: such a write would end here.
-	// But the process might as well have been stopped one instruction after
-	// that look. This is how to stage it: the write goes out regardless.
-	return context.WithoutCancel(ctx)
 }
 
 func (r *replica) say(m message) {
+	if r.Serves {
+		m.At = time.Now().UnixMilli()
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	_ = r.out.Encode(m) // if the stage is gone, the end of standard input says so
 }
 
+// What the stage says, a line each.
+const (
+	goOn       = "go on"
+	stallOrder = "stall" // at the next write
+)
+
 // orders reads the lines that the stage sends, on a goroutine that ends with the
 // process. gone is called when the stage is no more.
-func orders(in io.Reader, gone func()) <-chan struct{} {
+func orders(in io.Reader, stall, gone func()) <-chan struct{} {
 	ch := make(chan struct{})
 	go func() {
 		for lines := bufio.NewScanner(in); lines.Scan(); {
+			if lines.Text() == stallOrder {
+				stall()
+				continue
+			}
 			ch <- struct{}{}
 		}
 		gone()

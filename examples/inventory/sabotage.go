@@ -14,7 +14,7 @@ type sabotage string
 const (
 	nothing      sabotage = ""
 	withoutGuard sabotage = "guard" // the replicas sell without guard.Do
-	withoutFence sabotage = "fence" // the row forgets the tokens that it has seen
+	withoutFence sabotage = "fence" // the fence forgets the tokens that it has seen
 	withoutStall sabotage = "stall" // no replica is stopped
 )
 
@@ -33,7 +33,12 @@ func (s sabotage) shop(ctx context.Context, shop *shop, guarded bool) error {
 	if s != withoutFence || !guarded {
 		return nil
 	}
-	_, err := shop.db.ExecContext(ctx, `CREATE TRIGGER forget AFTER UPDATE ON stock
-		WHEN new.fence > 0 BEGIN UPDATE stock SET fence = 0; END`)
-	return err
+	for _, event := range []string{"INSERT", "UPDATE"} {
+		_, err := shop.db.ExecContext(ctx, `CREATE TRIGGER forget_`+event+` AFTER `+event+` ON fences
+			WHEN new.token > 0 BEGIN UPDATE fences SET token = 0; END`)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }

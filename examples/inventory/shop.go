@@ -6,118 +6,169 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net/url"
+	"sync/atomic"
 	"time"
 
-	_ "modernc.org/sqlite" // the driver
-
 	"github.com/jobguard/jobguard/guard"
+	"github.com/jobguard/jobguard/guard/sqlfence"
 )
 
-var (
-	errSoldOut = errors.New("sold out")
-	errStale   = errors.New("write refused: the row has seen a higher fencing token")
-)
+var errSoldOut = errors.New("sold out")
 
-// shop sells one kind of ticket out of a database that all replicas share.
+// shop sells tickets, one kind for each SKU, out of a database that all replicas share.
 type shop struct {
-	db    *sql.DB
-	think time.Duration // for about so long, between looking and writing
+	db      *sql.DB
+	dialect sqlfence.Dialect
+	fences  *sqlfence.Fence
+	think   time.Duration // for about so long, between looking and writing
 
-	// accident, if set, happens to buy right before it writes. It returns the
-	// context to write with.
-	accident func(ctx context.Context, token int64) context.Context
+	// accident, if set, happens to the next sale right before it writes: see late.
+	accident atomic.Pointer[func(ctx context.Context, token int64)]
 }
 
 // buy sells a ticket to buyer if one is left. Doing it again for the same buyer
 // changes nothing, so it may be repeated when its outcome is not known.
 //
-// It knows of no lock. If it runs under one it has a fencing token, and what it
-// writes to remembers the highest it has seen.
-func (s *shop) buy(ctx context.Context, buyer int) error {
-	token, guarded := guard.Fence(ctx)
-	if guarded {
-		// Before looking: from now on no earlier holder can write
-		// between our look and our write.
-		if err := s.seal(ctx, token); err != nil {
-			return err
-		}
-	}
-
-	left, err := s.left(ctx)
+// It knows of no lock. If it runs under one it has a fencing token, with which it
+// seals the stock in each transaction.
+func (s *shop) buy(ctx context.Context, sku string, buyer int) error {
+	left, err := s.look(ctx, sku)
 	if err != nil {
 		return err
 	}
 	if left <= 0 {
 		return errSoldOut
 	}
-
 	if err := pause(ctx, s.think/2+rand.N(s.think)); err != nil {
 		return err
 	}
-	if s.accident != nil {
-		ctx = s.accident(ctx, token)
-	}
-
-	return s.write(ctx, token, buyer, left-1)
+	return s.write(ctx, sku, buyer, left-1)
 }
 
-func (s *shop) left(ctx context.Context) (left int, err error) {
-	err = s.db.QueryRowContext(ctx, `SELECT tickets FROM stock`).Scan(&left)
+// look returns how many tickets are left. From now on no earlier holder can write
+// between our look and our write.
+func (s *shop) look(ctx context.Context, sku string) (left int, err error) {
+	tx, err := s.db.BeginTx(ctx, nil)
+	if err != nil {
+		return 0, fmt.Errorf("begin to look: %w", err)
+	}
+	defer func() { _ = tx.Rollback() }() // does nothing after Commit
+	if err := s.seal(ctx, tx, sku); err != nil {
+		return 0, err
+	}
+	err = tx.QueryRowContext(ctx, s.q(`SELECT tickets FROM stock WHERE sku = ?`), sku).Scan(&left)
 	if err != nil {
 		return 0, fmt.Errorf("look at the stock: %w", err)
+	}
+	if err := tx.Commit(); err != nil {
+		return 0, fmt.Errorf("end the look: %w", err)
 	}
 	return left, nil
 }
 
-// seal lets the row refuse all tokens below this one.
-func (s *shop) seal(ctx context.Context, token int64) error {
-	result, err := s.db.ExecContext(ctx, `UPDATE stock SET fence = ? WHERE fence <= ?`, token, token)
-	if err != nil {
-		return fmt.Errorf("seal the stock: %w", err)
-	}
-	return accepted(result)
-}
-
-// write records the sale and what is left after it, both or neither. Without a
-// guard the token is 0, and so is the row's: it is accepted like any other.
-func (s *shop) write(ctx context.Context, token int64, buyer, left int) error {
-	tx, err := s.db.BeginTx(ctx, nil)
+// write records the sale and what is left after it, both or neither.
+func (s *shop) write(ctx context.Context, sku string, buyer, left int) error {
+	tx, end, err := s.begin(ctx)
 	if err != nil {
 		return fmt.Errorf("begin the sale: %w", err)
 	}
-	defer func() { _ = tx.Rollback() }() // does nothing after Commit
+	defer func() { _ = end.Rollback() }() // does nothing after Commit
+	if err := s.seal(ctx, tx, sku); err != nil {
+		return err
+	}
 
-	result, err := tx.ExecContext(ctx, `INSERT INTO sales (buyer, token) VALUES (?, ?)
-		ON CONFLICT (buyer) DO NOTHING`, buyer, token)
+	token, _ := guard.Fence(ctx)
+	result, err := tx.ExecContext(ctx, s.q(`INSERT INTO sales (sku, buyer, token) VALUES (?, ?, ?)
+		ON CONFLICT (sku, buyer) DO NOTHING`), sku, buyer, token)
 	if err != nil {
 		return fmt.Errorf("record the sale: %w", err)
 	}
 	if n, err := result.RowsAffected(); n == 0 {
 		return err // nil: an earlier try did it, and we could not know
 	}
-
-	result, err = tx.ExecContext(ctx, `UPDATE stock SET tickets = ?, fence = ? WHERE fence <= ?`,
-		left, token, token)
-	if err != nil {
+	if _, err := tx.ExecContext(ctx, s.q(`UPDATE stock SET tickets = ? WHERE sku = ?`), left, sku); err != nil {
 		return fmt.Errorf("write the stock: %w", err)
 	}
-	if err := accepted(result); err != nil {
-		return err
-	}
-	if err := tx.Commit(); err != nil {
+	if err := end.Commit(); err != nil {
 		return fmt.Errorf("commit the sale: %w", err)
 	}
 	return nil
 }
 
-// accepted turns an UPDATE that found no row to change into errStale.
-func accepted(result sql.Result) error {
-	n, err := result.RowsAffected()
-	if err == nil && n == 0 {
-		return errStale
+// pay marks a sale as paid. done, if not nil, is the first statement of its transaction.
+func (s *shop) pay(ctx context.Context, sku string, buyer int, done func(context.Context, sqlfence.Tx) error) error {
+	return s.in(ctx, "pay", func(tx *sql.Tx) error {
+		if done != nil {
+			if err := done(ctx, tx); err != nil {
+				return err
+			}
+		}
+		_, err := tx.ExecContext(ctx, s.q(`UPDATE sales SET paid = 1 WHERE sku = ? AND buyer = ?`), sku, buyer)
+		return err
+	})
+}
+
+// putBack takes back a sale that was never paid, if it was ever made.
+func (s *shop) putBack(ctx context.Context, sku string, buyer int) (tickets int, err error) {
+	err = s.in(ctx, "put back", func(tx *sql.Tx) error {
+		if err := s.seal(ctx, tx, sku); err != nil {
+			return err
+		}
+		result, err := tx.ExecContext(ctx, s.q(`DELETE FROM sales WHERE sku = ? AND buyer = ? AND paid = 0`), sku, buyer)
+		if err != nil {
+			return err
+		}
+		n, err := result.RowsAffected()
+		if err != nil || n == 0 {
+			return err
+		}
+		tickets = int(n)
+		_, err = tx.ExecContext(ctx, s.q(`UPDATE stock SET tickets = tickets + 1 WHERE sku = ?`), sku)
+		return err
+	})
+	return tickets, err
+}
+
+// ship sends out what was paid, once, however often it is called.
+func (s *shop) ship(ctx context.Context, sku string, buyer int) (sent bool, err error) {
+	err = s.in(ctx, "ship", func(tx *sql.Tx) error {
+		if err := s.fences.Seal(ctx, tx, guard.Key("order", sku, fmt.Sprint(buyer))); err != nil {
+			return err
+		}
+		result, err := tx.ExecContext(ctx, s.q(`UPDATE sales SET shipped = 1 WHERE sku = ? AND buyer = ? AND paid = 1 AND shipped = 0`), sku, buyer)
+		if err != nil {
+			return err
+		}
+		n, err := result.RowsAffected()
+		sent = n > 0
+		return err
+	})
+	return sent, err
+}
+
+// in calls do within a transaction.
+func (s *shop) in(ctx context.Context, doing string, do func(*sql.Tx) error) error {
+	tx, err := s.db.BeginTx(ctx, nil)
+	if err != nil {
+		return fmt.Errorf("%s: %w", doing, err)
 	}
-	return err
+	defer func() { _ = tx.Rollback() }() // does nothing after Commit
+	if err := do(tx); err != nil {
+		return fmt.Errorf("%s: %w", doing, err)
+	}
+	if err := tx.Commit(); err != nil {
+		return fmt.Errorf("%s: commit: %w", doing, err)
+	}
+	return nil
+}
+
+// seal lets the database refuse all earlier runs. Without a guard there is no token,
+// and nothing to refuse by.
+func (s *shop) seal(ctx context.Context, tx sqlfence.Tx, sku string) error {
+	if _, guarded := guard.Fence(ctx); !guarded {
+		return nil
+	}
+	return s.fences.Seal(ctx, tx, "stock:"+sku)
 }
 
 func pause(ctx context.Context, d time.Duration) error {
@@ -129,62 +180,17 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// openShop opens the database, for one process.
-func openShop(path string, think time.Duration) (*shop, error) {
-	q := url.Values{}
-	q.Add("_pragma", "busy_timeout(5000)")
-	q.Add("_pragma", "journal_mode(WAL)")
-	q.Add("_pragma", "synchronous(OFF)") // need not survive the machine
-	q.Set("_txlock", "immediate")
-	db, err := sql.Open("sqlite", path+"?"+q.Encode())
+// openShop opens a database, for one process.
+func openShop(dsn string, think time.Duration) (*shop, error) {
+	db, dialect, err := connect(dsn)
 	if err != nil {
-		return nil, fmt.Errorf("open %s: %w", path, err)
+		return nil, err
 	}
-	// SQLite has one writer at a time. Within a process they line up here;
-	// no replica keeps the connection while it waits.
-	db.SetMaxOpenConns(1)
-	return &shop{db: db, think: think}, nil
-}
-
-// stock fills an empty database.
-func (s *shop) stock(ctx context.Context, tickets int) error {
-	for _, statement := range []string{
-		`CREATE TABLE stock (tickets INTEGER NOT NULL, fence INTEGER NOT NULL)`,
-		`CREATE TABLE sales (seq INTEGER PRIMARY KEY, buyer INTEGER NOT NULL UNIQUE, token INTEGER NOT NULL)`,
-	} {
-		if _, err := s.db.ExecContext(ctx, statement); err != nil {
-			return fmt.Errorf("create the shop's tables: %w", err)
-		}
-	}
-	if _, err := s.db.ExecContext(ctx, `INSERT INTO stock VALUES (?, 0)`, tickets); err != nil {
-		return fmt.Errorf("fill the stock: %w", err)
-	}
-	return nil
-}
-
-// fence is the highest token that the row has seen.
-func (s *shop) fence(ctx context.Context) (token int64, err error) {
-	err = s.db.QueryRowContext(ctx, `SELECT fence FROM stock`).Scan(&token)
-	return token, err
-}
-
-// books are what the database knows when all is over.
-type books struct {
-	sold    int
-	left    int // as the stock says
-	inverse int // sales accepted with a lower token than the sale before
-}
-
-func (s *shop) books(ctx context.Context) (b books, err error) {
-	err = s.db.QueryRowContext(ctx, `SELECT
-		(SELECT count(*) FROM sales),
-		(SELECT tickets FROM stock),
-		(SELECT count(*) FROM sales a JOIN sales b ON b.seq = a.seq + 1 WHERE b.token < a.token)`,
-	).Scan(&b.sold, &b.left, &b.inverse)
+	fences, err := sqlfence.New(dialect, sqlfence.Table("fences"))
 	if err != nil {
-		return b, fmt.Errorf("read the books: %w", err)
+		return nil, errors.Join(err, db.Close())
 	}
-	return b, nil
+	return &shop{db: db, dialect: dialect, fences: fences, think: think}, nil
 }
 
-func (s *shop) close() { _ = s.db.Close() } // the file is about to be removed
+func (s *shop) close() { _ = s.db.Close() } // the database is about to be removed

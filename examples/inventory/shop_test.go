@@ -6,38 +6,52 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/jobguard/jobguard/guard"
+	"github.com/jobguard/jobguard/guard/guardtest"
+	"github.com/jobguard/jobguard/guard/sqlfence"
 )
 
-func TestRowAcceptsNoTokenLowerThanTheHighest(t *testing.T) {
+// A run that an accident holds up past its lease is refused by the database, and
+// leaves no trace; the run after it sells.
+func TestLateWriteIsRefused(t *testing.T) {
 	s := newShop(t, 10)
-	ctx := t.Context()
-	for _, step := range []struct {
-		what  string
-		do    func() error
-		stale bool
-	}{
-		{"first write", func() error { return s.write(ctx, 5, 1, 9) }, false},
-		{"the same run again", func() error { return s.write(ctx, 5, 2, 8) }, false},
-		{"a later run seals", func() error { return s.seal(ctx, 7) }, false},
-		{"the earlier run writes late", func() error { return s.write(ctx, 5, 3, 7) }, true},
-		{"an unguarded write", func() error { return s.write(ctx, 0, 4, 7) }, true},
-		{"the earlier run seals late", func() error { return s.seal(ctx, 5) }, true},
-		{"the later run writes", func() error { return s.write(ctx, 7, 5, 7) }, false},
-	} {
-		if err := step.do(); errors.Is(err, errStale) != step.stale || err != nil && !step.stale {
-			t.Errorf("%s: %v", step.what, err)
-		}
+	store := guardtest.NewStore()
+	g, err := guard.New(store, guard.TTL(time.Second))
+	if err != nil {
+		t.Fatal(err)
 	}
-	b, err := s.books(ctx)
-	if want := (books{sold: 3, left: 7}); err != nil || b != want {
-		t.Errorf("books: %+v %v, want %+v: a refused write must leave no trace", b, err, want)
+	t.Cleanup(func() { _ = g.Shutdown(context.Background()) }) // nothing runs any more
+	buy := func(buyer int) error {
+		return g.Do(t.Context(), "ticket", func(ctx context.Context) error { return s.buy(ctx, "ticket", buyer) })
+	}
+	held, goOn := make(chan struct{}), make(chan struct{})
+	accident := func(context.Context, int64) { close(held); <-goOn }
+	s.accident.Store(&accident)
+	end := make(chan error)
+	go func() { end <- buy(1) }()
+	<-held
+	rival, err := openShop(s.path, 1) // the first has its one connection in use
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(rival.close)
+	if _, err := rival.db.ExecContext(t.Context(), `UPDATE fences SET token = token + 1`); err != nil {
+		t.Fatal(err)
+	}
+	close(goOn)
+	if err := <-end; !errors.Is(err, sqlfence.ErrStale) {
+		t.Errorf("late write: %v", err)
+	}
+	if b, err := s.books(t.Context()); err != nil || b != (books{left: 10}) {
+		t.Errorf("books: %+v %v: a refused write must leave no trace", b, err)
 	}
 }
 
 func TestBuyingTwiceIsBuyingOnce(t *testing.T) {
 	s := newShop(t, 10)
 	for range 2 {
-		if err := s.buy(t.Context(), 42); err != nil {
+		if err := s.buy(t.Context(), "ticket", 42); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -49,7 +63,7 @@ func TestBuyingTwiceIsBuyingOnce(t *testing.T) {
 func TestBooksFindALowerTokenAfterAHigher(t *testing.T) {
 	s := newShop(t, 10)
 	for buyer, token := range []int64{3, 4, 2, 2, 9} {
-		if _, err := s.db.ExecContext(t.Context(), `INSERT INTO sales (buyer, token) VALUES (?, ?)`, buyer, token); err != nil {
+		if _, err := s.db.ExecContext(t.Context(), `INSERT INTO sales (sku, buyer, token) VALUES ('ticket', ?, ?)`, buyer, token); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -64,20 +78,27 @@ func TestBuyStopsThinkingWhenItsContextEnds(t *testing.T) {
 	gone := errors.New("gone")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	time.AfterFunc(50*time.Millisecond, func() { cancel(gone) })
-	if err := s.buy(ctx, 1); !errors.Is(err, gone) {
+	if err := s.buy(ctx, "ticket", 1); !errors.Is(err, gone) {
 		t.Errorf("buy: %v", err)
 	}
 }
 
-func newShop(t *testing.T, tickets int) *shop {
+// testShop is a shop, and where it is.
+type testShop struct {
+	*shop
+	path string
+}
+
+func newShop(t *testing.T, tickets int) testShop {
 	t.Helper()
-	s, err := openShop(filepath.Join(t.TempDir(), "shop.db"), 1)
+	path := filepath.Join(t.TempDir(), "shop.db")
+	s, err := openShop(path, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.close)
-	if err := s.stock(t.Context(), tickets); err != nil {
+	if err := errors.Join(s.create(t.Context()), s.stock(t.Context(), "ticket", tickets, true)); err != nil {
 		t.Fatal(err)
 	}
-	return s
+	return testShop{s, path}
 }

@@ -26,6 +26,12 @@ func TestRealRedisKeepsThePromiseAndIsLeftClean(t *testing.T) {
 	}
 }
 
+func TestPostgresKeepsThePromise(t *testing.T) {
+	args, clean := realServers(t)
+	start(t, inventory, nil, args...).kept(100)
+	clean()
+}
+
 func TestStallWithoutSignalsKeepsThePromise(t *testing.T) {
 	start(t, byProxy, nil).kept(100)
 }
@@ -81,6 +87,9 @@ func TestWrongArgumentsAreRefused(t *testing.T) {
 	}{
 		{"no server", "cannot reach Redis at 127.0.0.1:1: ", 1, nil, []string{"-redis", "127.0.0.1:1"}},
 		{"no port", `-redis "localhost": must be host:port`, 2, nil, []string{"-redis", "localhost"}},
+		{"no database", "cannot reach PostgreSQL: ", 1, nil, []string{"-db", "postgres://127.0.0.1:1/x"}},
+		{"another database", "-db: must begin with postgres://", 2, nil, []string{"-db", "mysql://127.0.0.1/x"}},
+		{"sabotage of SQLite", "works on SQLite only", 2, []string{"INVENTORY_SABOTAGE=fence"}, []string{"-db", "postgres://127.0.0.1/x"}},
 		{"no items", "-items 0: must be 1 to 500", 2, nil, []string{"-items", "0"}},
 		{"too few buyers", "-buyers 100: must be more than the 100 items", 2, nil, []string{"-buyers", "100"}},
 		{"too many buyers", "-buyers 2001: must be at most 2000", 2, nil, []string{"-buyers", "2001"}},
@@ -126,9 +135,11 @@ func (b *buffer) String() string {
 	return b.b.String()
 }
 
+func (b *buffer) Len() int { return len(b.String()) }
+
 func (b *buffer) waitFor(t *testing.T, text string) {
 	t.Helper()
-	for deadline := time.Now().Add(14 * time.Second); !strings.Contains(b.String(), text); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(busyLimit); !strings.Contains(b.String(), text); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("%q never came", text)
 		}

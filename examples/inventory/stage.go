@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"slices"
 	"time"
 )
@@ -14,11 +12,11 @@ import (
 // perform holds both sales, prints the table, and returns what did not come
 // out as promised.
 func perform(ctx context.Context, o options, out io.Writer) (err error) {
-	dir, err := os.MkdirTemp("", "inventory-")
+	databases, err := openDatabases(ctx, o.db)
 	if err != nil {
-		return fmt.Errorf("make a directory for the database: %w", err)
+		return err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	defer func() { err = errors.Join(err, databases.destroy()) }()
 
 	redis, err := openRedis(ctx, o.redis)
 	if err != nil {
@@ -27,11 +25,11 @@ func perform(ctx context.Context, o options, out io.Writer) (err error) {
 	defer func() { err = errors.Join(err, redis.close()) }()
 
 	began := time.Now()
-	s := &stage{options: o, dir: dir, redis: redis, say: func(format string, args ...any) {
+	s := &stage{options: o, databases: databases, redis: redis, say: func(format string, args ...any) {
 		printf(out, "%5.1f s  %s\n", time.Since(began).Seconds(), fmt.Sprintf(format, args...))
 	}}
 	printf(out, "%d replicas sell %d tickets to %d buyers: look, think, write.\n", o.replicas, o.items, o.buyers)
-	printf(out, "Redis: %s\n", redis.what)
+	printf(out, "Redis: %s\nDatabase: %s\n", redis.what, databases.what)
 
 	printf(out, "\nUnguarded:\n")
 	unguarded, err := s.sale(ctx, false)
@@ -55,9 +53,9 @@ func perform(ctx context.Context, o options, out io.Writer) (err error) {
 // stage is where sales are held.
 type stage struct {
 	options
-	dir   string
-	redis *server
-	say   func(format string, args ...any) // one line of progress
+	databases *databases
+	redis     *server
+	say       func(format string, args ...any) // one line of progress
 }
 
 // outcome is what came of a sale.
@@ -73,31 +71,34 @@ type outcome struct {
 
 // sale holds one.
 func (s *stage) sale(ctx context.Context, guarded bool) (outcome, error) {
-	name := map[bool]string{false: "unguarded.db", true: "guarded.db"}[guarded]
-	shop, err := openShop(filepath.Join(s.dir, name), 0)
+	database, err := s.databases.create(ctx, map[bool]string{false: "unguarded", true: "guarded"}[guarded])
+	if err != nil {
+		return outcome{}, err
+	}
+	shop, err := openShop(database, 0)
 	if err != nil {
 		return outcome{}, err
 	}
 	defer shop.close()
-	if err := shop.stock(ctx, s.items); err != nil {
+	if err := errors.Join(shop.create(ctx), shop.stock(ctx, theTicket, s.items, guarded)); err != nil {
 		return outcome{}, err
 	}
 	if err := s.sabotage.shop(ctx, shop, guarded); err != nil {
 		return outcome{}, err
 	}
 
-	staller, err := newStaller(s.redis.addr)
+	line, err := newLine(s.redis.addr) // of the one that will stall
 	if err != nil {
 		return outcome{}, err
 	}
-	defer staller.close()
-	crew, err := startCrew(ctx, s.parts(filepath.Join(s.dir, name), guarded, staller.addr()))
+	defer line.close()
+	crew, err := startCrew(ctx, s.parts(database, guarded, line.addr()))
 	if err != nil {
 		return outcome{}, err
 	}
 	defer crew.close()
 
-	d := direction{stage: s, shop: shop, crew: crew, staller: staller, outcome: outcome{guarded: guarded}}
+	d := direction{stage: s, shop: shop, crew: crew, line: line, outcome: outcome{guarded: guarded}}
 	if err := d.run(ctx); err != nil {
 		return outcome{}, err
 	}
@@ -134,9 +135,9 @@ func (s *stage) parts(database string, guarded bool, stalledRedis string) []part
 // direction is a sale under way. All of it belongs to the goroutine of run.
 type direction struct {
 	*stage
-	shop    *shop
-	crew    *crew
-	staller *staller
+	shop *shop
+	crew *crew
+	line *line
 
 	outcome outcome
 	soldOut int
@@ -221,13 +222,13 @@ func (d *direction) ready(m *member) error {
 	}
 	unlucky := d.crew.members[0]
 	d.waiting = slices.DeleteFunc(d.waiting, func(m *member) bool { return m == unlucky })
-	return unlucky.order()
+	return unlucky.order(goOn)
 }
 
 // begin orders all waiting members to go on.
 func (d *direction) begin() error {
 	for _, m := range d.waiting {
-		if err := m.order(); err != nil {
+		if err := m.order(goOn); err != nil {
 			return err
 		}
 	}

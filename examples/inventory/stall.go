@@ -30,7 +30,7 @@ func (d *direction) stop(m *member, token int64) error {
 	st := &d.outcome.stall
 	st.who, st.token = m, token
 	if d.sabotage != withoutStall {
-		if err := d.staller.begin(m.cmd.Process); err != nil {
+		if err := halt(m.cmd.Process, d.line); err != nil {
 			return fmt.Errorf("stop %s: %w", m.name, err)
 		}
 	}
@@ -47,26 +47,26 @@ func (d *direction) watchStall(ctx context.Context) error {
 	if st.phase != stopped {
 		return nil
 	}
-	fence, err := d.shop.fence(ctx)
+	newest, err := d.shop.newest(ctx)
 	if err != nil {
-		return fmt.Errorf("look at the row's fence: %w", err)
+		return fmt.Errorf("look for later sales: %w", err)
 	}
 	switch {
-	case fence > st.token:
-		st.taken = fence
-		d.say("its lease ran out; another replica went on, with token %d", fence)
+	case newest > st.token:
+		st.taken = newest
+		d.say("its lease ran out; another replica went on, with token %d", newest)
 	case d.crew.alive > 1 && d.sabotage != withoutStall:
 		return nil
 	}
 	st.phase = over
 	d.say("%s is let go on", st.who.name)
-	if err := st.who.order(); err != nil { // it finds the order when it can look
+	if err := st.who.order(goOn); err != nil { // it finds the order when it can look
 		return err
 	}
 	if d.sabotage == withoutStall {
 		return nil
 	}
-	if err := d.staller.end(st.who.cmd.Process); err != nil {
+	if err := resume(st.who.cmd.Process, d.line); err != nil {
 		return fmt.Errorf("let %s go on: %w", st.who.name, err)
 	}
 	return nil

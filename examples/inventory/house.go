@@ -1,0 +1,326 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jobguard/jobguard/guard/lease"
+	"github.com/jobguard/jobguard/guard/lease/redisstore"
+)
+
+// house is the shop that serves. But for feed and market, which have locks of their
+// own, it belongs to the goroutine of tend.
+type house struct {
+	options
+	shop    *shop
+	store   *redisstore.Store // to look at leases
+	feed    *feed
+	market  *market
+	actions chan action
+	crew    *crew
+
+	clerks  []*clerk
+	lanes   lanes
+	holders map[string]lease.Holder // of the SKUs on sale, as Redis has it
+	shows   []*show                 // that were ever on sale
+	current [slots]*show
+	guarded bool
+	refused int
+	lost    int
+	putBack int // tickets, by compensations
+	office  office
+	log     []entry
+	logged  int // lines in all
+	told    int // that the page has
+	boot    string
+	frames  int
+}
+
+// clerk is a replica that serves.
+type clerk struct {
+	part    part
+	line    *line
+	member  *member
+	state   string
+	cut     bool
+	waiting map[string]int // requests that wait for a SKU's key
+}
+
+// States of a clerk.
+const (
+	starting = "starting"
+	selling  = "selling"
+	stalling = "about to stall" // at its next write
+	stalled  = "stalled"
+	dead     = "killed"
+)
+
+// show is a SKU.
+type show struct {
+	sku      string
+	slot     int
+	guarded  bool
+	stocked  int
+	sold     int
+	left     int // as the stock says
+	closes   time.Time
+	finished time.Time // after which nothing changes; zero while it is on sale
+}
+
+// entry is a line of the page's log.
+type entry struct {
+	N    int    `json:"n"`
+	Text string `json:"text"`
+}
+
+func newHouse(o options, s *shop, store *redisstore.Store) *house {
+	names := make([]string, o.replicas)
+	for i := range names {
+		names[i] = fmt.Sprintf("replica %d", i+1)
+	}
+	return &house{
+		options: o, shop: s, store: store, feed: newFeed(), actions: make(chan action), guarded: true,
+		market: &market{soldOut: make(chan string), names: names, open: make([]string, o.replicas), stopped: make([]bool, o.replicas)},
+		lanes:  lanes{open: map[laneKey]*span{}}, holders: map[string]lease.Holder{},
+		boot: fmt.Sprint(time.Now().UnixNano()),
+	}
+}
+
+// hire starts the replicas, each with its own line to Redis.
+func (h *house) hire(ctx context.Context, redis *server, database string) (err error) {
+	if h.crew, err = startCrew(context.WithoutCancel(ctx), nil); err != nil { // close ends it
+		return err
+	}
+	for i := range h.replicas {
+		l, err := newLine(redis.addr)
+		if err != nil {
+			return err
+		}
+		c := &clerk{line: l, part: part{
+			Name: h.market.names[i], Database: database, Think: serveThink,
+			Guarded: true, Serves: true, Redis: l.addr(), Prefix: redis.prefix, Queue: redis.queue, Verbose: h.verbose,
+		}}
+		h.clerks = append(h.clerks, c)
+		if err := h.start(c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (h *house) start(c *clerk) (err error) {
+	c.state, c.waiting = starting, map[string]int{}
+	c.member, err = h.crew.start(c.part)
+	return err
+}
+
+// close ends what hire began. Replicas end their work first, for a few seconds.
+func (h *house) close() {
+	if h.crew != nil {
+		var members []*member
+		for _, c := range h.clerks {
+			if c.state == stalled {
+				_ = c.member.cmd.Process.Kill() // it cannot do anything
+			} else if c.member != nil {
+				members = append(members, c.member)
+			}
+		}
+		h.crew.dismiss(members, 5*time.Second)
+	}
+	for _, c := range h.clerks {
+		c.line.close()
+	}
+}
+
+func (h *house) say(format string, args ...any) {
+	h.logged++
+	h.log = append(h.log, entry{h.logged, fmt.Sprintf(format, args...)})
+	h.log = h.log[max(0, len(h.log)-50):]
+}
+
+// place returns the number of the clerk that a report is from.
+func (h *house) place(m *member) (i int, ok bool) {
+	for i, c := range h.clerks {
+		if c.member == m {
+			return i, true
+		}
+	}
+	return 0, false
+}
+
+// heard takes one report.
+func (h *house) heard(r report) {
+	i, ok := h.place(r.from)
+	if r.exited {
+		h.crew.alive--
+	}
+	if !ok {
+		return // of one that was replaced
+	}
+	c := h.clerks[i]
+	if r.exited {
+		h.died(i, r.err)
+		return
+	}
+	switch r.Kind {
+	case ready:
+		c.state = selling
+		h.opens(i, r.Address)
+		h.say("%s sells", c.part.Name)
+	case waits:
+		c.waiting[r.SKU]++
+	case waited:
+		c.waiting[r.SKU]--
+	case enters:
+		h.lanes.enter(i, r.message)
+	case leaves:
+		h.lanes.leave(i, r.message)
+		h.takeover(i, r.message)
+	case renewed:
+		h.lanes.renew(i, r.message)
+	case about:
+		h.halted(i, r.Token)
+	case resumed:
+		h.resumed(c, r.Lost)
+	case refused:
+		h.refused++
+		h.say("the database refuses the late write of %s under token %s: a later sale was here", c.part.Name, short(r.Token))
+	case lost:
+		h.lost++
+		h.say("%s has lost its lease of %s", c.part.Name, r.SKU)
+	case compensated:
+		h.compensated(c, r.message)
+	}
+}
+
+// compensated tells of a sale that was taken back, and counts it if there was one.
+func (h *house) compensated(c *clerk, m message) {
+	if m.Tickets == 0 {
+		h.say("%s looked after a sale of %s (%s): nothing was written, nothing to put back", c.part.Name, m.SKU, m.Reason)
+		return
+	}
+	h.putBack += m.Tickets
+	h.say("%s put a ticket of %s back: the sale was %s", c.part.Name, m.SKU, m.Reason)
+}
+
+func (h *house) died(i int, why error) {
+	c := h.clerks[i]
+	if why != nil && !strings.Contains(why.Error(), "signal: killed") {
+		h.say("%v", why)
+	}
+	c.state, c.waiting = dead, map[string]int{}
+	h.lanes.gone(i, time.Now().UnixMilli())
+	h.opens(i, "")
+	h.say("%s is dead; its leases run out by themselves", c.part.Name)
+}
+
+// opens tells the buyers where a replica is.
+func (h *house) opens(i int, address string) {
+	h.market.mu.Lock()
+	defer h.market.mu.Unlock()
+	h.market.open[i], h.market.stopped[i] = address, false
+}
+
+func (h *house) answers(i int, yes bool) {
+	h.market.mu.Lock()
+	defer h.market.mu.Unlock()
+	h.market.stopped[i] = !yes
+}
+
+// halted stops a replica that is about to write.
+func (h *house) halted(i int, token int64) {
+	c := h.clerks[i]
+	if err := halt(c.member.cmd.Process, c.line); err != nil {
+		h.say("%s cannot be stalled: %v", c.part.Name, err)
+		return
+	}
+	c.state = stalled
+	h.answers(i, false)
+	if token == 0 {
+		h.say("%s is stalled right before its write, without a guard", c.part.Name)
+		return
+	}
+	h.say("%s is stalled right before its write, with token %s", c.part.Name, short(token))
+}
+
+// takeover tells of a sale that went on where a stalled replica held the key. It is told
+// at its end, when it has sealed the stock: before that a late write is not refused.
+func (h *house) takeover(i int, m message) {
+	for _, s := range h.lanes.open {
+		if c := h.clerks[s.Who]; s.Who != i && c.state == stalled && s.SKU == m.SKU && s.Token > 0 && !s.told && m.Token > s.Token {
+			s.told = true
+			h.say("the lease of %s on %s ran out; %s goes on with token %s. Let %s go on to see its late write",
+				c.part.Name, m.SKU, h.clerks[i].part.Name, short(m.Token), c.part.Name)
+		}
+	}
+}
+
+func (h *house) resumed(c *clerk, lost bool) {
+	if lost {
+		h.say("%s goes on: its context says that the lease is lost, and it writes regardless", c.part.Name)
+		return
+	}
+	h.say("%s goes on and writes", c.part.Name)
+}
+
+// short is the end of a token, by which people tell tokens apart.
+func short(token int64) string {
+	text := fmt.Sprint(token)
+	return "…" + text[max(0, len(text)-6):]
+}
+
+// act does what a button says.
+func (h *house) act(a action) error {
+	if on, ok := strings.CutPrefix(a.name, "guard "); ok {
+		return h.setGuard(on)
+	}
+	if a.replica < 0 || a.replica >= len(h.clerks) {
+		return fmt.Errorf("there is no replica %d", a.replica+1)
+	}
+	c := h.clerks[a.replica]
+	switch a.name {
+	case "stall":
+		if c.state != selling {
+			return fmt.Errorf("%s is %s", c.part.Name, c.state)
+		}
+		c.state = stalling
+		return c.member.order(stallOrder)
+	case "kill":
+		if c.state == dead {
+			return fmt.Errorf("%s is dead already", c.part.Name)
+		}
+		return c.member.cmd.Process.Kill()
+	case "cut":
+		c.cut = true
+		c.line.cut()
+		h.say("%s is cut off from Redis", c.part.Name)
+		return nil
+	case "go-on":
+		return h.goOn(a.replica)
+	}
+	return fmt.Errorf("unknown action %q", a.name)
+}
+
+// goOn undoes whatever was done to a replica.
+func (h *house) goOn(i int) error {
+	c := h.clerks[i]
+	if c.cut {
+		c.cut = false
+		c.line.mend()
+		h.say("%s reaches Redis again", c.part.Name)
+	}
+	switch c.state {
+	case dead:
+		return h.start(c)
+	case stalled:
+		if err := c.member.order(goOn); err != nil { // it finds the order when it can look
+			return err
+		}
+		c.state = selling
+		h.answers(i, true)
+		return resume(c.member.cmd.Process, c.line)
+	}
+	return nil
+}

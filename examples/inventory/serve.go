@@ -1,0 +1,152 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/jobguard/jobguard/guard/lease/redisstore"
+)
+
+const (
+	frame      = time.Second / 30       // between two views
+	serveThink = 120 * time.Millisecond // of a sale
+)
+
+// serve opens the shop and its page, until ctx ends.
+func serve(ctx context.Context, o options, out io.Writer) (err error) {
+	databases, err := openDatabases(ctx, o.db)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, databases.destroy()) }()
+	server, err := openRedis(ctx, o.redis)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, server.close()) }()
+	database, err := databases.create(ctx, "shop")
+	if err != nil {
+		return err
+	}
+	shop, err := openShop(database, 0)
+	if err != nil {
+		return err
+	}
+	defer shop.close()
+	if err := shop.create(ctx); err != nil {
+		return err
+	}
+	client := redis.NewClient(redisOptions(server.addr))
+	defer func() { _ = client.Close() }() // nothing is left to be sent
+
+	h := newHouse(o, shop, redisstore.New(client, redisstore.Prefix(server.prefix)))
+	defer h.close()
+	listener, err := net.Listen("tcp", o.listen)
+	if err != nil {
+		return fmt.Errorf("open the page: %w", err)
+	}
+	defer func() { _ = listener.Close() }() // the server has, unless it never began
+	if err := h.hire(ctx, server, database); err != nil {
+		return err
+	}
+	printf(out, "%d replicas sell. Redis: %s. Database: %s.\nWatch, and break things: http://%s/\n", o.replicas, server.what, databases.what, listener.Addr())
+	return h.run(ctx, listener)
+}
+
+// run serves the page, sends the buyers and tends the house until ctx ends.
+func (h *house) run(ctx context.Context, listener net.Listener) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	var wg sync.WaitGroup
+	defer wg.Wait() // for the buyers and the page, which cancel ends
+	defer cancel(nil)
+	page, err := handler(h.feed, h.market, h.actions)
+	if err != nil {
+		return err
+	}
+	srv := &http.Server{
+		Handler: page, ReadHeaderTimeout: 5 * time.Second,
+		BaseContext: func(net.Listener) context.Context { return ctx },
+	}
+	wg.Go(func() {
+		if err := srv.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			cancel(err)
+		}
+	})
+	wg.Go(func() {
+		<-ctx.Done()
+		_ = srv.Close() // watchers come back by themselves
+	})
+	for i := range h.clerks {
+		for range queues {
+			wg.Go(func() { h.market.shop(ctx, i) })
+		}
+	}
+	defer h.market.client.CloseIdleConnections()
+
+	err = h.tend(ctx)
+	if errors.Is(err, errInterrupted) {
+		return nil
+	}
+	return err
+}
+
+// tend is the goroutine to which the house belongs.
+func (h *house) tend(ctx context.Context) error {
+	frames := time.NewTicker(frame)
+	defer frames.Stop()
+	for {
+		var err error
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case r := <-h.crew.reports:
+			h.heard(r)
+		case a := <-h.actions:
+			a.done <- h.act(a)
+		case sku := <-h.market.soldOut:
+			h.soldOut(sku)
+		case <-frames.C:
+			err = h.frame(ctx)
+		}
+		if err != nil && ctx.Err() == nil {
+			return err
+		}
+	}
+}
+
+// frame is what is to be done many times a second.
+func (h *house) frame(ctx context.Context) error {
+	h.frames++
+	now := time.Now()
+	h.lanes.age(now.UnixMilli())
+	if err := h.rotate(ctx, now); err != nil {
+		return err
+	}
+	if h.frames%3 == 0 {
+		h.lookAtLeases(ctx)
+	}
+	if h.frames%8 == 0 {
+		if err := h.count(ctx, now); err != nil {
+			return err
+		}
+	}
+	watched, whole := h.feed.wanted()
+	if !watched {
+		return nil
+	}
+	view, err := json.Marshal(h.view(now, whole))
+	if err != nil {
+		return err
+	}
+	h.feed.publish(view, whole)
+	return nil
+}

@@ -1,0 +1,207 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// setGuard takes the guard away, or puts it back, with new SKUs on both sides: what
+// was sold with and without it is never mixed.
+func (h *house) setGuard(on string) error {
+	if on != "on" && on != "off" {
+		return fmt.Errorf("guard %q: must be on or off", on)
+	}
+	if h.guarded == (on == "on") {
+		return nil
+	}
+	h.guarded = on == "on"
+	now := time.Now()
+	for _, s := range h.current {
+		if s != nil {
+			s.closes = now
+		}
+	}
+	h.say("the guard is %s", on)
+	return nil
+}
+
+// soldOut closes a SKU soon, when the sales that are under way are over.
+func (h *house) soldOut(sku string) {
+	for _, s := range h.current {
+		if s != nil && s.sku == sku && s.closes.IsZero() {
+			s.closes = time.Now().Add(500 * time.Millisecond)
+		}
+	}
+}
+
+// rotate puts new SKUs on sale where there is none, or one that is sold out.
+func (h *house) rotate(ctx context.Context, now time.Time) error {
+	for slot, s := range h.current {
+		if s != nil && (s.closes.IsZero() || now.Before(s.closes)) {
+			continue
+		}
+		if s != nil {
+			s.finished = now.Add(time.Minute) // for sales that come late
+		}
+		next := &show{sku: fmt.Sprintf("show-%d", len(h.shows)+1), slot: slot, guarded: h.guarded, stocked: h.items, left: h.items}
+		if err := h.shop.stock(ctx, next.sku, next.stocked, next.guarded); err != nil {
+			return err
+		}
+		h.shows = append(h.shows, next)
+		h.current[slot] = next
+		h.market.mu.Lock()
+		h.market.offers[slot] = offer{next.sku, next.guarded}
+		h.market.mu.Unlock()
+	}
+	return nil
+}
+
+// count reads from the database what was sold.
+func (h *house) count(ctx context.Context, now time.Time) (err error) {
+	for _, s := range h.shows {
+		if !s.finished.IsZero() && now.After(s.finished) {
+			continue
+		}
+		err := h.shop.db.QueryRowContext(ctx, h.shop.q(`SELECT tickets, (SELECT count(*) FROM sales WHERE sku = ?)
+			FROM stock WHERE sku = ?`), s.sku, s.sku).Scan(&s.left, &s.sold)
+		if err != nil {
+			return fmt.Errorf("count what was sold: %w", err)
+		}
+	}
+	h.office, err = h.shop.office(ctx)
+	return err
+}
+
+// lookAtLeases asks Redis who holds the keys. Where it cannot say, nobody is shown.
+func (h *house) lookAtLeases(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, 200*time.Millisecond)
+	defer cancel()
+	clear(h.holders)
+	for _, s := range h.current {
+		if holder, err := h.store.FindHolder(ctx, keyOf(s.sku)); err == nil && holder.Owner != "" {
+			h.holders[s.sku] = holder
+		}
+	}
+}
+
+// view is all that the page shows.
+type view struct {
+	Boot     string         `json:"boot"` // differs after a restart
+	Now      int64          `json:"now"`  // Unix ms
+	Guard    bool           `json:"guard"`
+	TTL      int64          `json:"ttl"` // ms
+	Replicas []replicaView  `json:"replicas"`
+	Keys     []keyView      `json:"keys"`
+	With     tally          `json:"with"`
+	Without  tally          `json:"without"`
+	Whole    bool           `json:"whole"`    // all spans and log entries, not only those that are new
+	Spans    []*span        `json:"spans"`    // that have changed
+	Overlaps []overlap      `json:"overlaps"` // all
+	Lanes    map[string]int `json:"lanes"`    // of the SKUs
+	Log      []entry        `json:"log"`
+	Office   office         `json:"office"`
+}
+
+type replicaView struct {
+	Name  string   `json:"name"`
+	State string   `json:"state"`
+	Cut   bool     `json:"cut"`
+	Sells []string `json:"sells"`
+	Waits []string `json:"waits"`
+}
+
+type keyView struct {
+	SKU     string   `json:"sku"`
+	Guarded bool     `json:"guarded"`
+	Left    int      `json:"tickets"`
+	Holder  string   `json:"holder"`
+	Token   string   `json:"token"`
+	Remains int64    `json:"remains"` // ms
+	Waiting []string `json:"waiting"`
+}
+
+type tally struct {
+	Stocked  int `json:"stocked"`
+	Sold     int `json:"sold"`
+	Oversold int `json:"oversold"`
+	Refused  int `json:"refused"`
+	Lost     int `json:"lost"`
+	PutBack  int `json:"putBack"`
+}
+
+func (h *house) view(now time.Time, whole bool) view {
+	v := view{
+		Boot: h.boot, Now: now.UnixMilli(), Guard: h.guarded, TTL: ttl.Milliseconds(),
+		With: h.tally(true), Without: h.tally(false),
+		Whole: whole, Spans: h.lanes.changes(whole), Overlaps: overlaps(h.lanes.spans, now.UnixMilli()), Log: h.entries(whole),
+		Lanes: map[string]int{},
+	}
+	v.With.Refused, v.With.Lost, v.With.PutBack, v.Office = h.refused, h.lost, h.putBack, h.office
+	for i, c := range h.clerks {
+		r := replicaView{Name: c.part.Name, State: c.state, Cut: c.cut, Sells: h.lanes.inside(i)}
+		for sku, n := range c.waiting {
+			if n > 0 {
+				r.Waits = append(r.Waits, sku)
+			}
+		}
+		slices.Sort(r.Waits)
+		v.Replicas = append(v.Replicas, r)
+	}
+	for _, s := range h.current {
+		if s != nil {
+			v.Keys = append(v.Keys, h.key(s))
+		}
+	}
+	for _, s := range h.shows {
+		if s.finished.IsZero() || now.Before(s.finished) {
+			v.Lanes[s.sku] = s.slot
+		}
+	}
+	return v
+}
+
+// entries returns what is new in the log, or all of it.
+func (h *house) entries(whole bool) []entry {
+	said := len(h.log)
+	if !whole {
+		said = min(said, h.logged-h.told)
+	}
+	h.told = h.logged
+	return h.log[len(h.log)-said:]
+}
+
+func (h *house) key(s *show) keyView {
+	k := keyView{SKU: s.sku, Guarded: s.guarded, Left: s.left}
+	if holder, ok := h.holders[s.sku]; ok {
+		k.Holder, k.Remains = holder.Owner, holder.Remaining.Milliseconds()
+		token := holder.Token
+		for i, c := range h.clerks {
+			if c.part.Name == holder.Owner && token == 0 {
+				token = h.lanes.newest(i, s.sku)
+			}
+		}
+		if token > 0 {
+			k.Token = short(token)
+		}
+	}
+	for _, c := range h.clerks {
+		if c.waiting[s.sku] > 0 {
+			k.Waiting = append(k.Waiting, c.part.Name)
+		}
+	}
+	return k
+}
+
+// tally adds up what was sold on one side.
+func (h *house) tally(guarded bool) (t tally) {
+	for _, s := range h.shows {
+		if s.guarded == guarded {
+			t.Stocked += s.stocked
+			t.Sold += s.sold
+			t.Oversold += max(0, s.sold-s.stocked)
+		}
+	}
+	return t
+}

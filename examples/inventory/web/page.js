@@ -1,0 +1,206 @@
+// The page: one view after the other comes over /events, and is shown as it is.
+const $ = (id) => document.getElementById(id);
+const calm = matchMedia("(prefers-reduced-motion: reduce)");
+const history = 12000; // ms, as the server keeps them
+
+let boot = "";  // of the server whose log we show
+let shown = 0;  // lines of it
+let view;       // the newest
+let updates = 0; // views shown
+const spans = new Map(); // what the lanes show, by id
+
+function connect() {
+  const events = new EventSource("events");
+  events.onopen = () => text($("link"), "live");
+  events.onmessage = (e) => show(JSON.parse(e.data));
+  events.onerror = () => {
+    text($("link"), "no connection: trying again");
+    if (events.readyState === EventSource.CLOSED) setTimeout(connect, 1000); // else the browser tries
+  };
+}
+
+async function press(path, button) {
+  try {
+    const r = await fetch(path, { method: "POST" });
+    if (!r.ok) note(`${button.textContent}: ${(await r.text()).trim()}`);
+  } catch {
+    note(`${button.textContent}: the server does not answer`);
+  }
+}
+
+// show shows a view. All but a whole one have only the spans and lines of the log that
+// are new.
+function show(v) {
+  view = v;
+  if (!updates++) performance.mark("live");
+  if (v.whole) spans.clear();
+  for (const s of v.spans) spans.set(s.id, s);
+  for (const [id, s] of spans) if (s.to && s.to < v.now - history) spans.delete(id);
+  if (v.boot !== boot) {
+    boot = v.boot;
+    shown = 0;
+    document.documentElement.dataset.boot = boot;
+  }
+  for (const e of v.log) if (e.n > shown) { note(e.text); shown = e.n; }
+  list($("keys"), v.keys, newKey, showTime);
+  if (due("words", 100)) words(v);
+  if (due("lanes", calm.matches ? 1000 : 100)) draw(v);
+}
+
+// words are what people read. They change less often than the bars move.
+function words(v) {
+  text($("guard"), v.guard ? "Take the guard away" : "Put the guard back");
+  $("guard").disabled = false;
+  text($("on"), v.guard ? "on" : "off");
+  look($("on"), v.guard ? "on" : "off");
+  count("with", v.with);
+  count("without", v.without);
+  office(v.office);
+  list($("replicas"), v.replicas, newReplica, showReplica);
+  list($("keys"), v.keys, newKey, showKey);
+}
+
+// due tells whether something is to be done again, at most every so many ms.
+const done = {};
+function due(what, ms) {
+  const now = performance.now();
+  if (now - (done[what] ?? -ms) < ms - 5) return false;
+  done[what] = now;
+  return true;
+}
+
+// look gives a node its class; like text it touches nothing in vain.
+function look(node, name) { if (node.className !== name) node.className = name; }
+
+// text changes only what differs: screen readers and layout are spared the rest.
+function text(node, s) { if (node.textContent !== s) node.textContent = s; }
+
+function make(tag, className, parent) {
+  const node = document.createElement(tag);
+  if (className) node.className = className;
+  parent?.append(node);
+  return node;
+}
+
+// list shows items in nodes that stay, so that a focused button keeps its focus.
+function list(node, items, create, update) {
+  while (node.children.length < items.length) node.append(create(node.children.length));
+  while (node.children.length > items.length) node.lastChild.remove();
+  items.forEach((item, i) => update(node.children[i], item));
+}
+
+function count(side, t) {
+  for (const [name, n] of Object.entries(t)) {
+    const cell = $(`${side}-${name}`);
+    if (cell) text(cell, String(n));
+  }
+  look($(`${side}-oversold`), t.oversold > 0 ? "bad" : t.sold > 0 ? "good" : "");
+}
+
+function office(o) {
+  text($("shipped"), `${o.shipped} of ${o.paid} paid`);
+  const books = o.off ? `the guarded books are off by ${o.off}` : "the guarded books agree";
+  text($("ticks"), o.ticks ? `${o.ticks} ticks, ${o.twice} of them twice; the last by ${o.by}: ${books}` : "none yet");
+}
+
+const actions = [["stall", "Stall"], ["kill", "Kill"], ["cut", "Cut off from Redis"], ["go-on", "Let go on"]];
+
+function newReplica(i) {
+  const li = make("li");
+  make("span", "name", li);
+  li.append(": ");
+  make("span", "state", li);
+  make("span", "doing", li);
+  for (const [action, label] of actions) {
+    const b = make("button", action, li);
+    b.type = "button";
+    b.textContent = label;
+    b.setAttribute("aria-label", `${label}: replica ${i + 1}`);
+    b.onclick = () => press(`replicas/${i + 1}/${action}`, b);
+  }
+  return li;
+}
+
+function showReplica(li, r) {
+  text(li.querySelector(".name"), r.name);
+  const state = li.querySelector(".state");
+  text(state, r.state + (r.cut ? ", cut off from Redis" : ""));
+  state.classList.toggle("trouble", r.cut || r.state !== "selling");
+  const doing = [];
+  if (r.sells?.length) doing.push(`sells ${r.sells.join(", ")}`);
+  if (r.waits?.length) doing.push(`waits for ${r.waits.join(", ")}`);
+  text(li.querySelector(".doing"), doing.join(" · "));
+}
+
+function newKey() {
+  const li = make("li");
+  make("strong", "sku", li);
+  make("span", "left", li);
+  make("div", "who", li);
+  make("div", "", make("div", "time", li));
+  make("div", "doing", li);
+  return li;
+}
+
+function showKey(li, k) {
+  text(li.querySelector(".sku"), k.sku);
+  text(li.querySelector(".left"), ` · ${k.tickets} left, says the stock`);
+  const who = k.holder ? `${k.holder}, token ${k.token || "?"}` : k.guarded ? "free" : "no guard: whoever comes";
+  text(li.querySelector(".who"), who);
+  text(li.querySelector(".doing"), k.waiting?.length ? `in line: ${k.waiting.join(", ")}` : "nobody in line");
+}
+
+function showTime(li, k) {
+  const share = k.holder ? Math.min(1, k.remains / view.ttl) : 0;
+  li.querySelector(".time div").style.transform = `scaleX(${share.toFixed(2)})`;
+}
+
+function note(s) {
+  const log = $("log");
+  const atEnd = log.scrollTop + log.clientHeight > log.scrollHeight - 8;
+  make("p", "", log).textContent = `${new Date().toLocaleTimeString("en-GB")}  ${s}`;
+  while (log.children.length > 100) log.firstChild.remove();
+  if (atEnd) log.scrollTop = log.scrollHeight;
+}
+
+const colours = [210, 150, 275, 40, 185, 320, 95, 240].map((hue) => `hsl(${hue} 55% 50%)`);
+
+function draw(v) {
+  const canvas = $("lanes"), ratio = devicePixelRatio || 1;
+  const width = canvas.clientWidth, height = canvas.clientHeight;
+  if (canvas.width !== Math.round(width * ratio)) canvas.width = Math.round(width * ratio);
+  if (canvas.height !== Math.round(height * ratio)) canvas.height = Math.round(height * ratio);
+  const c = canvas.getContext("2d");
+  const style = getComputedStyle(document.documentElement);
+  const colour = (name) => style.getPropertyValue(name);
+  c.setTransform(ratio, 0, 0, ratio, 0, 0);
+  c.clearRect(0, 0, width, height);
+  const x = (at) => width * (1 - (v.now - at) / history);
+  const lane = height / v.keys.length, head = 18, row = (lane - head - 6) / v.replicas.length;
+
+  const top = (sku) => (v.lanes[sku] ?? 0) * lane + head;
+
+  for (const o of v.overlaps) {
+    c.fillStyle = colour("--bad");
+    c.globalAlpha = 0.35;
+    c.fillRect(x(o.from), top(o.sku), Math.max(1, x(o.to) - x(o.from)), lane - head - 4);
+  }
+  c.globalAlpha = 1;
+  for (const s of spans.values()) {
+    const from = x(s.from), wide = Math.max(1.5, x(s.to || v.now) - from);
+    c.fillStyle = c.strokeStyle = colours[s.who % colours.length];
+    if (s.back) c.strokeRect(from, top(s.sku) + s.who * row, Math.max(3, wide), Math.max(2, row - 2));
+    else c.fillRect(from, top(s.sku) + s.who * row, wide, Math.max(2, row - 2));
+  }
+  c.fillStyle = colour("--text");
+  c.font = "13px system-ui, sans-serif";
+  v.keys.forEach((k, i) => c.fillText(k.sku, 2, i * lane + 13));
+  const n = v.overlaps.length;
+  const label = `Timeline of leases: ${n ? `two at once ${n > 99 ? "more than 99" : n} times` : "never two at once"} in the last 12 seconds`;
+  if (canvas.getAttribute("aria-label") !== label) canvas.setAttribute("aria-label", label);
+}
+
+$("guard").onclick = (e) => press(`guard/${view?.guard === false ? "on" : "off"}`, e.currentTarget);
+globalThis.updates = () => updates; // for tests
+addEventListener("resize", () => view && draw(view));
+connect();

@@ -130,16 +130,15 @@ func copied(r record.Record) record.Record {
 }
 
 // Checkpoint implements [record.Log].
-func (l *Log) Checkpoint(ctx context.Context, at record.Ref, data []byte) error {
+func (l *Log) Checkpoint(ctx context.Context, at record.Ref, n int64, data []byte) error {
 	defer l.mu.Unlock()
 	if err := l.begin(ctx); err != nil {
 		return err
 	}
 	r := l.findLocked(at.ID)
-	if r == nil || r.State != entry.Open || r.Claimed != 0 {
+	if r == nil || !r.Check(n, slices.Clone(data)) {
 		return record.ErrNotFound
 	}
-	r.Checkpoint = slices.Clone(data)
 	return nil
 }
 

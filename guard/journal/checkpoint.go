@@ -35,8 +35,8 @@ func Checkpoint(ctx context.Context, data []byte) error {
 	if r == nil {
 		return ErrNoRun
 	}
-	if n := len(r.Payload) + len(data); n > record.Most {
-		return fmt.Errorf("%w: %d bytes", ErrTooLarge, n)
+	if size := len(r.Payload) + len(data); size > record.Most {
+		return fmt.Errorf("%w: %d bytes", ErrTooLarge, size)
 	}
 	r.mu.Lock()
 	if r.over {
@@ -44,8 +44,10 @@ func Checkpoint(ctx context.Context, data []byte) error {
 		return ErrNoRun
 	}
 	r.checkpoint = slices.Clone(data)
+	r.checkpoints++
+	n := r.checkpoints
 	r.mu.Unlock()
-	err := r.Log.Checkpoint(ctx, r.Ref(), data)
+	err := r.Log.Checkpoint(ctx, r.Ref(), n, data)
 	switch {
 	case errors.Is(err, record.ErrNotFound):
 		return fmt.Errorf("journal: checkpoint: %w: the run counts as over", guard.ErrLost)

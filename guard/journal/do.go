@@ -27,9 +27,10 @@ type run struct {
 	record.Run
 	journal *Journal
 
-	mu         sync.Mutex // guards the rest
-	checkpoint []byte     // the last one that may have been stored
-	over       bool       // fn has returned
+	mu          sync.Mutex // guards the rest
+	checkpoint  []byte     // the last one that may have been stored
+	checkpoints int64      // how many there were
+	over        bool       // fn has returned
 
 	// Written by the goroutine of fn, read by Do after it.
 	outcome record.Outcome // "" while none was told

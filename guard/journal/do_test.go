@@ -494,3 +494,53 @@ func TestIDIsThatOfTheRecord(t *testing.T) {
 		}
 	})
 }
+
+// late is a log that a first checkpoint reaches after its caller has given up.
+type late struct {
+	*guardtest.Log
+	arrive chan struct{}
+}
+
+func (l late) Checkpoint(ctx context.Context, at record.Ref, n int64, data []byte) error {
+	if n == 1 {
+		go func() {
+			<-l.arrive
+			_ = l.Log.Checkpoint(context.WithoutCancel(ctx), at, n, data)
+			l.arrive <- struct{}{}
+		}()
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	return l.Log.Checkpoint(ctx, at, n, data)
+}
+
+func TestCheckpointThatArrivesLateDoesNotReplaceALaterOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t)
+		log := late{f.log, make(chan struct{})}
+		j, err := journal.New(f.guard(), log)
+		must(t, err)
+		f.run(f.journal(nothing))
+		release := make(chan struct{})
+		defer close(release)
+		go func() {
+			_ = j.Do(t.Context(), "k", charge("p"), func(ctx context.Context) error {
+				short, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
+				defer cancel()
+				if err := journal.Checkpoint(short, []byte("first")); !errors.Is(err, context.DeadlineExceeded) {
+					t.Errorf("Checkpoint() = %v", err)
+				}
+				must(t, journal.Checkpoint(ctx, []byte("second")))
+				log.arrive <- struct{}{}
+				<-log.arrive
+				f.store.HoldFor("k", "thief", ttl) // and the process is as good as dead
+				<-release
+				return nil
+			})
+		}()
+		time.Sleep(20 * time.Second)
+		if got := f.called(); len(got) != 1 || string(got[0].Checkpoint) != "second" {
+			t.Errorf("the handler got %+v, want the second checkpoint", got)
+		}
+	})
+}

@@ -33,6 +33,8 @@ type Entry struct {
 	Answer  *record.Resolved // to its verdict; nil before
 	Again   bool             // the run ended since that claim
 	Busy    int              // how often it was postponed
+
+	Checkpoints int64 // number of the checkpoint that is there
 }
 
 // New is an intent as it is stored.
@@ -73,6 +75,17 @@ func Missing(end record.End, now time.Time) (Entry, bool) {
 	return e, true
 }
 
+// Check replaces the checkpoint, unless a higher one is there; false: the run does not go on.
+func (e *Entry) Check(n int64, data []byte) bool {
+	if e.State != Open || e.Claimed != 0 || e.Reason != "" {
+		return false
+	}
+	if n >= e.Checkpoints {
+		e.Checkpoints, e.Checkpoint = n, data
+	}
+	return true
+}
+
 // End is the end of e's run. void: the record is to be deleted. claimed: it is late, though
 // the outcome is done.
 func (e *Entry) End(end record.End, now time.Time) (void, claimed bool) {
@@ -97,7 +110,7 @@ func (e *Entry) End(end record.End, now time.Time) (void, claimed bool) {
 	case end.Outcome == record.EndDone:
 		e.finish(Done, end.Retain, now)
 	default:
-		e.Reason, e.Err, e.At = record.Reason(end.Outcome), end.Err, now
+		e.Reason, e.Err, e.Checkpoint, e.At = record.Reason(end.Outcome), end.Err, end.Checkpoint, now
 	}
 	return false, false
 }

@@ -30,8 +30,8 @@ func (p product) fill(t testing.TB, db *sql.DB, state string, records int, at ti
 		key = "CAST('k' || n AS blob)"
 	}
 	_, err := db.ExecContext(t.Context(), fmt.Sprintf(`INSERT INTO jobguard_journal
-(id, state, kind, record_key, reason, fence, attempt, started, moment, claim_id, claimed, answer, again, busy)
-SELECT %s, '%s', 'charge', %s, '', 1, 0, 1, %d, '', 0, -1, 0, 0 FROM `+series[p.dialect], id, state, key, at.UnixMicro(), records))
+(id, state, kind, record_key, reason, fence, attempt, started, moment, claim_id, claimed, answer, again, busy, checkpoints)
+SELECT %s, '%s', 'charge', %s, '', 1, 0, 1, %d, '', 0, -1, 0, 0, 0 FROM `+series[p.dialect], id, state, key, at.UnixMicro(), records))
 	must(t, err)
 }
 

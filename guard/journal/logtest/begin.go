@@ -150,25 +150,41 @@ var beginChecks = []check{
 		c.begin(c.A, in)
 		data := make([]byte, record.Most/2)
 		data[0] = 8
-		c.must(c.A.Checkpoint(c.ctx, in.Ref(), data))
+		c.must(c.A.Checkpoint(c.ctx, in.Ref(), 1, data))
 		_, r := c.granted(c.B, in)
 		if !bytes.Equal(r.Payload, in.Payload) || !bytes.Equal(r.Checkpoint, data) {
 			c.Errorf("%d and %d bytes are kept", len(r.Payload), len(r.Checkpoint))
 		}
 	}},
 
+	{"a checkpoint that arrives late changes nothing", func(c *contract) {
+		in := c.began("k")
+		c.must(c.A.Checkpoint(c.ctx, in.Ref(), 2, []byte("2")))
+		c.must(c.A.Checkpoint(c.ctx, in.Ref(), 2, []byte("2"))) // repeated
+		c.must(c.B.Checkpoint(c.ctx, in.Ref(), 1, []byte("1"))) // it was on its way, and its caller has given up
+		failed := c.began("k")
+		c.must(c.A.Checkpoint(c.ctx, failed.Ref(), 1, []byte("1")))
+		c.end(c.A, failed, record.EndFailed, func(e *record.End) { e.Checkpoint = []byte("2") })
+		c.wantErr(c.B.Checkpoint(c.ctx, failed.Ref(), 3, []byte("3")), record.ErrNotFound)
+		for _, in := range []record.Intent{in, failed} {
+			if _, r := c.granted(c.A, in); string(r.Checkpoint) != "2" {
+				c.Errorf("the checkpoint is %q, want the last one", r.Checkpoint)
+			}
+		}
+	}},
+
 	{"the last checkpoint counts, until the record is claimed", func(c *contract) {
 		in := c.began("k")
-		c.must(c.A.Checkpoint(c.ctx, in.Ref(), []byte("1")))
-		c.must(c.B.Checkpoint(c.ctx, in.Ref(), []byte("2")))
+		c.must(c.A.Checkpoint(c.ctx, in.Ref(), 1, []byte("1")))
+		c.must(c.B.Checkpoint(c.ctx, in.Ref(), 2, []byte("2")))
 		_, r := c.granted(c.A, in)
 		if string(r.Checkpoint) != "2" {
 			c.Errorf("the checkpoint is %q", r.Checkpoint)
 		}
-		c.wantErr(c.A.Checkpoint(c.ctx, in.Ref(), []byte("3")), record.ErrNotFound)
+		c.wantErr(c.A.Checkpoint(c.ctx, in.Ref(), 3, []byte("3")), record.ErrNotFound)
 		done := c.began("k")
 		c.end(c.A, done, record.EndDone)
-		c.wantErr(c.A.Checkpoint(c.ctx, done.Ref(), []byte("3")), record.ErrNotFound)
-		c.wantErr(c.A.Checkpoint(c.ctx, record.Ref{ID: "none", Kind: "charge", Key: "k"}, []byte("3")), record.ErrNotFound)
+		c.wantErr(c.A.Checkpoint(c.ctx, done.Ref(), 3, []byte("3")), record.ErrNotFound)
+		c.wantErr(c.A.Checkpoint(c.ctx, record.Ref{ID: "none", Kind: "charge", Key: "k"}, 3, []byte("3")), record.ErrNotFound)
 	}},
 }

@@ -24,7 +24,7 @@ var endChecks = []check{
 		for _, outcome := range []record.Outcome{record.EndFailed, record.EndLate} {
 			in := c.intent("k")
 			c.begin(c.A, in)
-			c.must(c.A.Checkpoint(c.ctx, in.Ref(), []byte("half")))
+			c.must(c.A.Checkpoint(c.ctx, in.Ref(), 1, []byte("half")))
 			c.end(c.A, in, outcome, func(e *record.End) { e.Err = "why"; e.Checkpoint = []byte("half") })
 			if due := c.take(c.B); len(due) != 1 || due[0].Ref != in.Ref() {
 				c.Errorf("Take() = %+v after %s", due, outcome)

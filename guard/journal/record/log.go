@@ -16,14 +16,15 @@ type Log interface {
 	// around this run, under the same lease. A repetition of a Begin is one Begin.
 	Begin(ctx context.Context, in Intent) ([]Open, error)
 
-	// Checkpoint replaces the checkpoint of an open record that nobody has claimed.
-	// ErrNotFound if it is none.
-	Checkpoint(ctx context.Context, at Ref, data []byte) error
+	// Checkpoint replaces the checkpoint of a run that goes on: its record is open, was
+	// neither ended nor claimed; else ErrNotFound. n counts the checkpoints of the run: one
+	// that arrives after a higher one changes nothing.
+	Checkpoint(ctx context.Context, at Ref, n int64, data []byte) error
 
 	// End tells the outcome of a run. For an open record that was not claimed:
 	//
 	//	Done           it is done
-	//	Failed, Late   it is due now, with that reason
+	//	Failed, Late   it is due now, with that reason and e.Checkpoint
 	//	Void           it is deleted: fn never began
 	//
 	// Once claimed, or compensated, or dead, any outcome but Void makes the record open

@@ -134,9 +134,9 @@ func (l *Log) fields(ctx context.Context, base string, ids []string, fields ...s
 }
 
 // Checkpoint implements [record.Log].
-func (l *Log) Checkpoint(ctx context.Context, at record.Ref, data []byte) error {
-	n, err := l.integer(ctx, "checkpoint", checkpointScript, l.keys(at)[2:3], data)
-	if err == nil && n == 0 {
+func (l *Log) Checkpoint(ctx context.Context, at record.Ref, n int64, data []byte) error {
+	known, err := l.integer(ctx, "checkpoint", checkpointScript, l.keys(at)[2:3], data, n)
+	if err == nil && known == 0 {
 		return record.ErrNotFound
 	}
 	return err

@@ -80,7 +80,7 @@ func TestScriptsThatTheServerLostAreSentAgain(t *testing.T) {
 	flush()
 	begin(t, log, intent("x", "k"))
 	flush()
-	must(t, log.Checkpoint(t.Context(), intent("x", "k").Ref(), []byte("c")))
+	must(t, log.Checkpoint(t.Context(), intent("x", "k").Ref(), 1, []byte("c")))
 	flush()
 	take(t, log, 1)
 	flush()

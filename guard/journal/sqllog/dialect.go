@@ -41,7 +41,8 @@ var dialects = map[sqlfence.Dialect]statements{
 	claimed bigint NOT NULL,
 	answer integer NOT NULL,
 	again integer NOT NULL,
-	busy integer NOT NULL
+	busy integer NOT NULL,
+	checkpoints bigint NOT NULL
 )`,
 			`CREATE INDEX IF NOT EXISTS {name}_due ON {table} (state, kind, moment)`,
 			`CREATE INDEX IF NOT EXISTS {name}_state ON {table} (state, moment)`,
@@ -73,6 +74,7 @@ var dialects = map[sqlfence.Dialect]statements{
 	answer INT NOT NULL,
 	again INT NOT NULL,
 	busy INT NOT NULL,
+	checkpoints BIGINT NOT NULL,
 	INDEX {name}_due (state, kind, moment),
 	INDEX {name}_state (state, moment),
 	INDEX {name}_key (record_key)
@@ -100,7 +102,8 @@ var dialects = map[sqlfence.Dialect]statements{
 	claimed INTEGER NOT NULL,
 	answer INTEGER NOT NULL,
 	again INTEGER NOT NULL,
-	busy INTEGER NOT NULL
+	busy INTEGER NOT NULL,
+	checkpoints INTEGER NOT NULL
 )`,
 			`CREATE INDEX IF NOT EXISTS {name}_due ON {table} (state, kind, moment)`,
 			`CREATE INDEX IF NOT EXISTS {name}_state ON {table} (state, moment)`,

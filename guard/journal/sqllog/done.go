@@ -83,29 +83,29 @@ var (
 
 // Checkpoint implements [record.Log]. On SQLite it waits for another transaction for at
 // most a second.
-func (l *Log) Checkpoint(ctx context.Context, at record.Ref, data []byte) error {
+func (l *Log) Checkpoint(ctx context.Context, at record.Ref, n int64, data []byte) error {
 	if data == nil {
 		data = []byte{}
 	}
 	if l.dialect == sqlfence.SQLite {
-		return fault(ctx, "checkpoint", l.checkpointAlone(ctx, at, data))
+		return fault(ctx, "checkpoint", l.checkpointAlone(ctx, at, n, data))
 	}
-	return fault(ctx, "checkpoint", l.checkpoint(ctx, l.db, at, data))
+	return fault(ctx, "checkpoint", l.checkpoint(ctx, l.db, at, n, data))
 }
 
-// checkpoint replaces the checkpoint. MySQL does not count a row that had it already, so
-// the row is looked at then.
-func (l *Log) checkpoint(ctx context.Context, db sqlfence.Tx, at record.Ref, data []byte) error {
-	const open = "id = ? AND state = 'open' AND claimed = 0"
-	result, err := db.ExecContext(ctx, l.sql("UPDATE {table} SET checkpoint_data = ? WHERE "+open), data, at.ID)
+// checkpoint replaces the checkpoint, unless a higher one is there. MySQL does not count a
+// row that had it already, so the row is looked at then.
+func (l *Log) checkpoint(ctx context.Context, db sqlfence.Tx, at record.Ref, n int64, data []byte) error {
+	const goesOn = "id = ? AND state = 'open' AND claimed = 0 AND reason = ''"
+	result, err := db.ExecContext(ctx, l.sql("UPDATE {table} SET checkpoint_data = ?, checkpoints = ? WHERE "+goesOn+" AND checkpoints <= ?"), data, n, at.ID, n)
 	if err != nil {
 		return err
 	}
-	if n, err := result.RowsAffected(); err != nil || n == 1 {
+	if rows, err := result.RowsAffected(); err != nil || rows == 1 {
 		return err
 	}
 	var one int
-	err = db.QueryRowContext(ctx, l.sql("SELECT 1 FROM {table} WHERE "+open), at.ID).Scan(&one)
+	err = db.QueryRowContext(ctx, l.sql("SELECT 1 FROM {table} WHERE "+goesOn), at.ID).Scan(&one)
 	if errors.Is(err, sql.ErrNoRows) {
 		return record.ErrNotFound
 	}

@@ -11,9 +11,9 @@ import (
 )
 
 // columns of an entry, in the order of scan and values.
-const columns = "id, state, kind, record_key, payload, checkpoint_data, reason, fence, attempt, started, failure, moment, claim_id, claimed, answer, again, busy"
+const columns = "id, state, kind, record_key, payload, checkpoint_data, reason, fence, attempt, started, failure, moment, claim_id, claimed, answer, again, busy, checkpoints"
 
-const updates = "state = ?, payload = ?, checkpoint_data = ?, reason = ?, attempt = ?, started = ?, failure = ?, moment = ?, claim_id = ?, claimed = ?, answer = ?, again = ?, busy = ?"
+const updates = "state = ?, payload = ?, checkpoint_data = ?, reason = ?, attempt = ?, started = ?, failure = ?, moment = ?, claim_id = ?, claimed = ?, answer = ?, again = ?, busy = ?, checkpoints = ?"
 
 // none is the answer of a claim that has none.
 const none = -1
@@ -24,7 +24,7 @@ func scan(row interface{ Scan(dest ...any) error }) (e entry.Entry, now time.Tim
 	var started, moment, micros int64
 	var answer, again int
 	err = row.Scan(&e.ID, &e.State, &kind, &key, &e.Payload, &e.Checkpoint, &e.Reason, &e.Fence, &e.Attempt, &started,
-		&failure, &moment, &e.By, &e.Claimed, &answer, &again, &e.Busy, &micros)
+		&failure, &moment, &e.By, &e.Claimed, &answer, &again, &e.Busy, &e.Checkpoints, &micros)
 	if err != nil {
 		return e, now, err
 	}
@@ -51,7 +51,7 @@ func changing(e *entry.Entry) []any {
 		again = 1
 	}
 	return []any{string(e.State), e.Payload, e.Checkpoint, string(e.Reason), e.Attempt, e.Started.UnixMicro(), []byte(e.Err),
-		e.At.UnixMicro(), e.By, e.Claimed, answer, again, e.Busy}
+		e.At.UnixMicro(), e.By, e.Claimed, answer, again, e.Busy, e.Checkpoints}
 }
 
 // find reads and locks the record of id, in a transaction. ok is false if there is none,
@@ -94,9 +94,9 @@ func (l *Log) store(ctx context.Context, tx *sql.Tx, e *entry.Entry) error {
 // insert writes an entry that is new.
 func (l *Log) insert(ctx context.Context, tx *sql.Tx, e *entry.Entry) error {
 	answer := none
-	_, err := tx.ExecContext(ctx, l.sql("INSERT INTO {table} ("+columns+") VALUES ("+marks(17)+")"+l.says.insert),
+	_, err := tx.ExecContext(ctx, l.sql("INSERT INTO {table} ("+columns+") VALUES ("+marks(18)+")"+l.says.insert),
 		e.ID, string(e.State), e.Kind, []byte(e.Key), e.Payload, e.Checkpoint, string(e.Reason), e.Fence, e.Attempt,
-		e.Started.UnixMicro(), []byte(e.Err), e.At.UnixMicro(), e.By, e.Claimed, answer, 0, e.Busy)
+		e.Started.UnixMicro(), []byte(e.Err), e.At.UnixMicro(), e.By, e.Claimed, answer, 0, e.Busy, e.Checkpoints)
 	return err
 }
 

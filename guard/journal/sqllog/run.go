@@ -41,7 +41,7 @@ func (l *Log) begin(ctx context.Context, in record.Intent) error {
 		payload = []byte{}
 	}
 	_, err := l.db.ExecContext(ctx, l.sql("INSERT INTO {table} ("+columns+`)
-VALUES (?, 'open', ?, ?, ?, NULL, '', ?, 0, {now}, NULL, {now} + ?, '', 0, -1, 0, 0)`+l.says.insert),
+VALUES (?, 'open', ?, ?, ?, NULL, '', ?, 0, {now}, NULL, {now} + ?, '', 0, -1, 0, 0, 0)`+l.says.insert),
 		in.ID, in.Kind, []byte(in.Key), payload, in.Fence, in.Due.Microseconds())
 	return err
 }

@@ -15,7 +15,7 @@ import (
 const longestCheckpoint = time.Second
 
 // checkpointAlone is checkpoint on SQLite, where one transaction writes at a time.
-func (l *Log) checkpointAlone(ctx context.Context, at record.Ref, data []byte) (err error) {
+func (l *Log) checkpointAlone(ctx context.Context, at record.Ref, n int64, data []byte) (err error) {
 	if r := record.RunOf(ctx); r != nil && r.ID == at.ID {
 		if open := r.Open.Load(); open != nil && (*open)(ctx) {
 			return ErrTransaction
@@ -39,7 +39,7 @@ func (l *Log) checkpointAlone(ctx context.Context, at record.Ref, data []byte) (
 		_, _ = conn.ExecContext(context.WithoutCancel(ctx), fmt.Sprintf("PRAGMA busy_timeout = %d", timeout)) // asks no file
 	}()
 	for {
-		err := l.checkpoint(bounded, conn, at, data)
+		err := l.checkpoint(bounded, conn, at, n, data)
 		if err == nil || !busy(err) {
 			return err
 		}

@@ -53,7 +53,7 @@ elseif claimed then
 elseif outcome == 'done' then
   finish('d', ARGV[5])
 else
-  redis.call('HSET', rec, 'r', outcome, 'e', ARGV[3])
+  redis.call('HSET', rec, 'r', outcome, 'e', ARGV[3], 'c', ARGV[4])
   redis.call('ZADD', due, number(now()), id)
   ended(started)
 end

@@ -5,7 +5,7 @@
 -- KEYS[3] rec    hash of the record
 --         s  state: o open, d done, c compensated, x dead
 --         K kind, k key, p payload, f fence, t time it began
---         c checkpoint, r reason, e error, a attempts
+--         c checkpoint, n its number, r reason, e error, a attempts
 --         C token of the latest claim, y its name, w the answer to its verdict
 --         g  the run ended since that claim;  b how often it was found busy
 -- KEYS[4] line   hash of the key: id of each open record -> "<time> <fence>", with fence 0

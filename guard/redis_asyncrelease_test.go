@@ -80,22 +80,6 @@ func reads(t *testing.T, admin *redis.Client) int {
 	return 0
 }
 
-// A release that waits for company would cost a millisecond each.
-func TestRedisAsyncReleaseIsHurriedForTheNextCallerOfItsKey(t *testing.T) {
-	g := onRedis(t, redistest.Start(t).Addr(), guard.AsyncRelease())
-	least := time.Hour
-	for range 50 {
-		began := time.Now()
-		for range 20 {
-			must(t, g.Do(t.Context(), "k", nothing))
-		}
-		least = min(least, time.Since(began))
-	}
-	if least > 15*time.Millisecond {
-		t.Errorf("20 runs in a row took %v", least)
-	}
-}
-
 func TestRedisAsyncReleaseKeepsExclusionAndTokens(t *testing.T) {
 	s := redistest.Start(t)
 	const keys = 3

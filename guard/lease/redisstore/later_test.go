@@ -1,6 +1,7 @@
 package redisstore_test
 
 import (
+	"context"
 	"errors"
 	"strconv"
 	"strings"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/jobguard/jobguard/guard"
 	"github.com/jobguard/jobguard/guard/lease"
 	"github.com/jobguard/jobguard/guard/lease/redisstore"
 	"github.com/jobguard/jobguard/internal/redistest"
@@ -195,4 +197,18 @@ func TestReleaseThatOthersMayWaitForIsNotSentLater(t *testing.T) {
 		t.Error("on a Cluster: it waits")
 	}
 	cluster.Hurry()
+}
+
+func TestReleaseLaterIsHurriedForTheNextCallerOfItsKey(t *testing.T) {
+	store := redisstore.New(redistest.Start(t).Client(t))
+	redisstore.WaitForCompany(store)
+	g, err := guard.New(store, guard.AsyncRelease())
+	must(t, err)
+	for _, wait := range []guard.Option{guard.Forever(), guard.Wait(0), guard.Wait(20 * time.Second)} {
+		for range 3 {
+			must(t, g.With(wait).Do(within(t, 10*time.Second), "k", func(context.Context) error { return nil }))
+		}
+	}
+	store.Hurry()
+	must(t, g.Shutdown(t.Context()))
 }

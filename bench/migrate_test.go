@@ -1,0 +1,125 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/bsm/redislock"
+	"github.com/go-redsync/redsync/v4"
+	"github.com/go-redsync/redsync/v4/redis/goredis/v9"
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/rueidis"
+	"github.com/redis/rueidis/rueidislock"
+
+	"github.com/jobguard/jobguard/guard"
+	"github.com/jobguard/jobguard/guard/lease/redisstore"
+	"github.com/jobguard/jobguard/internal/redistest"
+)
+
+// another takes the lock called name in the way of another library. It reports false if
+// it is held.
+type another func(ctx context.Context, name string) (release func() error, ok bool, err error)
+
+// others are the libraries that may run beside a guard on the same keys, with the prefix
+// of the guard's store that makes them the same.
+func others(t *testing.T, addr string) map[string]struct {
+	prefix string
+	take   another
+} {
+	client := redis.NewClient(&redis.Options{Addr: addr})
+	t.Cleanup(func() { _ = client.Close() })
+	pool := redsync.New(goredis.NewPool(client))
+	locks := redislock.New(client)
+	locker, err := rueidislock.NewLocker(rueidislock.LockerOption{
+		ClientOption: rueidis.ClientOption{InitAddress: []string{addr}}, KeyMajority: 1, NoLoopTracking: true,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(locker.Close)
+	compareAndDelete := redis.NewScript(`if redis.call("GET", KEYS[1]) == ARGV[1] then return redis.call("DEL", KEYS[1]) end return 0`)
+	return map[string]struct {
+		prefix string
+		take   another
+	}{
+		"redsync": {"", func(ctx context.Context, name string) (func() error, bool, error) {
+			m := pool.NewMutex(name, redsync.WithTries(1))
+			err := m.TryLockContext(ctx)
+			var taken *redsync.ErrTaken
+			if errors.As(err, &taken) || errors.Is(err, redsync.ErrFailed) {
+				return nil, false, nil
+			}
+			return func() error { _, err := m.UnlockContext(ctx); return err }, err == nil, err
+		}},
+		"redislock": {"", func(ctx context.Context, name string) (func() error, bool, error) {
+			lock, err := locks.Obtain(ctx, name, time.Minute, nil)
+			if errors.Is(err, redislock.ErrNotObtained) {
+				return nil, false, nil
+			}
+			return func() error { return lock.Release(ctx) }, err == nil, err
+		}},
+		"rueidislock with KeyMajority 1": {"rueidislock:0:", func(ctx context.Context, name string) (func() error, bool, error) {
+			_, cancel, err := locker.TryWithContext(ctx, name)
+			if errors.Is(err, rueidislock.ErrNotLocked) {
+				return nil, false, nil
+			}
+			return func() error { cancel(); return nil }, err == nil, err
+		}},
+		"SET NX PX by hand": {"", func(ctx context.Context, name string) (func() error, bool, error) {
+			value := rand.Text()
+			ok, err := client.SetNX(ctx, name, value, time.Minute).Result()
+			return func() error { return compareAndDelete.Run(ctx, client, []string{name}, value).Err() }, ok, err
+		}},
+	}
+}
+
+// A fleet that changes over to jobguard runs both for a while.
+func TestOtherLibrariesAndGuardExcludeEachOtherOnOneKey(t *testing.T) {
+	addr := redistest.Start(t).Addr()
+	for name, other := range others(t, addr) {
+		t.Run(name, func(t *testing.T) {
+			client := redis.NewClient(&redis.Options{Addr: addr})
+			defer func() { _ = client.Close() }()
+			g, err := guard.New(redisstore.New(client, redisstore.Prefix(other.prefix)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = g.Shutdown(context.Background()) }()
+			tries := g.With(guard.Wait(0))
+			key := "job of " + name
+			nothing := func(context.Context) error { return nil }
+			take := func() func() error {
+				t.Helper()
+				release, ok, err := other.take(t.Context(), key)
+				if err != nil || !ok {
+					t.Fatalf("%v, %v, want the free lock", ok, err)
+				}
+				return release
+			}
+			for range 2 { // of which the second is a contended key to guard
+				release := take()
+				if err := tries.Do(t.Context(), key, nothing); !errors.Is(err, guard.ErrBusy) {
+					t.Errorf("beside the other's lock Do() = %v, want ErrBusy", err)
+				}
+				if err := release(); err != nil {
+					t.Errorf("the other's release: %v", err)
+				}
+				err := g.Do(t.Context(), key, func(ctx context.Context) error {
+					if _, ok, err := other.take(ctx, key); ok || err != nil {
+						t.Errorf("beside the lease the other got %v, %v", ok, err)
+					}
+					return nil
+				})
+				if err != nil {
+					t.Errorf("after the other's release Do() = %v", err)
+				}
+				if err := take()(); err != nil {
+					t.Errorf("the other's release: %v", err)
+				}
+			}
+		})
+	}
+}

@@ -96,7 +96,7 @@ func connect(dsn string) (*sql.DB, sqlfence.Dialect, error) {
 	driver, dialect := "pgx", sqlfence.Postgres
 	if !isPostgres(dsn) {
 		q := url.Values{}
-		q.Add("_pragma", "busy_timeout(5000)")
+		q.Add("_pragma", "busy_timeout(15000)")
 		q.Add("_pragma", "journal_mode(WAL)")
 		q.Add("_pragma", "synchronous(OFF)") // need not survive the machine
 		driver, dialect, dsn = "sqlite", sqlfence.SQLite, dsn+"?"+q.Encode()

@@ -41,8 +41,19 @@ var stopChecks = []check{
 		told := c.listen(c.A)
 		first, second := c.client(c.B, h.key), c.client(c.B, h.key)
 		one := first.replace(0)
-		if one.Superseded || one.Turn == 0 || c.told(told) != (lease.Stop{Owner: h.owner, Kind: lease.Replaced}) {
+		if one.Superseded || one.Turn == 0 {
 			c.Fatalf("%+v", one)
+		}
+		c.within(patience, "the holder is told", func() bool { // it may not listen yet
+			first.replace(one.Turn)
+			time.Sleep(c.short / 5)
+			return len(told) > 0
+		})
+		time.Sleep(c.short) // the last message has arrived
+		for len(told) > 0 {
+			if got := <-told; got != (lease.Stop{Owner: h.owner, Kind: lease.Replaced}) {
+				c.Fatalf("told %+v", got)
+			}
 		}
 		two := second.replace(0)
 		c.told(told)

@@ -144,9 +144,8 @@ func TestReleaseLaterTellsWhoHasTheKey(t *testing.T) {
 func TestReleaseLaterPassesTheKeyToAWaiterThatArrivedMeanwhile(t *testing.T) {
 	server := redistest.Start(t)
 	p, other := patient(t, server.Client(t)), newProcess(t, server.Client(t))
-	owner, waiter := p.NewOwner(""), other.NewOwner("")
-	p.granted("k", owner)
-	outcome := p.releaseLater("k", owner)
+	waiter := other.NewOwner("")
+	_, outcome := p.waitingRelease("k")
 	other.refused("k", waiter, 0)
 	must(t, p.asCaller("other"))
 	if got := await(t, outcome); got.err != nil || !got.Released && !got.Resent {
@@ -161,10 +160,8 @@ func TestReleaseLaterFailsWithTheRequestThatItGoesWith(t *testing.T) {
 	server := redistest.Start(t)
 	proxy := redistest.NewProxy(t, server.Addr())
 	p := patient(t, dial(t, proxy))
-	owner := p.NewOwner("")
-	p.granted("lost", owner)
 	must(t, p.asCaller("warm"))
-	outcome := p.releaseLater("lost", owner)
+	_, outcome := p.waitingRelease("lost")
 	proxy.LoseNextReply("guard:lost")
 	_ = p.asCaller("other") // it is sent again
 	got := await(t, outcome)

@@ -59,8 +59,9 @@ func (s *burying) Acquire(ctx context.Context, r lease.AcquireRequest) (lease.Ac
 }
 
 // buryBehindShorter leaves a store with a lease of 10 s that is of no use and
-// not known. Its request, which was the second attempt, was welcome for 4 s
-// from then on. Those after it, with a TTL of 60 ms, were over much sooner.
+// not known. Its request, which was the second attempt, was welcome for 2 s from then
+// on, and the one or two after it, which a caller has time for, for 4 and 8 s. Those of
+// the next caller, with a TTL of 60 ms, were over much sooner.
 func buryBehindShorter(t *testing.T) *burying {
 	t.Helper()
 	s := newBurying(2, time.Second, 1000)
@@ -88,7 +89,7 @@ func buryBehindShorter(t *testing.T) *burying {
 func TestCleanUpWaitsForTheLatestOpenDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := buryBehindShorter(t)
-		time.Sleep(3*time.Second + 50*time.Millisecond) // its deadline, and the first caller's last one
+		time.Sleep(7*time.Second + 200*time.Millisecond) // the first caller's last attempt, its third at most, had 8 s
 		if owner, held := s.Holder("k"); held {
 			t.Errorf("a zombie holds the key, %q, for %v more", owner, s.Remaining("k"))
 		}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/jobguard/jobguard/guard/internal/backoff"
 	"github.com/jobguard/jobguard/guard/internal/pending"
+	"github.com/jobguard/jobguard/guard/internal/timetable"
 	"github.com/jobguard/jobguard/guard/lease"
 )
 
@@ -26,16 +27,18 @@ type Keeper struct {
 
 	mu       sync.Mutex // see the package comment
 	renewals schedule
-	expiries timetable // when trust ends, as far as it was known then
+	expiries timetable.Timetable[Lease] // when trust ends, as far as it was known then
 	hearing  hearing
 }
 
 // New returns a Keeper over store. It starts nothing.
 func New(store lease.Store) *Keeper {
 	k := &Keeper{store: store, base: time.Now()}
-	k.renewals.base, k.renewals.call, k.renewals.most = k.base, k.flush, maxFlushers
-	k.expiries.base, k.expiries.call = k.base, k.expire
+	k.renewals.Timetable = timetable.New(k.base, func(l *Lease) *timetable.Place { return &l.renewal.place }, k.flush)
+	k.renewals.most = maxFlushers
+	k.expiries = timetable.New(k.base, func(l *Lease) *timetable.Place { return &l.expiry }, k.expire)
 	k.ctx, k.stop = context.WithCancel(context.Background())
+	k.hearing.mu, k.hearing.held, k.hearing.told = &k.mu, k.holdsLocked, k.Stop
 	k.hearing.store, _ = store.(lease.Stopper)
 	return k
 }
@@ -89,8 +92,7 @@ func (k *Keeper) Drain(ctx context.Context) {
 	k.stop()
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.hearing.store = nil
-	k.deafenLocked()
+	k.hearing.closeLocked()
 }
 
 // Left counts planned renewals and expiries, and goroutines. It is 0 when
@@ -98,7 +100,7 @@ func (k *Keeper) Drain(ctx context.Context) {
 func (k *Keeper) Left() int {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return len(k.renewals.entries) + len(k.expiries.entries) + k.renewals.flushers + k.work.Left()
+	return k.renewals.Len() + k.expiries.Len() + k.renewals.flushers + k.work.Left()
 }
 
 // instant is a time of the monotonic clock, in ns since Keeper.base: a third of
@@ -125,17 +127,17 @@ const firstPause = 10 * time.Millisecond
 // schedule says when which lease is renewed. Its timer's goroutine takes what is
 // due and sends it; no goroutine waits for a lease. Guarded by Keeper.mu.
 type schedule struct {
-	timetable
+	timetable.Timetable[Lease]
 	flushers int
 	most     int // flushers at once: maxFlushers, but in tests
 }
 
 // renewal is the part of a lease that the schedule keeps.
 type renewal struct {
-	entry  entry
 	batch  *batch // that it is under way in, if any
-	failed int32  // in a row
-	done   int32  // how many succeeded
+	place  timetable.Place
+	failed int32 // in a row
+	done   int32 // how many succeeded
 }
 
 // batch is a store call under way. When the last of its leases has ended, the
@@ -147,15 +149,15 @@ type batch struct {
 
 // planLocked puts l's next renewal at due.
 func (k *Keeper) planLocked(l *Lease, due time.Time) {
-	if l.ended || l.unrenewable || l.renewal.entry.index > 0 {
+	if l.ended || l.unrenewable || l.renewal.place.Planned() {
 		return
 	}
-	k.renewals.add(&l.renewal.entry, l, due)
+	k.renewals.Add(l, due)
 	k.renewals.armLocked()
 }
 
 func (k *Keeper) unplanLocked(l *Lease) {
-	k.renewals.remove(&l.renewal.entry)
+	k.renewals.Remove(l)
 	if b := l.renewal.batch; b != nil {
 		l.renewal.batch = nil
 		b.left--
@@ -169,7 +171,7 @@ func (k *Keeper) unplanLocked(l *Lease) {
 // done does it then.
 func (s *schedule) armLocked() {
 	if s.flushers < s.most {
-		s.arm()
+		s.Arm()
 	}
 }
 
@@ -178,7 +180,7 @@ func (s *schedule) armLocked() {
 // renewal while fewer than maxFlushers are stuck.
 func (k *Keeper) flush() {
 	k.mu.Lock()
-	k.renewals.fired()
+	k.renewals.Fired()
 	due := k.takeDueLocked()
 	if len(due) == 0 {
 		k.renewals.armLocked()
@@ -226,7 +228,7 @@ func (k *Keeper) takeDueLocked() []*Lease {
 	if s.flushers >= s.most {
 		return nil
 	}
-	l := s.takeUntil(now)
+	l := s.TakeUntil(now)
 	if l == nil {
 		return nil
 	}
@@ -234,13 +236,13 @@ func (k *Keeper) takeDueLocked() []*Lease {
 	horizon := now.Add(timeout / coalesceFrac)
 	due := []*Lease{l}
 	for len(due) < maxBatch {
-		if l = s.first(); l == nil {
+		if l = s.First(); l == nil {
 			break
 		}
 		if d := l.attemptTimeout(now); d < timeout || d > timeout*5/4 {
 			break // one attempt does not suit both
 		}
-		if l = s.takeUntil(horizon); l == nil {
+		if l = s.TakeUntil(horizon); l == nil {
 			break
 		}
 		due = append(due, l)
@@ -322,6 +324,42 @@ func (l *Lease) renewedLocked(sent time.Time, r lease.RenewReply) (_ loss, event
 		l.k.planLocked(l, sent.Add(l.terms.RenewPause()))
 		return loss{}, l.hold.eventLocked(Event{Kind: EventRenewed, Left: left})
 	}
+}
+
+// holdsLocked reports whether leases are held, and one of them for so long.
+func (k *Keeper) holdsLocked(age time.Duration) (some, old bool) {
+	now := time.Now()
+	for l := range k.expiries.All() {
+		if l.Age(now) >= age {
+			return true, true
+		}
+	}
+	return k.expiries.Len() > 0, false
+}
+
+// Stop ends the contexts under the lease of s.Owner, and reports whether it has one here.
+func (k *Keeper) Stop(s lease.Stop) (told bool) {
+	k.mu.Lock()
+	l := k.findLocked(s.Owner)
+	if l == nil {
+		k.mu.Unlock()
+		return false
+	}
+	tell := l.StopLocked(s)
+	k.mu.Unlock()
+	tell()
+	return true
+}
+
+func (k *Keeper) findLocked(owner string) *Lease {
+	for _, all := range []*timetable.Timetable[Lease]{&k.expiries, &k.renewals.Timetable} { // a lost lease is in the second only
+		for l := range all.All() {
+			if l.owner == owner {
+				return l
+			}
+		}
+	}
+	return nil
 }
 
 // StoreError is err, an error of the store, without a match for the context

@@ -1,11 +1,13 @@
 package keep
 
 import (
+	"errors"
 	"math"
 	"sync/atomic"
 	"time"
 
 	"github.com/jobguard/jobguard/guard/internal/backoff"
+	"github.com/jobguard/jobguard/guard/internal/timetable"
 	"github.com/jobguard/jobguard/guard/lease"
 )
 
@@ -81,15 +83,13 @@ type Lease struct {
 	ended bool // release has begun: no more renewals
 	// unrenewable: no renewal is planned again.
 	unrenewable bool
+	tokens      int32           // the first hold's and those after it, for local handoffs
+	expiry      timetable.Place // at trust's end or before it
+	renewal     renewal
 	rare        *rare // nil: all zero
-
-	expiry  entry // at trust's end or before it
-	renewal renewal
 
 	hold  *Hold // the present one
 	first Hold  // the memory of the first one; its token and grant are the lease's
-
-	lastToken int64 // what follows hold.Fence is left for local handoffs
 }
 
 // rare is what most leases do not have.
@@ -133,7 +133,7 @@ func (l *Lease) Init(k *Keeper, g Grant, terms *Terms, next Next) {
 		l.rare = &rare{unknown: g.Unknown, life: g.Life}
 	}
 	if terms.Limit == lease.Exclusive {
-		l.first.Fence, l.lastToken = g.Fence, g.Fence+int64(g.TokenCount)-1
+		l.first.Fence, l.tokens = g.Fence, int32(g.TokenCount) //nolint:gosec // thousands at most
 	}
 }
 
@@ -158,7 +158,7 @@ func (l *Lease) ExtendLocked(sent time.Time, life time.Duration) time.Duration {
 func (l *Lease) BeginLocked(attempts int32, renewal time.Time) *Hold {
 	now := time.Now()
 	l.watchExpiryLocked(now)
-	l.k.beganLocked()
+	l.k.hearing.beganLocked()
 	l.k.planLocked(l, renewal)
 	return l.NewHoldLocked(attempts, now)
 }
@@ -178,11 +178,14 @@ func (l *Lease) Remaining(now time.Time) time.Duration {
 	return max(0, l.trustLeft(now)+l.terms.Margin)
 }
 
+// lastToken is the last that the lease may use; 0 if it has none.
+func (l *Lease) lastToken() int64 { return max(0, l.first.Fence+int64(l.tokens)-1) }
+
 // HandsOverLocked reports whether another run may begin under l by terms, which
 // are another caller's: l must keep to the same, have a token left, and half its
 // TTL of trust, so that the run does not begin shortly before trust ends.
 func (l *Lease) HandsOverLocked(terms *Terms, now time.Time) bool {
-	tokenLeft := l.terms.Limit != lease.Exclusive || l.hold.Fence < l.lastToken
+	tokenLeft := l.terms.Limit != lease.Exclusive || l.hold.Fence < l.lastToken()
 	return tokenLeft && !l.lost.Load() && l.stoppedLocked() == nil && *l.terms == *terms && l.trustLeft(now) >= l.terms.TTL/2
 }
 
@@ -197,13 +200,15 @@ func (l *Lease) trustLeft(now time.Time) time.Duration {
 
 func (l *Lease) watchExpiryLocked(now time.Time) {
 	e := &l.k.expiries
-	e.add(&l.expiry, l, now.Add(l.trustLeft(now)))
-	e.arm()
+	e.Add(l, now.Add(l.trustLeft(now)))
+	e.Arm()
 }
 
 func (l *Lease) stopExpiryLocked() {
-	l.k.expiries.remove(&l.expiry)
-	l.k.endedLocked()
+	e := &l.k.expiries
+	if e.Remove(l); e.Len() == 0 {
+		l.k.hearing.endedLocked()
+	}
 }
 
 // expire runs when a lease's trust ends, as it was known before. By now a
@@ -215,16 +220,16 @@ func (l *Lease) stopExpiryLocked() {
 func (k *Keeper) expire() {
 	var losses []loss
 	k.mu.Lock()
-	k.expiries.fired()
+	k.expiries.Fired()
 	now := time.Now()
-	for l := k.expiries.takeUntil(now); l != nil; l = k.expiries.takeUntil(now) {
+	for l := k.expiries.TakeUntil(now); l != nil; l = k.expiries.TakeUntil(now) {
 		if l.trustLeft(now) > 0 {
 			l.watchExpiryLocked(now)
 		} else {
 			losses = append(losses, l.loseLocked(l.expiredLocked()))
 		}
 	}
-	k.expiries.arm()
+	k.expiries.Arm()
 	k.mu.Unlock()
 	reportAll(losses)
 }
@@ -272,6 +277,42 @@ func (l *Lease) stopRenewingLocked() {
 	l.k.unplanLocked(l)
 	l.unrenewable = true
 }
+
+// StopLocked asks the run of l to stop. It returns what tells it, to be called without
+// the mutex.
+//
+// Unless the lease was broken it is not lost: trust, renewals and the token go on until
+// the run has returned, so that no other run overlaps it.
+func (l *Lease) StopLocked(s lease.Stop) (tell func()) {
+	cause := &Lost{Reason: Revoked}
+	switch s.Kind {
+	case lease.Broken:
+		return l.loseLocked(&Lost{Reason: NotOwner, Err: errBroken}).report
+	case lease.Revoked:
+	case lease.Replaced:
+		cause.Reason = Replaced
+	default: // of a later version
+		return func() {}
+	}
+	if l.ended || l.lost.Load() || l.stoppedLocked() != nil {
+		return func() {}
+	}
+	if s.Text != "" {
+		cause.Err = errors.New(s.Text)
+	}
+	l.seldom().stopped = cause
+	return loss{h: l.hold, cause: cause, bound: l.hold.boundLocked()}.report
+}
+
+// stoppedLocked is why the run of l was asked to stop, nil if it was not.
+func (l *Lease) stoppedLocked() *Lost {
+	if l.rare == nil {
+		return nil
+	}
+	return l.rare.stopped
+}
+
+var errBroken = errors.New("an operator has broken the lease")
 
 // strictness orders limits: the fewer holders at once, the stricter,
 // an exclusive holder being stricter than a limit of 1.

@@ -169,7 +169,7 @@ func TestEnsureLeavesOneRenewalPlanned(t *testing.T) {
 			must(t, h.Ensure(context.Background(), 9*time.Second))
 		}
 		k.mu.Lock()
-		planned := len(k.renewals.entries)
+		planned := k.renewals.Len()
 		k.mu.Unlock()
 		if planned != 1 {
 			t.Errorf("%d renewals planned for one lease", planned)

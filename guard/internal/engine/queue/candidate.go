@@ -123,40 +123,6 @@ func (c *candidate) spawnLocked(pause time.Duration) {
 	c.l.keeper().Go(func() { c.contend(pause) })
 }
 
-// first makes the first attempt on the goroutine of the caller, for which w
-// waits. It cannot be broken off, so it is short: when the store does not answer
-// in time the outcome is left open, and the next attempt, elsewhere, finds out.
-// Over a link that is not near enough for that, all attempts are made elsewhere.
-func (c *candidate) first(ctx context.Context, w *waiter) {
-	var pause time.Duration
-	on := true
-	if c.near() {
-		pause, on = c.attemptOf(ctx, w)
-	}
-	if on {
-		c.l.keeper().Lock()
-		c.spawnLocked(pause)
-		c.l.keeper().Unlock()
-	}
-}
-
-// near reports whether an attempt fits into firstPatience.
-func (c *candidate) near() bool { return firstRTTs*c.l.keeper().RoundTrip() <= firstPatience }
-
-// attemptOf makes an attempt on the goroutine of the caller, for which w waits.
-func (c *candidate) attemptOf(ctx context.Context, w *waiter) (pause time.Duration, on bool) {
-	deadline := w.since.Add(min(firstPatience, w.opt.acquireTimeout(0)))
-	if d, ok := ctx.Deadline(); ok && d.Before(deadline) {
-		deadline = d
-	}
-	if w.opt.Wait > 0 && w.since.Add(w.opt.Wait).Before(deadline) {
-		deadline = w.since.Add(w.opt.Wait)
-	}
-	w.attempt.Begin(deadline)
-	defer w.attempt.End()
-	return c.attempt(&w.attempt, true)
-}
-
 // contend goes on asking the store until a waiter has the key or none is left.
 // What ends it is the grant, the last waiter's leaving (waiters leave when their
 // context or patience ends, or on Close) or a refusal.
@@ -395,4 +361,39 @@ func (c *candidate) leave() {
 	}
 	r := lease.ReleaseRequest{Key: c.l.key, Owner: c.owner, Place: c.place, Limit: c.limit}
 	c.l.keeper().CleanUp(r, c.unknown, max(c.life, c.place.Reservation))
+}
+
+// Woken implements [lease.Waker]: it is called by the store when c should ask again, or
+// need not, as g may say enough of a grant for the waiter to start at once. It reports
+// whether it does.
+func (c *candidate) Woken(g lease.Grant) (taken bool) {
+	c.l.keeper().Lock()
+	defer c.l.keeper().Unlock()
+	taken = c.startNowLocked(g)
+	c.nudgeLocked()
+	return taken
+}
+
+// startNowLocked begins the lease on the strength of the wake-up alone, which saves the
+// round trip in which the candidate would learn the same, and reports whether it did; see
+// docs/design/architecture.md. Trust never exceeds what a renewal sent from now on would
+// give, as that one may shorten a reservation that is longer than the TTL.
+func (c *candidate) startNowLocked(g lease.Grant) bool {
+	l := c.l
+	if g.Fence == 0 || !c.resting || l.waiters.n != 1 {
+		return false
+	}
+	w, now := l.waiters.first, time.Now()
+	if w.opt.MinHold > c.place.Reservation {
+		return false
+	}
+	granted := l.newLease(c.grant(g.Fence, 1), w.opt.Terms)
+	left := granted.ExtendLocked(g.Since, min(c.place.Reservation, now.Sub(g.Since)+w.opt.TTL))
+	if left < min(c.place.Reservation, w.opt.TTL)/reservationRest {
+		return false
+	}
+	c.resting, c.relieved = false, true
+	c.endLocked()
+	l.grantedLocked(granted, now.Add(min(confirmAfter, left/3)))
+	return true
 }

@@ -44,14 +44,6 @@ const (
 	confirmAfter = 10 * time.Millisecond
 )
 
-// A caller's own first attempt cannot be broken off. It takes at most this long,
-// so a caller that is cancelled while the server stalls is not kept for longer.
-// Where so many round trips do not fit, it is not made.
-const (
-	firstPatience = 100 * time.Millisecond
-	firstRTTs     = 8
-)
-
 // firstPause is the pause after a failed store call; see [backoff.Pause].
 const firstPause = 10 * time.Millisecond
 

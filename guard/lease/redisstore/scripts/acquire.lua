@@ -40,13 +40,13 @@ local function mint()
   return {1, now, first, last - first + 1}
 end
 
-if redis.call('EXISTS', lease, queue) == 0 then
+local holder = redis.pcall('GET', lease) -- an error if the key has another type
+if not holder and redis.call('EXISTS', queue) == 0 then
   local granted = mint()
   redis.call('SET', lease, owner, 'PX', ttl)
   return granted
 end
 
-local holder = redis.pcall('GET', lease) -- an error if the key has another type
 if holder == owner then -- a reservation, or this owner's own retry
   -- GT: a delayed attempt must not shorten the lease of a later one. PEXPIRE first:
   -- it works when memory is full.

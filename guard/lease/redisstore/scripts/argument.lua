@@ -14,3 +14,4 @@
 
 local place, keep_closed, join, ticket, counted, single, beacon, inbox =
   string.match(ARGV[5], '^([^;]*);(%d+),([01]),(%d+),([01]),([01]),(%d+),(.*)$')
+local top -- the head of the queue and its score, once it was looked at

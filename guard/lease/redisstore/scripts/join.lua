@@ -24,7 +24,8 @@ if join == '1' then
     end
   end
   if not first then
-    local top, score = redis.call('ZRANGE', queue, 0, 0, 'WITHSCORES'), 2 * own + counted
+    top = top or redis.call('ZRANGE', queue, 0, 0, 'WITHSCORES')
+    local score = 2 * own + counted
     if top[1] ~= member or tonumber(top[2]) ~= score then
       redis.call('ZADD', queue, string.format('%.0f', score), member)
     end

@@ -48,21 +48,20 @@ func (s *Store) acquireMoving(ctx context.Context, names *names, r lease.Acquire
 }
 
 // renewMoving renews one lease under a limit.
-func (s *Store) renewMoving(ctx context.Context, r lease.RenewRequest) (lease.RenewReply, error) {
+func (s *Store) renewMoving(ctx context.Context, r lease.RenewRequest) lease.RenewReply {
 	names := s.names.of(s.prefix, r.Key)
 	numbers := []int64{millis(r.TTL)}
 	marker := renewLimitOneScript.call(names, 1, []string{""}, numbers, "")
 	s.router.do(ctx, s.replicas > 0, marker)
-	reply, err := s.renewed(marker)
-	if err != nil || !reply.Held {
-		return reply, err
+	first := s.renewed(marker, 1)[0]
+	if first.Err != nil || !first.Held {
+		return first
 	}
 	holder := renewLimitOneScript.call(names.holdersOnly(), 1, []string{holderMember(r.Limit, r.Owner)}, numbers, "")
 	s.router.do(ctx, s.replicas > 0, holder)
-	sent := reply.Sent // the earlier of the two
-	reply, err = s.renewed(holder)
-	reply.Sent = sent
-	return reply, err
+	reply := s.renewed(holder, 1)[0]
+	reply.Sent = first.Sent // the earlier of the two
+	return reply
 }
 
 // releaseMoving releases a lease, and leaves the queue. The marker of several holders

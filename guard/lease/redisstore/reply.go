@@ -52,19 +52,20 @@ func foreign(value string) bool {
 		!strings.HasPrefix(value, "limited|") && !strings.HasPrefix(value, "shared|")
 }
 
-func readRenewed(o *op) (lease.RenewReply, error) {
-	values, err := o.Slice()
-	if err != nil {
-		return lease.RenewReply{}, err
+// readRenewed reads what a script says of one lease that it was to renew.
+func readRenewed(value any) (lease.RenewReply, error) {
+	switch value := value.(type) {
+	case nil:
+		return lease.RenewReply{}, nil
+	case int64:
+		return lease.RenewReply{Held: true}, nil
+	case string:
+		return lease.RenewReply{Holder: value}, nil
+	case error: // of this lease
+		return lease.RenewReply{}, value
+	default:
+		return lease.RenewReply{}, fmt.Errorf("script's reply has a %T for a lease", value)
 	}
-	r := reader{values: values}
-	if r.integer() == 1 {
-		return lease.RenewReply{Held: true}, r.err
-	}
-	if len(r.values) > 0 && r.values[0] == nil {
-		return lease.RenewReply{}, r.err
-	}
-	return lease.RenewReply{Holder: r.text()}, r.err
 }
 
 // reader parses a script's reply. After a value that is missing or of another type

@@ -33,6 +33,7 @@ type Store struct {
 
 	names      nameCache
 	contention contention
+	apart      atomic.Bool // the server refused a script for leases in several slots
 
 	alwaysFirst bool // for tests
 }
@@ -200,52 +201,6 @@ func (s *Store) clockSlot(slot int) int {
 		return 0
 	}
 	return slot
-}
-
-// Renew implements [lease.Store]. Requests to one node share a round trip.
-func (s *Store) Renew(ctx context.Context, rs []lease.RenewRequest) []lease.RenewReply {
-	ops := make([]*op, len(rs))
-	for i, r := range rs {
-		ops[i] = s.renewal(r)
-		ops[i].kind = renewing
-	}
-	s.router.do(ctx, s.replicas > 0, ops...)
-	replies := make([]lease.RenewReply, len(rs))
-	for i, o := range ops {
-		reply, err := s.renewed(o)
-		if rs[i].Limit != lease.Exclusive && moving(err) {
-			reply, err = s.renewMoving(ctx, rs[i])
-		}
-		if err != nil {
-			reply = lease.RenewReply{Err: fault(ctx, "renew", err)}
-		}
-		replies[i] = reply
-	}
-	return replies
-}
-
-func (s *Store) renewal(r lease.RenewRequest) *op {
-	switch {
-	case r.Limit == lease.Exclusive && r.Fence > 0:
-		numbers := [...]int64{millis(r.TTL), r.Fence}
-		return renewFenceScript.call(namesOf(s.prefix, r.Key), 4, []string{r.Owner}, numbers[:], "")
-	case r.Limit == lease.Exclusive:
-		return renewScript.call(leaseOnly(s.prefix, r.Key), 1, []string{r.Owner}, []int64{millis(r.TTL)}, "")
-	}
-	numbers := [...]int64{millis(r.TTL), 0, 0}
-	return renewLimitScript.call(namesOf(s.prefix, r.Key), 3, []string{r.Owner}, numbers[:], s.argument(queueArgument{place: placeText(lease.Place{}, r.Limit)}))
-}
-
-func (s *Store) renewed(o *op) (lease.RenewReply, error) {
-	if err := o.outcome(); err != nil {
-		return lease.RenewReply{}, err
-	}
-	reply, err := readRenewed(o)
-	reply.Sent = o.final().sent
-	if err == nil && reply.Held {
-		err = s.checkAcks(o)
-	}
-	return reply, err
 }
 
 // checkAcks returns an error if too few replicas have the write.

@@ -1,19 +1,23 @@
--- renew: extend an exclusive lease that its owner still holds.
+-- renew: extend exclusive leases that their owners still hold.
 --
--- KEYS[1] lease
--- ARGV[1] owner id
--- ARGV[2] TTL from now, ms
+-- KEYS leases, one or more
+-- ARGV the owner id of each; and last the TTL from now, ms
 --
--- Returns {1}          extended
---         {0, value}   not the owner's; value is nil if the key is free
+-- Returns for each lease 1      extended
+--                        value  not the owner's; nil if the key is free
+--                        error  it could not be read
 --
 -- Invariant: never creates a lease, never touches another owner's.
 
-local holder = redis.pcall('GET', KEYS[1])
-if type(holder) == 'table' then -- a key of another type is another program's lock
-  if string.sub(holder.err, 1, 9) ~= 'WRONGTYPE' then return holder end
-  holder = 'a ' .. redis.call('TYPE', KEYS[1]).ok .. ' of another program'
+local replies, ttl = {}, ARGV[#ARGV]
+for i, lease in ipairs(KEYS) do
+  local holder = redis.pcall('GET', lease)
+  if holder == ARGV[i] then
+    redis.call('PEXPIRE', lease, ttl)
+    holder = 1
+  elseif type(holder) == 'table' and string.sub(holder.err, 1, 9) == 'WRONGTYPE' then
+    holder = 'a ' .. redis.call('TYPE', lease).ok .. ' of another program' -- whose lock it is
+  end
+  replies[i] = holder
 end
-if holder ~= ARGV[1] then return {0, holder} end
-redis.call('PEXPIRE', KEYS[1], ARGV[2])
-return {1}
+return replies

@@ -6,8 +6,8 @@
 -- ARGV[2] TTL from now, ms
 -- ARGV[3] token
 --
--- Returns {1}          extended
---         {0, value}   not the owner's; value is nil if the key is free
+-- Returns {1}      extended
+--         {value}  not the owner's; nil if the key is free
 --
 -- Invariants: never creates a lease, never touches another owner's. The counter moves in
 -- any case: a release that would take back the last token minted must not take back this
@@ -18,7 +18,7 @@ if type(holder) == 'table' then -- a key of another type is another program's lo
   if string.sub(holder.err, 1, 9) ~= 'WRONGTYPE' then return holder end
   holder = 'a ' .. redis.call('TYPE', KEYS[1]).ok .. ' of another program'
 end
-if holder ~= ARGV[1] then return {0, holder} end
+if holder ~= ARGV[1] then return {holder} end
 redis.call('PEXPIRE', KEYS[1], ARGV[2]) -- first: it works when memory is full
 if redis.call('ZADD', KEYS[4], 'GT', 'CH', ARGV[3], 't') == 0 then redis.call('ZINCRBY', KEYS[4], 1, 't') end
 return {1}

@@ -6,8 +6,8 @@
 -- ARGV[1] member of the holders, "<limit>;<owner>"; empty for the lease
 -- ARGV[2] TTL from now, ms
 --
--- Returns {1}          extended
---         {0, value}   not the owner's; value is nil if the key is free
+-- Returns {1}      extended
+--         {value}  not the owner's; nil if the key is free
 --
 -- Invariant: never creates a lease, and never ends one sooner. Between the two steps the
 -- marker keeps all others out.
@@ -15,15 +15,15 @@
 if ARGV[1] == '' then
   local value = redis.pcall('GET', KEYS[1])
   if type(value) == 'table' and string.sub(value.err, 1, 9) ~= 'WRONGTYPE' then return value end
-  if type(value) ~= 'string' then return {0, value and 'a key of another program'} end
-  if string.sub(value, 1, 7) ~= 'shared|' and string.sub(value, 1, 8) ~= 'limited|' then return {0, value} end
+  if type(value) ~= 'string' then return {value and 'a key of another program'} end
+  if string.sub(value, 1, 7) ~= 'shared|' and string.sub(value, 1, 8) ~= 'limited|' then return {value} end
   redis.call('PEXPIRE', KEYS[1], ARGV[2], 'GT')
   return {1}
 end
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local ends = redis.call('ZSCORE', KEYS[1], ARGV[1])
-if not ends or tonumber(ends) <= now then return {0, false} end
+if not ends or tonumber(ends) <= now then return {false} end
 redis.call('PEXPIRE', KEYS[1], ARGV[2], 'GT')
 redis.call('ZADD', KEYS[1], string.format('%.0f', now + ARGV[2] * 1000), ARGV[1])
 return {1}

@@ -1,0 +1,99 @@
+package redisstore_test
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/jobguard/jobguard/guard/lease"
+	"github.com/jobguard/jobguard/internal/redistest"
+)
+
+// renewAll renews a lease on each key for ttl in one call, by owners.
+func (p *process) renewAll(keys, owners []string, ttl time.Duration) []lease.RenewReply {
+	rs := make([]lease.RenewRequest, len(keys))
+	for i := range rs {
+		rs[i] = lease.RenewRequest{Key: keys[i], Owner: owners[i], TTL: ttl}
+	}
+	return p.Renew(within(p.t, 5*time.Second), rs)
+}
+
+// grantedAll acquires keys, and returns the owners.
+func (p *process) grantedAll(keys []string) (owners []string) {
+	for _, key := range keys {
+		owners = append(owners, p.NewOwner(""))
+		p.granted(key, owners[len(owners)-1])
+	}
+	return owners
+}
+
+func TestRenewOfManyLeasesOnOneServerIsAFewScripts(t *testing.T) {
+	server := redistest.Start(t)
+	p := newProcess(t, server.Client(t))
+	var keys []string
+	for i := range 100 {
+		keys = append(keys, fmt.Sprint("k", i))
+	}
+	owners := p.grantedAll(keys)
+	p.client.Set(t.Context(), "guard:k3", "another", time.Minute)
+	p.client.Del(t.Context(), "guard:k50", "guard:k99")
+	p.client.HSet(t.Context(), "guard:k99", "field", "value")
+	must(t, p.client.ConfigResetStat(t.Context()).Err())
+
+	for i, reply := range p.renewAll(keys, owners, time.Hour) {
+		left := p.client.PTTL(t.Context(), "guard:"+keys[i]).Val()
+		want := lease.RenewReply{Held: true, Sent: reply.Sent}
+		switch i {
+		case 3:
+			want = lease.RenewReply{Holder: "another", Sent: reply.Sent}
+		case 50:
+			want = lease.RenewReply{Sent: reply.Sent}
+		case 99:
+			want = lease.RenewReply{Holder: "a hash of another program", Sent: reply.Sent}
+		}
+		if reply != want || reply.Sent.IsZero() || want.Held != (left > 59*time.Minute) {
+			t.Errorf("number %d: Renew() = %+v, lease for %v; want %+v", i, reply, left, want)
+		}
+	}
+	if stats := p.client.InfoMap(t.Context(), "commandstats").Val()["Commandstats"]["cmdstat_evalsha"]; !strings.HasPrefix(stats, "calls=7,") {
+		t.Errorf("100 renewals were these scripts: %s; want 7", stats)
+	}
+}
+
+func TestRenewOfManyLeasesHoldsWhereAScriptMayHaveKeysOfOneSlotOnly(t *testing.T) {
+	cluster := redistest.StartCluster(t)
+	node := cluster.Nodes()[0]
+	p := newProcess(t, node.Client(t)) // which is not told that there are others
+	var keys []string
+	for i := range 40 {
+		keys = append(keys, strings.TrimPrefix(cluster.KeyOn(t, node, fmt.Sprintf("guard:k%d-", i)), "guard:"))
+	}
+	owners := p.grantedAll(keys)
+	for range 2 {
+		for i, reply := range p.renewAll(keys, owners, time.Hour) {
+			if !reply.Held || reply.Err != nil {
+				t.Errorf("number %d: Renew() = %+v, want held", i, reply)
+			}
+		}
+	}
+	if stats := p.client.InfoMap(t.Context(), "errorstats").Val()["Errorstats"]["errorstat_CROSSSLOT"]; stats != "count=3" {
+		t.Errorf("scripts refused for their slots: %q, want those of the first call only", stats)
+	}
+}
+
+func TestRenewOfManyLeasesWithoutPermissionIsRefusedForEach(t *testing.T) {
+	server := redistest.Start(t)
+	keys := []string{"a", "b", "c"}
+	owners := newProcess(t, server.Client(t)).grantedAll(keys)
+	must(t, server.Client(t).Do(t.Context(), "acl", "setuser", "app", "on", "nopass", "~*", "&*", "+@all", "-get").Err())
+	p := newProcess(t, server.Client(t, func(o *redis.Options) { o.Username = "app"; o.Password = "x" }))
+	for i, reply := range p.renewAll(keys, owners, time.Hour) {
+		if reply.Held || !errors.Is(reply.Err, lease.ErrRefused) {
+			t.Errorf("number %d: Renew() = %+v, want refused", i, reply)
+		}
+	}
+}

@@ -3,7 +3,6 @@
 package timetable
 
 import (
-	"container/heap"
 	"iter"
 	"time"
 )
@@ -13,7 +12,7 @@ import (
 type Timetable[T any] struct {
 	base  time.Time
 	call  func()
-	due   byTime[T]
+	due   heap[T]
 	timer *time.Timer
 	armed int64 // when the timer fires, ns since base; 0: it is not set
 }
@@ -29,7 +28,7 @@ func (p Place) Planned() bool { return p > 0 }
 // first of them is due, on a goroutine of its own and without the mutex. Times are kept
 // as what has passed since base.
 func New[T any](base time.Time, place func(*T) *Place, call func()) Timetable[T] {
-	return Timetable[T]{base: base, call: call, due: byTime[T]{place: place}}
+	return Timetable[T]{base: base, call: call, due: heap[T]{place: place}}
 }
 
 // Len counts the items.
@@ -48,16 +47,13 @@ func (tt *Timetable[T]) All() iter.Seq[*T] {
 
 // Add puts in an item that is not there.
 func (tt *Timetable[T]) Add(item *T, at time.Time) {
-	h := &tt.due
-	h.slots = append(h.slots, slot[T]{int64(at.Sub(tt.base)), item}) // heap.Push would allocate
-	*h.place(item) = Place(len(h.slots))                             //nolint:gosec // 2 000 000 000 items do not fit into memory
-	heap.Fix(h, len(h.slots)-1)
+	tt.due.push(slot[T]{int64(at.Sub(tt.base)), item})
 }
 
 // Remove takes an item out, if it is there.
 func (tt *Timetable[T]) Remove(item *T) {
 	if p := *tt.due.place(item); p.Planned() {
-		heap.Remove(&tt.due, int(p)-1)
+		tt.due.remove(int(p) - 1)
 	}
 }
 
@@ -75,7 +71,7 @@ func (tt *Timetable[T]) TakeUntil(at time.Time) *T {
 		return nil
 	}
 	item := tt.due.slots[0].item
-	heap.Remove(&tt.due, 0)
+	tt.due.remove(0)
 	return item
 }
 
@@ -108,27 +104,68 @@ type slot[T any] struct {
 	item *T
 }
 
-// byTime implements heap.Interface.
-type byTime[T any] struct {
+// heap has the earliest slot first. container/heap writes to two items at each of its
+// levels, of which it has twice as many: to take one of 1 000 000 and put it back takes 1.7 µs
+// with that, 0.9 with this.
+type heap[T any] struct {
 	slots []slot[T]
 	place func(*T) *Place
 }
 
-func (h *byTime[T]) Len() int           { return len(h.slots) }
-func (h *byTime[T]) Less(i, j int) bool { return h.slots[i].at < h.slots[j].at }
+const children = 4
 
-func (h *byTime[T]) Swap(i, j int) {
-	h.slots[i], h.slots[j] = h.slots[j], h.slots[i]
-	*h.place(h.slots[i].item), *h.place(h.slots[j].item) = Place(i+1), Place(j+1) //nolint:gosec // see Add
+// put makes s number i.
+func (h *heap[T]) put(i int, s slot[T]) {
+	h.slots[i] = s
+	*h.place(s.item) = Place(i + 1) //nolint:gosec // 2 000 000 000 items do not fit into memory
 }
 
-func (h *byTime[T]) Push(x any) { h.slots = append(h.slots, x.(slot[T])) } //nolint:forcetypeassert // see Add
+func (h *heap[T]) push(s slot[T]) {
+	h.slots = append(h.slots, s)
+	h.up(len(h.slots)-1, s)
+}
 
-func (h *byTime[T]) Pop() any {
-	last := len(h.slots) - 1
-	item := h.slots[last].item
-	h.slots[last] = slot[T]{}
-	h.slots = h.slots[:last]
-	*h.place(item) = 0
-	return item
+func (h *heap[T]) remove(i int) {
+	*h.place(h.slots[i].item) = 0
+	n := len(h.slots) - 1
+	last := h.slots[n]
+	h.slots[n] = slot[T]{}
+	h.slots = h.slots[:n]
+	if i < n {
+		h.up(h.down(i, last), last)
+	}
+}
+
+// up puts s where number i is free, or above it.
+func (h *heap[T]) up(i int, s slot[T]) {
+	for i > 0 {
+		parent := (i - 1) / children
+		if h.slots[parent].at <= s.at {
+			break
+		}
+		h.put(i, h.slots[parent])
+		i = parent
+	}
+	h.put(i, s)
+}
+
+// down returns where s may be put, as number i is free: there or below it.
+func (h *heap[T]) down(i int, s slot[T]) int {
+	for {
+		first := i*children + 1
+		if first >= len(h.slots) {
+			return i
+		}
+		least := first
+		for c := first + 1; c < min(first+children, len(h.slots)); c++ {
+			if h.slots[c].at < h.slots[least].at {
+				least = c
+			}
+		}
+		if h.slots[least].at >= s.at {
+			return i
+		}
+		h.put(i, h.slots[least])
+		i = least
+	}
 }

@@ -139,6 +139,10 @@ type AcquireRequest struct {
 	// than one serves local handoffs without another request. The store may mint
 	// fewer: tokens never run more than 10 ms (10 000) ahead of the server's clock.
 	TokenCount int
+
+	// KeepUnused says that no Release will have unused tokens taken back, which lets
+	// redisstore mint several without a script.
+	KeepUnused bool
 }
 
 // Place is what the store needs to know of a waiter in the queue. It is the same in all

@@ -62,7 +62,7 @@ type vote struct {
 	o     *owner
 	r     lease.AcquireRequest
 	round *round[lease.AcquireReply]
-	ids   []string // by node
+	parts []votePart // by node
 
 	// Guarded by round.mu.
 	over  bool  // the outcome stands
@@ -70,15 +70,20 @@ type vote struct {
 	early []int // nodes whose late answers came before that
 }
 
+// votePart is what one node is asked with.
+type votePart struct {
+	id     string
+	ticket int64
+}
+
 // newVote asks the nodes.
 func (s *Store) newVote(ctx context.Context, r lease.AcquireRequest) *vote {
-	v := &vote{s: s, ctx: ctx, o: s.enter(r), r: r, ids: make([]string, len(s.nodes))}
-	v.round = newRound(s, v.decided, v.late)
+	v := &vote{s: s, ctx: ctx, o: s.enter(r), r: r, parts: make([]votePart, len(s.nodes))}
+	v.round = newRound(s, v.acquireOn, v.decided, v.late)
 	s.rewatch(v.o)
 
 	ask := s.present()
 	s.mu.Lock()
-	tickets := make([]int64, len(s.nodes))
 	for i := range s.nodes {
 		p := &v.o.parts[i]
 		if p.busy {
@@ -91,7 +96,7 @@ func (s *Store) newVote(ctx context.Context, r lease.AcquireRequest) *vote {
 			continue
 		}
 		p.busy, p.asked = true, true
-		v.ids[i], tickets[i] = s.idLocked(v.o, i), p.ticket
+		v.parts[i] = votePart{id: s.idLocked(v.o, i), ticket: p.ticket}
 		if probe {
 			v.round.probe(i)
 		} else {
@@ -100,12 +105,7 @@ func (s *Store) newVote(ctx context.Context, r lease.AcquireRequest) *vote {
 	}
 	s.mu.Unlock()
 
-	for i := range s.nodes {
-		if v.ids[i] == "" {
-			continue
-		}
-		v.round.ask(i, func() (lease.AcquireReply, error) { return v.acquireOn(i, tickets[i]) })
-	}
+	v.round.start()
 	return v
 }
 
@@ -115,11 +115,12 @@ var (
 )
 
 // acquireOn asks one node, and notes what it may have then.
-func (v *vote) acquireOn(i int, ticket int64) (lease.AcquireReply, error) {
+func (v *vote) acquireOn(i int) (lease.AcquireReply, error) {
 	r := v.r
-	r.Owner, r.Ticket = v.ids[i], ticket
+	r.Owner, r.Ticket = v.parts[i].id, v.parts[i].ticket
 	if r.Limit == lease.Exclusive {
 		r.TokenCount = spread
+		r.KeepUnused = brief(v.ctx) // the node may answer sooner then, but would grant what comes late
 	}
 	a := attempt(v.ctx, r.TTL)
 	defer a.End()
@@ -140,7 +141,6 @@ func (v *vote) acquireOn(i int, ticket int64) (lease.AcquireReply, error) {
 	v.s.mu.Unlock()
 	if err == nil && !reply.Granted {
 		v.s.idle(v.o, i)
-		return reply, err
 	}
 	return reply, err
 }
@@ -161,7 +161,7 @@ func (v *vote) late(i int, reply lease.AcquireReply, err error) {
 		v.s.idle(v.o, i)
 		return
 	}
-	_ = v.s.discard(v.o, i, v.ids[i]) // a cleaner goes on
+	_ = v.discardOn(i) // a cleaner goes on
 }
 
 // decided reports whether the nodes that have not answered could change nothing.
@@ -170,14 +170,15 @@ func (v *vote) decided(answers []answer[lease.AcquireReply]) bool {
 	if refused > len(answers)-v.s.majority {
 		return true
 	}
-	return len(grants(answers)) >= v.s.majority
+	return count(answers, isGranted) >= v.s.majority
 }
 
-func (v *vote) granted() []lease.AcquireReply { return grants(v.round.answers) }
+func isGranted(a *answer[lease.AcquireReply]) bool { return a.ok() && a.value.Granted }
 
-func grants(answers []answer[lease.AcquireReply]) (granted []lease.AcquireReply) {
-	for i := range answers {
-		if a := &answers[i]; a.ok() && a.value.Granted {
+func (v *vote) granted() []lease.AcquireReply {
+	granted := make([]lease.AcquireReply, 0, len(v.round.answers))
+	for i := range v.round.answers {
+		if a := &v.round.answers[i]; isGranted(a) {
 			granted = append(granted, a.value)
 		}
 	}
@@ -246,8 +247,15 @@ func (v *vote) sent() time.Time {
 // writeBack has a majority of the nodes that granted mint no token up to last again. A
 // node that has lost the lease meanwhile does not count.
 func (v *vote) writeBack(last int64) error {
-	held := func(a *answer[lease.RenewReply]) bool { return a.ok() && a.value.Held }
-	back := newRound(v.s, func(answers []answer[lease.RenewReply]) bool { return count(answers, held) >= v.s.majority }, nil)
+	tell := func(i int) (lease.RenewReply, error) {
+		a := attempt(v.ctx, v.r.TTL)
+		defer a.End()
+		reply := v.s.nodes[i].Renew(a, []lease.RenewRequest{{
+			Key: v.r.Key, Owner: v.parts[i].id, TTL: v.r.TTL, Limit: v.r.Limit, Fence: last,
+		}})[0]
+		return reply, reply.Err
+	}
+	back := newRound(v.s, tell, func(answers []answer[lease.RenewReply]) bool { return count(answers, isHeld) >= v.s.majority }, nil)
 	for i := range v.round.answers {
 		switch a := &v.round.answers[i]; {
 		case !a.ok() || !a.value.Granted:
@@ -258,21 +266,9 @@ func (v *vote) writeBack(last int64) error {
 			back.expect(i, false)
 		}
 	}
-	for i := range back.answers {
-		if !back.answers[i].asked {
-			continue
-		}
-		back.ask(i, func() (lease.RenewReply, error) {
-			a := attempt(v.ctx, v.r.TTL)
-			defer a.End()
-			reply := v.s.nodes[i].Renew(a, []lease.RenewRequest{{
-				Key: v.r.Key, Owner: v.ids[i], TTL: v.r.TTL, Limit: v.r.Limit, Fence: last,
-			}})[0]
-			return reply, reply.Err
-		})
-	}
+	back.start()
 	back.wait(v.ctx)
-	if count(back.answers, held) < v.s.majority {
+	if count(back.answers, isHeld) < v.s.majority {
 		return failed(v.s, "acquire: write the token back", back.answers)
 	}
 	return nil
@@ -354,26 +350,27 @@ func (v *vote) conclude(won bool) {
 		}
 		return a.asked && a.done && (a.err != nil || a.value.Granted) || slices.Contains(early, i)
 	}
-	back := newRound(v.s, func(answers []answer[struct{}]) bool {
+	if won {
+		for i := range v.s.nodes {
+			if held(i) {
+				v.s.idle(v.o, i)
+			}
+		}
+		return
+	}
+	discard := func(i int) (struct{}, error) { return struct{}{}, v.discardOn(i) }
+	back := newRound(v.s, discard, func(answers []answer[struct{}]) bool {
 		return count(answers, func(a *answer[struct{}]) bool { return a.asked && !a.spare && !a.done }) == 0
 	}, nil)
 	for i := range v.s.nodes {
-		switch {
-		case !held(i):
-		case won:
-			v.s.idle(v.o, i)
-		default:
+		if held(i) {
 			back.expect(i, v.round.answers[i].err != nil)
 		}
 	}
-	if won {
-		return
-	}
-	for i := range v.s.nodes {
-		if back.answers[i].asked {
-			back.ask(i, func() (struct{}, error) { return struct{}{}, v.s.discard(v.o, i, v.ids[i]) })
-		}
-	}
+	back.start()
 	back.until, _ = v.ctx.Deadline() // discards have attempts of their own, which go on
 	back.wait(v.ctx)
 }
+
+// discardOn gives back what node i has granted, or may have.
+func (v *vote) discardOn(i int) error { return v.s.discard(v.o, i, v.parts[i].id) }

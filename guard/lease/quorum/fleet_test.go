@@ -5,6 +5,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -202,6 +203,35 @@ func TestServersThatAreKilledInTurnLoseNothing(t *testing.T) {
 			}
 			must(t, <-long)
 		})
+	}
+}
+
+// On a busy machine some first tries take so long that a script follows.
+func TestAFreeKeyIsMostlyAcquiredWithoutAScript(t *testing.T) {
+	const keys, runs = 8, 80
+	f := newFleet(t, 3)
+	g := f.guard(t)
+	do := func(n int) {
+		for i := range n {
+			must(t, g.Do(t.Context(), fmt.Sprint("k", i%keys), func(context.Context) error { return nil }))
+		}
+	}
+	do(keys) // the first in a slot is a script
+	for _, server := range f.servers {
+		server.Client(t).ConfigResetStat(t.Context())
+	}
+	do(runs)
+	scripts := 0
+	for _, server := range f.servers {
+		var n int
+		stats := server.Client(t).Info(t.Context(), "commandstats").Val()
+		_, after, _ := strings.Cut(stats, "cmdstat_evalsha:calls=")
+		_, err := fmt.Sscanf(after, "%d", &n)
+		must(t, err)
+		scripts += n
+	}
+	if all := runs * len(f.servers); scripts > all*3/2 {
+		t.Errorf("%d scripts in %d runs on %d servers, want little more than %d, the releases", scripts, runs, len(f.servers), all)
 	}
 }
 

@@ -91,19 +91,24 @@ func askAll[T any](ctx context.Context, s *Store, call func(i int, ctx context.C
 	return askUntil(ctx, s, func(answers []answer[T]) bool { return count(answers, (*answer[T]).ok) >= s.majority }, call)
 }
 
-// askUntil is askAll whose answers are enough when decided says so.
+// askUntil is askAll whose answers are enough when decided says so. Of a ctx that has ended
+// they are its error.
 func askUntil[T any](ctx context.Context, s *Store, decided func([]answer[T]) bool, call func(i int, ctx context.Context) (T, error)) []answer[T] {
-	rd := newRound(s, decided, nil)
+	rd := newRound(s, func(i int) (T, error) {
+		a := attempt(ctx, 0)
+		defer a.End()
+		return call(i, a)
+	}, decided, nil)
+	if err := ctx.Err(); err != nil {
+		for i := range s.nodes {
+			rd.answers[i] = answer[T]{done: true, err: err}
+		}
+		return rd.answers
+	}
 	for i, n := range s.nodes {
 		rd.expect(i, n.away.Load())
 	}
-	for i := range s.nodes {
-		rd.ask(i, func() (T, error) {
-			a := attempt(ctx, 0)
-			defer a.End()
-			return call(i, a)
-		})
-	}
+	rd.start()
 	rd.wait(ctx)
 	return rd.answers
 }

@@ -32,7 +32,7 @@ func (s *Store) NewOwner(metadata string) string {
 // its id.
 func (s *Store) idOn(i, epoch int, owner string) string {
 	process := s.nodes[i].process
-	if !strings.HasPrefix(owner, s.process+":") {
+	if rest, own := strings.CutPrefix(owner, s.process); !own || !strings.HasPrefix(rest, ":") {
 		if all := strings.Split(lease.OwnerProcess(owner), joint); len(all) == len(s.nodes) {
 			process = all[i]
 		}

@@ -41,6 +41,7 @@ func (s *Store) enter(r lease.AcquireRequest) *owner {
 	o := s.owners[r.Owner]
 	if o == nil {
 		o = &owner{id: r.Owner, key: r.Key, limit: r.Limit, place: r.Place, parts: make([]part, len(s.nodes))}
+		s.watches[r.Owner].nameLocked(o)
 		s.owners[r.Owner] = o
 	}
 	o.votes++

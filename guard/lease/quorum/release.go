@@ -55,7 +55,7 @@ func (g *givingBack) ask() []answer[lease.ReleaseReply] {
 			there++
 		}
 	}
-	rd := newRound(s, func(answers []answer[lease.ReleaseReply]) bool {
+	rd := newRound(s, g.releaseOn, func(answers []answer[lease.ReleaseReply]) bool {
 		return count(answers, isReleased) >= s.majority || count(answers, isNot) > len(s.nodes)-s.majority
 	}, nil)
 	if deadline, ok := g.ctx.Deadline(); ok && patienceOf(g.ctx) == 0 {
@@ -72,11 +72,7 @@ func (g *givingBack) ask() []answer[lease.ReleaseReply] {
 			rd.expect(i, false)
 		}
 	}
-	for i := range s.nodes {
-		if rd.answers[i].asked {
-			rd.ask(i, func() (lease.ReleaseReply, error) { return g.releaseOn(i) })
-		}
-	}
+	rd.start()
 	rd.wait(g.ctx)
 	return rd.answers
 }
@@ -105,13 +101,21 @@ func (g *givingBack) releaseOn(i int) (lease.ReleaseReply, error) {
 	if g.o == nil {
 		return reply, err
 	}
-	if c := g.cleaner(i, 0); err != nil {
-		c.failures++
+	switch unknown := g.unknownOn(i); {
+	case err != nil:
+		c := g.cleaner(i, 1)
 		c.again(c.pause())
-	} else if c.unknown.After(time.Now()) {
-		c.again(time.Until(c.unknown) + time.Millisecond)
+	case unknown.After(time.Now()):
+		g.cleaner(i, 0).again(time.Until(unknown) + time.Millisecond)
 	}
 	return reply, err
+}
+
+// unknownOn is until when an Acquire that node i has not answered may take effect.
+func (g *givingBack) unknownOn(i int) time.Time {
+	g.s.mu.Lock()
+	defer g.s.mu.Unlock()
+	return g.o.parts[i].unknown
 }
 
 // request is what node i is told. Unused tokens are not taken back: those of another owner
@@ -133,8 +137,5 @@ func (g *givingBack) request(i int) lease.ReleaseRequest {
 }
 
 func (g *givingBack) cleaner(i, failures int) *cleaner {
-	g.s.mu.Lock()
-	unknown := g.o.parts[i].unknown
-	g.s.mu.Unlock()
-	return g.s.newCleaner(i, g.request(i), g.closedUntil, unknown, g.o.life, failures)
+	return g.s.newCleaner(i, g.request(i), g.closedUntil, g.unknownOn(i), g.o.life, failures)
 }

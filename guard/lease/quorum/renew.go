@@ -26,14 +26,12 @@ func (s *Store) Renew(ctx context.Context, rs []lease.RenewRequest) []lease.Rene
 		return replies
 	}
 	n := &renewal{s: s, rs: rs, ids: make([][]string, len(s.nodes))}
-	n.round = newRound(s, n.decided, n.late)
+	n.round = newRound(s, func(i int) ([]lease.RenewReply, error) { return n.renewOn(ctx, i) }, n.decided, n.late)
 	for i := range s.nodes {
 		n.ids[i] = s.idsOn(i, rs)
 		n.round.expect(i, s.nodes[i].away.Load())
 	}
-	for i := range s.nodes {
-		n.round.ask(i, func() ([]lease.RenewReply, error) { return n.renewOn(ctx, i) })
-	}
+	n.round.start()
 	n.round.wait(ctx)
 	return n.conclude()
 }

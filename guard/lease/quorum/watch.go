@@ -19,20 +19,35 @@ const (
 // time of chance, so that of several owners with a part each one gives its part back
 // before the others do.
 type watch struct {
+	s     *Store
 	waker lease.Waker
+	parts []watchPart // by node
+	ended bool        // guarded by Store.mu
 
 	mu    sync.Mutex
-	ids   []string // by node, as watched there; guarded by Store.mu
-	hints []bool   // by node, since the last Acquire
 	pause time.Duration
 	timer *time.Timer // wakes, unless a majority gives hints before; stopped by Unwatch
 	over  bool
 }
 
+// watchPart is the watch at one node, which wakes it.
+type watchPart struct {
+	w *watch
+
+	// Guarded by Store.mu.
+	id    string // as watched there; "": it is not
+	epoch int    // of the id
+
+	hinted bool // since the last Acquire; guarded by watch.mu
+}
+
 // Watch implements [lease.Watcher]. Woken is called on a goroutine of a node's store, or of a
 // timer, and never with a grant: the owner must ask.
 func (s *Store) Watch(owner string, waker lease.Waker) {
-	w := &watch{waker: waker, ids: make([]string, len(s.nodes)), hints: make([]bool, len(s.nodes)), pause: minHint}
+	w := &watch{s: s, waker: waker, parts: make([]watchPart, len(s.nodes)), pause: minHint}
+	for i := range w.parts {
+		w.parts[i].w = w
+	}
 	s.mu.Lock()
 	old := s.watches[owner]
 	s.watches[owner] = w
@@ -63,12 +78,11 @@ func (s *Store) unwatch(w *watch) {
 	}
 	w.mu.Unlock()
 	s.mu.Lock()
-	ids := w.ids
-	w.ids = nil
+	w.ended = true // ids do not change any more
 	s.mu.Unlock()
-	for i, id := range ids {
-		if n := s.nodes[i]; n.watcher != nil && id != "" {
-			n.watcher.Unwatch(id)
+	for i := range w.parts {
+		if id := w.parts[i].id; id != "" {
+			s.nodes[i].watcher.Unwatch(id)
 		}
 	}
 }
@@ -83,13 +97,32 @@ func (s *Store) rewatch(o *owner) {
 		return
 	}
 	w.mu.Lock()
-	clear(w.hints)
+	w.clearLocked()
+	w.mu.Unlock()
+	s.watchOn(w, o.id, o)
+}
+
+// nameLocked gives o, which is new, the ids by which it is watched already.
+func (w *watch) nameLocked(o *owner) {
+	if w == nil {
+		return
+	}
+	for i := range w.parts {
+		if p := &w.parts[i]; p.epoch == 0 {
+			o.parts[i].id = p.id
+		}
+	}
+}
+
+// clearLocked forgets hints.
+func (w *watch) clearLocked() {
+	for i := range w.parts {
+		w.parts[i].hinted = false
+	}
 	if w.timer != nil {
 		w.timer.Stop()
 		w.timer = nil
 	}
-	w.mu.Unlock()
-	s.watchOn(w, o.id, o)
 }
 
 // watchOn has all nodes watch the owner by its present ids. Acquire is not called twice
@@ -99,54 +132,55 @@ func (s *Store) watchOn(w *watch, owner string, o *owner) {
 		if n.watcher == nil {
 			continue
 		}
-		s.mu.Lock()
+		p := &w.parts[i]
 		epoch := 0
+		s.mu.Lock()
 		if o != nil {
 			epoch = o.parts[i].epoch
 		}
-		if len(w.ids) == 0 || w.ids[i] != "" && epoch == 0 {
+		old := p.id
+		if w.ended || old != "" && p.epoch == epoch {
 			s.mu.Unlock()
 			continue
 		}
-		old, id := w.ids[i], s.idOn(i, epoch, owner)
-		w.ids[i] = id
+		id := s.idOn(i, epoch, owner)
+		p.id, p.epoch = id, epoch
 		s.mu.Unlock()
-		if old == id {
-			continue
-		}
 		if old != "" {
 			n.watcher.Unwatch(old)
 		}
-		n.watcher.Watch(id, lease.WakeFunc(func(lease.Grant) bool { w.hint(i, s); return false }))
+		n.watcher.Watch(id, p)
 	}
 }
 
-// hint notes that node i has granted the owner its part, or may have.
-func (w *watch) hint(i int, s *Store) {
+// Woken implements [lease.Waker]: the node has granted the owner its part, or may have.
+func (p *watchPart) Woken(lease.Grant) (taken bool) {
+	p.w.hint(p)
+	return false
+}
+
+// hint notes one of a node.
+func (w *watch) hint(of *watchPart) {
 	w.mu.Lock()
 	if w.over {
 		w.mu.Unlock()
 		return
 	}
-	w.hints[i] = true
+	of.hinted = true
 	hints := 0
-	for _, hinted := range w.hints {
-		if hinted {
+	for i := range w.parts {
+		if w.parts[i].hinted {
 			hints++
 		}
 	}
-	if hints < s.majority {
+	if hints < w.s.majority {
 		if w.timer == nil {
-			w.timer = time.AfterFunc(s.jitter(w.pause), w.rouse)
+			w.timer = time.AfterFunc(w.s.jitter(w.pause), w.rouse)
 		}
 		w.mu.Unlock()
 		return
 	}
-	clear(w.hints)
-	if w.timer != nil {
-		w.timer.Stop()
-		w.timer = nil
-	}
+	w.clearLocked()
 	w.mu.Unlock()
 	w.waker.Woken(lease.Grant{})
 }

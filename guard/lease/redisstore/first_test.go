@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/jobguard/jobguard/guard/lease"
 	"github.com/jobguard/jobguard/guard/lease/redisstore"
 	"github.com/jobguard/jobguard/internal/redistest"
@@ -29,6 +31,57 @@ func TestFirstTryRunsNoScript(t *testing.T) {
 	p.granted("k", p.NewOwner(""))
 	if stats := admin.Info(t.Context(), "commandstats").Val(); strings.Contains(stats, "cmdstat_eval") {
 		t.Errorf("a script for a key that is free: %s", stats)
+	}
+}
+
+// hold grants k with n tokens for good.
+func (p *process) hold(n int) lease.AcquireReply {
+	p.t.Helper()
+	r, err := p.acquire(lease.AcquireRequest{Key: "k", Owner: p.NewOwner(""), TokenCount: n, KeepUnused: true})
+	if err != nil || !r.Granted {
+		p.t.Fatalf("acquire: %+v, %v", r, err)
+	}
+	return r
+}
+
+func TestFirstTryForTokensThatAreKeptRunsNoScript(t *testing.T) {
+	server := redistest.Start(t)
+	p, admin := firsts(t, redistest.NewProxy(t, server.Addr())), server.Client(t)
+	admin.ConfigResetStat(t.Context())
+	r := p.hold(5000)
+	if stats := admin.Info(t.Context(), "commandstats").Val(); strings.Contains(stats, "cmdstat_eval") {
+		t.Errorf("a script for a key that is free: %s", stats)
+	}
+	if r.TokenCount != 5000 {
+		t.Errorf("%d tokens, want 5000", r.TokenCount)
+	}
+	if got, last := int64(admin.ZScore(t.Context(), counterOfK, "t").Val()), r.Fence+4999; got != last {
+		t.Errorf("the counter is %d, want the last token, %d", got, last)
+	}
+}
+
+var counterOfK = "guard:tokens:{" + redisstore.TagOf("guard:k") + "}"
+
+func TestTokensOfAFirstTryAreAboveThoseThatAreAheadOfTheClock(t *testing.T) {
+	server := redistest.Start(t)
+	p, admin := firsts(t, redistest.NewProxy(t, server.Addr())), server.Client(t)
+	ahead := admin.Time(t.Context()).Val().UnixMicro() + 5000
+	admin.ZAdd(t.Context(), counterOfK, redis.Z{Score: float64(ahead), Member: "t"})
+	if r := p.hold(10_000); r.Fence <= ahead {
+		t.Errorf("token %d after %d", r.Fence, ahead)
+	}
+}
+
+// Another key of the slot may be given tokens between the commands of a first try. If the
+// counter were then set back to where the range began, they would be minted again.
+func TestTokensThatMayBeTakenBackAreMintedByAScript(t *testing.T) {
+	server := redistest.Start(t)
+	p, admin := firsts(t, redistest.NewProxy(t, server.Addr())), server.Client(t)
+	admin.ConfigResetStat(t.Context())
+	r, err := p.acquire(lease.AcquireRequest{Key: "k", Owner: p.NewOwner(""), TokenCount: 100})
+	noError(t, err)
+	if stats := admin.Info(t.Context(), "commandstats").Val(); !r.Granted || !strings.Contains(stats, "cmdstat_eval") {
+		t.Errorf("%+v without a script: %s", r, stats)
 	}
 }
 
@@ -98,9 +151,8 @@ func TestContendedKeyGetsScripts(t *testing.T) {
 func TestFirstTryThatCannotMintLeavesNoLease(t *testing.T) {
 	server := redistest.Start(t)
 	p, admin := firsts(t, redistest.NewProxy(t, server.Addr())), server.Client(t)
-	counter := "guard:tokens:{" + redisstore.TagOf("guard:k") + "}"
-	admin.Del(t.Context(), counter)
-	admin.LPush(t.Context(), counter, "x")
+	admin.Del(t.Context(), counterOfK)
+	admin.LPush(t.Context(), counterOfK, "x")
 	if _, err := p.try("k", p.NewOwner(""), 0); !errors.Is(err, lease.ErrRefused) {
 		t.Errorf("acquire: %v, want a refusal", err)
 	}

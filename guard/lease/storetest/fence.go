@@ -87,11 +87,25 @@ var fenceChecks = []check{
 		}
 	}},
 
+	{"tokens of ranges that are kept rise, and those after them", always, func(c *contract) {
+		rising := c.rising()
+		h := c.client(c.A, c.key("k"))
+		for i, n := range []int{1, 7, 1, 200, 3000, 1, 50_000, 10_000, 1, 2} {
+			rising(h.acquire(lease.AcquireRequest{TTL: long, TokenCount: n, KeepUnused: true}))
+			h.mustRelease()
+			h = c.client([]lease.Store{c.B, c.A}[i%2], h.key)
+		}
+	}},
+
 	{"tokens never run more than 10 ms ahead of the server's clock", always, func(c *contract) {
 		// True since servers under test share our clock.
 		h := c.client(c.A, c.key("k"))
-		for _, n := range []int{1, 1_000_000, 1_000_000, 5000} {
-			reply := h.acquire(lease.AcquireRequest{TTL: long, TokenCount: n})
+		for i, n := range []int{1, 1_000_000, 1_000_000, 5000, 1_000_000, 5000} {
+			if i > 3 {
+				h.mustRelease()
+				h = c.client(c.A, h.key)
+			}
+			reply := h.acquire(lease.AcquireRequest{TTL: long, TokenCount: n, KeepUnused: i > 3})
 			last := reply.Fence + int64(reply.TokenCount) - 1
 			// At least one is minted at each call, whatever the clock.
 			limit := time.Now().Add(10*time.Millisecond).UnixMicro() + 10

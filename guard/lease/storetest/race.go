@@ -3,6 +3,7 @@ package storetest
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -197,7 +198,7 @@ func (n *client) contend(ctx context.Context) (lease.AcquireReply, error) {
 		n.ticket = reply.Ticket
 		select {
 		case <-woken:
-		case <-time.After(20 * time.Millisecond):
+		case <-time.After(20*time.Millisecond + rand.N(40*time.Millisecond)): // those in step with each other split the votes of servers
 		}
 	}
 }

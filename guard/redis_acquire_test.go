@@ -29,6 +29,7 @@ func TestRedisReplyLostAtAcquireIsRecognised(t *testing.T) {
 }
 
 func TestRedisReplyLostAtAcquireIsCleanedUp(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	p := redistest.NewProxy(t, s.Addr())
 	g, other := onRedis(t, p.Addr()), onRedis(t, s.Addr())
@@ -60,6 +61,7 @@ func TestRedisReplyLostAtAcquireIsCleanedUp(t *testing.T) {
 }
 
 func TestRedisRefusalsAndOutagesAreUnavailableAndHeal(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	p := redistest.NewProxy(t, s.Addr())
 	admin := s.Client(t, func(o *redis.Options) { o.MaxRetries = -1 })
@@ -142,6 +144,7 @@ func TestRedisRefusalsAndOutagesAreUnavailableAndHeal(t *testing.T) {
 }
 
 func TestRedisSlowLineAndAStallOfASecondStillAcquire(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	p := redistest.NewProxy(t, s.Addr())
 	g := onRedis(t, p.Addr(), guard.TTL(3*time.Second))
@@ -158,6 +161,7 @@ func TestRedisSlowLineAndAStallOfASecondStillAcquire(t *testing.T) {
 }
 
 func TestRedisBuriedAcquireLeavesNoZombie(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	other := onRedis(t, s.Addr())
 	g := onRedis(t, s.Addr())

@@ -83,6 +83,7 @@ func startChild(t *testing.T, addr string, env ...string) *process {
 }
 
 func TestRedisResumedProcessSeesTheLossAtItsFirstLook(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	for range 5 {
 		p := startChild(t, s.Addr())
@@ -102,6 +103,7 @@ func TestRedisResumedProcessSeesTheLossAtItsFirstLook(t *testing.T) {
 }
 
 func TestRedisKilledHolderBlocksForItsTTLAtMost(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	g := onRedis(t, s.Addr())
 	for range 3 {
@@ -121,6 +123,7 @@ func TestRedisKilledHolderBlocksForItsTTLAtMost(t *testing.T) {
 }
 
 func TestRedisFencesRiseOverEveryLossOfTheCounter(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	admin := s.Client(t)
 	g := onRedis(t, s.Addr(), guard.TTL(200*time.Millisecond))

@@ -50,6 +50,7 @@ func waitInLine(addrs string) {
 }
 
 func TestRedisCallersOfADeadProcessBlockTheNextForTheTTLAtMost(t *testing.T) {
+	t.Parallel()
 	single, cluster := redistest.Start(t), redistest.StartCluster(t)
 	killed := func(t testing.TB, p *os.Process) { must(t, p.Kill()) }
 	for _, c := range []struct {
@@ -159,6 +160,7 @@ func TestRedisPlacesThatNoCallerNeedsDoNotBlockAFreeKey(t *testing.T) {
 // After a planned failover the connections stay open: the subscriptions are left at the
 // old primary, which hears all, and the new one counts no subscriber.
 func TestRedisProcessesTakeTurnsAfterAPlannedFailover(t *testing.T) {
+	t.Parallel()
 	clients := func(t *testing.T, dial func() *redis.Client) (turns *[2]atomic.Int64) {
 		turns = new([2]atomic.Int64)
 		ctx, cancel := context.WithCancel(t.Context())

@@ -15,6 +15,7 @@ import (
 )
 
 func TestRedisNextRenewalNoticesAKeyThatWasHarmed(t *testing.T) {
+	t.Parallel()
 	const ttl = 3 * time.Second
 	s := redistest.Start(t)
 	for name, harm := range map[string]func(context.Context, *redis.Client) redis.Cmder{
@@ -46,6 +47,7 @@ func TestRedisNextRenewalNoticesAKeyThatWasHarmed(t *testing.T) {
 }
 
 func TestRedisBlackholeBeforeARenewalEndsCtxBeforeARivalGetsIn(t *testing.T) {
+	t.Parallel()
 	const (
 		trials   = 50
 		abreast  = 25
@@ -144,6 +146,7 @@ func TestRedisBlackholeBeforeARenewalEndsCtxBeforeARivalGetsIn(t *testing.T) {
 }
 
 func TestRedisTwoFailedRenewalsLoseNothing(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	p := redistest.NewProxy(t, s.Addr())
 	g := onRedis(t, p.Addr(), guard.TTL(3*time.Second))
@@ -173,6 +176,7 @@ func TestRedisTwoFailedRenewalsLoseNothing(t *testing.T) {
 }
 
 func TestRedisScriptFlushWhileHeldLosesNothing(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	admin := s.Client(t)
 	g, other := onRedis(t, s.Addr(), guard.TTL(2*time.Second)), onRedis(t, s.Addr())

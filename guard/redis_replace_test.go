@@ -16,6 +16,7 @@ func TestRedisLatestWins(t *testing.T) {
 }
 
 func TestRedisClusterLatestWins(t *testing.T) {
+	t.Parallel()
 	cluster := redistest.StartCluster(t)
 	latestWins(t, []*guard.Guard{onClient(t, cluster.Client(t), nil), onClient(t, cluster.Client(t), nil)})
 }

@@ -20,11 +20,13 @@ import (
 	"github.com/jobguard/jobguard/internal/sqltest"
 )
 
-// binaries are built once, in the same way as the tests.
+// binaries are built once. Most tests take one without the race detector, which makes
+// each of its many processes several times slower.
 var (
-	buildFlags []string
-	inventory  string // the program
-	byProxy    string // the same, where processes cannot be stopped
+	raceFlags []string // nil unless the tests were built with the race detector
+	inventory string   // the program
+	watched   string   // the same, built as the tests are
+	byProxy   string   // the same, where processes cannot be stopped
 )
 
 type built struct{ tests interface{ Run() int } }
@@ -36,9 +38,9 @@ func (b built) Run() int {
 		return 1
 	}
 	defer func() { _ = os.RemoveAll(dir) }() // the system will, if we cannot
-	inventory, byProxy = filepath.Join(dir, "inventory.exe"), filepath.Join(dir, "by-proxy.exe")
-	for binary, tags := range map[string]string{inventory: "", byProxy: "inventory_proxy"} {
-		args := append([]string{"build", "-o", binary, "-tags", tags}, buildFlags...)
+	inventory, watched, byProxy = filepath.Join(dir, "inventory.exe"), filepath.Join(dir, "watched.exe"), filepath.Join(dir, "by-proxy.exe")
+	for binary, flags := range map[string][]string{inventory: nil, watched: raceFlags, byProxy: {"-tags", "inventory_proxy"}} {
+		args := append([]string{"build", "-o", binary}, flags...)
 		if out, err := exec.Command("go", append(args, ".")...).CombinedOutput(); err != nil {
 			fmt.Fprintf(os.Stderr, "go build: %v\n%s", err, out)
 			return 1
@@ -60,11 +62,15 @@ type show struct {
 	stderr buffer
 }
 
-// prepare makes ready a run of the program, with a temporary directory of its own.
+// prepare makes ready a run of the program, with a temporary directory of its own, and
+// under a name of its own, by which its processes are found.
 func prepare(t *testing.T, binary string, env []string, args ...string) *show {
 	t.Helper()
-	s := &show{t: t, binary: binary, tmp: t.TempDir()}
-	s.cmd = exec.Command(binary, args...)
+	s := &show{t: t, binary: filepath.Join(t.TempDir(), filepath.Base(binary)), tmp: t.TempDir()}
+	if err := os.Link(binary, s.binary); err != nil {
+		t.Fatal(err)
+	}
+	s.cmd = exec.Command(s.binary, args...)
 	s.cmd.Env = append(append(os.Environ(), "TMPDIR="+s.tmp, "TMP="+s.tmp), env...)
 	s.cmd.Stdout, s.cmd.Stderr = &s.out, &s.stderr
 	return s

@@ -71,7 +71,12 @@ const busyLimit = 60 * time.Second
 
 func serve(t *testing.T, args ...string) *house {
 	t.Helper()
-	s := prepare(t, inventory, nil, append([]string{"-serve", "-listen", "127.0.0.1:0", "-items", "20"}, args...)...)
+	return serveAs(t, inventory, args...)
+}
+
+func serveAs(t *testing.T, binary string, args ...string) *house {
+	t.Helper()
+	s := prepare(t, binary, nil, append([]string{"-serve", "-listen", "127.0.0.1:0", "-items", "20"}, args...)...)
 	s.start()
 	s.out.waitFor(t, "break things: http://")
 	return &house{s, regexp.MustCompile(`http://[0-9.:]+`).FindString(s.out.String())}
@@ -136,7 +141,8 @@ func (h *house) interrupt() {
 }
 
 func TestServedShopKeepsThePromiseUntilTheGuardIsOff(t *testing.T) {
-	h := serve(t, "-replicas", "3")
+	t.Parallel()
+	h := serveAs(t, watched, "-replicas", "3")
 	h.waitFor("sales", func(v seen) bool { return v.With.Sold > 5 })
 
 	// Once more if it comes to no late write: SQLite may be too busy to take it.
@@ -176,6 +182,7 @@ func TestServedShopKeepsThePromiseUntilTheGuardIsOff(t *testing.T) {
 }
 
 func TestOrdersFromOutsideAreSoldOnce(t *testing.T) {
+	t.Parallel()
 	h := serve(t, "-items", "200", "-replicas", "2")
 	v := h.waitFor("a SKU", func(v seen) bool { return len(v.Keys) > 0 && v.With.Sold > 0 })
 	sku := v.Keys[0].SKU
@@ -196,6 +203,7 @@ func TestOrdersFromOutsideAreSoldOnce(t *testing.T) {
 }
 
 func TestOtherPagesPressNoButtons(t *testing.T) {
+	t.Parallel()
 	h := serve(t, "-replicas", "2")
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, h.url+"/guard/off", nil)
 	if err != nil {
@@ -220,6 +228,7 @@ func TestServedShopShipsReconcilesAndPutsBack(t *testing.T) {
 		"real Redis, PostgreSQL": realServers,
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			args, clean := servers(t)
 			h := serve(t, append([]string{"-replicas", "3", "-items", "200"}, args...)...)
 			v := h.waitFor("a SKU", func(v seen) bool { return len(v.Keys) > 0 && v.Replicas[0].State == "selling" })
@@ -297,6 +306,7 @@ func (h *house) order(sku, buyer, trace string) (status int) {
 // The caller's trace goes through the middleware and the task queue, in whatever
 // replicas: its id is in the log of the sale and of the shipment.
 func TestLogsCarryTheTraceOfTheOrder(t *testing.T) {
+	t.Parallel()
 	const id = "0af7651916cd43dd8448eb211c80319c"
 	h := serve(t, "-replicas", "2", "-items", "200", "-v")
 	v := h.waitFor("a SKU", func(v seen) bool { return len(v.Keys) > 0 && v.With.Sold > 0 })
@@ -321,6 +331,7 @@ func TestLogsCarryTheTraceOfTheOrder(t *testing.T) {
 }
 
 func TestMetricsOfAllReplicas(t *testing.T) {
+	t.Parallel()
 	h := serve(t, "-replicas", "2", "-items", "200")
 	h.waitFor("sales and a tick", func(v seen) bool { return v.With.Sold > 5 && v.Office.Ticks > 0 && v.Office.Shipped > 0 })
 	resp, err := client.Get(h.url + "/metrics")

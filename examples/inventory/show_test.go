@@ -11,10 +11,11 @@ import (
 )
 
 func TestEmbeddedRedisKeepsThePromise(t *testing.T) {
-	start(t, inventory, nil).kept(100)
+	start(t, watched, nil).kept(100)
 }
 
 func TestRealRedisKeepsThePromiseAndIsLeftClean(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	client := server.Client(t)
 	if err := client.Set(t.Context(), "another program's", "value", 0).Err(); err != nil {
@@ -27,17 +28,20 @@ func TestRealRedisKeepsThePromiseAndIsLeftClean(t *testing.T) {
 }
 
 func TestPostgresKeepsThePromise(t *testing.T) {
+	t.Parallel()
 	args, clean := realServers(t)
 	start(t, inventory, nil, args...).kept(100)
 	clean()
 }
 
 func TestStallWithoutSignalsKeepsThePromise(t *testing.T) {
+	t.Parallel()
 	start(t, byProxy, nil).kept(100)
 }
 
 // The smallest sale there is: the stalled replica has looked at the last item.
 func TestOneItemTwoBuyersTwoReplicas(t *testing.T) {
+	t.Parallel()
 	start(t, inventory, nil, "-items", "1", "-buyers", "2", "-replicas", "2").kept(1)
 }
 
@@ -50,6 +54,7 @@ func TestSabotageIsFoundOut(t *testing.T) {
 		"stall": "no lease was lost",
 	} {
 		t.Run(sabotage, func(t *testing.T) {
+			t.Parallel()
 			s := start(t, inventory, []string{"INVENTORY_SABOTAGE=" + sabotage}, "-items", "20", "-buyers", "60")
 			if code := s.end(); code != 1 {
 				t.Errorf("exit code %d", code)
@@ -67,6 +72,7 @@ func TestSabotageIsFoundOut(t *testing.T) {
 
 // A Redis that goes away for good ends the program, with its reason.
 func TestRedisThatDiesEndsTheProgram(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	s := start(t, inventory, nil, "-redis", server.Addr())
 	s.out.waitFor(t, "under guard.Do")

@@ -14,6 +14,7 @@ import (
 // embedded Redis write to a broken socket. Only Linux shows where that Redis
 // listens: in the environment of the replicas.
 func TestBrokenSocketsDoNotEndTheShow(t *testing.T) {
+	t.Parallel()
 	s := start(t, inventory, nil)
 	s.out.waitFor(t, "is stopped there")
 	addr := redisOf(t, s)

@@ -88,6 +88,7 @@ func TestPromtoolAcceptsTheRules(t *testing.T) {
 }
 
 func TestAlertsFireAndStaySilentWhenTheyShould(t *testing.T) {
+	t.Parallel()
 	promtool(t, "test", "rules", "rules_test.yml")
 }
 

@@ -63,7 +63,7 @@ func TestConformance(t *testing.T) {
 			a, b := p.open(t, dsn), p.open(t, dsn)
 			logtest.Run(t, func(t *testing.T) logtest.Fixture {
 				table := sqllog.Table(fmt.Sprint("runs", tables.Add(1)))
-				return logtest.Fixture{A: p.log(t, a, table), B: p.log(t, b, table), Approximate: true}
+				return logtest.Fixture{A: p.log(t, a, table), B: p.log(t, b, table)}
 			})
 		})
 	}

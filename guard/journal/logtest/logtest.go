@@ -25,9 +25,6 @@ import (
 // same data; they may be one value.
 type Fixture struct {
 	A, B record.Log
-
-	// Approximate: calls of Begin at the same time may exceed MaxOpen.
-	Approximate bool
 }
 
 // Run checks the contract, one subtest after the other. open is called for each of

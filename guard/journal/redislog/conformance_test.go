@@ -16,6 +16,7 @@ import (
 )
 
 func TestConformanceOnOneNode(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	admin := server.Client(t)
 	join(t, admin)
@@ -30,6 +31,7 @@ func TestConformanceOnOneNode(t *testing.T) {
 }
 
 func TestConformanceOnACluster(t *testing.T) {
+	t.Parallel()
 	cluster := redistest.StartCluster(t)
 	as := func(o *redis.ClusterOptions) { o.Username, o.Password = user, password }
 	var mu sync.Mutex

@@ -15,6 +15,7 @@ type statements struct {
 	schema  []string // each makes something unless it is there
 	alone   string   // keeps other processes that do so out; "": not needed
 	insert  string   // behind VALUES: do nothing if the id is there
+	turn    string   // behind VALUES: lock the row if the id is there
 	locked  string   // behind SELECT: lock the rows until the transaction ends
 	skip    string   // the same, without those that are locked
 	write   string   // begins a transaction that locks by itself; "": not needed
@@ -50,6 +51,7 @@ var dialects = map[sqlfence.Dialect]statements{
 		},
 		alone:   `SELECT pg_advisory_xact_lock(hashtext('jobguard sqllog'))`,
 		insert:  ` ON CONFLICT (id) DO NOTHING`,
+		turn:    ` ON CONFLICT (id) DO UPDATE SET id = excluded.id`,
 		locked:  ` FOR UPDATE`,
 		skip:    ` FOR UPDATE SKIP LOCKED`,
 		numbers: true,
@@ -80,6 +82,7 @@ var dialects = map[sqlfence.Dialect]statements{
 	INDEX {name}_key (record_key)
 ) ENGINE=InnoDB`},
 		insert: ` ON DUPLICATE KEY UPDATE id = id`,
+		turn:   ` ON DUPLICATE KEY UPDATE id = id`,
 		locked: ` FOR UPDATE`,
 		skip:   ` FOR UPDATE SKIP LOCKED`,
 	},
@@ -110,6 +113,7 @@ var dialects = map[sqlfence.Dialect]statements{
 			`CREATE INDEX IF NOT EXISTS {name}_key ON {table} (record_key)`,
 		},
 		insert: ` ON CONFLICT (id) DO NOTHING`,
+		turn:   ` ON CONFLICT (id) DO UPDATE SET id = excluded.id`,
 		// SQLite takes its one lock with the first write, also one of no row, and waits
 		// for it then. A transaction that read first could not get it any more.
 		write: `UPDATE {table} SET busy = busy WHERE id = ''`,

@@ -38,8 +38,9 @@
 // its key and tokens, without payload, until its retention ends; sweepers delete it then.
 // All times are the database's. [Log.Schema] has the statements.
 //
-// Calls of Begin at the same time may exceed MaxOpen by as many as they are. A record's
-// LatestFence is known as far back as finished records are kept.
+// MaxOpen holds for any number of processes that begin at once; intents that are refused
+// may be in the table until they are. A record's LatestFence is known as far back as
+// finished records are kept.
 //
 // # Failures
 //

@@ -10,42 +10,6 @@ import (
 	"github.com/jobguard/jobguard/guard/sqlfence"
 )
 
-// Begin implements [record.Log]. Calls at the same time may exceed MaxOpen by as many as
-// they are.
-func (l *Log) Begin(ctx context.Context, in record.Intent) ([]record.Open, error) {
-	if in.Ordered {
-		open, err := l.inTheWay(ctx, in)
-		if err != nil || len(open) > 0 {
-			return open, fault(ctx, "begin", err)
-		}
-	}
-	return nil, fault(ctx, "begin", l.begin(ctx, in))
-}
-
-func (l *Log) begin(ctx context.Context, in record.Intent) error {
-	const count = "SELECT count(*) FROM (SELECT 1 FROM {table} WHERE state = 'open' LIMIT ?) AS o"
-	var open int
-	if err := l.db.QueryRowContext(ctx, l.sql(count), in.MaxOpen).Scan(&open); err != nil {
-		return err
-	}
-	if open >= in.MaxOpen {
-		var one int
-		err := l.db.QueryRowContext(ctx, l.sql("SELECT 1 FROM {table} WHERE id = ?"), in.ID).Scan(&one)
-		if errors.Is(err, sql.ErrNoRows) {
-			return record.ErrFull
-		}
-		return err
-	}
-	payload := in.Payload
-	if payload == nil {
-		payload = []byte{}
-	}
-	_, err := l.db.ExecContext(ctx, l.sql("INSERT INTO {table} ("+columns+`)
-VALUES (?, 'open', ?, ?, ?, NULL, '', ?, 0, {now}, NULL, {now} + ?, '', 0, -1, 0, 0, 0)`+l.says.insert),
-		in.ID, in.Kind, []byte(in.Key), payload, in.Fence, in.Due.Microseconds())
-	return err
-}
-
 // inTheWay returns what an ordered run has to have compensated first.
 func (l *Log) inTheWay(ctx context.Context, in record.Intent) (open []record.Open, err error) {
 	rows, err := l.db.QueryContext(ctx, l.sql("SELECT "+columns+", {now} FROM {table} WHERE record_key = ? AND state = 'open' ORDER BY started, id"), []byte(in.Key))

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"sync/atomic"
 
 	"github.com/jobguard/jobguard/guard/internal/option"
 	"github.com/jobguard/jobguard/guard/journal/record"
@@ -24,6 +25,7 @@ type Log struct {
 	quoted  string // table
 	name    string // of the table, without a schema: for its indexes
 	fence   *sqlfence.Fence
+	filling atomic.Bool // more than seven eighths of MaxOpen were open at the last look
 }
 
 // Option configures [New].

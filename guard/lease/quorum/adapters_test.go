@@ -82,6 +82,7 @@ func TestTasksRunOneAtATime(t *testing.T) {
 // Replicas see each tick at the same time. One server is killed meanwhile, and comes back
 // without its data.
 func TestEachTickRunsOnce(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, 3)
 	var mu sync.Mutex
 	runs := make(map[time.Time]int)

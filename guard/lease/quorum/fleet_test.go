@@ -155,6 +155,7 @@ func TestRunsAreExclusiveWithRisingTokensAcrossProcesses(t *testing.T) {
 
 // A server that keeps its data comes back at once, one that loses it after a TTL.
 func TestServersThatAreKilledInTurnLoseNothing(t *testing.T) {
+	t.Parallel()
 	ttl, every, least := 2*time.Second, 5*time.Second, int64(100)
 	if quorum.RaceDetector { // a busy machine takes half a second for a round trip then
 		ttl, every, least = 5*time.Second, 8*time.Second, 20
@@ -167,6 +168,7 @@ func TestServersThatAreKilledInTurnLoseNothing(t *testing.T) {
 		"without data": {nil, ttl + ttl/10},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			f := newFleet(t, 3, c.args...)
 			var guards []*guard.Guard
 			for range 4 {

@@ -22,7 +22,7 @@ var (
 // defaultSeeds is what the suite runs. `make sim-quick` has all of them.
 func defaultSeeds() int {
 	if RaceDetector {
-		return 250
+		return 100
 	}
 	return 4000
 }

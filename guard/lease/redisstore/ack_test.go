@@ -14,6 +14,7 @@ import (
 )
 
 func TestReplicaAck(t *testing.T) {
+	t.Parallel()
 	primary := redistest.Start(t)
 	replica := redistest.StartReplica(t, primary)
 	// The timeout is long: a busy machine may delay the replica.

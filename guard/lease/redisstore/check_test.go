@@ -164,6 +164,7 @@ func TestCheckFindsWhatDryRunDenies(t *testing.T) {
 }
 
 func TestCheckMeasuresRoundTripsAgainstTheTTL(t *testing.T) {
+	t.Parallel()
 	proxy := redistest.NewProxy(t, startFit(t).Addr())
 	client := redis.NewClient(&redis.Options{Addr: proxy.Addr()})
 	t.Cleanup(func() { _ = client.Close() })
@@ -197,6 +198,7 @@ func TestCheckFailsIfNoServerAnswers(t *testing.T) {
 }
 
 func TestCheckFindsReplicasThatAreBehind(t *testing.T) {
+	t.Parallel()
 	primary := startFit(t)
 	replica := redistest.StartReplica(t, primary)
 	client := primary.Client(t)
@@ -217,6 +219,7 @@ func TestCheckFindsReplicasThatAreBehind(t *testing.T) {
 }
 
 func TestCheckSeesSentinels(t *testing.T) {
+	t.Parallel()
 	group := redistest.StartSentinel(t, 1, slices.Concat(fit, []string{"--min-replicas-to-write", "1"})...)
 	client := group.Client(t)
 	wantFindings(t, check(t, client))
@@ -233,6 +236,7 @@ func TestCheckSeesSentinels(t *testing.T) {
 }
 
 func TestCheckSeesAllMastersOfACluster(t *testing.T) {
+	t.Parallel()
 	cluster := redistest.StartCluster(t, fit...)
 	client := cluster.Client(t)
 	wantFindings(t, check(t, client), "replicas risk", "replicas risk", "replicas risk")

@@ -177,6 +177,7 @@ func clusterDeadShard(t *testing.T, cluster *redistest.Cluster) {
 }
 
 func TestReplicaAckOnAClusterWaitsAtTheShardOfTheKey(t *testing.T) {
+	t.Parallel()
 	cluster := redistest.StartCluster(t)
 	p := newProcess(t, cluster.Client(t), redisstore.ReplicaAck(1, 50*time.Millisecond))
 	owner := p.NewOwner("")

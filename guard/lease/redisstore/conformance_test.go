@@ -18,6 +18,7 @@ import (
 )
 
 func TestConformanceOnOneNode(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	user := documentedUser(t)
 	user.join(t, server.Client(t))
@@ -57,6 +58,7 @@ func TestConformanceOnOneNode(t *testing.T) {
 }
 
 func TestConformanceOnACluster(t *testing.T) {
+	t.Parallel()
 	cluster := redistest.StartCluster(t)
 	user := documentedUser(t)
 	login := func(o *redis.ClusterOptions) {

@@ -215,6 +215,7 @@ func TestReconnectedInboxWakesAllWatchedOwners(t *testing.T) {
 }
 
 func TestInboxGivesUpAConnectionThatHangs(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	proxy := redistest.NewProxy(t, server.Addr())
 	p := newProcess(t, dial(t, proxy))
@@ -236,6 +237,7 @@ func TestInboxGivesUpAConnectionThatHangs(t *testing.T) {
 // After a planned failover commands go to the new primary while the subscription stays
 // open at the old one, where messages may go on to arrive: they are replicated.
 func TestSubscriptionFollowsTheCommandsToAnotherServer(t *testing.T) {
+	t.Parallel()
 	servers := redistest.StartN(t, 2)
 	admins := [2]*redis.Client{servers[0].Client(t), servers[1].Client(t)}
 	for _, admin := range admins {

@@ -236,6 +236,7 @@ func TestPatternsFindKeysOfAllNames(t *testing.T) {
 
 // While a slot moves a script with several keys is refused; one such key must not end List.
 func TestKeysAreSeenWhileTheirSlotMoves(t *testing.T) {
+	t.Parallel()
 	cluster := redistest.StartCluster(t)
 	p := newProcess(t, cluster.Client(t), redisstore.Owner("worker"))
 	op := redisstore.New(cluster.Client(t))

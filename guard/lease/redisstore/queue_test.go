@@ -87,6 +87,7 @@ func TestWaitersOfACrashedProcessAreSkipped(t *testing.T) {
 }
 
 func TestQueueOfACrashedProcessKeepsNoKey(t *testing.T) {
+	t.Parallel()
 	for _, how := range []string{"release", "acquire", "leave"} {
 		t.Run(how, func(t *testing.T) {
 			p := newProcess(t, redistest.Start(t).Client(t))

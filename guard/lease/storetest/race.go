@@ -13,7 +13,7 @@ import (
 
 var raceChecks = []check{
 	{"one holder at a time, with rising tokens, under contention", always, func(c *contract) {
-		const contenders, rounds = 8, 10 // contenders in each process
+		const contenders, rounds = 8, 5 // contenders in each process
 		key := c.key("k")
 		var inside atomic.Int32
 		var last int64 // guarded by the lease under test
@@ -126,7 +126,7 @@ var limitRaceChecks = []check{
 // storm has eight goroutines in each process hold one key again and again, with
 // the given limits in turn, and checks that all holders fit together.
 func (c *contract) storm(limits ...lease.Limit) {
-	const contenders, rounds = 8, 8 // contenders in each process
+	const contenders, rounds = 8, 5 // contenders in each process
 	key := c.key("k")
 	var (
 		mu     sync.Mutex

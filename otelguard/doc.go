@@ -38,8 +38,8 @@
 //
 //   - The holder's traceparent is in the value of its lease key, where every
 //     client of the store can read it.
-//   - redisotel puts whole commands, with keys and owner ids, on its spans:
-//     give it redisotel.WithDBStatement(false).
+//   - redisotel puts whole commands, with keys and owner ids, on its spans: give it
+//     redisotel.WithDBStatement(false), and the client ContextTimeoutEnabled, or it sees none.
 //   - An attribute of an error is its type, never its text.
 //
 // # Shutdown

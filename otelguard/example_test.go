@@ -82,7 +82,7 @@ func ExampleNew_prometheus() {
 }
 
 func Example_redisotel() {
-	client := redis.NewClient(&redis.Options{Addr: "localhost:6379"})
+	client := redis.NewClient(&redis.Options{Addr: "localhost:6379", ContextTimeoutEnabled: true})
 	err := redisotel.InstrumentTracing(client, redisotel.WithDBStatement(false))
 	if err != nil {
 		log.Fatal(err)

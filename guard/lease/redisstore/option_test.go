@@ -1,8 +1,10 @@
 package redisstore_test
 
 import (
+	"context"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -81,5 +83,33 @@ func TestWithoutAPrefixTheLeaseIsAPlainLock(t *testing.T) {
 	}
 	if left := p.client.PTTL(t.Context(), "invoices").Val(); left <= ttl-time.Second || left > ttl {
 		t.Errorf("PTTL %v", left)
+	}
+}
+
+// seen counts the commands that a hook sees.
+type seen struct {
+	hook
+	n *atomic.Int32
+}
+
+func (s seen) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error { s.n.Add(1); return next(ctx, cmd) }
+}
+
+func (s seen) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error { s.n.Add(int32(len(cmds))); return next(ctx, cmds) } //nolint:gosec // few
+}
+
+func TestHooksOfTheClientAreCalledWithContextTimeoutEnabled(t *testing.T) {
+	client := redistest.Start(t).Client(t, withDeadlines)
+	must(t, client.Ping(t.Context()).Err()) // go-redis prepares a connection, through the hooks too
+	hook := seen{n: new(atomic.Int32)}
+	client.AddHook(hook)
+	p := newProcess(t, client)
+	owner := p.NewOwner("")
+	p.granted("k", owner)
+	before := hook.n.Load()
+	if p.release("k", owner); before == 0 || hook.n.Load() == before {
+		t.Errorf("the hook saw %d commands of an acquire, and %d of a release", before, hook.n.Load()-before)
 	}
 }

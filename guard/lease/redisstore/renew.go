@@ -32,10 +32,10 @@ func (s *Store) Renew(ctx context.Context, rs []lease.RenewRequest) []lease.Rene
 	if s.single && !s.apart.Load() {
 		most = together
 	}
-	if refused := s.renew(ctx, rs, replies, all, most); refused != nil {
-		s.renew(ctx, rs, replies, refused, 1)
-		if slices.ContainsFunc(refused, func(i int) bool { return replies[i].Err == nil }) {
-			s.apart.Store(true) // a node of a Cluster, or a proxy for several
+	if doubtful := s.renew(ctx, rs, replies, all, most); doubtful != nil {
+		s.renew(ctx, rs, replies, doubtful, 1)
+		if slices.ContainsFunc(doubtful, func(i int) bool { return replies[i].Held && replies[i].Err == nil }) {
+			s.apart.Store(true) // a node of a Cluster, or a proxy for several servers
 		}
 	}
 	for i, r := range rs {
@@ -49,9 +49,10 @@ func (s *Store) Renew(ctx context.Context, rs []lease.RenewRequest) []lease.Rene
 	return replies
 }
 
-// renew renews those of the leases with up to most in one script. It returns those whose
-// script the server refused, if that may be because they were several.
-func (s *Store) renew(ctx context.Context, rs []lease.RenewRequest, replies []lease.RenewReply, those []int, most int) (refused []int) {
+// renew renews those of the leases with up to most in one script. It returns those that
+// it did not renew if that may be because they were several: a proxy may send a script to the
+// server of its first key, which has none of the others.
+func (s *Store) renew(ctx context.Context, rs []lease.RenewRequest, replies []lease.RenewReply, those []int, most int) (doubtful []int) {
 	renewals := make([]renewal, 0, 1+len(those)/most)
 	ops := make([]*op, 0, cap(renewals))
 	for len(those) > 0 {
@@ -64,14 +65,17 @@ func (s *Store) renew(ctx context.Context, rs []lease.RenewRequest, replies []le
 	s.router.do(ctx, s.replicas > 0, ops...)
 	for _, r := range renewals {
 		if err := r.outcome(); len(r.of) > 1 && (redis.HasErrorPrefix(err, "CROSSSLOT") || redis.HasErrorPrefix(err, "ERR")) {
-			refused = append(refused, r.of...)
+			doubtful = append(doubtful, r.of...)
 			continue
 		}
 		for i, reply := range s.renewed(r.op, len(r.of)) {
 			replies[r.of[i]] = reply
+			if len(r.of) > 1 && reply.Err == nil && !reply.Held {
+				doubtful = append(doubtful, r.of[i])
+			}
 		}
 	}
-	return refused
+	return doubtful
 }
 
 // alike counts the first requests, most at most, that one script can answer.

@@ -1,6 +1,7 @@
 package redisstore_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -59,8 +60,8 @@ func TestRenewOfManyLeasesOnOneServerIsAFewScripts(t *testing.T) {
 			t.Errorf("number %d: Renew() = %+v, lease for %v; want %+v", i, reply, left, want)
 		}
 	}
-	if stats := p.client.InfoMap(t.Context(), "commandstats").Val()["Commandstats"]["cmdstat_evalsha"]; !strings.HasPrefix(stats, "calls=7,") {
-		t.Errorf("100 renewals were these scripts: %s; want 7", stats)
+	if stats := p.client.InfoMap(t.Context(), "commandstats").Val()["Commandstats"]["cmdstat_evalsha"]; !strings.HasPrefix(stats, "calls=10,") {
+		t.Errorf("100 renewals were these scripts: %s; want 7, and one for each that is not held", stats)
 	}
 }
 
@@ -82,6 +83,57 @@ func TestRenewOfManyLeasesHoldsWhereAScriptMayHaveKeysOfOneSlotOnly(t *testing.T
 	}
 	if stats := p.client.InfoMap(t.Context(), "errorstats").Val()["Errorstats"]["errorstat_CROSSSLOT"]; stats != "count=3" {
 		t.Errorf("scripts refused for their slots: %q, want those of the first call only", stats)
+	}
+}
+
+// byFirstKey is a proxy for several servers: a script finds only its first key.
+type byFirstKey struct{ hook }
+
+func (byFirstKey) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		for _, cmd := range cmds {
+			if args := cmd.Args(); args[0] == "evalsha" {
+				for i := range args[2].(int) - 1 {
+					args[4+i] = "elsewhere"
+				}
+			}
+		}
+		return next(ctx, cmds)
+	}
+}
+
+// hook does nothing.
+type hook struct{}
+
+func (hook) DialHook(next redis.DialHook) redis.DialHook          { return next }
+func (hook) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+func (hook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+func withDeadlines(o *redis.Options) { o.ContextTimeoutEnabled = true } // with it hooks are called
+
+func TestRenewOfManyLeasesHoldsBehindAProxyThatLooksAtTheFirstKeyOnly(t *testing.T) {
+	server := redistest.Start(t)
+	var keys []string
+	for i := range 40 {
+		keys = append(keys, fmt.Sprint("k", i))
+	}
+	owners := newProcess(t, server.Client(t)).grantedAll(keys)
+	client := server.Client(t, withDeadlines)
+	client.AddHook(byFirstKey{})
+	p := newProcess(t, client)
+	must(t, p.client.ConfigResetStat(t.Context()).Err())
+	for range 2 {
+		for i, reply := range p.renewAll(keys, owners, time.Hour) {
+			if !reply.Held || reply.Err != nil {
+				t.Errorf("number %d: Renew() = %+v, want held", i, reply)
+			}
+		}
+	}
+	stats := p.client.InfoMap(t.Context(), "commandstats").Val()["Commandstats"]["cmdstat_evalsha"]
+	if !strings.Contains(stats, fmt.Sprintf("calls=%d,", 3+37+40)) {
+		t.Errorf("renewals were these scripts: %s; want 3, 37 for the keys that were not found, and 40", stats)
 	}
 }
 

@@ -47,8 +47,10 @@ var (
 // NewFailoverClient, or *redis.ClusterClient. It does no I/O and starts no
 // goroutine, and the Store never closes the client. New panics if the client or an
 // Option is nil, if an Option has a value out of bounds, and for a *redis.Ring, which
-// moves keys to another node when it considers theirs down. Add hooks to the client
-// before New.
+// moves keys to another node when it considers theirs down.
+//
+// The hooks of a *redis.Client see what the Store sends only if its options have
+// ContextTimeoutEnabled: else the Store uses a clone made by WithTimeout, which has no hooks.
 //
 // Calls return by their deadline. Of a *redis.Client or *redis.ClusterClient the Store
 // copies the options for connections of its own, as many as 32 to a node, which a
@@ -211,8 +213,8 @@ func (s *Store) checkAcks(o *op) error {
 	return nil
 }
 
-// withDeadlines returns a client over the same connections, with the same hooks,
-// whose socket operations obey their context's deadline, which is not the default.
+// withDeadlines returns a client over the same connections whose socket operations obey
+// their context's deadline, which is not the default.
 // always reports whether no code of the user's, which knows no deadline, runs when a
 // connection is made.
 func withDeadlines(client *redis.Client) (_ *redis.Client, always bool) {
@@ -225,7 +227,8 @@ func withDeadlines(client *redis.Client) (_ *redis.Client, always bool) {
 	} else if o.ContextTimeoutEnabled {
 		return client, always
 	}
-	// WithTimeout makes a clone with options of its own; go-redis has no other way.
+	// WithTimeout makes a clone with options of its own, without the hooks; go-redis has no
+	// other way.
 	clone := client.WithTimeout(timeout)
 	clone.Options().ContextTimeoutEnabled = true
 	return clone, always

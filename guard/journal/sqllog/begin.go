@@ -101,4 +101,4 @@ func (l *Log) yield(ctx context.Context, in record.Intent) error {
 // turn stores or locks the row that whoever takes an intent back holds until its
 // transaction ends. No other statement finds it.
 const turn = `INSERT INTO {table} (` + columns + `)
-VALUES ('', 'turn', '', '', NULL, NULL, '', 0, 0, 0, NULL, 0, '', 0, 0, 0, 0, 0)`
+VALUES ('', 'turn', '', '', '', NULL, '', 0, 0, 0, NULL, 0, '', 0, 0, 0, 0, 0)`

@@ -11,9 +11,6 @@ TESTFLAGS ?=
 # Longer than any package needs, also on a busy machine.
 TIMEOUT ?= 20m
 
-# How many tests of a package run beside each other, of those that may: most of the time they wait for a server.
-PARALLEL ?= 4
-
 # Directories of the modules of the workspace.
 MODULES = $(shell go list -m -f '{{.Dir}}')
 
@@ -27,11 +24,11 @@ export CGO_ENABLED := 1
 
 ## test: pass every test, with the race detector
 test: needs
-	go test -race -timeout $(TIMEOUT) -parallel $(PARALLEL) $(TESTFLAGS) work
+	go test -race -timeout $(TIMEOUT) $(TESTFLAGS) work
 
 ## race: the same, but take no result from go's test cache
 race: needs
-	go test -race -timeout $(TIMEOUT) -parallel $(PARALLEL) -count=1 $(TESTFLAGS) work
+	go test -race -timeout $(TIMEOUT) -count=1 $(TESTFLAGS) work
 
 # What `make test-servers` runs, and against which servers:
 #     make test-servers SERVERS=valkey PACKAGES=./guard/httpmw TESTFLAGS='-race'
@@ -71,7 +68,7 @@ pictures:
 stress: needs
 	@set -e; for i in $$(seq $(N)); do \
 		echo "== run $$i of $(N)"; \
-		go test -race -timeout $(TIMEOUT) -parallel $(PARALLEL) -count=1 $(TESTFLAGS) work; \
+		go test -race -timeout $(TIMEOUT) -count=1 $(TESTFLAGS) work; \
 	done
 	JOBGUARD_STRESS=2m go test -race -timeout $(TIMEOUT) -count=1 -v -run TestRedisContention ./guard
 

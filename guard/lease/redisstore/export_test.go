@@ -15,3 +15,10 @@ func WaitForCompany(s *Store) {
 	b.later.most = time.Hour
 	b.mu.Unlock()
 }
+
+// InboxOwners is how many owners the inbox of s keeps.
+func InboxOwners(s *Store) int {
+	s.inbox.mu.Lock()
+	defer s.inbox.mu.Unlock()
+	return len(s.inbox.owners)
+}

@@ -59,6 +59,7 @@ type ownerState struct {
 	queued  bool        // it may be, or have been, in the queue
 	left    bool        // its watch ended without a grant
 	holding bool        // it took its grant: an announcement that arrives later is outdated
+	done    bool        // its release was sent, and it has not asked since
 	as      *message    // its place and lease, once it was answered with "wait"
 
 	// The last poll that was answered with "wait".
@@ -114,7 +115,7 @@ func (in *inbox) unwatch(owner string) {
 		return
 	}
 	in.watched--
-	if state.queued {
+	if state.queued && !state.done {
 		state.wake, state.left = nil, !state.holding
 		in.owners[owner] = state
 	} else {
@@ -154,17 +155,22 @@ func (in *inbox) mayWait(owner string) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	state := in.owners[owner]
-	state.queued = true
+	state.queued, state.done = true, false
 	in.owners[owner] = state
 }
 
 // released records that owner's release was sent: a grant that is announced to it from
-// now on is unwanted, unless it asks again.
+// now on is unwanted, unless it asks again. A short run ends before its watch does.
 func (in *inbox) released(owner string) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	if state, known := in.owners[owner]; known && state.wake == nil {
+	switch state, known := in.owners[owner]; {
+	case !known:
+	case state.wake == nil:
 		delete(in.owners, owner)
+	default:
+		state.done = true
+		in.owners[owner] = state
 	}
 }
 
@@ -176,7 +182,7 @@ func (in *inbox) waiting(as message, polled time.Time, answered int64) (sure boo
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	state := in.owners[as.owner]
-	state.queued, state.holding, state.as = true, false, &as
+	state.queued, state.holding, state.done, state.as = true, false, false, &as
 	state.polled, state.answered = polled, answered
 	in.owners[as.owner] = state
 	if state.wake == nil {

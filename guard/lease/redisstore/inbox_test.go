@@ -77,6 +77,34 @@ func TestGrantToAnOwnerWithoutAWatchIsReleased(t *testing.T) {
 	}
 }
 
+// A run that begins on its wake-up may be released before its watch ends.
+func TestInboxKeepsNothingOfAnOwnerThatIsReleasedBeforeItsWatchEnds(t *testing.T) {
+	p := newProcess(t, redistest.Start(t).Client(t))
+	holder, next := p.NewOwner(""), p.NewOwner("")
+	p.granted("k", holder)
+	_, stop := p.watching(next)
+	p.refused("k", next, 0)
+	p.release("k", holder)
+	p.release("k", next)
+	if n := redisstore.InboxOwners(p.Store); n != 1 {
+		t.Errorf("%d owners while one is watched", n)
+	}
+	stop()
+	if n := redisstore.InboxOwners(p.Store); n != 0 {
+		t.Errorf("%d owners after the watch", n)
+	}
+
+	_, stop = p.watching(next) // it is another owner's turn, and it comes back
+	p.granted("k", holder)
+	p.refused("k", next, 0)
+	p.release("k", next)
+	p.refused("k", next, 0)
+	stop()
+	if n := redisstore.InboxOwners(p.Store); n != 1 {
+		t.Errorf("%d owners while one may be in the queue", n)
+	}
+}
+
 func TestLateWakeUpReleasesNoLeaseInUse(t *testing.T) {
 	server := redistest.Start(t)
 	p := newProcess(t, server.Client(t))

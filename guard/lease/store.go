@@ -100,8 +100,10 @@ func (f WakeFunc) Woken(g Grant) (taken bool) { return f(g) }
 // start without another round trip. It is the zero value if the store cannot be sure
 // that the grant stands.
 type Grant struct {
-	// Fence is the one token minted for the grant; 0: ask.
-	Fence int64
+	// Fence, Fence+1, … Fence+TokenCount-1 are the tokens minted for the grant, one unless
+	// the Place asks for more; 0: ask.
+	Fence      int64
+	TokenCount int
 
 	// Since is not after the grant. The lease lives at least until Since plus the
 	// Reservation of the owner's last Acquire.
@@ -155,6 +157,11 @@ type Place struct {
 	// has not asked for 5/4 of it and half a second more is presumed dead: it loses its
 	// place, and returns to it when it asks with its ticket. 0: it is never presumed dead.
 	Poll time.Duration
+
+	// GrantTokens is how many consecutive tokens a grant to the waiter mints, if it is
+	// exclusive: as AcquireRequest.TokenCount, for a grant that the waiter did not ask for
+	// at that moment. 0: one.
+	GrantTokens int
 }
 
 // Patience is how long the waiter is presumed alive after each request; 0: for ever.

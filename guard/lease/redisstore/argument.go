@@ -34,7 +34,11 @@ func placeText(p lease.Place, limit lease.Limit) string {
 	b := make([]byte, 0, 24)
 	b = append(strconv.AppendInt(b, millis(p.Reservation), 10), ',')
 	b = append(strconv.AppendInt(b, millis(p.Patience()), 10), ',')
-	return string(strconv.AppendInt(b, int64(limit), 10))
+	b = strconv.AppendInt(b, int64(limit), 10)
+	if p.GrantTokens > 1 && limit == lease.Exclusive {
+		b = strconv.AppendInt(append(b, ','), int64(p.GrantTokens), 10)
+	}
+	return string(b)
 }
 
 func bit(b bool) int64 {

@@ -339,5 +339,5 @@ func (in *inbox) grantOf(m message, state ownerState) lease.Grant {
 	if since.After(time.Now()) {
 		return lease.Grant{}
 	}
-	return lease.Grant{Fence: m.fence, Since: since}
+	return lease.Grant{Fence: m.fence, TokenCount: m.tokens, Since: since}
 }

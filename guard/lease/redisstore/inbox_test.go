@@ -122,7 +122,7 @@ func TestLateWakeUpReleasesNoLeaseInUse(t *testing.T) {
 	if n := admin.Publish(t.Context(), channel, wakeUp(owner, "9000000000000000", "1")).Val(); n != 1 {
 		t.Fatalf("%d receivers", n)
 	}
-	for _, nonsense := range []string{"nonsense", "", "\n", "\nx", owner + "\n1\n1\nguard:k", ";" + owner + "\nguard:k", wakeUp(owner, "soon", "1"), wakeUp(owner, "1", ""), wakeUp("", "1", "1")} {
+	for _, nonsense := range []string{"nonsense", "", "\n", "\nx", owner + "\n1\n1\nguard:k", ";" + owner + "\nguard:k", wakeUp(owner, "soon", "1"), wakeUp(owner, "1", ""), wakeUp(owner, "1", "1+"), wakeUp(owner, "1", "1+0"), wakeUp("", "1", "1")} {
 		admin.Publish(t.Context(), channel, nonsense)
 	}
 	time.Sleep(100 * time.Millisecond)
@@ -166,6 +166,47 @@ func TestWakeUpCarriesTheTokenOfTheGrant(t *testing.T) {
 	}
 	if next := p.granted("k", waiter); next.Fence <= g.Fence {
 		t.Errorf("token %d after %d", next.Fence, g.Fence)
+	}
+}
+
+// A place that asks for more tokens gets them with the grant, whichever script makes it: a
+// release, or an acquire that finds the holder's lease ended.
+func TestGrantHasAsManyTokensAsThePlaceAsksFor(t *testing.T) {
+	p := newProcess(t, redistest.Start(t).Client(t))
+	for name, free := range map[string]func(holder string){
+		"release": func(holder string) { p.release("k", holder) },
+		"acquire": func(string) {
+			p.client.Del(t.Context(), "guard:k")
+			_, _ = p.try("k", p.NewOwner(""), 0)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			holder, waiter := p.NewOwner(""), p.NewOwner("")
+			first := p.granted("k", holder)
+			place := lease.Place{Reservation: reservation, GrantTokens: 500}
+			_, stopOther := p.watching(p.NewOwner(""))
+			defer stopOther()
+			grants := make(chan lease.Grant, 100)
+			defer p.Watch(waiter, func(g lease.Grant) bool { grants <- g; return g.Fence != 0 })()
+			r := lease.AcquireRequest{Key: "k", Owner: waiter, TTL: reservation, Join: true, Place: place, TokenCount: 1}
+			if reply, err := p.acquire(r); err != nil || reply.Granted {
+				t.Fatalf("Acquire() = %+v, %v; want refused", reply, err)
+			}
+			free(holder)
+			g := <-grants
+			if g.Fence <= first.Fence || g.TokenCount < 2 || g.TokenCount > 500 {
+				t.Errorf("tokens from %d, %d of them, after %d; want up to 500", g.Fence, g.TokenCount, first.Fence)
+			}
+			next, err := p.acquire(r)
+			if err != nil || next.Fence < g.Fence+int64(g.TokenCount) {
+				t.Errorf("the next token is %d, %v; want at least %d", next.Fence, err, g.Fence+int64(g.TokenCount))
+			}
+			_, err = p.Release(t.Context(), lease.ReleaseRequest{Key: "k", Owner: waiter, Place: place})
+			if err != nil || p.value("guard:k") == waiter {
+				t.Errorf("Release() = %v; the key's value is %q", err, p.value("guard:k"))
+			}
+			p.client.FlushAll(t.Context())
+		})
 	}
 }
 

@@ -1,6 +1,7 @@
 package redisstore
 
 import (
+	"errors"
 	"strconv"
 	"strings"
 
@@ -16,12 +17,13 @@ type message struct {
 	owner   string // "" if the message has another form
 	grant   bool   // owner was granted lease; else it should ask again
 	granted int64  // when, by the server's clock in µs
-	fence   int64  // the token minted for it; 0 for one that is not exclusive
+	fence   int64  // the first token minted for it; 0 for one that is not exclusive
+	tokens  int    // how many were minted
 	lease   string // the key, with the prefix
 }
 
-// readMessage parses "<place>;<owner>\n<granted>\n<fence>\n<lease>" and "\n<beacon>".
-// A fence of "" is no grant. "stop <kind>\n<owner>\n<lease>\n<text>" asks to stop.
+// readMessage parses "<place>;<owner>\n<granted>\n<tokens>\n<lease>" and "\n<beacon>".
+// Tokens are "<first>", or "<first>+<how many>"; "" is no grant. "stop <kind>\n<owner>\n<lease>\n<text>" asks to stop.
 func readMessage(payload string) message {
 	if number, ok := strings.CutPrefix(payload, "\n"); ok {
 		n, _ := strconv.ParseInt(number, 10, 64)
@@ -37,9 +39,14 @@ func readMessage(payload string) message {
 	}
 	m := message{place: place, owner: owner, lease: parts[3]}
 	granted, err1 := strconv.ParseInt(parts[1], 10, 64)
-	fence, err2 := strconv.ParseInt(parts[2], 10, 64)
-	if err1 == nil && err2 == nil {
-		m.grant, m.granted, m.fence = true, granted, fence
+	first, count, several := strings.Cut(parts[2], "+")
+	fence, err2 := strconv.ParseInt(first, 10, 64)
+	tokens, err3 := 1, error(nil)
+	if several {
+		tokens, err3 = strconv.Atoi(count)
+	}
+	if errors.Join(err1, err2, err3) == nil && tokens > 0 {
+		m.grant, m.granted, m.fence, m.tokens = true, granted, fence, tokens
 	}
 	return m
 }

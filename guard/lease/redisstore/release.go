@@ -51,7 +51,10 @@ func (r releasing) limit() lease.Limit {
 	if r.text == "" {
 		return r.under
 	}
-	limit, _ := strconv.Atoi(r.text[strings.LastIndexByte(r.text, ',')+1:])
+	var limit int
+	if parts := strings.Split(r.text, ","); len(parts) >= 3 {
+		limit, _ = strconv.Atoi(parts[2])
+	}
 	return lease.Limit(limit)
 }
 

@@ -9,6 +9,8 @@ import (
 var (
 	//go:embed scripts/argument.lua
 	argumentLua string
+	//go:embed scripts/token.lua
+	tokenLua string
 	//go:embed scripts/queue.lua
 	queueLua string
 	//go:embed scripts/join.lua
@@ -68,15 +70,15 @@ var (
 	// A waiter that finds the key held, which is the usual case, needs no queue.lua: it
 	// is run only inside the condition.
 	acquireScript = newScript(acquireLua + argumentLua +
-		"if type(holder) ~= 'string' then\n" + queueLua + acquireQueueLua + "end\n" +
+		"if type(holder) ~= 'string' then\n" + tokenLua + queueLua + acquireQueueLua + "end\n" +
 		"local left = redis.call('PTTL', lease)\n" + joinLua)
 	acquireLimitScript = newScript(limitLua + acquireLimitHeldLua +
-		"if not holder then\n" + queueLua + acquireLimitLua + "end\n" + joinLua)
+		"if not holder then\n" + tokenLua + queueLua + acquireLimitLua + "end\n" + joinLua)
 	renewScript         = newScript(renewLua)
 	renewFenceScript    = newScript(renewFenceLua)
-	renewLimitScript    = newScript(limitLua + queueLua + renewLimitLua)
-	releaseScript       = newScript(releaseLua + argumentLua + releaseHandoffLua + queueLua + releaseQueueLua)
-	releaseLimitScript  = newScript(limitLua + queueLua + releaseLimitLua)
+	renewLimitScript    = newScript(limitLua + tokenLua + queueLua + renewLimitLua)
+	releaseScript       = newScript(releaseLua + argumentLua + tokenLua + releaseHandoffLua + queueLua + releaseQueueLua)
+	releaseLimitScript  = newScript(limitLua + tokenLua + queueLua + releaseLimitLua)
 	releaseFreeScript   = newScript(releaseFreeLua)
 	releaseOneScript    = newScript(releaseOneLua)
 	acquireOneScript    = newScript(acquireOneLua)
@@ -88,7 +90,7 @@ var (
 	membersScript       = newReader(membersLua)
 	revokeScript        = newScript(ownersLua + revokeLua)
 	replaceScript       = newScript(ownersLua + replaceLua)
-	breakScript         = newScript(limitLua + queueLua + breakLua)
+	breakScript         = newScript(limitLua + tokenLua + queueLua + breakLua)
 )
 
 // script is a Lua script that is sent by its digest, and in full only to a server

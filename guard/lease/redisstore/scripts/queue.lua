@@ -1,15 +1,15 @@
 -- The queue of waiters and the set of holders, for the scripts that use them.
 --
--- The queue is a ZSET. A member is "<reservation ms>,<patience ms>,<limit>;<owner>": a
--- release reads from it how long the next grant must last, whether the waiter is
--- presumed alive and whether it fits, without another key. The score is twice the
+-- The queue is a ZSET. A member is "<place>;<owner>": a release reads from the place how
+-- long the next grant must last, whether the waiter is presumed alive, whether it fits and
+-- how many tokens it gets, without another key. The score is twice the
 -- ticket, a server time in µs, plus 1 if the waiter's inbox was counted.
 --
 -- A waiter is presumed alive for its patience from its ticket on, and until the score
 -- of its member in KEYS[5], which its later requests set.
 --
--- Uses lease, queue, owner and now (nil if not known) of the script around it, and
--- argument.lua.
+-- Uses lease, queue, owner and now (nil if not known) of the script around it,
+-- argument.lua and token.lua.
 
 -- The server's clock in µs, read once.
 local function clock()
@@ -31,12 +31,6 @@ local function lease_value()
 end
 
 local function number(n) return string.format('%.0f', n) end
-
--- Mints the token of a grant to a waiter, above those before and not below the clock.
-local function token()
-  if redis.call('ZADD', KEYS[4], 'GT', 'CH', number(clock()), 't') == 1 then return now end
-  return tonumber(redis.call('ZINCRBY', KEYS[4], 1, 't'))
-end
 
 -- Takes a waiter out of the queue.
 local function leave_queue()
@@ -66,12 +60,12 @@ local function dead(member, score, patience, owner)
   return listeners[2] == 0 -- not without permission for NUMSUB
 end
 
--- Publishes to a waiter's inbox that it was granted lease, when, and the token (0:
+-- Publishes to a waiter's inbox that it was granted lease, when, and the tokens (0:
 -- none). Called after the grant is written, since the waiter may start on the message
--- alone. A token of "" announces no grant: the waiter should ask again. pcall: without
+-- alone. A text of "" announces no grant: the waiter should ask again. pcall: without
 -- permission to publish the grant stands, and waiters poll.
-local function wake(member, owner, token)
-  redis.pcall('PUBLISH', inbox_of(owner), member .. '\n' .. number(clock()) .. '\n' .. token .. '\n' .. lease)
+local function wake(member, owner, text)
+  redis.pcall('PUBLISH', inbox_of(owner), member .. '\n' .. number(clock()) .. '\n' .. text .. '\n' .. lease)
 end
 
 -- Several holders are a ZSET of "<limit>;<owner>" by the server's time, in µs, at
@@ -171,7 +165,7 @@ local function grant_head(value, asking, head)
     local member, score = head[1], head[2]
     head = nil
     if not member then return value, false end
-    local ttl, patience, next_limit, next = string.match(member, '^(%d+),(%d+),(%-?%d+);(.*)$')
+    local ttl, patience, next_limit, count, next = string.match(member, '^(%d+),(%d+),(%-?%d+),?(%d*);(.*)$')
     if not next then -- of no form that the scripts write
       redis.call('ZREM', queue, member)
     elseif next ~= asking and dropped < 1000 and dead(member, score, patience, next) then
@@ -190,9 +184,10 @@ local function grant_head(value, asking, head)
         value = admit(value, next, next_limit, tonumber(ttl), strictest, mixed)
         wake(member, next, '0')
       else
-        local fence = token()
+        clock()
+        local fence = tokens(count)
         redis.call('SET', lease, next, 'PX', ttl)
-        wake(member, next, number(fence))
+        wake(member, next, fence)
         return next, false
       end
     end

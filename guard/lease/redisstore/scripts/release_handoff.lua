@@ -4,20 +4,16 @@
 
 if head then
   local member, ticket = head[1], (head[2] - head[2] % 2) / 2
-  local ttl, patience, next = string.match(member, '^(%d+),(%d+),0;(.*)$')
+  local ttl, patience, count, next = string.match(member, '^(%d+),(%d+),0,?(%d*);(.*)$')
   local time = redis.call('TIME')
   now = time[1] * 1000000 + time[2]
   if next and (patience == '0' or ticket + patience * 1000 >= now)
     and (head[2] % 2 == 0 or single == '0' or ticket + 1000000 > now) then
-    local text = string.format('%.0f', now)
-    local fence = text
-    if redis.call('ZADD', KEYS[4], 'GT', 'CH', text, 't') == 0 then
-      fence = string.format('%.0f', redis.call('ZINCRBY', KEYS[4], 1, 't'))
-    end
+    local fence = tokens(count)
     if ticket + 50000 < now then redis.call('ZREM', KEYS[5], member) end
     redis.call('SET', lease, next, 'PX', ttl)
     redis.pcall('PUBLISH', inbox .. string.match(next, '^[^:|]*'),
-      member .. '\n' .. text .. '\n' .. fence .. '\n' .. lease)
+      member .. '\n' .. string.format('%.0f', now) .. '\n' .. fence .. '\n' .. lease)
     return 1
   end
 end

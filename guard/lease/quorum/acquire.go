@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"slices"
 	"time"
 
@@ -23,6 +24,7 @@ func (s *Store) Acquire(ctx context.Context, r lease.AcquireRequest) (lease.Acqu
 		return lease.AcquireReply{}, fmt.Errorf("quorum: acquire: %w", err)
 	}
 	v := s.newVote(ctx, r)
+	defer s.voted(v.o)
 	v.round.wait(ctx)
 	s.took(v.o, time.Since(v.round.began))
 	if err := v.oneServer(); err != nil {
@@ -95,7 +97,7 @@ func (s *Store) newVote(ctx context.Context, r lease.AcquireRequest) *vote {
 			v.round.answered(i, lease.AcquireReply{}, errAway)
 			continue
 		}
-		p.busy, p.asked = true, true
+		p.busy, p.asked, p.kept = true, true, false
 		v.parts[i] = votePart{id: s.idLocked(v.o, i), ticket: p.ticket}
 		if probe {
 			v.round.probe(i)
@@ -117,7 +119,7 @@ var (
 // acquireOn asks one node, and notes what it may have then.
 func (v *vote) acquireOn(i int) (lease.AcquireReply, error) {
 	r := v.r
-	r.Owner, r.Ticket = v.parts[i].id, v.parts[i].ticket
+	r.Owner, r.Ticket, r.Place = v.parts[i].id, v.parts[i].ticket, v.o.place
 	if r.Limit == lease.Exclusive {
 		r.TokenCount = spread
 		r.KeepUnused = brief(v.ctx) // the node may answer sooner then, but would grant what comes late
@@ -166,7 +168,7 @@ func (v *vote) late(i int, reply lease.AcquireReply, err error) {
 
 // decided reports whether the nodes that have not answered could change nothing.
 func (v *vote) decided(answers []answer[lease.AcquireReply]) bool {
-	refused := count(answers, func(a *answer[lease.AcquireReply]) bool { return a.ok() && !a.value.Granted })
+	refused := count(answers, isRefused)
 	if refused > len(answers)-v.s.majority {
 		return true
 	}
@@ -174,6 +176,7 @@ func (v *vote) decided(answers []answer[lease.AcquireReply]) bool {
 }
 
 func isGranted(a *answer[lease.AcquireReply]) bool { return a.ok() && a.value.Granted }
+func isRefused(a *answer[lease.AcquireReply]) bool { return a.ok() && !a.value.Granted }
 
 func (v *vote) granted() []lease.AcquireReply {
 	granted := make([]lease.AcquireReply, 0, len(v.round.answers))
@@ -358,18 +361,63 @@ func (v *vote) conclude(won bool) {
 		}
 		return
 	}
+	keep := v.keepParts()
 	discard := func(i int) (struct{}, error) { return struct{}{}, v.discardOn(i) }
 	back := newRound(v.s, discard, func(answers []answer[struct{}]) bool {
 		return count(answers, func(a *answer[struct{}]) bool { return a.asked && !a.spare && !a.done }) == 0
 	}, nil)
 	for i := range v.s.nodes {
-		if held(i) {
-			back.expect(i, v.round.answers[i].err != nil)
+		switch a := &v.round.answers[i]; {
+		case !held(i):
+		case keep && isGranted(a):
+			v.s.keep(v.o, i)
+		default:
+			back.expect(i, a.err != nil)
 		}
 	}
 	back.start()
 	back.until, _ = v.ctx.Deadline() // discards have attempts of their own, which go on
 	back.wait(v.ctx)
+}
+
+// keepParts reports whether the owner, which waits, keeps the parts that it was granted
+// though they are no majority. It does if a majority names one holder, which loses nothing
+// by that: given back, the parts would go to the next in line, who could do no more with
+// them. And it does in a split vote if no other owner that is named has a lower rank: that
+// one's parts go round among the others until it has a majority.
+func (v *vote) keepParts() bool {
+	if !v.r.Join {
+		return false
+	}
+	holders := make(map[string]int)
+	for i := range v.round.answers {
+		if a := &v.round.answers[i]; isRefused(a) {
+			holders[ownerOf(a.value.Holder)]++
+		}
+	}
+	lowest := true
+	for holder, nodes := range holders {
+		if nodes >= v.s.majority {
+			return true
+		}
+		lowest = lowest && rank(v.r.Owner) <= rank(holder)
+	}
+	return lowest
+}
+
+// rank orders owners by chance, the same in all processes.
+func rank(owner string) uint64 {
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(owner)) // never fails
+	return h.Sum64()
+}
+
+// keep leaves o what node i has granted, and ends what was under way there.
+func (s *Store) keep(o *owner, i int) {
+	s.mu.Lock()
+	o.parts[i].kept = true
+	s.mu.Unlock()
+	s.idle(o, i)
 }
 
 // discardOn gives back what node i has granted, or may have.

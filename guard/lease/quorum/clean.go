@@ -63,11 +63,12 @@ func (c *cleaner) attempt() {
 }
 
 // discard gives back what node i has for o, which does not have the key, and may ask for
-// it again. After a release that may arrive later, or a request that may, o has another
-// id on the node. It ends what is under way there.
+// it again. If a release may arrive later, a request or a wake-up, o has another id on the
+// node from then on. It ends what is under way there.
 func (s *Store) discard(o *owner, i int, id string) error {
 	s.mu.Lock()
 	p := &o.parts[i]
+	p.kept = false
 	unknown := p.unknown
 	r := lease.ReleaseRequest{Key: o.key, Owner: id, Limit: o.limit, Place: o.place}
 	life := o.life
@@ -80,7 +81,7 @@ func (s *Store) discard(o *owner, i int, id string) error {
 	certain := err == nil && !reply.Resent && !unknown.After(time.Now())
 	s.mu.Lock()
 	p.asked, p.unknown = false, time.Time{}
-	if !certain {
+	if !certain || o.joined {
 		p.epoch++
 		p.id = ""
 	}

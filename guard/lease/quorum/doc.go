@@ -35,8 +35,9 @@
 //
 // # Not promised
 //
-// Waiters have no common queue. A release wakes the next at each node, mostly the same
-// one; a waiter that is not woken asks again within 250 ms. A guard.Limit above one is
+// Waiters have no common queue. A release grants its part to the next at each node, mostly
+// the same one, which starts when a majority has; a waiter that is not woken asks again
+// within 250 ms. A guard.Limit above one is
 // refused with an error that says why; Shared and Limit(1) work. A tick of a schedule is
 // claimed by a majority; a claim that breaks off halfway leaves it claimed.
 //

@@ -9,24 +9,28 @@ import (
 // owner is what the Store knows of an owner id, from its first Acquire to its Release,
 // or until an Acquire without Join is refused. It is guarded by Store.mu.
 type owner struct {
-	id    string
-	key   string
-	limit lease.Limit
-	place lease.Place
-	life  time.Duration // the longest that a node keeps what it was asked for
-	votes int           // how often it has asked
-	over  bool          // it is no longer in Store.owners
-	parts []part
+	id     string
+	key    string
+	limit  lease.Limit
+	place  lease.Place
+	life   time.Duration // the longest that a node keeps what it was asked for
+	votes  int           // how often it has asked
+	asking bool          // a vote is under way
+	joined bool          // it has asked to wait
+	over   bool          // it is no longer in Store.owners
+	parts  []part
 }
 
 // part is what one node may have for an owner.
 type part struct {
 	asked bool   // the node may have a lease, or the owner in its queue
+	kept  bool   // the node has granted its part, though a majority has not
 	busy  bool   // an Acquire or a discard is under way: the next call waits, or does without the node
 	then  func() // called when it has ended
 
-	// epoch is part of the id on the node. It is counted up when a release of the id
-	// may still be on its way, which would end a lease that is acquired meanwhile.
+	// epoch is part of the id on the node. It is counted up when something that is about
+	// the id may still be on its way: a release, which would end a lease that is acquired
+	// meanwhile, or a wake-up, which would announce one that was given back.
 	epoch int
 	id    string // with the epoch; "" until it is needed
 
@@ -40,13 +44,30 @@ func (s *Store) enter(r lease.AcquireRequest) *owner {
 	defer s.mu.Unlock()
 	o := s.owners[r.Owner]
 	if o == nil {
-		o = &owner{id: r.Owner, key: r.Key, limit: r.Limit, place: r.Place, parts: make([]part, len(s.nodes))}
+		o = &owner{id: r.Owner, key: r.Key, limit: r.Limit, place: placeOn(r.Place, r.Limit), parts: make([]part, len(s.nodes))}
 		s.watches[r.Owner].nameLocked(o)
 		s.owners[r.Owner] = o
 	}
 	o.votes++
+	o.asking, o.joined = true, o.joined || r.Join
 	o.life = max(o.life, r.TTL, r.Reservation)
 	return o
+}
+
+// voted ends what enter began.
+func (s *Store) voted(o *owner) {
+	s.mu.Lock()
+	o.asking = false
+	s.mu.Unlock()
+}
+
+// placeOn is an owner's place in the queue of each node: a grant that a node makes by itself
+// has as many tokens as one that it is asked for.
+func placeOn(p lease.Place, limit lease.Limit) lease.Place {
+	if limit == lease.Exclusive {
+		p.GrantTokens = spread
+	}
+	return p
 }
 
 // idLocked is o's id on node i.

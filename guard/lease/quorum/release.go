@@ -122,7 +122,7 @@ func (g *givingBack) unknownOn(i int) time.Time {
 // on the node may lie among them.
 func (g *givingBack) request(i int) lease.ReleaseRequest {
 	r := g.r
-	r.Fence, r.LastFence = 0, 0
+	r.Fence, r.LastFence, r.Place = 0, 0, placeOn(r.Place, r.Limit)
 	if g.o != nil {
 		g.s.mu.Lock()
 		r.Owner = g.s.idLocked(g.o, i)

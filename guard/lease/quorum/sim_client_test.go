@@ -18,17 +18,54 @@ type simClient struct {
 	rnd   *rand.Rand
 	store *Store
 	nodes []lease.Store
+
+	wait *simWait // the present one
+}
+
+// simWait is a wait of the client for one key. It does what the engine does when it is woken.
+type simWait struct {
+	w     *simWorld
+	woken chan struct{}
+
+	mu      sync.Mutex
+	resting bool        // no call is under way
+	started lease.Grant // the wake-up that the run begins on
+}
+
+func (c *simWait) Woken(g lease.Grant) (taken bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if g.Fence != 0 && c.resting && time.Since(g.Since) < simTTL*3/4 {
+		c.resting, c.started, taken = false, g, true
+		c.w.onWakeUps.Add(1)
+	}
+	select {
+	case c.woken <- struct{}{}:
+	default:
+	}
+	return taken
+}
+
+// rest begins or ends the time in which a wake-up may start the run.
+func (c *simWait) rest(on bool) (started lease.Grant) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.resting = on
+	return c.started
 }
 
 func newSimClient(w *simWorld, i int, seed uint64) *simClient {
 	c := &simClient{w: w, i: i, rnd: rand.New(rand.NewPCG(seed, uint64(100+i)))}
 	for j, n := range w.nodes {
 		var s lease.Store = &simStore{
-			n: n, client: i, process: fmt.Sprintf("c%dn%d", i, j), wakes: make(map[string]lease.Waker),
+			n: n, client: i, process: fmt.Sprintf("c%dn%d", i, j), owners: make(map[string]simOwner),
 			rnd: rand.New(rand.NewPCG(seed, uint64(1000+simNodes*i+j))),
 		}
-		if w.broken.noWriteBack {
+		switch {
+		case w.broken.noWriteBack:
 			s = forgetful{s.(*simStore)}
+		case w.broken.minorityGrant:
+			s = eager{s.(*simStore), c}
 		}
 		c.nodes = append(c.nodes, s)
 	}
@@ -59,6 +96,17 @@ func (f forgetful) Renew(ctx context.Context, rs []lease.RenewRequest) []lease.R
 	return f.simStore.Renew(ctx, without)
 }
 
+// eager is a node of which one wake-up is enough to start.
+type eager struct {
+	*simStore
+	c *simClient
+}
+
+func (e eager) Watch(owner string, waker lease.Waker) {
+	wait := e.c.wait
+	e.simStore.Watch(owner, lease.WakeFunc(func(g lease.Grant) bool { return wait.Woken(g) || waker.Woken(lease.Grant{}) }))
+}
+
 // run contends until the client was served after healing, or is too late.
 func (c *simClient) run() {
 	for !c.w.allServed() && time.Since(c.w.began) < simTrouble+simServed {
@@ -70,14 +118,9 @@ func (c *simClient) run() {
 // once waits for key and runs under it.
 func (c *simClient) once(key string) {
 	owner := c.store.NewOwner("")
-	woken := make(chan struct{}, 1)
-	c.store.Watch(owner, lease.WakeFunc(func(lease.Grant) bool {
-		select {
-		case woken <- struct{}{}:
-		default:
-		}
-		return false
-	}))
+	wait := &simWait{w: c.w, woken: make(chan struct{}, 1)}
+	c.wait = wait
+	c.store.Watch(owner, wait)
 	place := lease.Place{Reservation: simTTL, Poll: simTTL / 2}
 	r := lease.AcquireRequest{
 		Key: key, Owner: owner, TTL: simTTL, Join: c.rnd.IntN(8) > 0, Place: place, TokenCount: 1 + c.rnd.IntN(2)*500,
@@ -114,12 +157,18 @@ func (c *simClient) once(key string) {
 		if err != nil {
 			pause = rand2(c.rnd, 100*time.Millisecond)
 		}
+		wait.rest(err == nil)
 		t := time.NewTimer(pause)
 		select {
-		case <-woken:
+		case <-wait.woken:
 		case <-t.C:
 		}
 		t.Stop()
+		if g := wait.rest(false); g.Fence != 0 {
+			c.store.Unwatch(owner)
+			c.hold(key, owner, lease.AcquireReply{Fence: g.Fence, TokenCount: 1}, g.Since.Add(simTTL-simMargin), unknown)
+			return
+		}
 	}
 	c.store.Unwatch(owner)
 	c.release(lease.ReleaseRequest{Key: key, Owner: owner, Place: place}, unknown)
@@ -200,7 +249,7 @@ func (c *simClient) renewByAny(ctx context.Context, r lease.RenewRequest) bool {
 	for i, n := range c.nodes {
 		wg.Go(func() {
 			r := r
-			r.Owner = c.store.idOn(i, 0, r.Owner)
+			r.Owner = c.store.presentID(i, r.Owner)
 			if reply := n.Renew(ctx, []lease.RenewRequest{r})[0]; reply.Err == nil && reply.Held {
 				held.Store(true)
 			}

@@ -39,6 +39,7 @@ type simWaiter struct {
 	owner       string
 	ticket      int64
 	reservation time.Duration
+	tokens      int // that a grant mints
 	store       *simStore
 }
 
@@ -81,7 +82,7 @@ func (n *simNode) acquireLocked(s *simStore, r lease.AcquireRequest) lease.Acqui
 		if r.Ticket == 0 {
 			r.Ticket = n.micros()
 		}
-		k.queue = append(k.queue, simWaiter{r.Owner, r.Ticket, r.Reservation, s})
+		k.queue = append(k.queue, simWaiter{r.Owner, r.Ticket, r.Reservation, max(1, r.GrantTokens), s})
 		slices.SortStableFunc(k.queue, func(a, b simWaiter) int { return cmp.Compare(a.ticket, b.ticket) })
 		reply.Ticket = r.Ticket
 	}
@@ -107,8 +108,8 @@ func (n *simNode) grantHeadLocked(k *simKey) {
 	head := k.queue[0]
 	k.queue = k.queue[1:]
 	k.owner, k.until = head.owner, time.Now().Add(n.life(head.reservation))
-	n.mintLocked(1)
-	head.store.wake(head.owner)
+	minted := n.mintLocked(head.tokens)
+	head.store.wake(head.owner, lease.Grant{Fence: minted.Fence, TokenCount: minted.TokenCount, Since: time.Now()})
 }
 
 func (n *simNode) renewLocked(r lease.RenewRequest) lease.RenewReply {
@@ -192,7 +193,15 @@ type simStore struct {
 	mu       sync.Mutex
 	rnd      *rand.Rand
 	sequence uint64
-	wakes    map[string]lease.Waker
+	owners   map[string]simOwner
+}
+
+// simOwner is what a store needs to know of an owner to tell grants from old news, as
+// redisstore's inbox does.
+type simOwner struct {
+	waker    lease.Waker
+	answered time.Time // when the last request ran that was answered with "wait"; zero: never
+	holding  bool      // it knows of its grant
 }
 
 func (s *simStore) NewOwner(metadata string) string {
@@ -269,9 +278,17 @@ func rand2(rnd *rand.Rand, d time.Duration) time.Duration {
 func (s *simStore) Acquire(ctx context.Context, r lease.AcquireRequest) (lease.AcquireReply, error) {
 	deadline, _ := ctx.Deadline()
 	var reply lease.AcquireReply
-	if err := s.call(ctx, deadline, func() { reply = s.n.acquireLocked(s, r) }); err != nil {
+	var ran time.Time
+	if err := s.call(ctx, deadline, func() { reply, ran = s.n.acquireLocked(s, r), time.Now() }); err != nil {
 		return lease.AcquireReply{}, err
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	o := s.owners[r.Owner]
+	if o.holding = reply.Granted; !reply.Granted && r.Join {
+		o.answered = ran
+	}
+	s.owners[r.Owner] = o
 	return reply, nil
 }
 
@@ -299,30 +316,46 @@ func (s *simStore) Release(ctx context.Context, r lease.ReleaseRequest) (lease.R
 	return reply, nil
 }
 
-func (s *simStore) Watch(owner string, wake lease.Waker) {
+func (s *simStore) Watch(owner string, waker lease.Waker) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.wakes[owner] = wake
+	o := s.owners[owner]
+	o.waker = waker
+	s.owners[owner] = o
 }
 
 func (s *simStore) Unwatch(owner string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.wakes, owner)
+	delete(s.owners, owner)
 }
 
 // wake sends owner the message that it was granted the key.
-func (s *simStore) wake(owner string) {
+func (s *simStore) wake(owner string, g lease.Grant) {
 	d := s.delay()
 	if d < 0 {
 		return
 	}
-	time.AfterFunc(d, func() {
-		s.mu.Lock()
-		wake := s.wakes[owner]
-		s.mu.Unlock()
-		if wake != nil {
-			wake.Woken(lease.Grant{})
-		}
-	})
+	time.AfterFunc(d, func() { s.deliver(owner, g) })
+}
+
+func (s *simStore) deliver(owner string, g lease.Grant) {
+	s.mu.Lock()
+	o := s.owners[owner]
+	s.mu.Unlock()
+	if o.waker == nil || o.holding {
+		return
+	}
+	if o.answered.IsZero() || !g.Since.After(o.answered) {
+		g = lease.Grant{}
+	}
+	if !o.waker.Woken(g) {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if o, known := s.owners[owner]; known {
+		o.holding = true
+		s.owners[owner] = o
+	}
 }

@@ -22,7 +22,7 @@ type Store struct {
 	process  string // in owner ids: see id.go
 	random   func(n int64) int64
 
-	mu      sync.Mutex // never held across a node's call, nor while a wake runs
+	mu      sync.Mutex // never held across a node's call, nor while a waker runs
 	owners  map[string]*owner
 	watches map[string]*watch
 }

@@ -1,6 +1,7 @@
 package quorum
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -9,20 +10,28 @@ import (
 
 // minHint and maxHint bound how long a hint of one node waits for those of others.
 const (
-	minHint = 2 * time.Millisecond
+	minHint = 5 * time.Millisecond
 	maxHint = 100 * time.Millisecond
 )
 
 // watch is the watch of one owner. A node that grants the owner its part of the key
-// gives a hint. When a majority has, the owner is woken at once. Before that the others
+// gives a hint. When a majority has, the owner is woken at once, mostly with a grant: see
+// grant. Before that the others
 // may grant it too, and if they do not, the vote is split: the owner is woken after a
 // time of chance, so that of several owners with a part each one gives its part back
 // before the others do.
 type watch struct {
 	s     *Store
+	owner string
 	waker lease.Waker
-	parts []watchPart // by node
-	ended bool        // guarded by Store.mu
+
+	// Guarded by Store.mu.
+	parts []*watchPart // by node; another one for each id
+	ended bool
+
+	// gate is held while the owner is woken with a grant: no vote of the owner begins then.
+	// It is locked before mu, and mu before Store.mu.
+	gate sync.Mutex
 
 	mu    sync.Mutex
 	pause time.Duration
@@ -30,23 +39,26 @@ type watch struct {
 	over  bool
 }
 
-// watchPart is the watch at one node, which wakes it.
+// watchPart is the watch at one node under one id, which wakes it.
 type watchPart struct {
-	w *watch
-
-	// Guarded by Store.mu.
+	w     *watch
 	id    string // as watched there; "": it is not
 	epoch int    // of the id
 
-	hinted bool // since the last Acquire; guarded by watch.mu
+	// Guarded by watch.mu.
+	hinted bool        // since the last Acquire
+	grant  lease.Grant // of the node's part; zero if the hint was none
 }
 
 // Watch implements [lease.Watcher]. Woken is called on a goroutine of a node's store, or of a
-// timer, and never with a grant: the owner must ask.
+// timer. It is called with a grant if a majority of nodes have granted the owner their parts,
+// with tokens of which one suits them all.
 func (s *Store) Watch(owner string, waker lease.Waker) {
-	w := &watch{s: s, waker: waker, parts: make([]watchPart, len(s.nodes)), pause: minHint}
+	w := &watch{s: s, owner: owner, waker: waker, parts: make([]*watchPart, len(s.nodes)), pause: minHint}
+	first := make([]watchPart, len(s.nodes))
 	for i := range w.parts {
-		w.parts[i].w = w
+		first[i].w = w
+		w.parts[i] = &first[i]
 	}
 	s.mu.Lock()
 	old := s.watches[owner]
@@ -96,9 +108,11 @@ func (s *Store) rewatch(o *owner) {
 	if w == nil {
 		return
 	}
+	w.gate.Lock()
 	w.mu.Lock()
 	w.clearLocked()
 	w.mu.Unlock()
+	w.gate.Unlock()
 	s.watchOn(w, o.id, o)
 }
 
@@ -107,8 +121,8 @@ func (w *watch) nameLocked(o *owner) {
 	if w == nil {
 		return
 	}
-	for i := range w.parts {
-		if p := &w.parts[i]; p.epoch == 0 {
+	for i, p := range w.parts {
+		if p.epoch == 0 {
 			o.parts[i].id = p.id
 		}
 	}
@@ -116,9 +130,11 @@ func (w *watch) nameLocked(o *owner) {
 
 // clearLocked forgets hints.
 func (w *watch) clearLocked() {
-	for i := range w.parts {
-		w.parts[i].hinted = false
+	w.s.mu.Lock()
+	for _, p := range w.parts {
+		p.hinted, p.grant = false, lease.Grant{}
 	}
+	w.s.mu.Unlock()
 	if w.timer != nil {
 		w.timer.Stop()
 		w.timer = nil
@@ -132,57 +148,110 @@ func (s *Store) watchOn(w *watch, owner string, o *owner) {
 		if n.watcher == nil {
 			continue
 		}
-		p := &w.parts[i]
-		epoch := 0
-		s.mu.Lock()
-		if o != nil {
-			epoch = o.parts[i].epoch
-		}
-		old := p.id
-		if w.ended || old != "" && p.epoch == epoch {
-			s.mu.Unlock()
+		old, p := s.watchNext(w, i, owner, o)
+		if p == nil {
 			continue
 		}
-		id := s.idOn(i, epoch, owner)
-		p.id, p.epoch = id, epoch
-		s.mu.Unlock()
 		if old != "" {
 			n.watcher.Unwatch(old)
 		}
-		n.watcher.Watch(id, p)
+		n.watcher.Watch(p.id, p)
 	}
 }
 
-// Woken implements [lease.Waker]: the node has granted the owner its part, or may have.
-func (p *watchPart) Woken(lease.Grant) (taken bool) {
-	p.w.hint(p)
-	return false
+// watchNext puts the watch at node i in its place, and returns the id that was watched there
+// before; nil if there is nothing to do.
+func (s *Store) watchNext(w *watch, i int, owner string, o *owner) (old string, p *watchPart) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	epoch := 0
+	if o != nil {
+		epoch = o.parts[i].epoch
+	}
+	p = w.parts[i]
+	old = p.id
+	if w.ended || old != "" && p.epoch == epoch {
+		return "", nil
+	}
+	if old != "" {
+		p = &watchPart{w: w}
+		w.parts[i] = p // a message for the old id says nothing of the new one
+	}
+	p.id, p.epoch = s.idOn(i, epoch, owner), epoch
+	return old, p
 }
 
-// hint notes one of a node.
-func (w *watch) hint(of *watchPart) {
+// Woken implements [lease.Waker]: the node has granted the owner its part, or may have. Its
+// store is told that the owner counts on the grant: it is used, or asked for, or released.
+func (p *watchPart) Woken(g lease.Grant) (taken bool) {
+	return p.w.hint(p, g) && g.Fence != 0
+}
+
+// hint notes one of a node, and reports whether it is about the owner's present id.
+func (w *watch) hint(of *watchPart, g lease.Grant) (present bool) {
+	w.gate.Lock()
+	defer w.gate.Unlock()
+	granted, enough, present := w.note(of, g)
+	if enough {
+		w.waker.Woken(granted)
+	}
+	return present
+}
+
+func (w *watch) note(of *watchPart, g lease.Grant) (granted lease.Grant, enough, present bool) {
 	w.mu.Lock()
+	defer w.mu.Unlock()
 	if w.over {
-		w.mu.Unlock()
-		return
+		return granted, false, false
 	}
-	of.hinted = true
-	hints := 0
-	for i := range w.parts {
-		if w.parts[i].hinted {
+	of.hinted, of.grant = true, g
+	granted, hints, present := w.hintsLocked(of)
+	switch enough = hints >= w.s.majority; {
+	case !present:
+		return lease.Grant{}, false, false
+	case enough:
+		w.clearLocked()
+	case w.timer == nil:
+		w.timer = time.AfterFunc(w.s.jitter(w.pause), w.rouse)
+	}
+	return granted, enough, true
+}
+
+// hintsLocked counts those of present ids, and returns what the owner may start on: one token and
+// the earliest end, if a majority has granted their parts with tokens that need no
+// write-back, and nothing is under way that could end one of them. What a node announces of
+// an id stands until the reservation ends, as long as the id was not given back there.
+//
+// No vote of the owner begins while the gate is held, so until then this stays true.
+func (w *watch) hintsLocked(of *watchPart) (g lease.Grant, hints int, present bool) {
+	s := w.s
+	granted := make([]lease.AcquireReply, 0, 8)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	o := s.owners[w.owner]
+	for i, p := range w.parts {
+		if o != nil && o.parts[i].epoch != p.epoch {
+			continue // the id was given back
+		}
+		present = present || p == of
+		if p.hinted || o != nil && o.parts[i].kept {
 			hints++
 		}
-	}
-	if hints < w.s.majority {
-		if w.timer == nil {
-			w.timer = time.AfterFunc(w.s.jitter(w.pause), w.rouse)
+		if p.grant.Fence == 0 || o == nil || o.asking || o.parts[i].busy {
+			continue
 		}
-		w.mu.Unlock()
-		return
+		granted = append(granted, lease.AcquireReply{Fence: p.grant.Fence, TokenCount: p.grant.TokenCount, Sent: p.grant.Since})
 	}
-	w.clearLocked()
-	w.mu.Unlock()
-	w.waker.Woken(lease.Grant{})
+	if len(granted) < s.majority {
+		return lease.Grant{}, hints, present
+	}
+	slices.SortFunc(granted, func(a, b lease.AcquireReply) int { return b.Sent.Compare(a.Sent) })
+	granted = granted[:s.majority] // those that last longest
+	t, settled := choose(granted, 1, s.majority)
+	if settled < s.majority {
+		return lease.Grant{}, hints, present
+	}
+	return lease.Grant{Fence: t.first, TokenCount: 1, Since: granted[s.majority-1].Sent}, hints, present
 }
 
 // rouse wakes the owner though no majority gave hints.

@@ -15,10 +15,9 @@ import (
 // A node that granted the key to a loser does not answer when it is given back.
 func TestAcquireEndsWithItsContextThoughItsCleanUpGoesOn(t *testing.T) {
 	bubble(t, 3, func(t *testing.T, b *bench) {
-		b.nodes[0].HoldFor(key, "x", ttl)
-		b.nodes[1].HoldFor(key, "x", ttl)
-		b.nodes[2].Inject(guardtest.Fault{Op: guardtest.OpRelease, Times: 1})
 		owner, began := b.s.NewOwner(""), time.Now()
+		b.split(owner)
+		b.nodes[2].Inject(guardtest.Fault{Op: guardtest.OpRelease, Times: 1})
 		if reply, err := b.acquire(b.s, owner); err != nil || reply.Granted {
 			t.Errorf("Acquire() = %+v, %v", reply, err)
 		}

@@ -110,6 +110,18 @@ func (b *bench) putAhead(i int, token int64) {
 
 var errDown = errors.New("connection refused")
 
+// split gives the first two nodes to two other owners, who keep them in a split vote against
+// owner.
+func (b *bench) split(owner string) {
+	for i := range 2 {
+		other := b.s.NewOwner("")
+		for rank(other) > rank(owner) {
+			other = b.s.NewOwner("")
+		}
+		b.nodes[i].HoldFor(key, b.s.idOn(i, 0, other), ttl)
+	}
+}
+
 // down makes n nodes, from the first, fail; the others work.
 func (b *bench) down(n int) {
 	for i, node := range b.nodes {

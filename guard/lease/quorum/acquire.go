@@ -386,7 +386,7 @@ func (v *vote) conclude(won bool) {
 // them. And it does in a split vote if no other owner that is named has a lower rank: that
 // one's parts go round among the others until it has a majority.
 func (v *vote) keepParts() bool {
-	if !v.r.Join {
+	if !v.r.Join || len(v.granted()) >= v.s.majority { // that came to nothing
 		return false
 	}
 	holders := make(map[string]int)
@@ -395,7 +395,7 @@ func (v *vote) keepParts() bool {
 			holders[ownerOf(a.value.Holder)]++
 		}
 	}
-	lowest := true
+	lowest := len(holders) > 0
 	for holder, nodes := range holders {
 		if nodes >= v.s.majority {
 			return true

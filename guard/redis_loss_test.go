@@ -148,26 +148,28 @@ func TestRedisBlackholeBeforeARenewalEndsCtxBeforeARivalGetsIn(t *testing.T) {
 func TestRedisTwoFailedRenewalsLoseNothing(t *testing.T) {
 	t.Parallel()
 	s := redistest.Start(t)
-	p := redistest.NewProxy(t, s.Addr())
-	g := onRedis(t, p.Addr(), guard.TTL(3*time.Second))
 	twice := func(t *testing.T, trap func(...string) *redistest.Trap) {
 		first, second := trap("evalsha"), trap("evalsha")
 		first.Wait(t)
 		second.Wait(t)
 	}
-	for name, harm := range map[string]func(*testing.T){
-		"replies lost":  func(t *testing.T) { twice(t, p.LoseNextReply) },
-		"requests lost": func(t *testing.T) { twice(t, p.LoseNextRequest) },
-		"error replies": func(*testing.T) {
+	var subtests redistest.AtOnce
+	defer subtests.Wait()
+	for name, harm := range map[string]func(*testing.T, *redistest.Proxy){
+		"replies lost":  func(t *testing.T, p *redistest.Proxy) { twice(t, p.LoseNextReply) },
+		"requests lost": func(t *testing.T, p *redistest.Proxy) { twice(t, p.LoseNextRequest) },
+		"error replies": func(_ *testing.T, p *redistest.Proxy) {
 			p.AnswerErr("LOADING Redis is loading the dataset in memory", "evalsha")
 			time.Sleep(1500 * time.Millisecond) // the first renewals, at 0.9 to 1 s, fail
 			p.Heal()
 		},
 	} {
-		t.Run(name, func(t *testing.T) {
+		subtests.Run(t, name, func(t *testing.T) {
+			p := redistest.NewProxy(t, s.Addr())
+			g := onRedis(t, p.Addr(), guard.TTL(3*time.Second))
 			must(t, g.Do(t.Context(), "warm-up", nothing))
-			noError(t, g.Do(t.Context(), "k", func(ctx context.Context) error {
-				harm(t)
+			noError(t, g.Do(t.Context(), name, func(ctx context.Context) error {
+				harm(t, p)
 				time.Sleep(4 * time.Second) // past what the last one before the faults proved
 				return ctx.Err()
 			}))

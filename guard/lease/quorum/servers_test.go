@@ -18,6 +18,7 @@ func TestConformanceOnThreeServers(t *testing.T) { conformance(t, 3) }
 func TestConformanceOnFiveServers(t *testing.T) { conformance(t, 5) }
 
 func conformance(t *testing.T, n int) {
+	t.Parallel()
 	servers := redistest.StartN(t, n)
 	storetest.Run(t, func(t *testing.T) storetest.Fixture { return fixture(t, servers) })
 }

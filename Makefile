@@ -11,6 +11,10 @@ TESTFLAGS ?=
 # Longer than any package needs, also on a busy machine.
 TIMEOUT ?= 20m
 
+# Every package; those that take longest start first, lest one of them runs alone at the end.
+ALL := ./otelguard/monitoring ./guard ./guard/lease/quorum ./guard/lease/redisstore ./examples/inventory ./guard/sqlfence/databases \
+	./guard/cronwrap ./guard/journal/databases/... ./guard/asynqmw ./bench ./cmd/jobguard work
+
 # Directories of the modules of the workspace.
 MODULES = $(shell go list -m -f '{{.Dir}}')
 
@@ -24,11 +28,11 @@ export CGO_ENABLED := 1
 
 ## test: pass every test, with the race detector
 test: needs
-	go test -race -timeout $(TIMEOUT) $(TESTFLAGS) work
+	go test -race -timeout $(TIMEOUT) $(TESTFLAGS) $(ALL)
 
 ## race: the same, but take no result from go's test cache
 race: needs
-	go test -race -timeout $(TIMEOUT) -count=1 $(TESTFLAGS) work
+	go test -race -timeout $(TIMEOUT) -count=1 $(TESTFLAGS) $(ALL)
 
 # What `make test-servers` runs, and against which servers:
 #     make test-servers SERVERS=valkey PACKAGES=./guard/httpmw TESTFLAGS='-race'
@@ -68,7 +72,7 @@ pictures:
 stress: needs
 	@set -e; for i in $$(seq $(N)); do \
 		echo "== run $$i of $(N)"; \
-		go test -race -timeout $(TIMEOUT) -count=1 $(TESTFLAGS) work; \
+		go test -race -timeout $(TIMEOUT) -count=1 $(TESTFLAGS) $(ALL); \
 	done
 	JOBGUARD_STRESS=2m go test -race -timeout $(TIMEOUT) -count=1 -v -run TestRedisContention ./guard
 

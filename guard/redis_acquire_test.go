@@ -48,7 +48,7 @@ func TestRedisReplyLostAtAcquireIsCleanedUp(t *testing.T) {
 			wantError(t, err, context.DeadlineExceeded)
 		}
 		// At once, as a rule. The attempt that was broken off may run after the
-		// first clean-up; the second comes when the server refuses it, after 2 s.
+		// first clean-up; others follow until the server refuses it, after 2 s.
 		inTime(t, 5*time.Second, "the clean-up", func() {
 			noError(t, other.Do(t.Context(), key, nothing))
 		})

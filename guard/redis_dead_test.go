@@ -200,8 +200,9 @@ func TestRedisProcessesTakeTurnsAfterAPlannedFailover(t *testing.T) {
 		}
 		t.Errorf("%s the failover: the turns are too few, or not shared", when)
 	}
-	t.Run("by Sentinel", func(t *testing.T) {
-		t.Parallel()
+	var subtests redistest.AtOnce
+	defer subtests.Wait()
+	subtests.Run(t, "by Sentinel", func(t *testing.T) {
 		s := redistest.StartSentinel(t, 1)
 		turns := clients(t, func() *redis.Client { return s.Client(t) })
 		fair(t, turns, "before")
@@ -209,8 +210,7 @@ func TestRedisProcessesTakeTurnsAfterAPlannedFailover(t *testing.T) {
 		time.Sleep(3 * time.Second)
 		fair(t, turns, "after")
 	})
-	t.Run("by FAILOVER behind a name", func(t *testing.T) {
-		t.Parallel()
+	subtests.Run(t, "by FAILOVER behind a name", func(t *testing.T) {
 		old := redistest.Start(t)
 		next := redistest.StartReplica(t, old)
 		var address atomic.Value

@@ -19,6 +19,7 @@ import (
 // shows that the new primary does not count it. Until then the replica, the old primary,
 // passes every message on.
 func TestRedisSubscriptionLeftOnADemotedPrimaryStartsNobody(t *testing.T) {
+	t.Parallel()
 	for range 5 {
 		n, staged := holdersBesideDemotedPrimary(t)
 		if n > 1 {

@@ -31,6 +31,8 @@ func pooled(t testing.TB, client redis.UniversalClient, key string, n int) {
 func TestRedisSilentConnectionsCostOneShortTimeout(t *testing.T) {
 	t.Parallel()
 	const conns, key = 8, "k"
+	var subtests redistest.AtOnce
+	defer subtests.Wait()
 	for name, start := range map[string]func(*testing.T) (redis.UniversalClient, *redistest.Proxy){
 		"single": func(t *testing.T) (redis.UniversalClient, *redistest.Proxy) {
 			p := redistest.NewProxy(t, redistest.Start(t).Addr())
@@ -48,7 +50,7 @@ func TestRedisSilentConnectionsCostOneShortTimeout(t *testing.T) {
 		},
 	} {
 		for _, before := range []string{"", ", after a first Do"} {
-			t.Run(name+before, func(t *testing.T) {
+			subtests.Run(t, name+before, func(t *testing.T) {
 				client, proxy := start(t)
 				g := onClient(t, client, nil, guard.TTL(10*time.Second))
 				if before != "" {
@@ -128,9 +130,10 @@ const linkHold = 12 * time.Second
 // Four commands of the program block for long, on a pool of four.
 func TestRedisBlockingCommandsOfTheProgramCostNoLease(t *testing.T) {
 	t.Parallel()
+	var subtests redistest.AtOnce
+	defer subtests.Wait()
 	for name, own := range map[string]bool{"a pool of the guard's own": true, "a shared pool": false} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
+		subtests.Run(t, name, func(t *testing.T) {
 			options := redis.Options{Addr: redistest.Start(t).Addr(), PoolSize: 4}
 			program := redis.NewClient(&options)
 			client := program
@@ -167,8 +170,10 @@ func TestRedisBlockingCommandsOfTheProgramCostNoLease(t *testing.T) {
 // after the release.
 func TestRedisBuriedAcquireBesideAnAnsweredOneLeavesNoZombie(t *testing.T) {
 	t.Parallel()
+	var subtests redistest.AtOnce
+	defer subtests.Wait()
 	for name, opts := range map[string][]guard.Option{"exclusive": nil, "limit": {guard.Limit(2)}, "shared": {guard.Shared()}} {
-		t.Run(name, func(t *testing.T) {
+		subtests.Run(t, name, func(t *testing.T) {
 			server := redistest.Start(t)
 			proxy := redistest.NewProxy(t, server.Addr())
 			admin := server.Client(t)
@@ -307,10 +312,11 @@ func TestRedisMinHoldOutlastsAHolderThatDies(t *testing.T) {
 	t.Parallel()
 	const ttl, minHold = 500 * time.Millisecond, 4 * time.Second
 	modes := map[string][]guard.Option{"exclusive": nil, "limit": {guard.Limit(1)}, "shared": {guard.Shared()}}
+	var subtests redistest.AtOnce
+	defer subtests.Wait()
 	for name, mode := range modes {
 		for _, held := range []time.Duration{0, 900 * time.Millisecond} { // renewed meanwhile, or not
-			t.Run(fmt.Sprint(name, " dies after ", held), func(t *testing.T) {
-				t.Parallel()
+			subtests.Run(t, fmt.Sprint(name, " dies after ", held), func(t *testing.T) {
 				server := redistest.Start(t)
 				proxy := redistest.NewProxy(t, server.Addr())
 				terms := append(slices.Clone(mode), guard.TTL(ttl), guard.MinHold(minHold))

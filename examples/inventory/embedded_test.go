@@ -13,6 +13,7 @@ import (
 
 // The embedded Redis runs our scripts as a real one does.
 func TestEmbeddedRedisConforms(t *testing.T) {
+	t.Parallel()
 	storetest.Run(t, func(t *testing.T) storetest.Fixture {
 		e, err := startEmbedded()
 		if err != nil {

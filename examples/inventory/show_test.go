@@ -11,6 +11,7 @@ import (
 )
 
 func TestEmbeddedRedisKeepsThePromise(t *testing.T) {
+	t.Parallel()
 	start(t, watched, nil).kept(100)
 }
 
@@ -86,6 +87,7 @@ func TestRedisThatDiesEndsTheProgram(t *testing.T) {
 }
 
 func TestWrongArgumentsAreRefused(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name, complaint string
 		code            int

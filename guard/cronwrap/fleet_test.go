@@ -41,6 +41,7 @@ func fleets(t *testing.T, live func(t *testing.T, seed uint64)) {
 // The store stalls for 0.2 to 10 s, again and again, and a tick comes due each second.
 // With CatchUp each tick runs exactly once; without, each runs or is reported.
 func TestFleetWithAStallingStoreLosesNoTickUnheard(t *testing.T) {
+	t.Parallel()
 	fleets(t, func(t *testing.T, seed uint64) {
 		f := newSim(t, seed, time.Second, []time.Duration{ms, 300 * ms, 900 * ms, 3 * s})
 		f.joinAll()
@@ -56,6 +57,7 @@ func TestFleetWithAStallingStoreLosesNoTickUnheard(t *testing.T) {
 // Leases that the store drops, replicas that shut down and come back, calls that fail
 // and replies that are lost, stalls.
 func TestFleetUnderFaultsRunsTicksAtMostOnceOrAtLeastOnce(t *testing.T) {
+	t.Parallel()
 	fleets(t, func(t *testing.T, seed uint64) {
 		f := newSim(t, seed, 10*s, []time.Duration{ms, 3 * s, 10 * s, 25 * s})
 		f.joinAll()

@@ -3,6 +3,7 @@ package cronwrap_test
 import (
 	"context"
 	"errors"
+	"flag"
 	"os"
 	"testing"
 	"time"
@@ -19,6 +20,10 @@ func TestMain(m *testing.M) {
 	if addr := os.Getenv(childEnv); addr != "" {
 		child(addr)
 		return
+	}
+	// Those that may run beside each other wait for ticks.
+	if err := flag.Set("test.parallel", "8"); err != nil {
+		panic(err)
 	}
 	goleak.VerifyTestMain(m)
 }

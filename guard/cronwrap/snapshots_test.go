@@ -44,6 +44,7 @@ func TestManyThatAskForTheirEntriesShareTwoAnswers(t *testing.T) {
 
 // Without sharing, which copies all entries for each tick, this takes hours.
 func TestLatestOfManyTicksIsFast(t *testing.T) {
+	t.Parallel()
 	now := time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
 	s := schedule{aligned(time.Millisecond), time.UTC}
 	const limit = 1_000_000

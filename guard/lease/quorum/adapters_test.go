@@ -18,6 +18,7 @@ import (
 )
 
 func TestHandlersRunOneAtATime(t *testing.T) {
+	t.Parallel()
 	f, r := newFleet(t, 3), &resource{}
 	var servers []*httptest.Server
 	for range 3 {
@@ -51,6 +52,7 @@ func TestHandlersRunOneAtATime(t *testing.T) {
 
 // The queue of tasks is on one Redis, the leases are on three others.
 func TestTasksRunOneAtATime(t *testing.T) {
+	t.Parallel()
 	f, r := newFleet(t, 3), &resource{}
 	conn := asynq.RedisClientOpt{Addr: newFleet(t, 1).servers[0].Addr()}
 	for range 2 {

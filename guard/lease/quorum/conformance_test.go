@@ -10,6 +10,7 @@ import (
 )
 
 func TestConformanceInMemory(t *testing.T) {
+	t.Parallel()
 	for name, n := range map[string]int{"3 nodes": 3, "5 nodes": 5} {
 		t.Run(name, func(t *testing.T) {
 			storetest.Run(t, func(t *testing.T) storetest.Fixture { return memoryFixture(t, n) })

@@ -15,6 +15,7 @@ import (
 // What package guard promises of Do and its options holds over three servers. One of
 // them is away in half of the cases.
 func TestGuardWorksOverThreeServers(t *testing.T) {
+	t.Parallel()
 	for name, down := range map[string]bool{"all up": false, "one down": true} {
 		t.Run(name, func(t *testing.T) {
 			f := newFleet(t, 3)

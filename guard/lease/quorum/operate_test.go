@@ -40,6 +40,7 @@ func untilDone(ctx context.Context) error {
 // What each server has, and whether they agree; which leases are one, two processes of one name
 // told apart.
 func TestInspectTellsWhatEachServerHasAndWhetherTheyAgree(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, 3)
 	op := f.store(t)
 	ctx := t.Context()
@@ -99,6 +100,7 @@ func TestInspectTellsWhatEachServerHasAndWhetherTheyAgree(t *testing.T) {
 
 // With one server down, too.
 func TestRevokeOfAQuorumEndsTheContextAndKeepsTheLease(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, 3)
 	op := f.store(t)
 	f.servers[2].Kill()
@@ -134,6 +136,7 @@ func TestRevokeOfAQuorumEndsTheContextAndKeepsTheLease(t *testing.T) {
 }
 
 func TestRevokeOfAQuorumSaysThatTheHolderDidNotAnswer(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, 3)
 	deaf, op := f.store(t), f.store(t)
 	r, err := deaf.Acquire(t.Context(), lease.AcquireRequest{Key: "k", Owner: deaf.NewOwner(""), TTL: time.Hour, TokenCount: 1})

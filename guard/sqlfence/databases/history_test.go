@@ -41,6 +41,7 @@ func TestHistoryHasNoLowerTokenAfterAHigher(t *testing.T) {
 		{products[2], sql.LevelDefault, true},
 	} {
 		t.Run(run.product.name+" "+run.level.String(), func(t *testing.T) {
+			t.Parallel()
 			with := fight(t, run.product, run.level, true)
 			t.Logf("with Seal: %v", with)
 			if with.lower != 0 {

@@ -250,10 +250,10 @@ func (k *Keeper) CleanUp(r lease.ReleaseRequest, unknown time.Time, life time.Du
 	k.cleanUp(givingBack{ReleaseRequest: r}, unknown, life, 0)
 }
 
-// cleaner sends a release until it is answered, and once more after unknown: a
-// request buried in some buffer may run after the first release, but the store
-// refuses it after its deadline. The cleaner gives up when whatever is there has
-// expired by itself.
+// cleaner sends a release until it is answered, and again until unknown: a request on its
+// way over another connection, or buried in some buffer, may run after the first release, but
+// the store refuses it after its deadline. Most are late by little, so the cleaner looks soon
+// and then ever more rarely. It gives up when whatever is there has expired by itself.
 //
 // Between attempts it is a timer and no goroutine.
 type cleaner struct {
@@ -263,7 +263,12 @@ type cleaner struct {
 	end      time.Time
 	longest  time.Duration // of one attempt
 	failures int
+	looks    int // answered, before unknown
 }
+
+// lookAgain is how long after the first answer the cleaner looks again; each later pause is
+// four times as long.
+const lookAgain = 25 * time.Millisecond
 
 // cleanUp starts a cleaner for what lives at most life from now, or from unknown
 // if that is later; failures counts the attempts that have failed already. It
@@ -295,7 +300,8 @@ func (c *cleaner) attempt() {
 		c.failures++
 		pause = c.pause()
 	case buried:
-		pause = max(0, time.Until(c.unknown)) + time.Millisecond
+		pause = min(max(0, time.Until(c.unknown))+time.Millisecond, lookAgain<<(2*c.looks))
+		c.looks++
 	default:
 		c.k.work.End()
 		return

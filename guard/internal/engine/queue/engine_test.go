@@ -124,7 +124,7 @@ func TestOneAcquirePerOwnerAtATime(t *testing.T) {
 	})
 }
 
-func TestUnknownOutcomeIsCleanedUpTwice(t *testing.T) {
+func TestUnknownOutcomeIsCleanedUpAtOnceAndUntilItsDeadline(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *strict, e *Engine) {
 		// The connection breaks at once, the request may be buried anywhere.
 		s.Inject(guardtest.Fault{Op: guardtest.OpAcquire, Err: errors.New("connection reset"), Lost: true})
@@ -137,8 +137,9 @@ func TestUnknownOutcomeIsCleanedUpTwice(t *testing.T) {
 		}
 		time.Sleep(time.Minute)
 		deadline := usual.acquireTimeout(0)
-		if at := s.releasedAt(); len(at) != 2 || at[0].Sub(start) != patience || at[1].Sub(start) < deadline {
-			t.Errorf("released at %v, want at once and after %v", at, deadline)
+		at := s.releasedAt()
+		if n := len(at); n < 2 || n > 8 || at[0].Sub(start) != patience || at[n-1].Sub(start) < deadline {
+			t.Errorf("released at %v, want at once and, ever more rarely, until after %v", at, deadline)
 		}
 	})
 }

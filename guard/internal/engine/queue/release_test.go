@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -56,6 +57,63 @@ func TestAttemptWithoutAWaiterIsBrokenOffAndCleanedUp(t *testing.T) {
 		}
 		s.Fail(nil)
 	})
+}
+
+// overtaken executes an Acquire after a while, also if its caller has left by then.
+type overtaken struct {
+	*strict
+	takes time.Duration
+	sent  func() // called with each
+}
+
+func (s *overtaken) Acquire(ctx context.Context, r lease.AcquireRequest) (lease.AcquireReply, error) {
+	type outcome struct {
+		reply lease.AcquireReply
+		err   error
+	}
+	s.sent()
+	done := make(chan outcome, 1)
+	go func() {
+		time.Sleep(s.takes)
+		reply, err := s.Store.Acquire(context.WithoutCancel(ctx), r)
+		done <- outcome{reply, err}
+	}()
+	select {
+	case o := <-done:
+		return o.reply, o.err
+	case <-ctx.Done():
+		return lease.AcquireReply{}, ctx.Err()
+	}
+}
+
+func TestAttemptThatItsCleanUpOvertakesHoldsTheKeyForMomentsOnly(t *testing.T) {
+	for _, late := range []time.Duration{5 * time.Millisecond, 50 * time.Millisecond, time.Second} {
+		synctest.Test(t, func(t *testing.T) {
+			ctx, cancel := context.WithCancel(context.Background())
+			s := &overtaken{strict: newStrict(t)}
+			attempts := 0
+			s.sent = func() {
+				if attempts++; attempts == 2 { // the first is the caller's own
+					s.takes = 2 * late
+					time.AfterFunc(late, cancel)
+				}
+			}
+			s.Inject(guardtest.Fault{Op: guardtest.OpAcquire, Err: errors.New("READONLY"), Times: 1})
+			e := New(s)
+			if _, _, f := e.Acquire(ctx, "k", usual); f == nil {
+				t.Fatal("acquired")
+			}
+			time.Sleep(late + time.Microsecond)
+			if _, held := s.Holder("k"); !held || attempts != 2 {
+				t.Fatalf("held %v after %d attempts: nothing is shown", held, attempts)
+			}
+			time.Sleep(4*late + 30*time.Millisecond)
+			if _, held := s.Holder("k"); held {
+				t.Errorf("an attempt that was granted %v after its clean-up still holds the key", late)
+			}
+			closeEngine(t, e)
+		})
+	}
 }
 
 // watching counts the watches that have not been stopped.

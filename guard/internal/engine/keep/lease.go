@@ -54,7 +54,7 @@ type Next interface {
 
 // Grant is what a lease begins with.
 type Grant struct {
-	Key, Owner string
+	Owner      string
 	Place      lease.Place // that the owner had in the queue
 	Fence      int64       // the first of TokenCount tokens
 	TokenCount int
@@ -66,12 +66,15 @@ type Grant struct {
 // Lease is one owner id's possession of a key, from grant to release. It serves
 // one hold after another. Except where said, its fields are guarded by Keeper.mu.
 type Lease struct {
-	// Fixed at the start.
-	k          *Keeper
-	next       Next
-	key, owner string
-	place      lease.Place
-	terms      *Terms
+	// Fixed by Init.
+	k    *Keeper
+	next Next
+	key  string
+
+	// Fixed by BecomeLocked.
+	owner string
+	place *lease.Place
+	terms *Terms
 
 	// trust is when trust ends. It only grows, and only under the mutex; it is
 	// read without, by every look at a context.
@@ -94,11 +97,12 @@ type Lease struct {
 
 // rare is what most leases do not have.
 type rare struct {
-	unknown time.Time     // see Grant
-	life    time.Duration // see Grant
-	err     error         // of the last renewal, nil if it succeeded
-	cause   *Lost
-	stopped *Lost // why its run was asked to stop, though the lease goes on
+	unknown  time.Time     // see Grant
+	life     time.Duration // see Grant
+	failures int           // of renewals, in a row
+	err      error         // of the last one, nil if it succeeded
+	cause    *Lost
+	stopped  *Lost // why its run was asked to stop, though the lease goes on
 }
 
 // seldom returns l.rare, to be written to.
@@ -119,16 +123,26 @@ func (l *Lease) doubt() (unknown time.Time, life time.Duration) {
 	return unknown, life
 }
 
+// failuresLocked is how many renewals have failed in a row.
+func (l *Lease) failuresLocked() int {
+	if l.rare == nil {
+		return 0
+	}
+	return l.rare.failures
+}
+
 // clocks is a time on the monotonic and on the wall clock.
 type clocks struct {
 	mono atomic.Int64 // ns since Keeper.base
 	wall atomic.Int64 // ns since the epoch
 }
 
-// Init prepares l, whose memory was not used before.
-func (l *Lease) Init(k *Keeper, g Grant, terms *Terms, next Next) {
-	l.k, l.next, l.terms = k, next, terms
-	l.key, l.owner, l.place = g.Key, g.Owner, g.Place
+// Init prepares l for a grant of key, if there will be one.
+func (l *Lease) Init(k *Keeper, key string, next Next) { l.k, l.key, l.next = k, key, next }
+
+// BecomeLocked makes l, which was not used before, the lease that was granted by g.
+func (l *Lease) BecomeLocked(g Grant, terms *Terms) {
+	l.owner, l.place, l.terms = g.Owner, l.k.placeLocked(g.Place), terms
 	if !g.Unknown.IsZero() {
 		l.rare = &rare{unknown: g.Unknown, life: g.Life}
 	}
@@ -137,8 +151,8 @@ func (l *Lease) Init(k *Keeper, g Grant, terms *Terms, next Next) {
 	}
 }
 
-// Used reports whether Init was called.
-func (l *Lease) Used() bool { return l.k != nil }
+// Used reports whether l was granted.
+func (l *Lease) Used() bool { return l.terms != nil }
 
 // ExtendLocked moves the end of trust to sent + life − Margin, never back, and
 // returns how much trust is left. sent must lie before the answered request
@@ -154,14 +168,17 @@ func (l *Lease) ExtendLocked(sent time.Time, life time.Duration) time.Duration {
 }
 
 // BeginLocked starts the first hold of l, whose trust has been extended, and
-// plans the first renewal. attempts counts the store calls until the grant.
-func (l *Lease) BeginLocked(attempts int32, renewal time.Time) *Hold {
+// plans the first renewal.
+func (l *Lease) BeginLocked(renewal time.Time) *Hold {
 	now := time.Now()
 	l.watchExpiryLocked(now)
 	l.k.hearing.beganLocked()
 	l.k.planLocked(l, renewal)
-	return l.NewHoldLocked(attempts, now)
+	return l.NewHoldLocked(now)
 }
+
+// Key is the key that is held, or will be.
+func (l *Lease) Key() string { return l.key }
 
 // Owner is the owner id.
 func (l *Lease) Owner() string { return l.owner }

@@ -100,7 +100,8 @@ func (k *Keeper) Drain(ctx context.Context) {
 // placeLocked returns p in memory that leases share: mostly all have the same.
 func (k *Keeper) placeLocked(p lease.Place) *lease.Place {
 	if k.place == nil || *k.place != p {
-		k.place = &p
+		shared := p // only then on the heap
+		k.place = &shared
 	}
 	return k.place
 }

@@ -80,22 +80,30 @@ func lostEvent(cause *Lost) Event { return Event{Kind: EventLost, Err: cause, Ho
 // NewHoldLocked makes the lease's next hold, with the next token.
 func (l *Lease) NewHoldLocked(now time.Time) *Hold {
 	h := &l.first
-	if l.hold != nil { // there was one before
+	if h.l != nil { // it was handed out before
 		h = new(Hold)
 		if l.terms.Limit == lease.Exclusive {
-			h.Fence = l.hold.Fence + 1
+			h.Fence = l.holdLocked().Fence + 1
 		}
+		l.seldom().hold = h
 	}
 	h.l = l
 	h.granted = l.k.instant(now)
 	h.runs = 1
-	l.hold = h
 	return h
+}
+
+// holdLocked is the lease's present hold.
+func (l *Lease) holdLocked() *Hold {
+	if l.rare != nil && l.rare.hold != nil {
+		return l.rare.hold
+	}
+	return &l.first
 }
 
 // lifeLocked is how long the store must keep l from now on, while it is held.
 func (l *Lease) lifeLocked(now time.Time) time.Duration {
-	closed := l.k.time(l.hold.granted).Add(l.terms.MinHold)
+	closed := l.k.time(l.holdLocked().granted).Add(l.terms.MinHold)
 	return max(l.terms.TTL, closed.Sub(now))
 }
 

@@ -318,7 +318,7 @@ func (l *Lease) renewedLocked(sent time.Time, r lease.RenewReply) (_ loss, event
 		l.seldom().failures++
 		l.rare.err = StoreError(r.Err)
 		l.k.planLocked(l, time.Now().Add(backoff.Pause(l.rare.failures, firstPause, l.terms.TTL/10)))
-		return loss{}, l.hold.eventLocked(Event{Kind: EventRenewFailed, Err: r.Err})
+		return loss{}, l.holdLocked().eventLocked(Event{Kind: EventRenewFailed, Err: r.Err})
 	case !r.Held:
 		return l.loseLocked(&Lost{Reason: NotOwner, Holder: r.Holder}), nil
 	default:
@@ -331,7 +331,7 @@ func (l *Lease) renewedLocked(sent time.Time, r lease.RenewReply) (_ loss, event
 			l.ExtendLocked(sent, l.terms.TTL)
 		}
 		l.k.planLocked(l, sent.Add(l.terms.RenewPause()))
-		return loss{}, l.hold.eventLocked(Event{Kind: EventRenewed, Left: left})
+		return loss{}, l.holdLocked().eventLocked(Event{Kind: EventRenewed, Left: left})
 	}
 }
 

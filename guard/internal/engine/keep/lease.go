@@ -91,12 +91,12 @@ type Lease struct {
 	renewal     renewal
 	rare        *rare // nil: all zero
 
-	hold  *Hold // the present one
-	first Hold  // the memory of the first one; its token and grant are the lease's
+	first Hold // mostly the only one; its token and grant are the lease's
 }
 
 // rare is what most leases do not have.
 type rare struct {
+	hold     *Hold         // the present one, if it is not the first
 	unknown  time.Time     // see Grant
 	life     time.Duration // see Grant
 	failures int           // of renewals, in a row
@@ -144,7 +144,8 @@ func (l *Lease) Init(k *Keeper, key string, next Next) { l.k, l.key, l.next = k,
 func (l *Lease) BecomeLocked(g Grant, terms *Terms) {
 	l.owner, l.place, l.terms = g.Owner, l.k.placeLocked(g.Place), terms
 	if !g.Unknown.IsZero() {
-		l.rare = &rare{unknown: g.Unknown, life: g.Life}
+		r := l.seldom()
+		r.unknown, r.life = g.Unknown, g.Life
 	}
 	if terms.Limit == lease.Exclusive {
 		l.first.Fence, l.tokens = g.Fence, int32(g.TokenCount) //nolint:gosec // thousands at most
@@ -202,7 +203,7 @@ func (l *Lease) lastToken() int64 { return max(0, l.first.Fence+int64(l.tokens)-
 // are another caller's: l must keep to the same, have a token left, and half its
 // TTL of trust, so that the run does not begin shortly before trust ends.
 func (l *Lease) HandsOverLocked(terms *Terms, now time.Time) bool {
-	tokenLeft := l.terms.Limit != lease.Exclusive || l.hold.Fence < l.lastToken()
+	tokenLeft := l.terms.Limit != lease.Exclusive || l.holdLocked().Fence < l.lastToken()
 	return tokenLeft && !l.lost.Load() && l.stoppedLocked() == nil && *l.terms == *terms && l.trustLeft(now) >= l.terms.TTL/2
 }
 
@@ -287,7 +288,7 @@ func (l *Lease) loseLocked(cause *Lost) loss {
 	if !l.ended {
 		l.next.OnFree(l)
 	}
-	return l.hold.lostLocked(cause)
+	return l.holdLocked().lostLocked(cause)
 }
 
 func (l *Lease) stopRenewingLocked() {
@@ -318,7 +319,8 @@ func (l *Lease) StopLocked(s lease.Stop) (tell func()) {
 		cause.Err = errors.New(s.Text)
 	}
 	l.seldom().stopped = cause
-	return loss{h: l.hold, cause: cause, bound: l.hold.boundLocked()}.report
+	h := l.holdLocked()
+	return loss{h: h, cause: cause, bound: h.boundLocked()}.report
 }
 
 // stoppedLocked is why the run of l was asked to stop, nil if it was not.

@@ -117,7 +117,7 @@ func (h *Hold) settle(ran bool) (g givingBack, last bool) {
 	g = givingBack{
 		ReleaseRequest: lease.ReleaseRequest{
 			Key: l.key, Owner: l.owner, Place: *l.place, Limit: l.terms.Limit,
-			Fence: l.hold.Fence, LastFence: l.lastToken(),
+			Fence: h.Fence, LastFence: l.lastToken(),
 		},
 		closedUntil: closedUntil,
 		stopped:     l.stoppedLocked(),

@@ -23,7 +23,7 @@ type Engine struct {
 	// Guarded by the Keeper's mutex.
 	queues map[string]*local    // keys that are held exclusively here, or waited for
 	shared map[sharedKey]*local // the same of other limits
-	nobody line                 // of keys that nobody waits for; always empty
+	nobody line                 // of all keys that nobody waits for; always empty
 }
 
 type sharedKey struct {
@@ -40,6 +40,7 @@ func New(store lease.Store) *Engine {
 		queues: make(map[string]*local),
 		shared: make(map[sharedKey]*local),
 	}
+	e.nobody.e = e
 	e.watcher, _ = store.(lease.Watcher)
 	e.stopper, _ = store.(lease.Stopper)
 	return e

@@ -114,7 +114,7 @@ func TestCallerLeavesAServerThatDoesNotAnswer(t *testing.T) {
 // costOf has n callers wait, and returns what it costs to serve half of them, one
 // after the other, and to have the other half leave.
 func costOf(n int) time.Duration {
-	l := &local{e: New(guardtest.NewStore()), line: &line{candidate: &candidate{}}}
+	l := &local{line: &line{e: New(guardtest.NewStore()), candidate: &candidate{}}}
 	ws := make([]waiter, n)
 	for i := range ws {
 		ws[i].opt = usual

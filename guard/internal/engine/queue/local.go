@@ -153,7 +153,8 @@ func (e *Engine) localLocked(key string, w *waiter) *local {
 	return l
 }
 
-// dropLocked forgets the line, and the queue, if they are not needed any more.
+// dropLocked forgets the line, and the queue, if they are not needed any more. It is called
+// when the lease, the candidate, a trial or aging has ended: a waiter leaves one of them.
 func (l *local) dropLocked() {
 	if l.waiters.n > 0 || l.candidate != nil || l.trials > 0 || l.aging != nil {
 		return
@@ -226,9 +227,7 @@ func (l *local) leaveLocked(w *waiter) *Failure {
 	}
 	l.removeLocked(w)
 	l.breakOffLocked()
-	f := l.obstacleLocked(w)
-	l.dropLocked()
-	return f
+	return l.obstacleLocked(w)
 }
 
 // breakOffLocked ends a candidate that no waiter needs any more.
@@ -265,7 +264,6 @@ func (l *local) HandOver(held *keep.Lease) bool {
 	}
 	l.answerLocked(w, held.NewHoldLocked(now), nil)
 	l.breakOffLocked()
-	l.dropLocked()
 	return true
 }
 

@@ -3,10 +3,14 @@ package queue
 import (
 	"context"
 	"errors"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
+	"unsafe"
 
 	"github.com/jobguard/jobguard/guard/guardtest"
+	"github.com/jobguard/jobguard/guard/lease"
 )
 
 func TestWaiterThatArrivesDuringATryJoinsAtOnce(t *testing.T) {
@@ -137,5 +141,78 @@ func TestWaitersCostTheSameHoweverManyThereAre(t *testing.T) {
 	}
 	if many > 50*few { // caches make some of it; walking the list made it a thousand
 		t.Errorf("%v for each of 100 000 waiters, %v for each of 1 000", many, few)
+	}
+}
+
+func TestAHeldKeyKeepsNothingOfThoseWhoWaitedForIt(t *testing.T) {
+	inBubble(t, func(t *testing.T, _ *strict, e *Engine) {
+		h := mustAcquire(t, e, usual)
+		l := e.queues["k"]
+		for _, wait := range []time.Duration{handoffMax / 2, 0, handoffMax * 2, time.Second} {
+			opt := usual
+			opt.Wait = wait
+			if _, _, f := e.Acquire(t.Context(), "k", opt); f == nil || f.Kind != Busy {
+				t.Errorf("after waiting for %v: %+v, want busy", wait, f)
+			}
+			time.Sleep(handoffMax)
+			synctest.Wait()
+			if l.line != &e.nobody {
+				t.Errorf("a waiter that left after %v is remembered: %+v", wait, l.line)
+			}
+		}
+		h.End()
+	})
+}
+
+func TestALineLastsUntilItsLastWaiterIsServed(t *testing.T) {
+	inBubble(t, func(t *testing.T, _ *strict, e *Engine) {
+		h := mustAcquire(t, e, usual)
+		holds := queue(t, e, 2, usual)
+		l := e.queues["k"]
+		for left := int32(1); left >= 0; left-- {
+			h.End() // handed over
+			h = <-holds
+			once := usual
+			once.Wait = 0
+			if _, _, f := e.Acquire(t.Context(), "k", once); f == nil {
+				t.Error("acquired a key that is held")
+			}
+			if l.line == &e.nobody || l.waiters.n != left {
+				t.Errorf("the line is %+v, want %d in it, and its timer", l.line, left)
+			}
+		}
+		time.Sleep(handoffMax)
+		synctest.Wait()
+		if l.line != &e.nobody {
+			t.Errorf("the line is %+v after the last waiter was served", l.line)
+		}
+		h.End()
+	})
+}
+
+func TestALineLastsUntilItsLastTrialHasEnded(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *strict, e *Engine) {
+		s.Delay(time.Second)
+		e.keeper.Lock()
+		e.keeper.ObserveLocked(time.Second) // so far that callers do not ask themselves
+		e.keeper.Unlock()
+		opt := limited(lease.Shared, 100*time.Millisecond)
+		var callers sync.WaitGroup
+		for range 2 { // a candidate, which is broken off, and a trial, which is not
+			callers.Go(func() {
+				if _, _, f := e.Acquire(t.Context(), "k", opt); f == nil {
+					t.Error("acquired before the store has answered")
+				}
+			})
+		}
+		callers.Wait()
+	})
+}
+
+// What a process keeps for very many held keys is worth to be looked at; see
+// docs/costs.md. Sizes are those of the allocator's classes.
+func TestAHeldKeyIsSmall(t *testing.T) {
+	if size := unsafe.Sizeof(local{}); size > 224 {
+		t.Errorf("the queue of a key, with its lease and hold, has %d bytes, want at most 224", size)
 	}
 }

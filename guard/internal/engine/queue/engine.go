@@ -40,7 +40,6 @@ func New(store lease.Store) *Engine {
 		queues: make(map[string]*local),
 		shared: make(map[sharedKey]*local),
 	}
-	e.nobody.e = e
 	e.watcher, _ = store.(lease.Watcher)
 	e.stopper, _ = store.(lease.Stopper)
 	return e

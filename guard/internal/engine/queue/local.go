@@ -25,8 +25,9 @@ const handoffTokens = int(handoffMax / time.Microsecond)
 // and do not keep each other waiting: while the store has refused none of them, each
 // tries for itself; see trial.
 type local struct {
-	*line  // Engine.nobody while there is none
+	e      *Engine
 	limit  lease.Limit
+	*line              // Engine.nobody while there is none
 	lease  *keep.Lease // the live one, if exclusive: trusted, or just being released
 	shared int32       // how many leases are live, if not
 	first  keep.Lease  // the memory of the first, mostly the only one; it has the key
@@ -35,7 +36,6 @@ type local struct {
 // line is who waits for a key here, and what they have to know. Most keys that are held
 // have none.
 type line struct {
-	e         *Engine
 	waiters   waiters
 	candidate *candidate  // nil if none is in the store's queue
 	trials    int32       // under way
@@ -138,7 +138,7 @@ func (e *Engine) localLocked(key string, w *waiter) *local {
 		l = e.shared[sharedKey{key, limit}]
 	}
 	if l == nil {
-		l = &local{limit: limit, line: &e.nobody}
+		l = &local{e: e, limit: limit, line: &e.nobody}
 		l.first.Init(e.keeper, key, l)
 		if limit == lease.Exclusive {
 			e.queues[key] = l
@@ -147,7 +147,6 @@ func (e *Engine) localLocked(key string, w *waiter) *local {
 		}
 	}
 	if l.line == &e.nobody {
-		w.line.e = e
 		l.line = &w.line
 	}
 	return l

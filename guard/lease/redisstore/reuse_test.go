@@ -12,7 +12,7 @@ import (
 
 // A command of the store is larger than all else that it allocates for a run.
 func TestCommandsOfRunsOnFreeKeysAreUsedAgain(t *testing.T) {
-	const runs, most = 1000, 1600 // bytes of a run; with two new commands it is above 2000, without 600, and the race detector has pools forget some
+	const runs, most = 1000, 1600 // bytes of a run; with two new commands it is above 2000
 	store := redisstore.New(redistest.Start(t).Client(t))
 	run := func() {
 		owner := store.NewOwner("")

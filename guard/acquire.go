@@ -37,7 +37,7 @@ func (g *Guard) inherit(ctx context.Context, op operation, key string, opt queue
 			return h, nil
 		}
 	}
-	for c := innermost(ctx); c != nil; c = c.outer {
+	for c := innermost(ctx); c != nil; c = c.outer() {
 		for _, h := range c.holds() {
 			if h.Key() == key && h.Store() == store {
 				h.Surrender() // it is lost, or held would have found it
@@ -54,10 +54,10 @@ func (g *Guard) try(ctx context.Context, op operation, key string, opt queue.Opt
 	}
 	h, seen, f := g.family.engine.Acquire(ctx, key, opt)
 	if f != nil {
-		w.tried(seen, f.Attempts)
+		w.tried(seen)
 		return nil, refused(ctx, op, key, f)
 	}
-	w.tried(seen, int(h.Attempts))
+	w.tried(seen)
 	return h, nil
 }
 
@@ -69,7 +69,6 @@ type wish struct {
 	name, key string
 	metadata  string
 	began     time.Time
-	attempts  int
 	seen      queue.Contention
 }
 
@@ -86,11 +85,11 @@ func (g *Guard) observeWish(ctx context.Context, key string, opt queue.Options) 
 }
 
 // tried adds one call of the engine.
-func (w *wish) tried(seen queue.Contention, attempts int) {
+func (w *wish) tried(seen queue.Contention) {
 	if w == nil {
 		return
 	}
-	w.attempts += attempts
+	w.seen.Attempts += seen.Attempts
 	w.seen.Held = w.seen.Held || seen.Held
 	if seen.Holder != "" {
 		w.seen.Holder = seen.Holder
@@ -111,7 +110,7 @@ func (w *wish) over(h *keep.Hold, err error) {
 		return
 	}
 	e := AcquireEnd{
-		Name: w.name, Key: w.key, Waited: time.Since(w.began), Err: err, Attempts: w.attempts,
+		Name: w.name, Key: w.key, Waited: time.Since(w.began), Err: err, Attempts: w.seen.Attempts,
 		Contended: w.seen.Held,
 		Holder:    lease.OwnerName(w.seen.Holder), HolderMetadata: lease.Metadata(w.seen.Holder),
 	}

@@ -51,3 +51,10 @@ func TestWithoutAnObserverNothingIsAllocatedForObservers(t *testing.T) {
 		t.Errorf("%v allocations a run, of which the engine makes %v and the context %v", do, bare, ofContext)
 	}
 }
+
+// docs/costs.md counts with it. It is a size class of the allocator.
+func TestARunIsSmall(t *testing.T) {
+	if guard.RunSize > 96 {
+		t.Errorf("a run has %d bytes, want at most 96", guard.RunSize)
+	}
+}

@@ -14,10 +14,33 @@ type runCtx struct {
 	context.Context // derived from the caller's; cancelled by cancel
 	cancel          context.CancelCauseFunc
 
-	one     [1]*keep.Hold // the lease in the usual case
-	several *[]*keep.Hold // nil with one
-	outer   *runCtx
-	op      operation
+	one  [1]*keep.Hold // the lease; of several the first
+	rare *rare         // nil: all zero; not changed once fn's context is known to others
+	op   operation
+}
+
+// rare is what most runs do not have.
+type rare struct {
+	outer     *runCtx      // the run around it
+	several   []*keep.Hold // nil with one lease
+	observers *observers   // if not all of the guard's; see [observers.start]
+	maxHold   maxHold
+}
+
+// seldom returns c.rare, to be written to.
+func (c *runCtx) seldom() *rare {
+	if c.rare == nil {
+		c.rare = new(rare)
+	}
+	return c.rare
+}
+
+// outer is the run around c; nil if there is none.
+func (c *runCtx) outer() *runCtx {
+	if c.rare == nil {
+		return nil
+	}
+	return c.rare.outer
 }
 
 type runKey struct{}
@@ -31,18 +54,19 @@ func innermost(ctx context.Context) *runCtx {
 
 // derive makes c a child of ctx that knows holds.
 func (c *runCtx) derive(ctx context.Context, holds []*keep.Hold) {
-	c.outer = innermost(ctx)
+	if outer := innermost(ctx); outer != nil {
+		c.seldom().outer = outer
+	}
 	c.Context, c.cancel = context.WithCancelCause(ctx)
 	if c.one[0] = holds[0]; len(holds) > 1 {
-		several := slices.Clone(holds)
-		c.several = &several
+		c.seldom().several = slices.Clone(holds)
 	}
 }
 
 // holds are the leases of the run.
 func (c *runCtx) holds() []*keep.Hold {
-	if c.several != nil {
-		return *c.several
+	if c.rare != nil && c.rare.several != nil {
+		return c.rare.several
 	}
 	return c.one[:]
 }
@@ -62,7 +86,7 @@ func (c *runCtx) Value(key any) any {
 // goroutine found the loss and is just about to cancel, or doing so: cancelling
 // once more waits for that one.
 func (c *runCtx) Err() error {
-	for r := c; r != nil; r = r.outer {
+	for r := c; r != nil; r = r.outer() {
 		for _, h := range r.holds() {
 			if h.Live() || c.Context.Err() != nil {
 				continue
@@ -83,7 +107,7 @@ func (c *runCtx) has(h *keep.Hold) bool {
 // find returns the innermost hold of c and the runs around it for which want
 // says yes.
 func (c *runCtx) find(want func(*keep.Hold) bool) *keep.Hold {
-	for ; c != nil; c = c.outer {
+	for ; c != nil; c = c.outer() {
 		for _, h := range c.holds() {
 			if want(h) {
 				return h

@@ -40,8 +40,7 @@ func (g *Guard) DoAll(ctx context.Context, keys []string, fn func(context.Contex
 		return err
 	}
 	r := g.newRun(ctx, opDoAll, metadata, holds...)
-	r.call(fn)
-	return r.err
+	return r.call(fn).err
 }
 
 // errEarlyLost is why a set is started over: one of its first keys was lost

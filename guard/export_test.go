@@ -1,5 +1,10 @@
 package guard
 
+import "unsafe"
+
+// RunSize is what each run keeps while fn runs, beside its leases and its std context.
+const RunSize = unsafe.Sizeof(run{})
+
 // ResetDefault undoes SetDefault, so that the test of it can run again.
 func ResetDefault() { defaultGuard.Store(nil) }
 

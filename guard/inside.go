@@ -16,7 +16,7 @@ import (
 // keys; see [FenceOf].
 func Fence(ctx context.Context) (token int64, ok bool) {
 	c := innermost(ctx)
-	if c == nil || c.several != nil || !c.one[0].Exclusive() || !c.one[0].Live() {
+	if c == nil || len(c.holds()) > 1 || !c.one[0].Exclusive() || !c.one[0].Live() {
 		return 0, false
 	}
 	return c.one[0].Fence, true
@@ -49,7 +49,7 @@ func Ensure(ctx context.Context, d time.Duration) error {
 	if c == nil {
 		return &Error{Op: "ensure", Kind: ErrLost, Err: errors.New("the context comes from no run")}
 	}
-	for r := c; r != nil; r = r.outer {
+	for r := c; r != nil; r = r.outer() {
 		for _, h := range r.holds() {
 			if r != c && h.Over() {
 				continue // ctx was leaked out of that run

@@ -17,21 +17,16 @@ import (
 type run struct {
 	runCtx // what fn gets
 
-	guard *Guard
-	began time.Duration // since epoch
-	result
-
-	observers *observers      // nil for none
-	observed  context.Context // what they made of the caller's
-
-	maxHold *maxHold // nil without MaxHold
+	guard    *Guard
+	began    time.Duration   // since epoch
+	observed context.Context // what observers made of the caller's; nil without observers
 
 	next, previous *run // guarded by family.mu
 }
 
 // maxHold ends a run that takes too long.
 type maxHold struct {
-	timer  *time.Timer
+	timer  *time.Timer // nil without MaxHold
 	passed atomic.Bool // and all leases are those of outer; set by the timer
 }
 
@@ -49,7 +44,8 @@ var epoch = time.Now()
 // do acquires key, calls fn, and releases.
 //
 // Little is kept on the stack while fn runs, here and in call: a service may have
-// very many runs under way, and Go shrinks a stack only by halves.
+// very many runs under way, and Go shrinks a stack only by halves. What a run has on
+// the heap is as little: what is known when fn has returned is not there.
 func (g *Guard) do(ctx context.Context, op operation, key string, fn func(context.Context) error) result {
 	g.family.calls.Begin()
 	defer g.family.calls.End()
@@ -57,8 +53,7 @@ func (g *Guard) do(ctx context.Context, op operation, key string, fn func(contex
 	if err != nil {
 		return result{err: err}
 	}
-	r.call(fn)
-	return r.result
+	return r.call(fn)
 }
 
 // prepare acquires key and makes a run under it.
@@ -88,56 +83,66 @@ func (g *Guard) newRun(ctx context.Context, op operation, metadata []string, hol
 			start.Keys = append(start.Keys, h.Key())
 			start.Tokens = append(start.Tokens, h.Fence)
 		}
-		ctx, r.observers = g.opts.observers.runStart(ctx, start)
-		r.observed = ctx
+		var sound *observers
+		ctx, sound = g.opts.observers.runStart(ctx, start)
+		if r.observed = ctx; sound != &g.opts.observers {
+			r.seldom().observers = sound
+		}
 	}
 	r.derive(ctx, holds)
+	r.armMaxHold(g.opts.maxHold)
 	for _, h := range r.holds() {
-		h.Bind(r, r.observers != nil && !r.outer.has(h))
+		h.Bind(r, r.observed != nil && !r.outer().has(h))
 	}
 	g.family.add(r)
-	r.armMaxHold(g.opts.maxHold)
 	return r
+}
+
+// observers are those that see r; there are some if r.observed is not nil.
+func (r *run) observers() *observers {
+	if r.rare != nil && r.rare.observers != nil {
+		return r.rare.observers
+	}
+	return &r.guard.opts.observers
 }
 
 // call runs fn, and concludes the run however fn ends: return, panic and Goexit
 // alike. The latter two go on from here.
-func (r *run) call(fn func(context.Context) error) {
-	defer r.conclude()
-	r.err = fn(&r.runCtx)
-	r.returned = true
+func (r *run) call(fn func(context.Context) error) (res result) {
+	defer r.conclude(&res)
+	res.err = fn(&r.runCtx)
+	res.returned = true
+	return res
 }
 
 // conclude ends the run: it detaches the context, gives the keys back and reports.
-func (r *run) conclude() {
+func (r *run) conclude(res *result) {
 	took := time.Since(epoch) - r.began
-	tooLong := false
-	if r.maxHold != nil {
-		r.maxHold.timer.Stop()
-		tooLong = r.maxHold.passed.Load()
-	}
+	tooLong := r.disarmMaxHold()
 	r.guard.family.remove(r)
-	r.ran = true
+	res.ran = true
 	r.cancel(nil)
-	if r.guard.opts.releaseLater && r.returned {
-		r.releaseLater(took, tooLong)
+	if r.guard.opts.releaseLater && res.returned {
+		r.releaseLater(res, took, tooLong)
 		return
 	}
-	r.report(took, r.judge(r.release(), tooLong))
+	why := r.judge(res, r.release(), tooLong)
+	r.report(*res, took, why)
 }
 
 // release ends the holds and returns why each was lost, nil if it was not.
 func (r *run) release() []*keep.Lost {
-	if r.several == nil {
-		why := r.one[0].End() // which needs no goroutine
-		r.one[0].Unbind(r)    // a nested run may keep the hold longer than this one
+	holds := r.holds()
+	if len(holds) == 1 {
+		why := holds[0].End() // which needs no goroutine
+		holds[0].Unbind(r)    // a nested run may keep the hold longer than this one
 		if why == nil {
 			return nil
 		}
 		return []*keep.Lost{why}
 	}
-	losses := endAll(*r.several, (*keep.Hold).End)
-	for _, h := range *r.several {
+	losses := endAll(holds, (*keep.Hold).End)
+	for _, h := range holds {
 		h.Unbind(r)
 	}
 	return losses
@@ -146,15 +151,16 @@ func (r *run) release() []*keep.Lost {
 // releaseLater is release and what follows, without the wait for the store: the
 // result of the call is what is known now. Whichever ends last, this function or the
 // goroutine of a release, reports.
-func (r *run) releaseLater(took time.Duration, tooLong bool) {
+func (r *run) releaseLater(res *result, took time.Duration, tooLong bool) {
 	holds := r.holds()
 	known, found := make([]*keep.Lost, len(holds)), make([]*keep.Lost, len(holds))
 	var open atomic.Int32
 	open.Store(int32(len(holds)) + 1) //nolint:gosec // a few keys
+	var told result                   // what the caller is told
 	ended := func() {
 		if open.Add(-1) == 0 {
 			why, _ := r.worst(found)
-			r.report(took, why)
+			r.report(told, took, why)
 		}
 	}
 	released := func(i int, why *keep.Lost) {
@@ -163,31 +169,32 @@ func (r *run) releaseLater(took time.Duration, tooLong bool) {
 		ended()
 	}
 	for i, h := range holds {
-		why, later := h.EndLater(r.observers != nil, func(why *keep.Lost) { released(i, why) })
+		why, later := h.EndLater(r.observed != nil, func(why *keep.Lost) { released(i, why) })
 		if !later {
 			known[i] = why
 			released(i, why)
 		}
 	}
-	r.judge(known, tooLong) // tooLong alone is no loss: observers do not hear of such a run
+	r.judge(res, known, tooLong) // tooLong alone is no loss: observers do not hear of such a run
+	told = *res
 	ended()
 }
 
-// judge decides on the result, from why each lease was lost. It returns why the run
+// judge decides on res, from why each lease was lost. It returns why the run
 // was not under its leases to its end, in a word; "" if it was.
-func (r *run) judge(losses []*keep.Lost, tooLong bool) LossReason {
+func (r *run) judge(res *result, losses []*keep.Lost, tooLong bool) LossReason {
 	reason, err := r.worst(losses)
 	if err == nil && tooLong {
 		reason, err = LostMaxHold, r.tooLongError()
 	}
-	if r.kept = err == nil; r.kept {
+	if res.kept = err == nil; res.kept {
 		return ""
 	}
 	// What ctx was cancelled with adds nothing if fn returned just that.
-	if own, ok := r.err.(*Error); !ok || own.Kind != err.Kind || own.Key != err.Key { //nolint:errorlint // not one that is wrapped
-		err.Err = errors.Join(err.Err, r.err)
+	if own, ok := res.err.(*Error); !ok || own.Kind != err.Kind || own.Key != err.Key { //nolint:errorlint // not one that is wrapped
+		err.Err = errors.Join(err.Err, res.err)
 	}
-	r.err = err
+	res.err = err
 	return reason
 }
 
@@ -203,24 +210,24 @@ func (r *run) worst(losses []*keep.Lost) (reason LossReason, err *Error) {
 }
 
 // report calls the observers' RunEnd.
-func (r *run) report(took time.Duration, why LossReason) {
-	if r.observers == nil {
+func (r *run) report(res result, took time.Duration, why LossReason) {
+	if r.observed == nil {
 		return
 	}
-	end := RunEnd{Name: r.guard.opts.name, Held: took, Panicked: !r.returned, Lost: why}
+	end := RunEnd{Name: r.guard.opts.name, Held: took, Panicked: !res.returned, Lost: why}
 	released := keep.ReleaseDone
 	for _, h := range r.holds() {
-		if !r.outer.has(h) {
+		if !r.outer().has(h) {
 			released = max(released, h.Released())
 		}
 		end.Keys = append(end.Keys, h.Key())
 		end.Renewals += h.Renewals()
 	}
 	end.Release = releaseResults[released]
-	if r.returned {
-		end.Err = r.err
+	if res.returned {
+		end.Err = res.err
 	}
-	r.observers.runEnd(r.observed, end)
+	r.observers().runEnd(r.observed, end)
 }
 
 // armMaxHold ends r's leases when d has passed, and with them r; 0 means never. If
@@ -230,12 +237,11 @@ func (r *run) armMaxHold(d time.Duration) {
 	if d == 0 {
 		return
 	}
-	m := new(maxHold)
-	r.maxHold = m
+	m := &r.seldom().maxHold
 	m.timer = time.AfterFunc(d, func() {
 		nested := true
 		for _, h := range r.holds() {
-			if !r.outer.has(h) {
+			if !r.outer().has(h) {
 				nested = false
 				h.StopRenewing()
 			}
@@ -245,6 +251,16 @@ func (r *run) armMaxHold(d time.Duration) {
 			r.cancel(r.tooLongError())
 		}
 	})
+}
+
+// disarmMaxHold stops the timer, and reports whether r took too long for leases of the runs
+// around it.
+func (r *run) disarmMaxHold() (tooLong bool) {
+	if r.rare == nil || r.rare.maxHold.timer == nil {
+		return false
+	}
+	r.rare.maxHold.timer.Stop()
+	return r.rare.maxHold.passed.Load()
 }
 
 func (r *run) tooLongError() *Error {
@@ -267,5 +283,5 @@ func (r *run) Happened(h *keep.Hold, e keep.Event) {
 		r.Lost(h, why)
 		ev.Reason, ev.Err = lossReason(why), lossError{lost(r.op, h, why).Kind, why}
 	}
-	r.observers.event(r.observed, ev)
+	r.observers().event(r.observed, ev)
 }

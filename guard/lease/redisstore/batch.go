@@ -131,6 +131,7 @@ func (b *batcher) sendHere(attempt *lease.Attempt, o *op) (taken, done bool) {
 	o.call = callCtx{deadline: deadline, done: timer.set(deadline), ended: context.DeadlineExceeded}
 	b.send(&o.call, ops)
 	missed = deadline.Before(last) && !o.answered() && !time.Now().Before(deadline)
+	o.here = !missed
 	return true, !missed
 }
 

@@ -55,7 +55,8 @@ func (*floatCmd) NoRetry() bool { return true }
 
 // newFirstTry prepares r, for the lease of n.
 func newFirstTry(c *clock, slot int, n *names, r lease.AcquireRequest) *op {
-	o := &op{first: c, clockSlot: slot, key: n.lease(), names: n, kind: acquiring}
+	o := freshOp()
+	o.first, o.clockSlot, o.key, o.names, o.kind = c, slot, n.lease(), n, acquiring
 	o.texts[0], o.numbers[0], o.numbers[1] = r.Owner, millis(r.TTL), int64(min(max(1, r.TokenCount), maxAhead))
 	return o
 }
@@ -123,6 +124,7 @@ func (s *Store) triesFirst(ctx context.Context, slot int, r lease.AcquireRequest
 // for a lease that is left without a token too.
 func (s *Store) tryFirst(ctx context.Context, names *names, r lease.AcquireRequest) (reply lease.AcquireReply, left bool, _ error) {
 	o := newFirstTry(s.clock, s.clockSlot(names.slot), names, r)
+	defer o.free()
 	s.router.do(ctx, false, o)
 	if err := o.outcome(); err != nil {
 		return reply, false, err

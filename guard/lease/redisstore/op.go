@@ -2,6 +2,7 @@ package redisstore
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -21,6 +22,7 @@ type op struct {
 	acked  int    // replicas that acknowledged it, if asked
 	kind   kind
 	once   bool // not sent again without an answer: twice does more than once
+	here   bool // sendHere sent it, and it is done: it is in no flight
 
 	// Set when it is submitted.
 	submitted time.Time
@@ -56,6 +58,20 @@ type op struct {
 	numbers [3]int64
 }
 
+// used are commands to be used again: half of what a run allocates would be theirs.
+var used = sync.Pool{New: func() any { return new(op) }}
+
+// freshOp returns an empty command.
+func freshOp() *op { return used.Get().(*op) } //nolint:forcetypeassert // it has no others
+
+// free gives o back, whose outcome has been read, if nothing else can refer to it.
+func (o *op) free() {
+	if o.here {
+		*o = op{}
+		used.Put(o)
+	}
+}
+
 // NoRetry keeps go-redis from sending a command again when the reply is lost: the
 // second reply would show the effects of the first run.
 func (*op) NoRetry() bool { return true }
@@ -68,7 +84,8 @@ func newOp(key string, args ...any) *op {
 // call prepares a script with the first keys of n as KEYS, and as ARGV one or two
 // texts, the numbers, and last if it is not empty.
 func (s *script) call(n *names, keys int, texts []string, numbers []int64, last string) *op {
-	o := &op{script: s, key: n.lease(), names: n}
+	o := freshOp()
+	o.script, o.key, o.names = s, n.lease(), n
 	args := append(o.args[:0], s.byDigest, s.arg, keys, n.arg)
 	for i := range o.names.all[1:keys] {
 		args = append(args, &o.names.all[1+i])

@@ -74,6 +74,7 @@ func (s *Store) release(ctx context.Context, r releasing) (lease.ReleaseReply, e
 		return s.releaseBy(ctx, releaseScript, r)
 	}
 	o := releaseFreeScript.call(r.names, 2, []string{r.owner}, nil, "")
+	defer o.free()
 	s.router.do(ctx, false, o)
 	reply, again, err := freed(o)
 	if !again {

@@ -2,13 +2,13 @@ package redisstore
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"reflect"
 	"sync/atomic"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/jobguard/jobguard/guard/lease"
@@ -51,6 +51,7 @@ var (
 //
 // The hooks of a *redis.Client see what the Store sends only if its options have
 // ContextTimeoutEnabled: else the Store uses a clone made by WithTimeout, which has no hooks.
+// A hook must not keep a command, or its context, after it has returned: both are used again.
 //
 // Calls return by their deadline. Of a *redis.Client or *redis.ClusterClient the Store
 // copies the options for connections of its own, as many as 32 to a node, which a
@@ -74,7 +75,7 @@ func New(client redis.UniversalClient, opts ...Option) *Store {
 		prefix:   c.prefix,
 		inboxes:  c.prefix + "inbox:",
 		owner:    c.owner,
-		process:  uuid.NewString(),
+		process:  rand.Text(), // 26 characters: every lease keeps them, and so does Redis
 		replicas: c.replicas,
 		single:   single,
 		router:   newRouter(client, inline, c),

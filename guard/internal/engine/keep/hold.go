@@ -4,7 +4,6 @@ import (
 	"context"
 	"iter"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -16,22 +15,29 @@ import (
 type Hold struct {
 	l *Lease
 
-	// For the caller to read.
-	Fence    int64
-	Attempts int32 // store calls made until the grant
-
-	over    atomic.Bool  // ended; written under Keeper.mu
-	outcome atomic.Int32 // a Release
-	runs    int32        // how many runs share the hold; guarded by Keeper.mu
+	Fence   int64 // for the caller to read
 	granted instant
+	outcome atomic.Int32 // a Release; unreleased while the hold goes on
 
-	// Guarded by Keeper.mu.
-	bound binding // the first of a list; without to if there is none
-
-	// reporting counts events on their way to listeners. It only grows under
-	// Keeper.mu and while runs > 0, so the end can wait for it to be 0.
-	reporting sync.WaitGroup
+	// Guarded by Keeper.mu. reporting only grows while runs > 0, so the end can wait
+	// for it to be 0.
+	runs      int32   // how many share the hold
+	reporting int32   // events on their way to a listener
+	observed  bool    // the first listener wants events: the last of bound
+	bound     binding // the first of a list; without to if there is none
 }
+
+// Release is the outcome of the release of a hold.
+type Release int32
+
+// The outcomes. A hold that was handed over in the process is released, and so is
+// one whose release was sent twice, if the second found nothing: the first worked.
+const (
+	unreleased Release = iota // the hold goes on
+	ReleaseDone
+	ReleaseFailed // not answered; a cleaner goes on
+	ReleaseLost   // another owner, or none, was found
+)
 
 // Listener is called for what happens to the lease of a hold.
 type Listener interface {
@@ -46,9 +52,8 @@ type Listener interface {
 
 // binding is a listener bound to a hold.
 type binding struct {
-	to     Listener
-	events bool
-	next   *binding // bound before it
+	to   Listener
+	next *binding // bound before it
 }
 
 // Event is something that happened to a lease during a hold.
@@ -73,25 +78,32 @@ const (
 func lostEvent(cause *Lost) Event { return Event{Kind: EventLost, Err: cause, Holder: cause.Holder} }
 
 // NewHoldLocked makes the lease's next hold, with the next token.
-func (l *Lease) NewHoldLocked(attempts int32, now time.Time) *Hold {
+func (l *Lease) NewHoldLocked(now time.Time) *Hold {
 	h := &l.first
-	if l.hold != nil { // there was one before
+	if h.l != nil { // it was handed out before
 		h = new(Hold)
 		if l.terms.Limit == lease.Exclusive {
-			h.Fence = l.hold.Fence + 1
+			h.Fence = l.holdLocked().Fence + 1
 		}
+		l.seldom().hold = h
 	}
 	h.l = l
-	h.Attempts = attempts
 	h.granted = l.k.instant(now)
 	h.runs = 1
-	l.hold = h
 	return h
+}
+
+// holdLocked is the lease's present hold.
+func (l *Lease) holdLocked() *Hold {
+	if l.rare != nil && l.rare.hold != nil {
+		return l.rare.hold
+	}
+	return &l.first
 }
 
 // lifeLocked is how long the store must keep l from now on, while it is held.
 func (l *Lease) lifeLocked(now time.Time) time.Duration {
-	closed := l.k.time(l.hold.granted).Add(l.terms.MinHold)
+	closed := l.k.time(l.holdLocked().granted).Add(l.terms.MinHold)
 	return max(l.terms.TTL, closed.Sub(now))
 }
 
@@ -126,15 +138,18 @@ func (h *Hold) Renewals() int {
 // hold has not ended. Listeners are called by whichever goroutine finds a loss
 // first, which may be another one that is just about to.
 func (h *Hold) Live() bool {
-	if h.over.Load() {
+	if h.Over() {
 		return false
 	}
 	h.l.check()
 	return !h.l.lost.Load()
 }
 
+// Released returns the outcome of the release, after End.
+func (h *Hold) Released() Release { return Release(h.outcome.Load()) }
+
 // Over reports whether the last run of the hold has ended.
-func (h *Hold) Over() bool { return h.over.Load() }
+func (h *Hold) Over() bool { return h.Released() != unreleased }
 
 // Cause returns why the lease was lost, nil if it was not.
 func (h *Hold) Cause() *Lost {
@@ -160,7 +175,7 @@ func (h *Hold) Share() bool {
 	}
 	h.l.k.mu.Lock()
 	defer h.l.k.mu.Unlock()
-	if h.over.Load() {
+	if h.Over() {
 		return false // ended between the look and the lock
 	}
 	h.runs++
@@ -187,7 +202,7 @@ func (h *Hold) Ensure(ctx context.Context, d time.Duration) error {
 func (h *Hold) StopRenewing() {
 	k := h.l.k
 	k.mu.Lock()
-	if h.over.Load() {
+	if h.Over() {
 		k.mu.Unlock()
 		return
 	}
@@ -201,7 +216,7 @@ func (h *Hold) StopRenewing() {
 func (h *Hold) Surrender() {
 	h.l.k.mu.Lock()
 	defer h.l.k.mu.Unlock()
-	if h.l.lost.Load() && !h.over.Load() {
+	if h.l.lost.Load() && !h.Over() {
 		h.l.stopRenewingLocked()
 	}
 }
@@ -217,7 +232,8 @@ func (h *Hold) Bind(to Listener, events bool) {
 		before := h.bound
 		next = &before
 	}
-	h.bound = binding{to, events, next}
+	h.bound = binding{to, next}
+	h.observed = h.observed || events && next == nil
 	cause := h.Cause()
 	lost := cause != nil
 	if !lost {
@@ -239,41 +255,70 @@ func (h *Hold) Bind(to Listener, events bool) {
 // Unbind undoes Bind. It waits for an event that is on its way, but not for Lost.
 func (h *Hold) Unbind(to Listener) {
 	h.l.k.mu.Lock()
-	events := false
+	var reported <-chan struct{}
 	for b := &h.bound; b != nil; b = b.next {
 		if b.to != to {
 			continue
 		}
-		events = b.events
 		if b.next != nil {
 			*b = *b.next
 		} else {
-			b.to = nil
+			b.to, h.observed = nil, false
+			reported = h.reportedLocked()
 		}
 		break
 	}
 	h.l.k.mu.Unlock()
-	if events { // no listener is left that could make reporting grow
-		h.reporting.Wait()
-	}
+	wait(reported)
 }
 
 // eventLocked returns a function that reports ev, to be called without the mutex,
 // or nil if no listener wants events. The hold does not end before it was called.
 func (h *Hold) eventLocked(ev Event) func() {
-	if h.runs == 0 {
+	if h.runs == 0 || !h.observed {
 		return nil
 	}
+	var first Listener
 	for b := range h.bindingsLocked() {
-		if b.events {
-			h.reporting.Add(1)
-			return func() {
-				defer h.reporting.Done()
-				b.to.Happened(h, ev)
-			}
-		}
+		first = b.to
 	}
-	return nil
+	h.reporting++
+	return func() {
+		defer h.reported()
+		first.Happened(h, ev)
+	}
+}
+
+// reported notes that an event has been reported.
+func (h *Hold) reported() {
+	k := h.l.k
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	h.reporting--
+	if all := k.awaited[h]; h.reporting == 0 && all != nil {
+		close(all)
+		delete(k.awaited, h)
+	}
+}
+
+// reportedLocked returns what is closed when every event has been reported; nil if they
+// have been. No listener is left that could make reporting grow.
+func (h *Hold) reportedLocked() <-chan struct{} {
+	if h.reporting == 0 {
+		return nil
+	}
+	k := h.l.k
+	if k.awaited[h] == nil {
+		k.awaited[h] = make(chan struct{})
+	}
+	return k.awaited[h]
+}
+
+// wait waits for what reportedLocked returned.
+func wait(reported <-chan struct{}) {
+	if reported != nil {
+		<-reported
+	}
 }
 
 func (h *Hold) bindingsLocked() iter.Seq[binding] {

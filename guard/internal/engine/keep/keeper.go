@@ -25,15 +25,17 @@ type Keeper struct {
 	roundTrip atomic.Int64 // smoothed, ns; written under mu
 	later     atomic.Int32 // releases under way that no caller waits for
 
-	mu       sync.Mutex // see the package comment
+	mu       sync.Mutex // see the package comment; it guards what follows
 	renewals schedule
 	expiries timetable.Timetable[Lease] // when trust ends, as far as it was known then
 	hearing  hearing
+	awaited  map[*Hold]chan struct{} // holds whose end waits for events, which are being reported
+	place    *lease.Place            // of the latest lease
 }
 
 // New returns a Keeper over store. It starts nothing.
 func New(store lease.Store) *Keeper {
-	k := &Keeper{store: store, base: time.Now()}
+	k := &Keeper{store: store, base: time.Now(), awaited: make(map[*Hold]chan struct{})}
 	k.renewals.Timetable = timetable.New(k.base, func(l *Lease) *timetable.Place { return &l.renewal.place }, k.flush)
 	k.renewals.most = maxFlushers
 	k.expiries = timetable.New(k.base, func(l *Lease) *timetable.Place { return &l.expiry }, k.expire)
@@ -95,6 +97,15 @@ func (k *Keeper) Drain(ctx context.Context) {
 	k.hearing.closeLocked()
 }
 
+// placeLocked returns p in memory that leases share: mostly all have the same.
+func (k *Keeper) placeLocked(p lease.Place) *lease.Place {
+	if k.place == nil || *k.place != p {
+		shared := p // only then on the heap
+		k.place = &shared
+	}
+	return k.place
+}
+
 // Left counts planned renewals and expiries, and goroutines. It is 0 when
 // nothing is held.
 func (k *Keeper) Left() int {
@@ -134,10 +145,9 @@ type schedule struct {
 
 // renewal is the part of a lease that the schedule keeps.
 type renewal struct {
-	batch  *batch // that it is under way in, if any
-	place  timetable.Place
-	failed int32 // in a row
-	done   int32 // how many succeeded
+	batch *batch // that it is under way in, if any
+	place timetable.Place
+	done  int32 // how many succeeded
 }
 
 // batch is a store call under way. When the last of its leases has ended, the
@@ -189,7 +199,7 @@ func (k *Keeper) flush() {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	attempt := lease.NewPatientAttempt(ctx, due[0].attemptTimeout(time.Now()))
+	attempt := lease.NewPatientAttempt(ctx, due[0].attemptTimeoutLocked(time.Now()))
 	defer attempt.End()
 	b := &batch{left: len(due), cancel: cancel}
 	for _, l := range due {
@@ -209,15 +219,15 @@ func (k *Keeper) flush() {
 	k.work.End()
 }
 
-// attemptTimeout bounds the next renewal. It grows with each that failed, and leaves
+// attemptTimeoutLocked bounds the next renewal. It grows with each that failed, and leaves
 // time for another before trust ends, unless that would be too short for the link.
-func (l *Lease) attemptTimeout(now time.Time) time.Duration {
+func (l *Lease) attemptTimeoutLocked(now time.Time) time.Duration {
 	d := l.terms.renewTimeout(l.k.RoundTrip())
 	left := l.trustLeft(now)
 	if left <= 0 {
 		return d
 	}
-	d <<= min(l.renewal.failed, 10)
+	d <<= min(l.failuresLocked(), 10)
 	return max(min(d, left/2), min(4*l.k.RoundTrip(), left))
 }
 
@@ -232,14 +242,14 @@ func (k *Keeper) takeDueLocked() []*Lease {
 	if l == nil {
 		return nil
 	}
-	timeout := l.attemptTimeout(now)
+	timeout := l.attemptTimeoutLocked(now)
 	horizon := now.Add(timeout / coalesceFrac)
 	due := []*Lease{l}
 	for len(due) < maxBatch {
 		if l = s.First(); l == nil {
 			break
 		}
-		if d := l.attemptTimeout(now); d < timeout || d > timeout*5/4 {
+		if d := l.attemptTimeoutLocked(now); d < timeout || d > timeout*5/4 {
 			break // one attempt does not suit both
 		}
 		if l = s.TakeUntil(horizon); l == nil {
@@ -305,24 +315,23 @@ func (l *Lease) renewedLocked(sent time.Time, r lease.RenewReply) (_ loss, event
 	switch {
 	case r.Err != nil:
 		// One failure loses nothing while trust lasts: try again, soon.
-		l.renewal.failed++
-		l.seldom().err = StoreError(r.Err)
-		l.k.planLocked(l, time.Now().Add(backoff.Pause(int(l.renewal.failed), firstPause, l.terms.TTL/10)))
-		return loss{}, l.hold.eventLocked(Event{Kind: EventRenewFailed, Err: r.Err})
+		l.seldom().failures++
+		l.rare.err = StoreError(r.Err)
+		l.k.planLocked(l, time.Now().Add(backoff.Pause(l.rare.failures, firstPause, l.terms.TTL/10)))
+		return loss{}, l.holdLocked().eventLocked(Event{Kind: EventRenewFailed, Err: r.Err})
 	case !r.Held:
 		return l.loseLocked(&Lost{Reason: NotOwner, Holder: r.Holder}), nil
 	default:
 		left := max(0, l.trustLeft(time.Now()))
-		l.renewal.failed = 0
 		if l.rare != nil {
-			l.rare.err = nil
+			l.rare.failures, l.rare.err = 0, nil
 		}
 		l.renewal.done++
 		if !l.lost.Load() && left > 0 {
 			l.ExtendLocked(sent, l.terms.TTL)
 		}
 		l.k.planLocked(l, sent.Add(l.terms.RenewPause()))
-		return loss{}, l.hold.eventLocked(Event{Kind: EventRenewed, Left: left})
+		return loss{}, l.holdLocked().eventLocked(Event{Kind: EventRenewed, Left: left})
 	}
 }
 

@@ -54,7 +54,7 @@ type Next interface {
 
 // Grant is what a lease begins with.
 type Grant struct {
-	Key, Owner string
+	Owner      string
 	Place      lease.Place // that the owner had in the queue
 	Fence      int64       // the first of TokenCount tokens
 	TokenCount int
@@ -66,12 +66,15 @@ type Grant struct {
 // Lease is one owner id's possession of a key, from grant to release. It serves
 // one hold after another. Except where said, its fields are guarded by Keeper.mu.
 type Lease struct {
-	// Fixed at the start.
-	k          *Keeper
-	next       Next
-	key, owner string
-	place      lease.Place
-	terms      *Terms
+	// Fixed by Init.
+	k    *Keeper
+	next Next
+	key  string
+
+	// Fixed by BecomeLocked.
+	owner string
+	place *lease.Place
+	terms *Terms
 
 	// trust is when trust ends. It only grows, and only under the mutex; it is
 	// read without, by every look at a context.
@@ -88,17 +91,18 @@ type Lease struct {
 	renewal     renewal
 	rare        *rare // nil: all zero
 
-	hold  *Hold // the present one
-	first Hold  // the memory of the first one; its token and grant are the lease's
+	first Hold // mostly the only one; its token and grant are the lease's
 }
 
 // rare is what most leases do not have.
 type rare struct {
-	unknown time.Time     // see Grant
-	life    time.Duration // see Grant
-	err     error         // of the last renewal, nil if it succeeded
-	cause   *Lost
-	stopped *Lost // why its run was asked to stop, though the lease goes on
+	hold     *Hold         // the present one, if it is not the first
+	unknown  time.Time     // see Grant
+	life     time.Duration // see Grant
+	failures int           // of renewals, in a row
+	err      error         // of the last one, nil if it succeeded
+	cause    *Lost
+	stopped  *Lost // why its run was asked to stop, though the lease goes on
 }
 
 // seldom returns l.rare, to be written to.
@@ -119,26 +123,37 @@ func (l *Lease) doubt() (unknown time.Time, life time.Duration) {
 	return unknown, life
 }
 
+// failuresLocked is how many renewals have failed in a row.
+func (l *Lease) failuresLocked() int {
+	if l.rare == nil {
+		return 0
+	}
+	return l.rare.failures
+}
+
 // clocks is a time on the monotonic and on the wall clock.
 type clocks struct {
 	mono atomic.Int64 // ns since Keeper.base
 	wall atomic.Int64 // ns since the epoch
 }
 
-// Init prepares l, whose memory was not used before.
-func (l *Lease) Init(k *Keeper, g Grant, terms *Terms, next Next) {
-	l.k, l.next, l.terms = k, next, terms
-	l.key, l.owner, l.place = g.Key, g.Owner, g.Place
+// Init prepares l for a grant of key, if there will be one.
+func (l *Lease) Init(k *Keeper, key string, next Next) { l.k, l.key, l.next = k, key, next }
+
+// BecomeLocked makes l, which was not used before, the lease that was granted by g.
+func (l *Lease) BecomeLocked(g Grant, terms *Terms) {
+	l.owner, l.place, l.terms = g.Owner, l.k.placeLocked(g.Place), terms
 	if !g.Unknown.IsZero() {
-		l.rare = &rare{unknown: g.Unknown, life: g.Life}
+		r := l.seldom()
+		r.unknown, r.life = g.Unknown, g.Life
 	}
 	if terms.Limit == lease.Exclusive {
 		l.first.Fence, l.tokens = g.Fence, int32(g.TokenCount) //nolint:gosec // thousands at most
 	}
 }
 
-// Used reports whether Init was called.
-func (l *Lease) Used() bool { return l.k != nil }
+// Used reports whether l was granted.
+func (l *Lease) Used() bool { return l.terms != nil }
 
 // ExtendLocked moves the end of trust to sent + life − Margin, never back, and
 // returns how much trust is left. sent must lie before the answered request
@@ -154,14 +169,17 @@ func (l *Lease) ExtendLocked(sent time.Time, life time.Duration) time.Duration {
 }
 
 // BeginLocked starts the first hold of l, whose trust has been extended, and
-// plans the first renewal. attempts counts the store calls until the grant.
-func (l *Lease) BeginLocked(attempts int32, renewal time.Time) *Hold {
+// plans the first renewal.
+func (l *Lease) BeginLocked(renewal time.Time) *Hold {
 	now := time.Now()
 	l.watchExpiryLocked(now)
 	l.k.hearing.beganLocked()
 	l.k.planLocked(l, renewal)
-	return l.NewHoldLocked(attempts, now)
+	return l.NewHoldLocked(now)
 }
+
+// Key is the key that is held, or will be.
+func (l *Lease) Key() string { return l.key }
 
 // Owner is the owner id.
 func (l *Lease) Owner() string { return l.owner }
@@ -185,7 +203,7 @@ func (l *Lease) lastToken() int64 { return max(0, l.first.Fence+int64(l.tokens)-
 // are another caller's: l must keep to the same, have a token left, and half its
 // TTL of trust, so that the run does not begin shortly before trust ends.
 func (l *Lease) HandsOverLocked(terms *Terms, now time.Time) bool {
-	tokenLeft := l.terms.Limit != lease.Exclusive || l.hold.Fence < l.lastToken()
+	tokenLeft := l.terms.Limit != lease.Exclusive || l.holdLocked().Fence < l.lastToken()
 	return tokenLeft && !l.lost.Load() && l.stoppedLocked() == nil && *l.terms == *terms && l.trustLeft(now) >= l.terms.TTL/2
 }
 
@@ -270,7 +288,7 @@ func (l *Lease) loseLocked(cause *Lost) loss {
 	if !l.ended {
 		l.next.OnFree(l)
 	}
-	return l.hold.lostLocked(cause)
+	return l.holdLocked().lostLocked(cause)
 }
 
 func (l *Lease) stopRenewingLocked() {
@@ -301,7 +319,8 @@ func (l *Lease) StopLocked(s lease.Stop) (tell func()) {
 		cause.Err = errors.New(s.Text)
 	}
 	l.seldom().stopped = cause
-	return loss{h: l.hold, cause: cause, bound: l.hold.boundLocked()}.report
+	h := l.holdLocked()
+	return loss{h: h, cause: cause, bound: h.boundLocked()}.report
 }
 
 // stoppedLocked is why the run of l was asked to stop, nil if it was not.

@@ -34,11 +34,12 @@ func holdKey(t testing.TB, k *Keeper, key string, terms Terms) *Hold {
 		t.Fatal(reply, err)
 	}
 	l := new(Lease)
-	l.Init(k, Grant{Key: key, Owner: owner, Fence: reply.Fence, TokenCount: reply.TokenCount}, &terms, nothing{})
+	l.Init(k, key, nothing{})
 	k.Lock()
 	defer k.Unlock()
+	l.BecomeLocked(Grant{Owner: owner, Fence: reply.Fence, TokenCount: reply.TokenCount}, &terms)
 	l.ExtendLocked(sent, terms.TTL)
-	return l.BeginLocked(1, time.Now().Add(terms.RenewPause()))
+	return l.BeginLocked(time.Now().Add(terms.RenewPause()))
 }
 
 // nothing follows a lease.

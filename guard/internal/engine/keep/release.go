@@ -18,20 +18,6 @@ const releaseAttempts = 2
 // slows its callers down instead of gathering goroutines.
 const maxLater = 256
 
-// Release is the outcome of the release of a hold.
-type Release int32
-
-// The outcomes. A hold that was handed over in the process is released, and so is
-// one whose release was sent twice, if the second found nothing: the first worked.
-const (
-	ReleaseDone   Release = iota
-	ReleaseFailed         // not answered; a cleaner goes on
-	ReleaseLost           // another owner, or none, was found
-)
-
-// Released returns the outcome of the release, after End.
-func (h *Hold) Released() Release { return Release(h.outcome.Load()) }
-
 // End ends one run. After the last run of the hold the key goes to the next
 // local caller, if there is one for it, or back to the store. End returns why the
 // run was not exclusive to its end, or that it was asked to stop, else nil: a release
@@ -112,7 +98,7 @@ func (h *Hold) settle(ran bool) (g givingBack, last bool) {
 		k.mu.Unlock()
 		return g, false
 	}
-	h.over.Store(true)
+	h.outcome.Store(int32(ReleaseDone)) // unless release finds otherwise
 	var closedUntil time.Time
 	if ran && l.terms.MinHold > 0 {
 		closedUntil = k.time(h.granted).Add(l.terms.MinHold)
@@ -120,8 +106,9 @@ func (h *Hold) settle(ran bool) (g givingBack, last bool) {
 	open := closedUntil.IsZero() || !closedUntil.After(time.Now())
 	if open && l.next.HandOver(l) {
 		h.runs = 0
+		reported := h.reportedLocked()
 		k.mu.Unlock()
-		h.reporting.Wait()
+		wait(reported)
 		return g, false
 	}
 	l.ended = true
@@ -129,8 +116,8 @@ func (h *Hold) settle(ran bool) (g givingBack, last bool) {
 	k.unplanLocked(l)
 	g = givingBack{
 		ReleaseRequest: lease.ReleaseRequest{
-			Key: l.key, Owner: l.owner, Place: l.place, Limit: l.terms.Limit,
-			Fence: l.hold.Fence, LastFence: l.lastToken(),
+			Key: l.key, Owner: l.owner, Place: *l.place, Limit: l.terms.Limit,
+			Fence: h.Fence, LastFence: l.lastToken(),
 		},
 		closedUntil: closedUntil,
 		stopped:     l.stoppedLocked(),
@@ -162,8 +149,9 @@ func (h *Hold) given(g givingBack, cause *Lost) *Lost {
 	if !l.lost.Load() {
 		l.next.OnFree(l) // not sooner: the next caller would only meet our own lease
 	}
+	reported := h.reportedLocked()
 	k.mu.Unlock()
-	h.reporting.Wait()
+	wait(reported)
 	return cause
 }
 

@@ -227,7 +227,7 @@ func (c *candidate) request() (_ lease.AcquireRequest, ok bool) {
 	}
 	l.calls++
 	return lease.AcquireRequest{
-		Key:        l.key,
+		Key:        l.key(),
 		Owner:      c.owner,
 		TTL:        w.opt.Life(),
 		Limit:      w.opt.Limit,
@@ -278,7 +278,7 @@ func (c *candidate) failed(r lease.AcquireRequest, sent, deadline time.Time, err
 		}
 		left := since.Add(limit).Sub(now)
 		if refused || left <= 0 {
-			l.answerLocked(w, nil, &Failure{Kind: Unavailable, Err: c.err, Attempts: int(l.calls - w.calls)})
+			l.answerLocked(w, nil, &Failure{Kind: Unavailable, Err: c.err})
 			return
 		}
 		pause = min(pause, left)
@@ -335,7 +335,7 @@ func (c *candidate) deliver(r lease.AcquireRequest, reply lease.AcquireReply, se
 	if w.opt.Life() != r.TTL {
 		return false // the waiter we asked for has left; the next wants another life
 	}
-	granted := l.newLease(c.grant(reply.Fence, reply.TokenCount), w.opt.Terms)
+	granted := l.newLeaseLocked(c.grant(reply.Fence, reply.TokenCount), w.opt.Terms)
 	if granted.ExtendLocked(sent, w.opt.TTL) <= 0 {
 		return false // so slow a reply that its trust is spent already
 	}
@@ -347,7 +347,7 @@ func (c *candidate) deliver(r lease.AcquireRequest, reply lease.AcquireReply, se
 // grant is what a lease in place of c begins with.
 func (c *candidate) grant(fence int64, tokens int) keep.Grant {
 	return keep.Grant{
-		Key: c.l.key, Owner: c.owner, Place: c.place,
+		Owner: c.owner, Place: c.place,
 		Fence: fence, TokenCount: tokens,
 		Unknown: c.unknown, Life: c.life,
 	}
@@ -359,7 +359,7 @@ func (c *candidate) leave() {
 	if !c.joined && c.unknown.IsZero() {
 		return
 	}
-	r := lease.ReleaseRequest{Key: c.l.key, Owner: c.owner, Place: c.place, Limit: c.limit}
+	r := lease.ReleaseRequest{Key: c.l.key(), Owner: c.owner, Place: c.place, Limit: c.limit}
 	c.l.keeper().CleanUp(r, c.unknown, max(c.life, c.place.Reservation))
 }
 
@@ -387,7 +387,7 @@ func (c *candidate) startNowLocked(g lease.Grant) bool {
 	if w.opt.MinHold > c.place.Reservation {
 		return false
 	}
-	granted := l.newLease(c.grant(g.Fence, 1), w.opt.Terms)
+	granted := l.newLeaseLocked(c.grant(g.Fence, 1), w.opt.Terms)
 	left := granted.ExtendLocked(g.Since, min(c.place.Reservation, now.Sub(g.Since)+w.opt.TTL))
 	if left < min(c.place.Reservation, w.opt.TTL)/reservationRest {
 		return false

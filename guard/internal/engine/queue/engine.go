@@ -23,6 +23,7 @@ type Engine struct {
 	// Guarded by the Keeper's mutex.
 	queues map[string]*local    // keys that are held exclusively here, or waited for
 	shared map[sharedKey]*local // the same of other limits
+	nobody line                 // of all keys that nobody waits for; always empty
 }
 
 type sharedKey struct {
@@ -111,16 +112,17 @@ type Failure struct {
 	Holder     string        // who holds the key, when known: an owner id or a foreign value
 	Replaced   bool          // Busy: a later caller took its place
 	RetryAfter time.Duration // until the holder's lease expires unless renewed; 0 if unknown
-	Attempts   int           // store calls made for this key meanwhile
 
 	// ContextEnded: the caller's context ended the wait of a Busy or Unavailable.
 	ContextEnded bool
 }
 
-// Contention is what a call of Acquire saw of other holders.
+// Contention is what a call of Acquire saw of the key and its other holders.
 type Contention struct {
 	Held   bool   // the key had a holder
 	Holder string // the last one seen, as far as known: an owner id or a foreign value
+
+	Attempts int // store calls made for this key meanwhile
 }
 
 // Acquire waits for key as opt says and returns a hold, which the caller must
@@ -141,7 +143,7 @@ func (e *Engine) Acquire(ctx context.Context, key string, opt Options) (*keep.Ho
 
 func (e *Engine) acquire(ctx context.Context, key string, w *waiter) (*keep.Hold, *Failure) {
 	e.keeper.Lock()
-	l := e.localLocked(key, w.opt.Limit)
+	l := e.localLocked(key, w)
 	ask := l.makeRoomLocked(w)
 	if f := l.joinLocked(w); f != nil {
 		e.keeper.Unlock()
@@ -218,7 +220,7 @@ func (l *local) giveUp(w *waiter, ctx context.Context) (*keep.Hold, *Failure) { 
 // making the caller wait for the store.
 func (l *local) decline(ctx context.Context, h *keep.Hold) (*keep.Hold, *Failure) {
 	l.keeper().Go(h.Abandon)
-	f := &Failure{Kind: Unasked, Attempts: int(h.Attempts)}
+	f := &Failure{Kind: Unasked}
 	f.explain(ctx)
 	return nil, f
 }
@@ -229,9 +231,9 @@ func (l *local) decline(ctx context.Context, h *keep.Hold) (*keep.Hold, *Failure
 func (f *Failure) explain(ctx context.Context) {
 	switch {
 	case ctx.Err() == nil:
-		*f = Failure{Kind: Closed, Attempts: f.Attempts}
+		*f = Failure{Kind: Closed}
 	case f.Kind == Unasked, errors.Is(f.Err, errNoAnswer) && !errors.Is(ctx.Err(), context.DeadlineExceeded):
-		*f = Failure{Kind: Unasked, Attempts: f.Attempts}
+		*f = Failure{Kind: Unasked}
 	default:
 		f.ContextEnded = true
 	}

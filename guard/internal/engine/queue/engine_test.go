@@ -333,6 +333,9 @@ func inBubble(t *testing.T, f func(t *testing.T, s *strict, e *Engine)) {
 		e := New(s)
 		f(t, s, e)
 		closeEngine(t, e)
+		if e.nobody != (line{}) {
+			t.Errorf("somebody waits for what nobody waits for: %+v", e.nobody)
+		}
 	})
 }
 

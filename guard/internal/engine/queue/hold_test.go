@@ -32,21 +32,27 @@ func TestAHoldThatHasEndedReportsAndEndsNothing(t *testing.T) {
 	})
 }
 
-func TestHoldCountsItsAttempts(t *testing.T) {
+func TestAttemptsForTheKeyAreCountedWhileACallerWaits(t *testing.T) {
 	inBubble(t, func(t *testing.T, _ *strict, e *Engine) {
-		first := mustAcquire(t, e, usual)
+		first, seen, _ := e.Acquire(t.Context(), "k", usual)
+		if seen.Attempts != 1 {
+			t.Errorf("%d attempts for a free key, want 1", seen.Attempts)
+		}
 		once := usual
 		once.Wait = 0
 		if _, _, f := e.Acquire(context.Background(), "k", once); f == nil || f.RetryAfter != usual.TTL {
 			t.Errorf("trying once: %+v, want a lease that expires in %v", f, usual.TTL)
 		}
-		holds := queue(t, e, 1, usual)
-		time.Sleep(time.Second)
-		first.End()
-		h := <-holds
-		if h.Attempts != 1 || first.Attempts != 1 { // one to join the queue; the wake-up was enough
-			t.Errorf("%d attempts, the first %d, want 1 and 1", h.Attempts, first.Attempts)
+		time.AfterFunc(time.Second, func() { first.End() })
+		h, seen, f := e.Acquire(t.Context(), "k", usual)
+		if f != nil || seen.Attempts != 1 { // one to join the queue; the wake-up was enough
+			t.Fatalf("%+v after %d attempts, want a hold after 1", f, seen.Attempts)
 		}
-		h.End()
+		defer h.End()
+		short := usual
+		short.Wait = time.Second
+		if _, seen, f := e.Acquire(t.Context(), "k", short); f == nil || seen.Attempts != 1 {
+			t.Errorf("%+v after %d attempts, want 1 in vain", f, seen.Attempts)
+		}
 	})
 }

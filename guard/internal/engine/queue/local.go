@@ -25,24 +25,27 @@ const handoffTokens = int(handoffMax / time.Microsecond)
 // and do not keep each other waiting: while the store has refused none of them, each
 // tries for itself; see trial.
 type local struct {
-	e     *Engine
-	key   string
-	limit lease.Limit
+	e      *Engine
+	limit  lease.Limit
+	*line              // Engine.nobody while there is none
+	lease  *keep.Lease // the live one, if exclusive: trusted, or just being released
+	shared int32       // how many leases are live, if not
+	first  keep.Lease  // the memory of the first, mostly the only one; it has the key
+}
 
+// line is who waits for a key here, and what they have to know. Most keys that are held
+// have none.
+type line struct {
 	waiters   waiters
 	candidate *candidate  // nil if none is in the store's queue
-	lease     *keep.Lease // the live one, if exclusive: trusted, or just being released
-	shared    int32       // how many leases are live, if not
 	trials    int32       // under way
-	aging     *time.Timer // fires when lease is old enough for a candidate; nil until one waited
-	calls     int32       // store calls made since the queue exists
+	aging     *time.Timer // fires when the lease is old enough for a candidate; nil: is not to fire
+	calls     int32       // store calls made since the line exists
 
 	// How often the key was seen held, and by which owner the last time; nil if
 	// that is not known.
 	sightings int32
 	holder    *string
-
-	first keep.Lease // the memory of the first lease: mostly there is no other
 }
 
 // waiter is one Acquire. Everything but opt and since is guarded by the
@@ -66,6 +69,7 @@ type waiter struct {
 	turn int64 // among those that replace each other; 0 before its first question
 
 	candidate candidate     // that it started, if it did: mostly it ends with the waiter
+	line      line          // the same
 	attempt   lease.Attempt // its own first
 }
 
@@ -123,32 +127,44 @@ func (ws *waiters) each(f func(*waiter)) {
 
 func (l *local) keeper() *keep.Keeper { return l.e.keeper }
 
-// localLocked returns the local queue of key, making it if need be.
-func (e *Engine) localLocked(key string, limit lease.Limit) *local {
+func (l *local) key() string { return l.first.Key() }
+
+// localLocked returns the local queue of key, making it if need be, with a line in which
+// w can wait.
+func (e *Engine) localLocked(key string, w *waiter) *local {
+	limit := w.opt.Limit
 	l := e.queues[key]
 	if limit != lease.Exclusive {
 		l = e.shared[sharedKey{key, limit}]
 	}
-	if l != nil {
-		return l
+	if l == nil {
+		l = &local{e: e, limit: limit, line: &e.nobody}
+		l.first.Init(e.keeper, key, l)
+		if limit == lease.Exclusive {
+			e.queues[key] = l
+		} else {
+			e.shared[sharedKey{key, limit}] = l
+		}
 	}
-	l = &local{e: e, key: key, limit: limit}
-	if limit == lease.Exclusive {
-		e.queues[key] = l
-	} else {
-		e.shared[sharedKey{key, limit}] = l
+	if l.line == &e.nobody {
+		l.line = &w.line
 	}
 	return l
 }
 
-// dropLocked forgets a queue that is not needed any more.
+// dropLocked forgets the line, and the queue, if they are not needed any more. It is called
+// when the lease, the candidate, a trial or aging has ended: a waiter leaves one of them.
 func (l *local) dropLocked() {
+	if l.waiters.n > 0 || l.candidate != nil || l.trials > 0 || l.aging != nil {
+		return
+	}
+	l.line = &l.e.nobody
 	switch {
-	case l.waiters.n > 0, l.candidate != nil, l.lease != nil, l.shared > 0, l.trials > 0:
+	case l.lease != nil, l.shared > 0:
 	case l.limit != lease.Exclusive:
-		delete(l.e.shared, sharedKey{l.key, l.limit})
-	case l.e.queues[l.key] == l:
-		delete(l.e.queues, l.key)
+		delete(l.e.shared, sharedKey{l.key(), l.limit})
+	case l.e.queues[l.key()] == l:
+		delete(l.e.queues, l.key())
 	}
 }
 
@@ -165,7 +181,9 @@ func (l *local) joinLocked(w *waiter) *Failure {
 		w.seen = Contention{Held: true, Holder: l.candidate.holder}
 	}
 	if w.opt.Wait == 0 && (l.lease != nil && !l.lease.EndedLocked() || l.waiters.n > 0 && l.candidate.knowsObstacle()) {
-		return l.obstacleLocked(w)
+		f := l.obstacleLocked(w)
+		l.dropLocked()
+		return f
 	}
 	l.waiters.push(w)
 	return nil
@@ -192,6 +210,7 @@ func (l *local) answerLocked(w *waiter, h *keep.Hold, f *Failure) {
 // removeLocked takes w out, with what was seen meanwhile.
 func (l *local) removeLocked(w *waiter) {
 	l.waiters.remove(w)
+	w.seen.Attempts = int(l.calls - w.calls)
 	if l.sightings > w.sightings {
 		w.seen.Held = true
 		if l.holder != nil {
@@ -226,8 +245,7 @@ func (l *local) grantedLocked(granted *keep.Lease, renewal time.Time) {
 	} else {
 		l.shared++
 	}
-	w := l.waiters.first
-	l.answerLocked(w, granted.BeginLocked(l.calls-w.calls, renewal), nil)
+	l.answerLocked(l.waiters.first, granted.BeginLocked(renewal), nil)
 	if l.limit == lease.Exclusive && l.waiters.n > 0 {
 		l.seenLocked(granted.Owner())
 		l.refuseTriesLocked()
@@ -243,7 +261,7 @@ func (l *local) HandOver(held *keep.Lease) bool {
 	if w == nil || w.opt.Replace || held.Age(now) >= handoffMax || !held.HandsOverLocked(w.opt.Terms, now) {
 		return false
 	}
-	l.answerLocked(w, held.NewHoldLocked(l.calls-w.calls, now), nil)
+	l.answerLocked(w, held.NewHoldLocked(now), nil)
 	l.breakOffLocked()
 	return true
 }
@@ -282,14 +300,16 @@ func (l *local) needsCandidateLocked() bool {
 	}
 	left := handoffMax - l.lease.Age(time.Now())
 	if left > 0 && l.aging == nil {
-		l.aging = time.AfterFunc(left, l.kick)
+		l.aging = time.AfterFunc(left, l.aged)
 	}
 	return left <= 0 && !l.lease.EndedLocked()
 }
 
-func (l *local) kick() {
+// aged runs on aging's goroutine.
+func (l *local) aged() {
 	l.keeper().Lock()
 	defer l.keeper().Unlock()
+	l.stopAgingLocked()
 	l.kickLocked()
 }
 
@@ -305,7 +325,7 @@ func (l *local) kickLocked() {
 // obstacleLocked says what stood in w's way, as far as it is known: a holder,
 // or a store that fails, or that has not answered yet.
 func (l *local) obstacleLocked(w *waiter) *Failure {
-	f := &Failure{Kind: Busy, Attempts: int(l.calls - w.calls)}
+	f := &Failure{Kind: Busy}
 	switch c := l.candidate; {
 	case l.lease != nil:
 		f.Holder = l.lease.Owner()
@@ -336,12 +356,13 @@ func (l *local) refuseTriesLocked() {
 	})
 }
 
-// newLease prepares a lease for l, in the memory of the first if that is unused.
-func (l *local) newLease(g keep.Grant, terms *keep.Terms) *keep.Lease {
+// newLeaseLocked prepares a lease for l, in the memory of the first if that is unused.
+func (l *local) newLeaseLocked(g keep.Grant, terms *keep.Terms) *keep.Lease {
 	n := &l.first
 	if n.Used() {
 		n = new(keep.Lease)
+		n.Init(l.keeper(), l.key(), l)
 	}
-	n.Init(l.keeper(), g, terms, l)
+	n.BecomeLocked(g, terms)
 	return n
 }

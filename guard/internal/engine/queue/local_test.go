@@ -3,10 +3,14 @@ package queue
 import (
 	"context"
 	"errors"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
+	"unsafe"
 
 	"github.com/jobguard/jobguard/guard/guardtest"
+	"github.com/jobguard/jobguard/guard/lease"
 )
 
 func TestWaiterThatArrivesDuringATryJoinsAtOnce(t *testing.T) {
@@ -114,7 +118,7 @@ func TestCallerLeavesAServerThatDoesNotAnswer(t *testing.T) {
 // costOf has n callers wait, and returns what it costs to serve half of them, one
 // after the other, and to have the other half leave.
 func costOf(n int) time.Duration {
-	l := &local{e: New(guardtest.NewStore()), key: "k", candidate: &candidate{}}
+	l := &local{e: New(guardtest.NewStore()), line: &line{candidate: &candidate{}}}
 	ws := make([]waiter, n)
 	for i := range ws {
 		ws[i].opt = usual
@@ -137,5 +141,84 @@ func TestWaitersCostTheSameHoweverManyThereAre(t *testing.T) {
 	}
 	if many > 50*few { // caches make some of it; walking the list made it a thousand
 		t.Errorf("%v for each of 100 000 waiters, %v for each of 1 000", many, few)
+	}
+}
+
+func TestAHeldKeyKeepsNothingOfThoseWhoWaitedForIt(t *testing.T) {
+	inBubble(t, func(t *testing.T, _ *strict, e *Engine) {
+		h := mustAcquire(t, e, usual)
+		l := e.queues["k"]
+		for _, wait := range []time.Duration{handoffMax / 2, 0, handoffMax * 2, time.Second} {
+			opt := usual
+			opt.Wait = wait
+			if _, _, f := e.Acquire(t.Context(), "k", opt); f == nil || f.Kind != Busy {
+				t.Errorf("after waiting for %v: %+v, want busy", wait, f)
+			}
+			time.Sleep(handoffMax)
+			synctest.Wait()
+			if hasLine(l) {
+				t.Errorf("a waiter that left after %v is remembered", wait)
+			}
+		}
+		h.End()
+	})
+}
+
+func hasLine(l *local) bool {
+	l.keeper().Lock()
+	defer l.keeper().Unlock()
+	return l.line != &l.e.nobody
+}
+
+func TestALineLastsUntilItsLastWaiterIsServed(t *testing.T) {
+	inBubble(t, func(t *testing.T, _ *strict, e *Engine) {
+		h := mustAcquire(t, e, usual)
+		holds := queue(t, e, 2, usual)
+		l := e.queues["k"]
+		for left := 1; left >= 0; left-- {
+			h.End() // handed over
+			h = <-holds
+			once := usual
+			once.Wait = 0
+			if _, _, f := e.Acquire(t.Context(), "k", once); f == nil {
+				t.Error("acquired a key that is held")
+			}
+			if !hasLine(l) {
+				t.Errorf("the line is gone before its timer, with %d in it", left)
+			}
+		}
+		time.Sleep(handoffMax)
+		synctest.Wait()
+		if hasLine(l) {
+			t.Error("the line is still there after the last waiter was served")
+		}
+		h.End()
+	})
+}
+
+func TestALineLastsUntilItsLastTrialHasEnded(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *strict, e *Engine) {
+		s.Delay(time.Second)
+		e.keeper.Lock()
+		e.keeper.ObserveLocked(time.Second) // so far that callers do not ask themselves
+		e.keeper.Unlock()
+		opt := limited(lease.Shared, 100*time.Millisecond)
+		var callers sync.WaitGroup
+		for range 2 { // a candidate, which is broken off, and a trial, which is not
+			callers.Go(func() {
+				if _, _, f := e.Acquire(t.Context(), "k", opt); f == nil {
+					t.Error("acquired before the store has answered")
+				}
+			})
+		}
+		callers.Wait()
+	})
+}
+
+// What a process keeps for very many held keys is worth to be looked at; see
+// docs/costs.md. Sizes are those of the allocator's classes.
+func TestAHeldKeyIsSmall(t *testing.T) {
+	if size := unsafe.Sizeof(local{}); size > 240 {
+		t.Errorf("the queue of a key, with its lease and hold, has %d bytes, want at most 240", size)
 	}
 }

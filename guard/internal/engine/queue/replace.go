@@ -68,7 +68,7 @@ func (c *candidate) replace(pause time.Duration) time.Duration {
 		return pause
 	}
 	ask := l.askLocked()
-	r := lease.ReplaceRequest{Key: l.key, Owner: c.owner, Turn: w.turn}
+	r := lease.ReplaceRequest{Key: l.key(), Owner: c.owner, Turn: w.turn}
 	timeout := w.opt.acquireTimeout(0)
 	c.asked++
 	pause = min(pause, backoff.Pause(c.asked, askFirst, askLast))

@@ -13,9 +13,9 @@ const module = "github.com/jobguard/jobguard/"
 // in beyond the standard library.
 func TestImportArrowsPointDown(t *testing.T) {
 	core := []string{"guard/lease", "guard/internal/engine/keep", "guard/internal/engine/queue", "guard/internal/backoff", "guard/internal/pending", "guard/internal/timetable", "guard/internal/terms", "guard/internal/validkey", "internal/panics"}
-	redis := []string{"github.com/redis/go-redis/v9", "github.com/cespare/xxhash/v2", "go.uber.org/atomic", "golang.org/x/sys", "github.com/dgryski/go-rendezvous"}
+	redis := []string{"github.com/redis/go-redis/v9", "github.com/google/uuid", "github.com/cespare/xxhash/v2", "go.uber.org/atomic", "golang.org/x/sys", "github.com/dgryski/go-rendezvous"}
 	// What asynq brings along.
-	asynq := append([]string{"github.com/google/uuid", "github.com/robfig/cron/v3", "github.com/spf13/cast", "golang.org/x/time", "google.golang.org/protobuf"}, redis...)
+	asynq := append([]string{"github.com/robfig/cron/v3", "github.com/spf13/cast", "golang.org/x/time", "google.golang.org/protobuf"}, redis...)
 	otel := []string{"guard", "guard/journal/record", "go.opentelemetry.io/otel", "go.opentelemetry.io/auto/sdk", "github.com/go-logr/logr", "github.com/go-logr/stdr", "github.com/cespare/xxhash/v2"}
 	for pkg, allowed := range map[string][]string{
 		"guard/lease":                 nil,

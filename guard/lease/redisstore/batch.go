@@ -25,6 +25,7 @@ const (
 // docs/design/redisstore-batching.md.
 type batcher struct {
 	send  sender
+	reuse bool                           // commands may be used again
 	fresh sender                         // over another connection, for resend; nil: nothing is sent again
 	node  func(key string) *redis.Client // whose connections are swept; with fresh
 
@@ -131,7 +132,7 @@ func (b *batcher) sendHere(attempt *lease.Attempt, o *op) (taken, done bool) {
 	o.call = callCtx{deadline: deadline, done: timer.set(deadline), ended: context.DeadlineExceeded}
 	b.send(&o.call, ops)
 	missed = deadline.Before(last) && !o.answered() && !time.Now().Before(deadline)
-	o.here = !missed
+	o.here = !missed && b.reuse
 	return true, !missed
 }
 

@@ -22,7 +22,7 @@ type op struct {
 	acked  int    // replicas that acknowledged it, if asked
 	kind   kind
 	once   bool // not sent again without an answer: twice does more than once
-	here   bool // sendHere sent it, and it is done: it is in no flight
+	here   bool // sendHere sent it, and it is done: it is in no flight, and no hook has it
 
 	// Set when it is submitted.
 	submitted time.Time

@@ -18,6 +18,7 @@ type router struct {
 	client  redis.UniversalClient
 	cluster *redis.ClusterClient // nil on a single node
 	inline  bool                 // the client always obeys a context's deadline
+	reuse   bool                 // no hook of the program can keep a command
 	options options
 
 	// shardsKnown is set when the Cluster's layout was loaded. From then on the
@@ -34,12 +35,13 @@ type routeID struct {
 	acked bool
 }
 
-func newRouter(client redis.UniversalClient, inline bool, c options) *router {
+func newRouter(client redis.UniversalClient, inline, hookless bool, c options) *router {
 	cluster, _ := client.(*redis.ClusterClient)
 	return &router{
 		client:  client,
 		cluster: cluster,
 		inline:  inline,
+		reuse:   hookless,
 		options: c,
 		byID:    make(map[routeID]*batcher),
 	}
@@ -158,7 +160,7 @@ func (r *router) to(ctx context.Context, key string, acked bool) *batcher {
 // newBatcher returns the batcher for one node.
 func (r *router) newBatcher(id routeID) *batcher {
 	to := sendTo
-	b := &batcher{send: sendTo(r.client)}
+	b := &batcher{send: sendTo(r.client), reuse: r.reuse}
 	b.later.most = laterMost
 	if id.acked {
 		b.link.extra = r.options.ackTimeout

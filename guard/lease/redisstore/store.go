@@ -2,13 +2,14 @@ package redisstore
 
 import (
 	"context"
-	"crypto/rand"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"reflect"
 	"sync/atomic"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/jobguard/jobguard/guard/lease"
@@ -51,7 +52,6 @@ var (
 //
 // The hooks of a *redis.Client see what the Store sends only if its options have
 // ContextTimeoutEnabled: else the Store uses a clone made by WithTimeout, which has no hooks.
-// A hook must not keep a command, or its context, after it has returned: both are used again.
 //
 // Calls return by their deadline. Of a *redis.Client or *redis.ClusterClient the Store
 // copies the options for connections of its own, as many as 32 to a node, which a
@@ -66,19 +66,20 @@ func New(client redis.UniversalClient, opts ...Option) *Store {
 	}
 	c := newOptions(opts)
 	node, single := client.(*redis.Client)
-	inline := false
+	inline, hookless := false, false
 	if single {
-		node, inline = withDeadlines(node)
-		client = node
+		clone, always := withDeadlines(node)
+		inline, hookless = always, clone != node
+		client = clone
 	}
 	s := &Store{
 		prefix:   c.prefix,
 		inboxes:  c.prefix + "inbox:",
 		owner:    c.owner,
-		process:  rand.Text(), // 26 characters: every lease keeps them, and so does Redis
+		process:  newProcessID(),
 		replicas: c.replicas,
 		single:   single,
-		router:   newRouter(client, inline, c),
+		router:   newRouter(client, inline, hookless, c),
 		clock:    newClock(),
 		unwanted: make(chan struct{}, maxUnwanted),
 		answers:  make(chan struct{}, maxUnwanted),
@@ -88,6 +89,12 @@ func New(client redis.UniversalClient, opts ...Option) *Store {
 	s.inbox = newInbox(client, s.inboxes+s.process, single, c.replicas == 0, s.giveBack)
 	s.inbox.answer = s.answer
 	return s
+}
+
+// newProcessID is a UUID in 22 characters: every lease keeps them, and so does Redis.
+func newProcessID() string {
+	id := uuid.New()
+	return base64.RawURLEncoding.EncodeToString(id[:])
 }
 
 // NewOwner implements [lease.Store]. '|' and control characters in metadata are

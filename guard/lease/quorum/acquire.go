@@ -106,6 +106,7 @@ func (s *Store) newVote(ctx context.Context, r lease.AcquireRequest) *vote {
 		}
 	}
 	s.mu.Unlock()
+	s.watchPresent(v.o) // what was under way at a node may have ended since
 
 	v.round.start()
 	return v
@@ -140,8 +141,10 @@ func (v *vote) acquireOn(i int) (lease.AcquireReply, error) {
 	if reply.Ticket != 0 {
 		p.ticket = reply.Ticket
 	}
+	v.o.queued = v.o.queued || r.Join && !reply.Granted
 	v.s.mu.Unlock()
 	if err == nil && !reply.Granted {
+		v.s.refused(v.o, i)
 		v.s.idle(v.o, i)
 	}
 	return reply, err
@@ -370,7 +373,7 @@ func (v *vote) conclude(won bool) {
 		switch a := &v.round.answers[i]; {
 		case !held(i):
 		case keep && isGranted(a):
-			v.s.keep(v.o, i)
+			v.keep(i)
 		default:
 			back.expect(i, a.err != nil)
 		}
@@ -412,12 +415,20 @@ func rank(owner string) uint64 {
 	return h.Sum64()
 }
 
-// keep leaves o what node i has granted, and ends what was under way there.
-func (s *Store) keep(o *owner, i int) {
+// keep leaves the owner what node i has granted, for its reservation: if the waiter dies, it
+// does not block the node for longer than any other that was granted the key in its turn. It
+// ends what was under way there, on a goroutine that ends with the node's answer.
+func (v *vote) keep(i int) {
+	s := v.s
 	s.mu.Lock()
-	o.parts[i].kept = true
+	v.o.parts[i].kept = true
 	s.mu.Unlock()
-	s.idle(o, i)
+	go func() {
+		a := attempt(v.ctx, v.r.TTL)
+		defer a.End()
+		s.nodes[i].Renew(a, []lease.RenewRequest{{Key: v.r.Key, Owner: v.parts[i].id, TTL: min(v.r.TTL, v.r.Reservation), Limit: v.r.Limit}})
+		s.idle(v.o, i)
+	}()
 }
 
 // discardOn gives back what node i has granted, or may have.

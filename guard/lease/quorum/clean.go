@@ -69,6 +69,10 @@ func (s *Store) discard(o *owner, i int, id string) error {
 	s.mu.Lock()
 	p := &o.parts[i]
 	p.kept = false
+	if o.joined { // from now on: a renewal must not count the node
+		p.epoch++
+		p.id = ""
+	}
 	unknown := p.unknown
 	r := lease.ReleaseRequest{Key: o.key, Owner: id, Limit: o.limit, Place: o.place}
 	life := o.life
@@ -81,7 +85,7 @@ func (s *Store) discard(o *owner, i int, id string) error {
 	certain := err == nil && !reply.Resent && !unknown.After(time.Now())
 	s.mu.Lock()
 	p.asked, p.unknown = false, time.Time{}
-	if !certain || o.joined {
+	if !certain && p.id == id {
 		p.epoch++
 		p.id = ""
 	}

@@ -25,10 +25,10 @@ func (s *Store) Renew(ctx context.Context, rs []lease.RenewRequest) []lease.Rene
 		}
 		return replies
 	}
-	n := &renewal{s: s, rs: rs, ids: make([][]string, len(s.nodes))}
+	n := &renewal{s: s, rs: rs, ids: make([][]string, len(s.nodes)), busy: make([][]bool, len(s.nodes))}
 	n.round = newRound(s, func(i int) ([]lease.RenewReply, error) { return n.renewOn(ctx, i) }, n.decided, n.late)
 	for i := range s.nodes {
-		n.ids[i] = s.idsOn(i, rs)
+		n.ids[i], n.busy[i] = s.idsOn(i, rs)
 		n.round.expect(i, s.nodes[i].away.Load())
 	}
 	n.round.start()
@@ -41,25 +41,27 @@ type renewal struct {
 	s     *Store
 	rs    []lease.RenewRequest
 	ids   [][]string // by node and request
+	busy  [][]bool   // likewise: a call was under way, which may give the lease back
 	round *round[[]lease.RenewReply]
 	// Guarded by round.mu.
 	held  []bool                     // by request; nil until the outcome is known
 	early map[int][]lease.RenewReply // late answers that came before that, by node
 }
 
-// idsOn are the ids of the requests' owners on node i.
-func (s *Store) idsOn(i int, rs []lease.RenewRequest) []string {
-	ids := make([]string, len(rs))
+// idsOn are the ids of the requests' owners on node i, and whether a call of theirs is under
+// way there.
+func (s *Store) idsOn(i int, rs []lease.RenewRequest) (ids []string, busy []bool) {
+	ids, busy = make([]string, len(rs)), make([]bool, len(rs))
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for j, r := range rs {
 		if o := s.owners[r.Owner]; o != nil {
-			ids[j] = s.idLocked(o, i)
+			ids[j], busy[j] = s.idLocked(o, i), o.parts[i].busy
 		} else {
 			ids[j] = s.idOn(i, 0, r.Owner)
 		}
 	}
-	return ids
+	return ids, busy
 }
 
 // renewOn asks one node. Its error is that of the first request, if all have one.
@@ -97,6 +99,9 @@ func (n *renewal) about(answers []answer[[]lease.RenewReply], j int) []answer[le
 		if j < len(a.value) {
 			all[i].value, all[i].err = a.value[j], a.value[j].Err
 		}
+		if n.busy[i][j] && all[i].err == nil {
+			all[i].err = errBusy
+		}
 	}
 	return all
 }
@@ -110,7 +115,7 @@ func (n *renewal) decided(answers []answer[[]lease.RenewReply]) bool {
 		held, lost := 0, 0
 		for i := range answers {
 			switch a := &answers[i]; {
-			case !a.done || j >= len(a.value) || a.value[j].Err != nil:
+			case !a.done || j >= len(a.value) || a.value[j].Err != nil || n.busy[i][j]:
 			case a.value[j].Held:
 				held++
 			default:

@@ -144,7 +144,7 @@ func (c *simClient) once(key string) {
 		}
 		if trust := sent.Add(simTTL - simMargin); reply.Granted && time.Now().Before(trust) {
 			c.store.Unwatch(owner)
-			c.hold(key, owner, reply, trust, unknown)
+			c.hold(key, owner, reply, trust, unknown, simTTL/3)
 			return
 		}
 		if !r.Join || c.rnd.IntN(40) == 0 && !c.w.healed() {
@@ -166,7 +166,7 @@ func (c *simClient) once(key string) {
 		t.Stop()
 		if g := wait.rest(false); g.Fence != 0 {
 			c.store.Unwatch(owner)
-			c.hold(key, owner, lease.AcquireReply{Fence: g.Fence, TokenCount: 1}, g.Since.Add(simTTL-simMargin), unknown)
+			c.hold(key, owner, lease.AcquireReply{Fence: g.Fence, TokenCount: 1}, g.Since.Add(simTTL-simMargin), unknown, 10*time.Millisecond)
 			return
 		}
 	}
@@ -175,7 +175,7 @@ func (c *simClient) once(key string) {
 }
 
 // hold is the run: one or two holds of the lease, renewed meanwhile.
-func (c *simClient) hold(key, owner string, reply lease.AcquireReply, trust, unknown time.Time) {
+func (c *simClient) hold(key, owner string, reply lease.AcquireReply, trust, unknown time.Time, first time.Duration) {
 	run := &simRun{client: c.i, until: trust}
 	c.w.enter(key, run, reply.Fence)
 	work := rand2(c.rnd, 8*time.Millisecond)
@@ -188,7 +188,7 @@ func (c *simClient) hold(key, owner string, reply lease.AcquireReply, trust, unk
 	}
 	used := reply.Fence
 	done := time.Now().Add(work)
-	renewal := time.Now().Add(simTTL / 3)
+	renewal := time.Now().Add(first)
 	for time.Now().Before(done) && time.Now().Before(trust) {
 		next := done
 		for _, at := range []time.Time{renewal, trust} {

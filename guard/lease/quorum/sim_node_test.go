@@ -30,6 +30,7 @@ type simNode struct {
 }
 
 type simKey struct {
+	name  string
 	owner string
 	until time.Time // of the world, with the node's rate accounted for
 	queue []simWaiter
@@ -51,7 +52,7 @@ func (n *simNode) micros() int64 { return time.Now().Add(n.offset).UnixMicro() }
 func (n *simNode) keyLocked(key string) *simKey {
 	k := n.keys[key]
 	if k == nil {
-		k = &simKey{}
+		k = &simKey{name: key}
 		n.keys[key] = k
 	}
 	if k.owner != "" && !time.Now().Before(k.until) {
@@ -109,7 +110,7 @@ func (n *simNode) grantHeadLocked(k *simKey) {
 	k.queue = k.queue[1:]
 	k.owner, k.until = head.owner, time.Now().Add(n.life(head.reservation))
 	minted := n.mintLocked(head.tokens)
-	head.store.wake(head.owner, lease.Grant{Fence: minted.Fence, TokenCount: minted.TokenCount, Since: time.Now()})
+	head.store.wake(k.name, head.owner, lease.Grant{Fence: minted.Fence, TokenCount: minted.TokenCount, Since: time.Now()})
 }
 
 func (n *simNode) renewLocked(r lease.RenewRequest) lease.RenewReply {
@@ -202,6 +203,8 @@ type simOwner struct {
 	waker    lease.Waker
 	answered time.Time // when the last request ran that was answered with "wait"; zero: never
 	holding  bool      // it knows of its grant
+	left     bool      // its watch ended without a grant
+	done     bool      // its release was sent, and it has not asked since
 }
 
 func (s *simStore) NewOwner(metadata string) string {
@@ -285,8 +288,8 @@ func (s *simStore) Acquire(ctx context.Context, r lease.AcquireRequest) (lease.A
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	o := s.owners[r.Owner]
-	if o.holding = reply.Granted; !reply.Granted && r.Join {
-		o.answered = ran
+	if o.holding, o.left = reply.Granted, o.left && !reply.Granted; !reply.Granted && r.Join {
+		o.answered, o.done = ran, false
 	}
 	s.owners[r.Owner] = o
 	return reply, nil
@@ -309,6 +312,7 @@ func (s *simStore) Renew(ctx context.Context, rs []lease.RenewRequest) []lease.R
 }
 
 func (s *simStore) Release(ctx context.Context, r lease.ReleaseRequest) (lease.ReleaseReply, error) {
+	defer s.released(r.Owner)
 	var reply lease.ReleaseReply
 	if err := s.call(ctx, time.Time{}, func() { reply = s.n.releaseLocked(r) }); err != nil {
 		return lease.ReleaseReply{}, err
@@ -327,23 +331,50 @@ func (s *simStore) Watch(owner string, waker lease.Waker) {
 func (s *simStore) Unwatch(owner string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.owners, owner)
+	o := s.owners[owner]
+	if o.answered.IsZero() || o.done {
+		delete(s.owners, owner)
+		return
+	}
+	o.waker, o.left = nil, !o.holding
+	s.owners[owner] = o
+}
+
+func (s *simStore) released(owner string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if o, known := s.owners[owner]; known && o.waker != nil {
+		o.done = true
+		s.owners[owner] = o
+	} else {
+		delete(s.owners, owner)
+	}
 }
 
 // wake sends owner the message that it was granted the key.
-func (s *simStore) wake(owner string, g lease.Grant) {
+func (s *simStore) wake(key, owner string, g lease.Grant) {
 	d := s.delay()
 	if d < 0 {
 		return
 	}
-	time.AfterFunc(d, func() { s.deliver(owner, g) })
+	time.AfterFunc(d, func() { s.deliver(key, owner, g) })
 }
 
-func (s *simStore) deliver(owner string, g lease.Grant) {
+// deliver does what redisstore's inbox does: a grant to an owner that is not here, or has
+// left, is given back.
+func (s *simStore) deliver(key, owner string, g lease.Grant) {
 	s.mu.Lock()
-	o := s.owners[owner]
+	o, known := s.owners[owner]
 	s.mu.Unlock()
-	if o.waker == nil || o.holding {
+	switch {
+	case o.holding:
+		return
+	case o.waker == nil:
+		if d := s.delay(); d >= 0 && (!known || o.left) {
+			time.AfterFunc(d, func() {
+				s.n.arrive(func() { s.n.releaseLocked(lease.ReleaseRequest{Key: key, Owner: owner}) })
+			})
+		}
 		return
 	}
 	if o.answered.IsZero() || !g.Since.After(o.answered) {
@@ -355,7 +386,7 @@ func (s *simStore) deliver(owner string, g lease.Grant) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if o, known := s.owners[owner]; known {
-		o.holding = true
+		o.holding, o.left = true, false
 		s.owners[owner] = o
 	}
 }

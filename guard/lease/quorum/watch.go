@@ -27,6 +27,7 @@ type watch struct {
 
 	// Guarded by Store.mu.
 	parts []*watchPart // by node; another one for each id
+	toEnd bool         // with the owner's release
 	ended bool
 
 	// gate is held while the owner is woken with a grant: no vote of the owner begins then.
@@ -71,24 +72,54 @@ func (s *Store) Watch(owner string, waker lease.Waker) {
 	s.watchOn(w, owner, o)
 }
 
-// Unwatch implements [lease.Watcher].
+// Unwatch implements [lease.Watcher]. Where the owner may be in the queue of a node, the
+// watch there goes on until its release: the node's store gives back what it hears of a
+// grant to an owner that nobody watches, and this one may hold the key by then.
 func (s *Store) Unwatch(owner string) {
 	s.mu.Lock()
 	w := s.watches[owner]
-	delete(s.watches, owner)
+	o := s.owners[owner]
+	goesOn := w != nil && o != nil && o.queued
+	if goesOn {
+		w.toEnd = true
+	} else {
+		delete(s.watches, owner)
+	}
 	s.mu.Unlock()
-	if w != nil {
+	switch {
+	case w == nil:
+	case goesOn:
+		w.stop()
+	default:
 		s.unwatch(w)
 	}
 }
 
-func (s *Store) unwatch(w *watch) {
+// endWatch ends the watch at the nodes of an owner that has left, if Unwatch did not.
+func (s *Store) endWatch(owner string) {
+	s.mu.Lock()
+	w := s.watches[owner]
+	if w == nil || !w.toEnd {
+		s.mu.Unlock()
+		return
+	}
+	delete(s.watches, owner)
+	s.mu.Unlock()
+	s.unwatch(w)
+}
+
+// stop ends wake-ups.
+func (w *watch) stop() {
 	w.mu.Lock()
 	w.over = true
 	if w.timer != nil {
 		w.timer.Stop()
 	}
 	w.mu.Unlock()
+}
+
+func (s *Store) unwatch(w *watch) {
+	w.stop()
 	s.mu.Lock()
 	w.ended = true // ids do not change any more
 	s.mu.Unlock()
@@ -113,7 +144,17 @@ func (s *Store) rewatch(o *owner) {
 	w.clearLocked()
 	w.mu.Unlock()
 	w.gate.Unlock()
-	s.watchOn(w, o.id, o)
+	s.watchPresent(o)
+}
+
+// watchPresent has the nodes watch o by its present ids, if it is watched.
+func (s *Store) watchPresent(o *owner) {
+	s.mu.Lock()
+	w := s.watches[o.id]
+	s.mu.Unlock()
+	if w != nil {
+		s.watchOn(w, o.id, o)
+	}
 }
 
 // nameLocked gives o, which is new, the ids by which it is watched already.
@@ -201,14 +242,11 @@ func (w *watch) hint(of *watchPart, g lease.Grant) (present bool) {
 func (w *watch) note(of *watchPart, g lease.Grant) (granted lease.Grant, enough, present bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.over {
-		return granted, false, false
-	}
 	of.hinted, of.grant = true, g
 	granted, hints, present := w.hintsLocked(of)
 	switch enough = hints >= w.s.majority; {
-	case !present:
-		return lease.Grant{}, false, false
+	case !present || w.over:
+		return lease.Grant{}, false, present
 	case enough:
 		w.clearLocked()
 	case w.timer == nil:
@@ -233,7 +271,7 @@ func (w *watch) hintsLocked(of *watchPart) (g lease.Grant, hints int, present bo
 		if o != nil && o.parts[i].epoch != p.epoch {
 			continue // the id was given back
 		}
-		present = present || p == of
+		present = present || p == of && o != nil
 		if p.hinted || o != nil && o.parts[i].kept {
 			hints++
 		}
@@ -263,6 +301,21 @@ func (w *watch) rouse() {
 	if !over {
 		w.waker.Woken(lease.Grant{})
 	}
+}
+
+// refused forgets a grant of node i that was announced before the node refused the owner.
+func (s *Store) refused(o *owner, i int) {
+	s.mu.Lock()
+	w := s.watches[o.id]
+	s.mu.Unlock()
+	if w == nil {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	w.parts[i].grant = lease.Grant{} // the hint stands: it may be a later one
 }
 
 // took tells the watch of o, if there is one, how long an Acquire took: hints of one

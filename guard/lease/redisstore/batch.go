@@ -132,7 +132,7 @@ func (b *batcher) sendHere(attempt *lease.Attempt, o *op) (taken, done bool) {
 	o.call = callCtx{deadline: deadline, done: timer.set(deadline), ended: context.DeadlineExceeded}
 	b.send(&o.call, ops)
 	missed = deadline.Before(last) && !o.answered() && !time.Now().Before(deadline)
-	o.here = !missed && b.reuse
+	o.here = !missed && b.reuse && !o.call.derived.Load()
 	return true, !missed
 }
 

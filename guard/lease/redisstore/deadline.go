@@ -1,6 +1,9 @@
 package redisstore
 
-import "time"
+import (
+	"sync/atomic"
+	"time"
+)
 
 // deadlineTimer is a channel that is closed at a deadline. It is reused, by one
 // caller at a time, and allocates only after a deadline has passed.
@@ -34,6 +37,8 @@ type callCtx struct {
 	deadline time.Time // zero: none
 	done     <-chan struct{}
 	ended    error // what Err returns then
+
+	derived atomic.Bool // it may have contexts below it, whose goroutines refer to it
 }
 
 // Deadline implements context.Context.
@@ -42,8 +47,12 @@ func (c *callCtx) Deadline() (time.Time, bool) { return c.deadline, !c.deadline.
 // Done implements context.Context.
 func (c *callCtx) Done() <-chan struct{} { return c.done }
 
-// Value implements context.Context. There are none.
-func (c *callCtx) Value(any) any { return nil }
+// Value implements context.Context. There are none. Package context asks before it makes
+// a context below.
+func (c *callCtx) Value(any) any {
+	c.derived.Store(true)
+	return nil
+}
 
 // Err implements context.Context.
 func (c *callCtx) Err() error {

@@ -141,7 +141,6 @@ func (v *vote) acquireOn(i int) (lease.AcquireReply, error) {
 	if reply.Ticket != 0 {
 		p.ticket = reply.Ticket
 	}
-	v.o.queued = v.o.queued || r.Join && !reply.Granted
 	v.s.mu.Unlock()
 	if err == nil && !reply.Granted {
 		v.s.refused(v.o, i)

@@ -17,7 +17,6 @@ type owner struct {
 	votes  int           // how often it has asked
 	asking bool          // a vote is under way
 	joined bool          // it has asked to wait
-	queued bool          // it may be, or have been, in the queue of a node
 	over   bool          // it is no longer in Store.owners
 	parts  []part
 }
@@ -100,15 +99,10 @@ func (s *Store) forget(o *owner) {
 		if p := &o.parts[i]; p.busy || p.epoch > 0 {
 			votes := o.votes
 			time.AfterFunc(o.life+maxAttempt, func() { // ends by itself
-				s.mu.Lock()
-				left := o.votes == votes
-				if left {
+				if s.mu.Lock(); o.votes == votes {
 					s.leaveLocked(o)
 				}
 				s.mu.Unlock()
-				if left {
-					s.endWatch(o.id)
-				}
 			})
 			return
 		}

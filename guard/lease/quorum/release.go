@@ -20,7 +20,6 @@ func (s *Store) Release(ctx context.Context, r lease.ReleaseRequest) (lease.Rele
 		return lease.ReleaseReply{}, fmt.Errorf("quorum: release: %w", err)
 	}
 	g := &givingBack{s: s, ctx: ctx, r: r, o: s.leave(r.Owner)}
-	defer s.endWatch(r.Owner)
 	if r.KeepClosed > 0 {
 		g.closedUntil = time.Now().Add(r.KeepClosed)
 	}

@@ -328,6 +328,15 @@ func (s *simStore) Watch(owner string, waker lease.Waker) {
 	s.owners[owner] = o
 }
 
+func (s *simStore) Taken(owner string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if o, known := s.owners[owner]; known {
+		o.holding, o.left = true, false
+		s.owners[owner] = o
+	}
+}
+
 func (s *simStore) Unwatch(owner string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

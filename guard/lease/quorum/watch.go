@@ -27,7 +27,6 @@ type watch struct {
 
 	// Guarded by Store.mu.
 	parts []*watchPart // by node; another one for each id
-	toEnd bool         // with the owner's release
 	ended bool
 
 	// gate is held while the owner is woken with a grant: no vote of the owner begins then.
@@ -72,62 +71,46 @@ func (s *Store) Watch(owner string, waker lease.Waker) {
 	s.watchOn(w, owner, o)
 }
 
-// Unwatch implements [lease.Watcher]. Where the owner may be in the queue of a node, the
-// watch there goes on until its release: the node's store gives back what it hears of a
-// grant to an owner that nobody watches, and this one may hold the key by then.
+// Unwatch implements [lease.Watcher].
 func (s *Store) Unwatch(owner string) {
 	s.mu.Lock()
 	w := s.watches[owner]
-	o := s.owners[owner]
-	goesOn := w != nil && o != nil && o.queued
-	if goesOn {
-		w.toEnd = true
-	} else {
-		delete(s.watches, owner)
-	}
+	delete(s.watches, owner)
 	s.mu.Unlock()
-	switch {
-	case w == nil:
-	case goesOn:
-		w.stop()
-	default:
+	if w != nil {
 		s.unwatch(w)
 	}
 }
 
-// endWatch ends the watch at the nodes of an owner that has left, if Unwatch did not.
-func (s *Store) endWatch(owner string) {
-	s.mu.Lock()
-	w := s.watches[owner]
-	if w == nil || !w.toEnd {
-		s.mu.Unlock()
-		return
-	}
-	delete(s.watches, owner)
-	s.mu.Unlock()
-	s.unwatch(w)
-}
-
-// stop ends wake-ups.
-func (w *watch) stop() {
+func (s *Store) unwatch(w *watch) {
 	w.mu.Lock()
 	w.over = true
 	if w.timer != nil {
 		w.timer.Stop()
 	}
 	w.mu.Unlock()
-}
-
-func (s *Store) unwatch(w *watch) {
-	w.stop()
 	s.mu.Lock()
 	w.ended = true // ids do not change any more
 	s.mu.Unlock()
 	for i := range w.parts {
 		if id := w.parts[i].id; id != "" {
-			s.nodes[i].watcher.Unwatch(id)
+			s.nodes[i].unwatch(id)
 		}
 	}
+}
+
+// taker is a node's store that gives back by itself what is announced to an owner that is
+// not watched any more, unless Taken was called: by then this one may hold the key by what
+// other nodes have granted. If it does not, it releases all.
+type taker interface {
+	Taken(owner string)
+}
+
+func (n *node) unwatch(id string) {
+	if t, ok := n.Store.(taker); ok {
+		t.Taken(id)
+	}
+	n.watcher.Unwatch(id)
 }
 
 // rewatch prepares an owner's watch, if it has one, for an Acquire: hints from before

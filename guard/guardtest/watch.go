@@ -35,7 +35,7 @@ func (s *Store) wakeLocked(key string, w waiter) {
 	}
 	var grant lease.Grant
 	if w.limit == lease.Exclusive {
-		grant.Fence, _ = s.mintLocked(1)
+		grant.Fence, grant.TokenCount = s.mintLocked(max(1, w.place.GrantTokens))
 		grant.Since = time.Now()
 	}
 	s.wakes = append(s.wakes, func() { wake.Woken(grant) })

@@ -83,6 +83,14 @@ type Watcher interface {
 	Unwatch(owner string)
 }
 
+// Taker is implemented by a [Watcher] that releases grants to owners without a watch.
+type Taker interface {
+	// Taken says that owner counts on what it is granted, though its watch ends: it holds
+	// the key by what it was granted on other stores, or will release it. A grant to it is
+	// not released by the store until it has called Release.
+	Taken(owner string)
+}
+
 // Waker is what a [Watcher] wakes.
 type Waker interface {
 	// Woken never blocks; it may be called from any goroutine, more than once, and

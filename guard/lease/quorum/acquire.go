@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"slices"
 	"time"
 
@@ -372,7 +371,7 @@ func (v *vote) conclude(won bool) {
 		switch a := &v.round.answers[i]; {
 		case !held(i):
 		case keep && isGranted(a):
-			v.keep(i)
+			v.s.keep(v.o, i)
 		default:
 			back.expect(i, a.err != nil)
 		}
@@ -380,54 +379,6 @@ func (v *vote) conclude(won bool) {
 	back.start()
 	back.until, _ = v.ctx.Deadline() // discards have attempts of their own, which go on
 	back.wait(v.ctx)
-}
-
-// keepParts reports whether the owner, which waits, keeps the parts that it was granted
-// though they are no majority. It does if a majority names one holder, which loses nothing
-// by that: given back, the parts would go to the next in line, who could do no more with
-// them. And it does in a split vote if no other owner that is named has a lower rank: that
-// one's parts go round among the others until it has a majority.
-func (v *vote) keepParts() bool {
-	if !v.r.Join || len(v.granted()) >= v.s.majority { // that came to nothing
-		return false
-	}
-	holders := make(map[string]int)
-	for i := range v.round.answers {
-		if a := &v.round.answers[i]; isRefused(a) {
-			holders[ownerOf(a.value.Holder)]++
-		}
-	}
-	lowest := len(holders) > 0
-	for holder, nodes := range holders {
-		if nodes >= v.s.majority {
-			return true
-		}
-		lowest = lowest && rank(v.r.Owner) <= rank(holder)
-	}
-	return lowest
-}
-
-// rank orders owners by chance, the same in all processes.
-func rank(owner string) uint64 {
-	h := fnv.New64a()
-	_, _ = h.Write([]byte(owner)) // never fails
-	return h.Sum64()
-}
-
-// keep leaves the owner what node i has granted, for its reservation: if the waiter dies, it
-// does not block the node for longer than any other that was granted the key in its turn. It
-// ends what was under way there, on a goroutine that ends with the node's answer.
-func (v *vote) keep(i int) {
-	s := v.s
-	s.mu.Lock()
-	v.o.parts[i].kept = true
-	s.mu.Unlock()
-	go func() {
-		a := attempt(v.ctx, v.r.TTL)
-		defer a.End()
-		s.nodes[i].Renew(a, []lease.RenewRequest{{Key: v.r.Key, Owner: v.parts[i].id, TTL: min(v.r.TTL, v.r.Reservation), Limit: v.r.Limit}})
-		s.idle(v.o, i)
-	}()
 }
 
 // discardOn gives back what node i has granted, or may have.

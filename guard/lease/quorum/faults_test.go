@@ -185,6 +185,54 @@ func TestAReleaseOfAnEarlierAttemptNeverMeetsALaterLease(t *testing.T) {
 	})
 }
 
+// What the node says is about a lease that it may be about to lose.
+func TestARenewalDoesNotCountANodeWhereACallIsUnderWay(t *testing.T) {
+	bubble(t, 3, func(t *testing.T, b *bench) {
+		owner, _ := b.mustAcquire(b.s)
+		busy := func(on bool) {
+			b.s.mu.Lock()
+			defer b.s.mu.Unlock()
+			b.s.owners[owner].parts[2].busy = on
+		}
+		busy(true)
+		if reply := b.renew(owner); !reply.Held {
+			t.Errorf("Renew() = %+v, two nodes have the lease", reply)
+		}
+		b.nodes[1].Fail(errDown)
+		if reply := b.renew(owner); reply.Held || reply.Err == nil {
+			t.Errorf("Renew() = %+v, want an error: one node counts", reply)
+		}
+		b.nodes[1].Fail(nil)
+		b.nodes[1].Delay(10 * time.Millisecond)
+		if reply := b.renew(owner); !reply.Held {
+			t.Errorf("Renew() = %+v, the second node that counts was not waited for", reply)
+		}
+		b.nodes[1].Fail(errDown)
+		busy(false)
+		if reply := b.renew(owner); !reply.Held {
+			t.Errorf("Renew() = %+v, two nodes count again", reply)
+		}
+	})
+}
+
+// It would end a lease that is acquired, or counted by a renewal, meanwhile.
+func TestAnIDIsOutOfUseBeforeItsReleaseIsSent(t *testing.T) {
+	bubble(t, 3, func(t *testing.T, b *bench) {
+		owner := b.s.NewOwner("")
+		b.split(owner)
+		b.nodes[2].Inject(guardtest.Fault{Op: guardtest.OpRelease, Times: 1})
+		before := b.s.idOn(2, 0, owner)
+		time.AfterFunc(time.Millisecond, func() { // the release is under way
+			if id := b.s.presentID(2, owner); id == before {
+				t.Error("the id is in use while it is released")
+			}
+		})
+		if reply, err := b.acquire(b.s, owner); err != nil || reply.Granted {
+			t.Errorf("Acquire() = %+v, %v", reply, err)
+		}
+	})
+}
+
 func TestANodeThatDoesNotAnswerIsAskedByOneCallAtATime(t *testing.T) {
 	bubble(t, 3, func(t *testing.T, b *bench) {
 		for _, n := range b.nodes {

@@ -12,12 +12,19 @@ import (
 // announcer is a node that wakes nobody: the test does.
 type announcer struct {
 	*guardtest.Store
-	wakers map[string]lease.Waker // by id
-	latest string
+	wakers  map[string]lease.Waker // by id
+	latest  string
+	onWatch func()
 }
 
-func (n *announcer) Watch(id string, w lease.Waker) { n.wakers[id], n.latest = w, id }
-func (n *announcer) Unwatch(id string)              { delete(n.wakers, id) }
+func (n *announcer) Watch(id string, w lease.Waker) {
+	n.wakers[id], n.latest = w, id
+	if n.onWatch != nil {
+		n.onWatch()
+	}
+}
+
+func (n *announcer) Unwatch(id string) { delete(n.wakers, id) }
 
 // announce tells the owner under its latest id of a grant with 1000 tokens.
 func (n *announcer) announce(fence int64, since time.Time) (taken bool) {
@@ -224,14 +231,17 @@ func TestGrantsWhileAVoteWaitsForSlowNodesAreNone(t *testing.T) {
 // back. Where a majority names one holder, each keeps its own.
 func TestPartsOfALostVoteAreKeptIfTheyHelp(t *testing.T) {
 	for name, test := range map[string]struct {
-		join, one bool // the owner waits; the other nodes have one holder
-		lower     bool // that holder has the lower rank
+		join, one bool          // the owner waits; the other nodes have one holder
+		ttl       time.Duration // 0: short enough
+		lower     bool          // that holder has the lower rank
 		kept      int
 	}{
 		"split, lower rank than the others":  {join: true, kept: 1},
 		"split, higher rank than the others": {join: true, lower: true},
 		"a majority holds the key":           {join: true, one: true, lower: true, kept: 1},
 		"an owner that does not wait":        {one: true},
+		"a TTL of a minute":                  {join: true, one: true, ttl: time.Minute, kept: 1},
+		"a longer TTL":                       {join: true, one: true, ttl: time.Minute + time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			waitingBubble(t, 3, func(w *waiting) {
@@ -249,6 +259,9 @@ func TestPartsOfALostVoteAreKeptIfTheyHelp(t *testing.T) {
 				defer a.End()
 				r := request(w.owner)
 				r.Join = test.join
+				if test.ttl > 0 {
+					r.TTL = test.ttl
+				}
 				if reply, err := w.s.Acquire(a, r); err != nil || reply.Granted {
 					t.Fatalf("Acquire() = %+v, %v; want refused", reply, err)
 				}
@@ -260,4 +273,105 @@ func TestPartsOfALostVoteAreKeptIfTheyHelp(t *testing.T) {
 			})
 		})
 	}
+}
+
+// The node announces the grant, and answers then that the owner has to wait: the grant has
+// lapsed, or was lost.
+func TestGrantThatTheNodeRefusesAfterwardsIsNone(t *testing.T) {
+	waitingBubble(t, 3, func(w *waiting) {
+		for i, n := range w.nodes {
+			w.hold(i)
+			n.Delay(10 * time.Millisecond)
+		}
+		time.AfterFunc(9*time.Millisecond, func() { w.nodes[0].announce(500, time.Now()) })
+		w.mustWait()
+		w.nodes[1].announce(500, time.Now())
+		w.wantWakes(lease.Grant{})
+	})
+}
+
+func TestGrantAfterTheReleaseIsNotCountedOn(t *testing.T) {
+	waitingBubble(t, 3, func(w *waiting) {
+		for i := range w.nodes {
+			w.hold(i)
+		}
+		w.mustWait()
+		if _, err := w.release(w.owner); err != nil {
+			t.Fatal(err)
+		}
+		for _, n := range w.nodes {
+			if n.announce(500, time.Now()) {
+				t.Error("a grant after the release is counted on")
+			}
+		}
+		w.wantWakes()
+	})
+}
+
+// What is under way at a node may end, with another id, when the vote has begun.
+func TestNodeIsWatchedByTheIDThatItIsAskedWith(t *testing.T) {
+	waitingBubble(t, 3, func(w *waiting) {
+		for i := range w.nodes {
+			w.hold(i)
+		}
+		w.mustWait()
+		newID := func(i int) {
+			w.s.mu.Lock()
+			defer w.s.mu.Unlock()
+			p := &w.s.owners[w.owner].parts[i]
+			p.epoch++
+			p.id = ""
+		}
+		newID(2)
+		w.nodes[2].onWatch = func() {
+			w.nodes[2].onWatch = nil
+			newID(0) // its watch was looked at before
+		}
+		w.mustWait()
+		if id := w.s.presentID(0, w.owner); w.nodes[0].latest != id {
+			t.Errorf("watched by the id %q, asked with %q", w.nodes[0].latest, id)
+		}
+	})
+}
+
+// takerNode is a node that gives back what is announced to owners without a watch.
+type takerNode struct {
+	*announcer
+	taken []string
+}
+
+func (n *takerNode) Taken(id string) { n.taken = append(n.taken, id) }
+
+func TestNodesAreToldThatTheOwnerCountsOnItsGrantsWhenItsWatchEnds(t *testing.T) {
+	bubble(t, 3, func(t *testing.T, _ *bench) {
+		var nodes [3]*takerNode
+		var stores []lease.Store
+		for i := range nodes {
+			nodes[i] = &takerNode{announcer: &announcer{Store: guardtest.NewStore(), wakers: make(map[string]lease.Waker)}}
+			stores = append(stores, nodes[i])
+		}
+		s := mustNew(t, stores...)
+		owner := s.NewOwner("")
+		s.Watch(owner, lease.WakeFunc(func(lease.Grant) bool { return false }))
+		s.Unwatch(owner)
+		for i, n := range nodes {
+			if len(n.taken) != 1 || n.taken[0] != s.idOn(i, 0, owner) || len(n.wakers) != 0 {
+				t.Errorf("node %d was told of %v, and watches %d", i, n.taken, len(n.wakers))
+			}
+		}
+	})
+}
+
+// Nobody is named who could make use of it, or have a lower rank.
+func TestPartIsGivenBackIfTheOtherNodesDoNotAnswer(t *testing.T) {
+	waitingBubble(t, 3, func(w *waiting) {
+		w.nodes[1].Fail(errDown)
+		w.nodes[2].Fail(errDown)
+		if reply, err := w.acquire(w.s, w.owner); err == nil {
+			t.Errorf("Acquire() = %+v, want an error", reply)
+		}
+		if n := w.holders(w.owner); n != 0 {
+			t.Errorf("the owner has %d nodes", n)
+		}
+	})
 }

@@ -16,10 +16,9 @@ const (
 
 // watch is the watch of one owner. A node that grants the owner its part of the key
 // gives a hint. When a majority has, the owner is woken at once, mostly with a grant: see
-// grant. Before that the others
-// may grant it too, and if they do not, the vote is split: the owner is woken after a
-// time of chance, so that of several owners with a part each one gives its part back
-// before the others do.
+// hintsLocked. Before that the others may grant it too, and if they do not, somebody else
+// has a majority, or the vote is split: the owner is woken after a time of chance, so that
+// of several owners with a part each one asks before the others do.
 type watch struct {
 	s     *Store
 	owner string
@@ -99,15 +98,9 @@ func (s *Store) unwatch(w *watch) {
 	}
 }
 
-// taker is a node's store that gives back by itself what is announced to an owner that is
-// not watched any more, unless Taken was called: by then this one may hold the key by what
-// other nodes have granted. If it does not, it releases all.
-type taker interface {
-	Taken(owner string)
-}
-
+// unwatch ends the watch of an owner that may hold the key by what other nodes have granted.
 func (n *node) unwatch(id string) {
-	if t, ok := n.Store.(taker); ok {
+	if t, ok := n.Store.(lease.Taker); ok {
 		t.Taken(id)
 	}
 	n.watcher.Unwatch(id)
@@ -222,6 +215,8 @@ func (w *watch) hint(of *watchPart, g lease.Grant) (present bool) {
 	return present
 }
 
+// note keeps the hint of one node, and returns what the owner is to be woken with, if enough
+// have given one.
 func (w *watch) note(of *watchPart, g lease.Grant) (granted lease.Grant, enough, present bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -238,12 +233,12 @@ func (w *watch) note(of *watchPart, g lease.Grant) (granted lease.Grant, enough,
 	return granted, enough, true
 }
 
-// hintsLocked counts those of present ids, and returns what the owner may start on: one token and
-// the earliest end, if a majority has granted their parts with tokens that need no
+// hintsLocked counts the hints for present ids, and returns what the owner may start on: one
+// token and the earliest end, if a majority has granted their parts with tokens that need no
 // write-back, and nothing is under way that could end one of them. What a node announces of
 // an id stands until the reservation ends, as long as the id was not given back there.
 //
-// No vote of the owner begins while the gate is held, so until then this stays true.
+// No vote of the owner begins while the gate is held, so this stays true as long.
 func (w *watch) hintsLocked(of *watchPart) (g lease.Grant, hints int, present bool) {
 	s := w.s
 	granted := make([]lease.AcquireReply, 0, 8)

@@ -93,9 +93,7 @@ func (s *Store) Watch(owner string, w lease.Waker) { s.inbox.watch(owner, w) }
 // Unwatch implements [lease.Watcher].
 func (s *Store) Unwatch(owner string) { s.inbox.unwatch(owner) }
 
-// Taken says that owner counts on what it is granted, though its watch ends: it holds the
-// key, on this and other servers, or releases it. What is announced to it is not given back
-// until then.
+// Taken implements [lease.Taker].
 func (s *Store) Taken(owner string) { s.inbox.granted(owner) }
 
 func (in *inbox) watch(owner string, w lease.Waker) {

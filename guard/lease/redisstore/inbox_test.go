@@ -105,6 +105,54 @@ func TestInboxKeepsNothingOfAnOwnerThatIsReleasedBeforeItsWatchEnds(t *testing.T
 	}
 }
 
+// The message says by what limit, and under which place in the queue.
+func TestUnwantedGrantIsReleasedWhateverThePlace(t *testing.T) {
+	for name, r := range map[string]lease.AcquireRequest{
+		"exclusive":    {},
+		"many tokens":  {Place: lease.Place{GrantTokens: 500}},
+		"shared":       {Limit: lease.Shared},
+		"with a limit": {Limit: 3},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newProcess(t, redistest.Start(t).Client(t))
+			holder, gone := p.NewOwner(""), p.NewOwner("")
+			p.granted("k", holder)
+			_, stopOther := p.watching(p.NewOwner("")) // the inbox listens
+			defer stopOther()
+			_, stop := p.watching(gone)
+			r.Key, r.Owner, r.TTL, r.Join, r.TokenCount, r.Reservation = "k", gone, time.Minute, true, 1, time.Minute
+			if reply, err := p.acquire(r); err != nil || reply.Granted {
+				t.Fatalf("Acquire() = %+v, %v; want refused", reply, err)
+			}
+			stop() // its release never arrives
+			p.release("k", holder)
+			eventually(t, "the key is free", func() bool { return p.value("guard:k") == "" })
+		})
+	}
+}
+
+func TestGrantToAnOwnerThatIsTakenIsNotReleased(t *testing.T) {
+	p := newProcess(t, redistest.Start(t).Client(t))
+	holder, owner := p.NewOwner(""), p.NewOwner("")
+	p.granted("k", holder)
+	_, stopOther := p.watching(p.NewOwner("")) // the inbox listens
+	defer stopOther()
+	_, stop := p.watching(owner)
+	p.refused("k", owner, 0)
+	p.Taken(owner)
+	stop()
+	p.release("k", holder)
+	for range 10 {
+		if time.Sleep(20 * time.Millisecond); p.value("guard:k") != owner {
+			t.Fatalf("the key's value is %q", p.value("guard:k"))
+		}
+	}
+	p.release("k", owner)
+	if n := redisstore.InboxOwners(p.Store); n != 1 {
+		t.Errorf("%d owners after the release, one is watched", n)
+	}
+}
+
 func TestLateWakeUpReleasesNoLeaseInUse(t *testing.T) {
 	server := redistest.Start(t)
 	p := newProcess(t, server.Client(t))
@@ -183,7 +231,7 @@ func TestGrantHasAsManyTokensAsThePlaceAsksFor(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			holder, waiter := p.NewOwner(""), p.NewOwner("")
 			first := p.granted("k", holder)
-			place := lease.Place{Reservation: reservation, GrantTokens: 500}
+			place := lease.Place{Reservation: reservation, GrantTokens: 50_000}
 			_, stopOther := p.watching(p.NewOwner(""))
 			defer stopOther()
 			grants := make(chan lease.Grant, 100)
@@ -194,12 +242,15 @@ func TestGrantHasAsManyTokensAsThePlaceAsksFor(t *testing.T) {
 			}
 			free(holder)
 			g := <-grants
-			if g.Fence <= first.Fence || g.TokenCount < 2 || g.TokenCount > 500 {
-				t.Errorf("tokens from %d, %d of them, after %d; want up to 500", g.Fence, g.TokenCount, first.Fence)
+			if g.Fence <= first.Fence || g.TokenCount < 2 || g.TokenCount > 10_001 {
+				t.Errorf("tokens from %d, %d of them, after %d; want 2 to 10 001", g.Fence, g.TokenCount, first.Fence)
 			}
 			next, err := p.acquire(r)
 			if err != nil || next.Fence < g.Fence+int64(g.TokenCount) {
 				t.Errorf("the next token is %d, %v; want at least %d", next.Fence, err, g.Fence+int64(g.TokenCount))
+			}
+			if ahead := g.Fence + int64(g.TokenCount) - p.client.Time(t.Context()).Val().UnixMicro(); ahead > 10_001 {
+				t.Errorf("the tokens are %d µs ahead of the server's clock", ahead)
 			}
 			_, err = p.Release(t.Context(), lease.ReleaseRequest{Key: "k", Owner: waiter, Place: place})
 			if err != nil || p.value("guard:k") == waiter {

@@ -42,6 +42,7 @@ type Store struct {
 var (
 	_ lease.Store   = (*Store)(nil)
 	_ lease.Watcher = (*Store)(nil)
+	_ lease.Taker   = (*Store)(nil)
 )
 
 // New returns a Store over client: *redis.Client, single node or from

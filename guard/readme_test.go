@@ -1,6 +1,8 @@
 package guard_test
 
 import (
+	"go/parser"
+	"go/token"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -10,31 +12,51 @@ import (
 
 var goBlock = regexp.MustCompile("(?s)```go\n(.*?)```")
 
-// Every Go block of README and docs is found in an example, so that all that newcomers
-// copy has been compiled.
+// Every Go block of README and docs is closed, and found in code that is compiled, mostly
+// an example: so newcomers can copy it.
 func TestSnippetsAreCompiled(t *testing.T) {
 	var code string
-	for _, pattern := range []string{"example*_test.go", "*/example*_test.go", "*/*/example*_test.go", "*/*/*/example*_test.go", "../otelguard/example*_test.go"} {
+	for _, pattern := range []string{"example*_test.go", "*/example*_test.go", "*/*/example*_test.go", "*/*/*/example*_test.go",
+		"../otelguard/example*_test.go", "../otelguard/fleet_test.go", "httpmw/routers/*_test.go"} {
 		files, err := filepath.Glob(pattern)
 		must(t, err)
 		for _, file := range files {
 			code += squeeze(read(t, file))
 		}
 	}
-	docs, err := filepath.Glob("../docs/*.md")
-	must(t, err)
 	blocks := 0
-	for _, file := range append(docs, "../README.md", "../README.zh-CN.md") {
-		for _, b := range goBlock.FindAllStringSubmatch(read(t, file), -1) {
-			blocks++
-			if !strings.Contains(code, squeeze(b[1])) {
-				t.Errorf("%s: no example has\n%s", file, b[1])
+	for _, pattern := range []string{"../*.md", "../docs/*.md", "../docs/*/*.md", "../*/*.md", "../*/*/*.md"} {
+		files, err := filepath.Glob(pattern)
+		must(t, err)
+		for _, file := range files {
+			for _, block := range goBlock.FindAllStringSubmatch(read(t, file), -1) {
+				blocks++
+				for _, part := range parts(block[1]) {
+					if !strings.Contains(code, squeeze(part)) {
+						t.Errorf("%s: no example has\n%s", file, part)
+					}
+					if err := closed(part); err != nil {
+						t.Errorf("%s: %v in\n%s", file, err, part)
+					}
+				}
 			}
 		}
 	}
-	if blocks < 12 {
+	if blocks < 24 {
 		t.Errorf("found %d Go blocks", blocks)
 	}
+}
+
+// parts divides a block after each function that it declares.
+func parts(block string) []string { return strings.SplitAfter(block, "\n}\n\n") }
+
+// closed returns an error if code is neither a declaration nor statements that stand by themselves.
+func closed(code string) error {
+	if !strings.Contains(code, "\nfunc ") && !strings.HasPrefix(code, "func ") {
+		code = "func _() {\n" + code + "\n}"
+	}
+	_, err := parser.ParseFile(token.NewFileSet(), "", "package p\n"+code, parser.SkipObjectResolution)
+	return err
 }
 
 // squeeze forgets how code is indented.

@@ -42,7 +42,7 @@ function show(v) {
     document.documentElement.dataset.boot = boot;
   }
   for (const e of v.log) if (e.n > shown) { note(e.text); shown = e.n; }
-  list($("keys"), v.keys, newKey, showTime);
+  if (due("bars", calm.matches ? 1000 : 0)) list($("keys"), v.keys, newKey, showTime);
   if (due("words", 100)) words(v);
   if (due("lanes", calm.matches ? 1000 : 100)) draw(v);
 }

@@ -9,12 +9,15 @@ import (
 
 	"github.com/bsm/redislock"
 	"github.com/go-redsync/redsync/v4"
+	redsyncredis "github.com/go-redsync/redsync/v4/redis"
 	"github.com/go-redsync/redsync/v4/redis/goredis/v9"
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/rueidis"
 	"github.com/redis/rueidis/rueidislock"
 
 	"github.com/jobguard/jobguard/guard"
+	"github.com/jobguard/jobguard/guard/lease"
+	"github.com/jobguard/jobguard/guard/lease/quorum"
 	"github.com/jobguard/jobguard/guard/lease/redisstore"
 	"github.com/jobguard/jobguard/internal/redistest"
 )
@@ -31,7 +34,6 @@ func others(t *testing.T, addr string) map[string]struct {
 } {
 	client := redis.NewClient(&redis.Options{Addr: addr})
 	t.Cleanup(func() { _ = client.Close() })
-	pool := redsync.New(goredis.NewPool(client))
 	locks := redislock.New(client)
 	locker, err := rueidislock.NewLocker(rueidislock.LockerOption{
 		ClientOption: rueidis.ClientOption{InitAddress: []string{addr}}, KeyMajority: 1, NoLoopTracking: true,
@@ -45,15 +47,7 @@ func others(t *testing.T, addr string) map[string]struct {
 		prefix string
 		take   another
 	}{
-		"redsync": {"", func(ctx context.Context, name string) (func() error, bool, error) {
-			m := pool.NewMutex(name, redsync.WithTries(1))
-			err := m.TryLockContext(ctx)
-			var taken *redsync.ErrTaken
-			if errors.As(err, &taken) || errors.Is(err, redsync.ErrFailed) {
-				return nil, false, nil
-			}
-			return func() error { _, err := m.UnlockContext(ctx); return err }, err == nil, err
-		}},
+		"redsync": {"", takeRedsync(redsync.New(goredis.NewPool(client)))},
 		"redislock": {"", func(ctx context.Context, name string) (func() error, bool, error) {
 			lock, err := locks.Obtain(ctx, name, time.Minute, nil)
 			if errors.Is(err, redislock.ErrNotObtained) {
@@ -76,6 +70,18 @@ func others(t *testing.T, addr string) map[string]struct {
 	}
 }
 
+func takeRedsync(pool *redsync.Redsync) another {
+	return func(ctx context.Context, name string) (func() error, bool, error) {
+		m := pool.NewMutex(name, redsync.WithTries(1))
+		err := m.TryLockContext(ctx)
+		var taken *redsync.ErrTaken
+		if errors.As(err, &taken) || errors.Is(err, redsync.ErrFailed) {
+			return nil, false, nil
+		}
+		return func() error { _, err := m.UnlockContext(ctx); return err }, err == nil, err
+	}
+}
+
 // A fleet that changes over to jobguard runs both for a while.
 func TestOtherLibrariesAndGuardExcludeEachOtherOnOneKey(t *testing.T) {
 	addr := redistest.Start(t).Addr()
@@ -83,43 +89,65 @@ func TestOtherLibrariesAndGuardExcludeEachOtherOnOneKey(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			client := redis.NewClient(&redis.Options{Addr: addr})
 			defer func() { _ = client.Close() }()
-			g, err := guard.New(redisstore.New(client, redisstore.Prefix(other.prefix)))
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer func() { _ = g.Shutdown(context.Background()) }()
-			tries := g.With(guard.Wait(0))
-			key := "job of " + name
-			nothing := func(context.Context) error { return nil }
-			take := func() func() error {
-				t.Helper()
-				release, ok, err := other.take(t.Context(), key)
-				if err != nil || !ok {
-					t.Fatalf("%v, %v, want the free lock", ok, err)
-				}
-				return release
-			}
-			for range 2 { // of which the second is a contended key to guard
-				release := take()
-				if err := tries.Do(t.Context(), key, nothing); !errors.Is(err, guard.ErrBusy) {
-					t.Errorf("beside the other's lock Do() = %v, want ErrBusy", err)
-				}
-				if err := release(); err != nil {
-					t.Errorf("the other's release: %v", err)
-				}
-				err := g.Do(t.Context(), key, func(ctx context.Context) error {
-					if _, ok, err := other.take(ctx, key); ok || err != nil {
-						t.Errorf("beside the lease the other got %v, %v", ok, err)
-					}
-					return nil
-				})
-				if err != nil {
-					t.Errorf("after the other's release Do() = %v", err)
-				}
-				if err := take()(); err != nil {
-					t.Errorf("the other's release: %v", err)
-				}
-			}
+			takeTurns(t, other.take, redisstore.New(client, redisstore.Prefix(other.prefix)), "job of "+name)
 		})
+	}
+}
+
+// A majority decides in both.
+func TestRedsyncOverThreeServersAndAQuorumExcludeEachOtherOnOneKey(t *testing.T) {
+	var pools []redsyncredis.Pool
+	var stores []lease.Store
+	for range 3 {
+		client := redis.NewClient(&redis.Options{Addr: redistest.Start(t).Addr()})
+		t.Cleanup(func() { _ = client.Close() })
+		pools = append(pools, goredis.NewPool(client))
+		stores = append(stores, redisstore.New(client, redisstore.Prefix("")))
+	}
+	store, err := quorum.New(stores...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	takeTurns(t, takeRedsync(redsync.New(pools...)), store, "job")
+}
+
+// takeTurns has the other library and a guard take the lock called key in turns, and try it
+// while the other one has it.
+func takeTurns(t *testing.T, other another, store lease.Store, key string) {
+	g, err := guard.New(store)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = g.Shutdown(context.Background()) }()
+	tries := g.With(guard.Wait(0))
+	nothing := func(context.Context) error { return nil }
+	take := func() func() error {
+		t.Helper()
+		release, ok, err := other(t.Context(), key)
+		if err != nil || !ok {
+			t.Fatalf("%v, %v, want the free lock", ok, err)
+		}
+		return release
+	}
+	for range 2 { // of which the second is a contended key to guard
+		release := take()
+		if err := tries.Do(t.Context(), key, nothing); !errors.Is(err, guard.ErrBusy) {
+			t.Errorf("beside the other's lock Do() = %v, want ErrBusy", err)
+		}
+		if err := release(); err != nil {
+			t.Errorf("the other's release: %v", err)
+		}
+		err := g.Do(t.Context(), key, func(ctx context.Context) error {
+			if _, ok, err := other(ctx, key); ok || err != nil {
+				t.Errorf("beside the lease the other got %v, %v", ok, err)
+			}
+			return nil
+		})
+		if err != nil {
+			t.Errorf("after the other's release Do() = %v", err)
+		}
+		if err := take()(); err != nil {
+			t.Errorf("the other's release: %v", err)
+		}
 	}
 }

@@ -40,7 +40,7 @@ var adapters = []string{"httpmw", "asynqmw", "cronwrap"}
 var namedTest = regexp.MustCompile(`\bTest[A-Z]\w+`)
 
 // The docs of a package, in doc.go and docs/behaviour, name tests of that package, and
-// redisstore's also those of guard, sqlfence's those of databases; other files in docs/behaviour, and docs/doctor.md, name those of any. An adapter's docs name at least 8.
+// redisstore's also those of guard, sqlfence's those of databases; other files of docs name those of any. An adapter's docs name at least 8.
 func TestDocsNameTestsThatExist(t *testing.T) {
 	files, err := filepath.Glob("../docs/behaviour/*.md")
 	must(t, err)
@@ -70,6 +70,14 @@ func TestDocsNameTestsThatExist(t *testing.T) {
 	}
 	for file, names := range named {
 		mustExist(t, file+".md", names, everywhere)
+	}
+	for _, dir := range []string{"../bench", "../examples/inventory", "httpmw/routers", "lease/storetest"} {
+		maps.Copy(everywhere, testsIn(t, dir))
+	}
+	pages, err := filepath.Glob("../docs/*.md")
+	must(t, err)
+	for _, file := range pages {
+		mustExist(t, file, namedTest.FindAllString(read(t, file), -1), everywhere)
 	}
 	guarantees := regexp.MustCompile(`(?m)^\| G\d+ .*$`).FindAllString(read(t, "../CONTRIBUTING.md"), -1)
 	if len(guarantees) < 10 {

@@ -9,8 +9,8 @@ import (
 )
 
 // LogObserver returns an Observer that writes to l: losses, failed releases and a
-// store that could not be asked at level Warn, failed renewals and other refusals at
-// Info, the rest at Debug.
+// store that could not be asked at level Warn; failed renewals, other refusals, and runs that were
+// told to stop or outlasted [MaxHold], at Info; the rest at Debug.
 // Keys and holders are in the records.
 //
 // Each loss is written, with its reason. What an outage of the store repeats (failed
@@ -52,9 +52,14 @@ func (l *logObserver) AcquireEnd(ctx context.Context, a AcquireEnd) {
 }
 
 func (l *logObserver) RunEnd(ctx context.Context, r RunEnd) {
-	l.LogAttrs(ctx, slog.LevelDebug, "guard: released",
+	level, text := slog.LevelDebug, "guard: ended"
+	if errors.Is(r.Err, ErrRevoked) || errors.Is(r.Err, ErrReplaced) || errors.Is(r.Err, ErrMaxHold) {
+		level, text = slog.LevelInfo, "guard: stopped"
+	}
+	l.LogAttrs(ctx, level, text,
 		slog.String("name", r.Name), slog.Any("keys", r.Keys), slog.Duration("held", r.Held),
-		slog.Int("renewals", r.Renewals), slog.Bool("panicked", r.Panicked), slog.Any("error", r.Err))
+		slog.Int("renewals", r.Renewals), slog.Bool("panicked", r.Panicked),
+		slog.String("release", string(r.Release)), slog.Any("error", r.Err))
 }
 
 func (l *logObserver) Event(ctx context.Context, e Event) {

@@ -62,6 +62,38 @@ func with(lines []string, parts ...string) (found []string) {
 }
 
 // Ten workers of each of two names try ten times a second.
+// That an operator, a newcomer or MaxHold ended a run is seen at level Info, and no record says of a
+// lost lease that it was released.
+func TestLogObserverWritesHowARunEnded(t *testing.T) {
+	for name, c := range map[string]struct {
+		end  func(store *guardtest.Store)
+		want []string
+	}{
+		"revoked":  {func(s *guardtest.Store) { _ = s.Revoke("k", "deploy") }, []string{"level=INFO", `msg="guard: stopped"`, "release=released", "deploy"}},
+		"max hold": {func(*guardtest.Store) { time.Sleep(time.Minute) }, []string{"level=INFO", `msg="guard: stopped"`}},
+		"lost":     {func(s *guardtest.Store) { s.Hold("k", "thief"); time.Sleep(5 * time.Second) }, []string{"level=DEBUG", `msg="guard: ended"`, "release=lost"}},
+		"returned": {nil, []string{"level=DEBUG", `msg="guard: ended"`, "release=released"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var out bytes.Buffer
+			log := guard.LogObserver(slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug})))
+			inBubble(t, func(t *testing.T, store *guardtest.Store, g *guard.Guard) {
+				_ = g.Do(t.Context(), "k", func(ctx context.Context) error {
+					if c.end == nil {
+						return nil
+					}
+					c.end(store)
+					return untilDone(ctx)
+				})
+			}, guard.Observe(log), guard.MaxHold(30*time.Second))
+			lines := strings.Split(out.String(), "\n")
+			if len(with(lines, c.want...)) != 1 {
+				t.Errorf("no record has %q:\n%s", c.want, out.String())
+			}
+		})
+	}
+}
+
 func TestLogObserverSamplesWhatAnOutageRepeats(t *testing.T) {
 	lines := logged(t, func(t *testing.T, store *guardtest.Store, g *guard.Guard) {
 		store.Fail(errors.New("connection refused"))

@@ -45,16 +45,3 @@ func Example() {
 	//  <nil>
 	// 409 "1" {"type":"about:blank","title":"Conflict","status":409,"detail":"What the request is about is in use. Nothing was done."} <nil>
 }
-
-func ExampleWithErrorHandler() {
-	g, err := guard.New(guardtest.NewStore())
-	if err != nil {
-		log.Fatal(err)
-	}
-	once := httpmw.New(g, httpmw.Join(httpmw.Header("X-Tenant"), httpmw.PathValue("sku")),
-		httpmw.WithErrorHandler(func(w http.ResponseWriter, r *http.Request, err error) {
-			log.Print(err)
-			httpmw.Problem(w, r, err) // or an answer of your own
-		}))
-	http.Handle("/import/{sku}", once(http.NotFoundHandler()))
-}

@@ -91,7 +91,8 @@ func Header(name string) KeyFunc {
 	}
 }
 
-// Join makes one key of the keys of parts: different parts never make the same key.
+// Join makes one key of the keys of parts, by guard.Key: different parts never make the same key.
+// Other code takes it with guard.Key(guard.Key("tenant", t), guard.Key("sku", s)).
 // No part, or a nil one, panics.
 func Join(parts ...KeyFunc) KeyFunc {
 	if len(parts) == 0 {

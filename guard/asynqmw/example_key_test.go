@@ -1,0 +1,86 @@
+package asynqmw_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+
+	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/jobguard/jobguard/guard"
+	"github.com/jobguard/jobguard/guard/asynqmw"
+	"github.com/jobguard/jobguard/guard/guardtest"
+	"github.com/jobguard/jobguard/guard/lease/redisstore"
+)
+
+func ExamplePayloadField() {
+	key := asynqmw.PayloadField("order_id")
+	for _, payload := range []string{`{"order_id": 42}`, `{"order_id": "42", "express": true}`, `{"orderId": 42}`} {
+		k, err := key(context.Background(), asynq.NewTask("order:ship", []byte(payload)))
+		fmt.Printf("%q, invalid: %t\n", k, errors.Is(err, guard.ErrInvalidKey))
+	}
+	// Output:
+	// "order_id:42", invalid: false
+	// "order_id:42", invalid: false
+	// "", invalid: true
+}
+
+// Tasks of a tenant and SKU exclude each other, whatever their type.
+func ExampleJoin() {
+	key := asynqmw.Join(asynqmw.PayloadField("tenant"), asynqmw.PayloadField("sku"))
+	one, err1 := key(context.Background(), asynq.NewTask("stock:add", []byte(`{"tenant": "acme", "sku": "a:7"}`)))
+	two, err2 := key(context.Background(), asynq.NewTask("stock:count", []byte(`{"sku": "a:7", "tenant": "acme"}`)))
+	other, err3 := key(context.Background(), asynq.NewTask("stock:add", []byte(`{"tenant": "acme:a", "sku": "7"}`)))
+	if err := errors.Join(err1, err2, err3); err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println("same tenant and SKU:", one == two)
+	fmt.Println("another tenant:", one == other)
+	// Output:
+	// same tenant and SKU: true
+	// another tenant: false
+}
+
+// A handler that goes on after its Timeout does not meet the retry of its own task.
+func ExampleTaskID() {
+	addr := "localhost:6379"
+	g, err := guard.New(redisstore.New(redis.NewClient(&redis.Options{Addr: addr})))
+	if err != nil {
+		log.Fatal(err)
+	}
+	mw, err := asynqmw.New(g, asynqmw.TaskID())
+	if err != nil {
+		log.Fatal(err)
+	}
+	mux := asynq.NewServeMux()
+	mux.Use(mw.Handler)
+	mux.HandleFunc("video:encode", func(context.Context, *asynq.Task) error { return nil })
+	server := asynq.NewServer(asynq.RedisClientOpt{Addr: addr}, mw.Config(asynq.Config{}))
+	if err := server.Run(mux); err != nil {
+		log.Fatal(err)
+	}
+}
+
+// The misspelt field is noticed before the tasks run out of retries.
+func ExampleOnKeyError() {
+	g, err := guard.New(guardtest.NewStore())
+	if err != nil {
+		log.Fatal(err)
+	}
+	mw, err := asynqmw.New(g, asynqmw.PayloadField("order_id"), asynqmw.OnKeyError(func(_ context.Context, taskType string) {
+		fmt.Println("no key:", taskType) // or count it in a metric
+	}))
+	if err != nil {
+		log.Fatal(err)
+	}
+	handler := mw.Handler(asynq.HandlerFunc(ship))
+	ctx := mw.Config(asynq.Config{}).BaseContext()
+
+	err = handler.ProcessTask(ctx, asynq.NewTask("order:ship", []byte(`{"orderId": 42}`)))
+	fmt.Println("failed:", errors.Is(err, guard.ErrInvalidKey), "key errors:", mw.KeyErrors())
+	// Output:
+	// no key: order:ship
+	// failed: true key errors: 1
+}

@@ -22,18 +22,19 @@ type every time.Duration
 func (d every) Next(t time.Time) time.Time { return t.Truncate(time.Duration(d)).Add(time.Duration(d)) }
 
 // begun has the store remember that a replica, which is gone, began the job at tick.
-func begun(store *guardtest.Store, job string, tick time.Time) {
+func begun(store *guardtest.Store, job string, tick time.Time) error {
 	r := lease.TickRequest{Key: job, Owner: store.NewOwner(""), At: tick, MaxAhead: -1, Fence: 1}
-	if reply, err := store.ClaimTick(context.Background(), r); err != nil {
-		log.Fatal(reply, err)
-	}
+	_, err := store.ClaimTick(context.Background(), r)
+	return err
 }
 
 // No replica has run for three days.
 func ExampleCatchUp() {
 	store := guardtest.NewStore()
 	midnight := time.Now().UTC().Truncate(24 * time.Hour)
-	begun(store, "invoices", midnight.AddDate(0, 0, -3))
+	if err := begun(store, "invoices", midnight.AddDate(0, 0, -3)); err != nil {
+		log.Fatal(err)
+	}
 
 	g, err := guard.New(store)
 	if err != nil {
@@ -64,7 +65,9 @@ func ExampleCatchUp() {
 func ExampleAtLeastOnce() {
 	store := guardtest.NewStore()
 	midnight := time.Now().UTC().Truncate(24 * time.Hour)
-	begun(store, "invoices", midnight)
+	if err := begun(store, "invoices", midnight); err != nil {
+		log.Fatal(err)
+	}
 
 	g, err := guard.New(store)
 	if err != nil {
@@ -93,7 +96,9 @@ func ExampleAtLeastOnce() {
 // The replica that ran the job at midnight has died, and that was its last attempt.
 func ExampleMaxAttempts() {
 	store := guardtest.NewStore()
-	begun(store, "invoices", time.Now().UTC().Truncate(24*time.Hour))
+	if err := begun(store, "invoices", time.Now().UTC().Truncate(24*time.Hour)); err != nil {
+		log.Fatal(err)
+	}
 
 	g, err := guard.New(store)
 	if err != nil {

@@ -42,7 +42,8 @@ func (r *Runner) Jobs() (all []JobStatus) {
 
 // RunNow runs the job of that name on the calling goroutine, and returns fn's error, its
 // panic as a *PanicError, an error of guard.Do, or guard.ErrClosed after Shutdown. It
-// waits for the key as long as the guard's Wait says, else until ctx ends. It is no tick.
+// waits for the key as long as the guard's Wait says, else until ctx ends. It is no tick:
+// [Runner.Jobs] and [OnError] do not tell of it.
 func (r *Runner) RunNow(ctx context.Context, name string) error {
 	j, ok := r.find(name).Job.(*job)
 	if !ok {

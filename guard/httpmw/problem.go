@@ -55,7 +55,7 @@ func Problem(w http.ResponseWriter, _ *http.Request, err error) {
 // RetryAfter returns after what time a client may try again, in whole seconds, or 0
 // if it should not: what [Problem] puts into Retry-After. It is for error handlers
 // ([WithErrorHandler]). Each request that is busy gets a time of its own, so that they
-// do not come back together.
+// do not come back together. It is not 0 after a store that is down, or Shutdown, either.
 func RetryAfter(err error) time.Duration {
 	return time.Duration(describe(err).retryAfter) * time.Second
 }

@@ -165,6 +165,13 @@ func TestServedShopKeepsThePromiseUntilTheGuardIsOff(t *testing.T) {
 
 	h.press("/replicas/2/cut")
 	h.waitFor("cut off", func(v seen) bool { return v.Replicas[1].Cut })
+	sold := 0
+	h.waitFor("20 sales, none by the replica that is cut off", func(v seen) bool {
+		if sold == 0 || len(v.Replicas[1].Sells) > 0 {
+			sold = v.With.Sold
+		}
+		return v.With.Sold >= sold+20
+	})
 	h.press("/replicas/3/kill")
 	h.waitFor("dead", func(v seen) bool { return v.Replicas[2].State == "killed" })
 	h.press("/replicas/2/go-on")

@@ -95,7 +95,7 @@ func (p *program) stopTasks(context.Context) error {
 func (p *program) closeRedis(context.Context) error { return p.client.Close() }
 
 func start(redisAddr string, sell http.HandlerFunc, t provider) (*program, error) {
-	p := &program{noticed: 3 * time.Second, provider: t}
+	p := &program{noticed: 3500 * time.Millisecond, provider: t}
 	p.client = redis.NewClient(&redis.Options{Addr: redisAddr, ContextTimeoutEnabled: true})
 	var err error
 	if p.guard, err = guard.New(redisstore.New(p.client)); err != nil {

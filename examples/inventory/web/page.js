@@ -147,7 +147,7 @@ function showKey(li, k) {
   text(li.querySelector(".left"), ` · ${k.tickets} left, says the stock`);
   const who = k.holder ? `${k.holder}, token ${k.token || "?"}` : k.guarded ? "free" : "no guard: whoever comes";
   text(li.querySelector(".who"), who);
-  text(li.querySelector(".doing"), k.waiting?.length ? `in line: ${k.waiting.join(", ")}` : "nobody in line");
+  text(li.querySelector(".doing"), k.waiting?.length ? `waiting: ${k.waiting.join(", ")}` : "nobody waits");
 }
 
 function showTime(li, k) {

@@ -122,7 +122,11 @@ func (s *Store) renewLocked(r lease.RenewRequest) lease.RenewReply {
 	if i < 0 {
 		return lease.RenewReply{Holder: k.holder()}
 	}
-	k.holders[i].until = time.Now().Add(r.TTL)
+	until := time.Now().Add(r.TTL)
+	if r.Fence > 0 && until.Before(k.holders[i].until) {
+		until = k.holders[i].until
+	}
+	k.holders[i].until = until
 	if r.Fence > 0 {
 		s.fence = max(s.fence+1, r.Fence)
 	}

@@ -216,6 +216,7 @@ type RenewRequest struct {
 	// Fence of an exclusive owner that holds the key: no token up to it is minted for the
 	// key again, and none is taken back that was minted before. 0: nothing is asked. Of
 	// several stores that are one, those that minted lower tokens are told the one chosen.
+	// Such a renewal never shortens the lease: it may arrive after a later Acquire.
 	Fence int64
 }
 

@@ -143,14 +143,16 @@ func (v *vote) acquireOn(i int) (lease.AcquireReply, error) {
 	v.s.mu.Unlock()
 	if err == nil && !reply.Granted {
 		v.s.refused(v.o, i)
-		v.s.idle(v.o, i)
+		if !v.leaves(reply) {
+			v.s.idle(v.o, i)
+		}
 	}
 	return reply, err
 }
 
 // late takes an answer that came when nobody waited any more.
 func (v *vote) late(i int, reply lease.AcquireReply, err error) {
-	if err == nil && !reply.Granted {
+	if err == nil && !reply.Granted && !v.leaves(reply) {
 		return // idle already
 	}
 	v.round.mu.Lock()
@@ -352,7 +354,7 @@ func (v *vote) conclude(won bool) {
 		if a.err == errGoing { //nolint:errorlint // set here; the node refused, and nothing is under way
 			return false
 		}
-		return a.asked && a.done && (a.err != nil || a.value.Granted) || slices.Contains(early, i)
+		return a.asked && a.done && (a.err != nil || a.value.Granted || v.leaves(a.value)) || slices.Contains(early, i)
 	}
 	if won {
 		for i := range v.s.nodes {
@@ -373,12 +375,18 @@ func (v *vote) conclude(won bool) {
 		case keep && isGranted(a):
 			v.s.keep(v.o, i)
 		default:
-			back.expect(i, a.err != nil)
+			back.expect(i, !isGranted(a))
 		}
 	}
 	back.start()
 	back.until, _ = v.ctx.Deadline() // discards have attempts of their own, which go on
 	back.wait(v.ctx)
+}
+
+// leaves reports whether a node may yet grant an earlier sending of what it has refused, to an
+// owner that does not wait: nobody would release it.
+func (v *vote) leaves(refusal lease.AcquireReply) bool {
+	return !v.r.Join && !refusal.Unanswered.IsZero()
 }
 
 // discardOn gives back what node i has granted, or may have.

@@ -38,7 +38,8 @@
 // Waiters have no common queue. A release grants its part to the next at each node, mostly
 // the same one, which starts when a majority has; a waiter that is not woken asks again
 // within 250 ms. A waiter that dies with a minority of parts keeps those nodes from others
-// for its TTL, a minute at most. A guard.Limit above one is refused with an error that says
+// for its TTL; while it lives it gives them back, or keeps them if its TTL is a minute at
+// most and it may help. A guard.Limit above one is refused with an error that says
 // why; Shared and Limit(1) work. A tick of a schedule is claimed by a majority; a claim that
 // breaks off halfway leaves it claimed.
 //

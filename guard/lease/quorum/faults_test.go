@@ -271,3 +271,89 @@ func TestANodeThatDoesNotAnswerIsAskedByOneCallAtATime(t *testing.T) {
 		}
 	})
 }
+
+// resent is a node that refuses, after it was sent the request a second time; the first one
+// arrives later.
+type resent struct{ *guardtest.Store }
+
+func (n *resent) Acquire(ctx context.Context, r lease.AcquireRequest) (lease.AcquireReply, error) {
+	time.AfterFunc(500*time.Millisecond, func() { _, _ = n.Store.Acquire(context.Background(), r) })
+	reply, err := n.Store.Acquire(ctx, r)
+	reply.Unanswered = time.Now().Add(time.Second)
+	return reply, err
+}
+
+func (n *resent) Release(ctx context.Context, r lease.ReleaseRequest) (lease.ReleaseReply, error) {
+	time.Sleep(50 * time.Millisecond)
+	return n.Store.Release(ctx, r)
+}
+
+// owners counts those that the Store knows.
+func (b *bench) owners() int {
+	b.s.mu.Lock()
+	defer b.s.mu.Unlock()
+	return len(b.s.owners)
+}
+
+// It has no Release: the owner that is refused does not come back.
+func TestRefusalOfATwinIsCleanedUpIfTheOwnerDoesNotWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		far := &resent{guardtest.NewStore()}
+		b := &bench{T: t, nodes: []*guardtest.Store{guardtest.NewStore(), guardtest.NewStore(), far.Store}}
+		b.s = mustNew(t, b.nodes[0], b.nodes[1], far)
+		for _, node := range b.nodes {
+			node.HoldFor(key, "x", 200*time.Millisecond)
+		}
+		owner := b.s.NewOwner("")
+		r := request(owner)
+		r.Join = false
+		a := timeout(time.Second)
+		if reply, err := b.s.Acquire(a, r); err != nil || reply.Granted {
+			t.Fatalf("Acquire() = %+v, %v", reply, err)
+		}
+		synctest.Wait() // far has answered, perhaps after the others
+		asked := far.Calls(guardtest.OpAcquire)
+		if reply, err := b.s.Acquire(a, r); err != nil || reply.Granted {
+			t.Fatalf("Acquire() = %+v, %v", reply, err)
+		}
+		a.End()
+		if n := far.Calls(guardtest.OpAcquire); n != asked {
+			t.Errorf("asked while a release for the owner was under way")
+		}
+		time.Sleep(700 * time.Millisecond)
+		if b.holders(owner) != 1 {
+			t.Fatal("the test did not stage the late arrival")
+		}
+		time.Sleep(400 * time.Millisecond) // until it can have no effect
+		if n := b.holders(owner); n != 0 {
+			t.Errorf("%d nodes have the lease", n)
+		}
+		time.Sleep(3 * ttl)
+		if n := b.owners(); n != 0 {
+			t.Errorf("%d owners are known", n)
+		}
+	})
+}
+
+func TestARefusedOwnerIsForgottenWhenTheLastNodeHasAnswered(t *testing.T) {
+	bubble(t, 3, func(t *testing.T, b *bench) {
+		for _, node := range b.nodes {
+			node.HoldFor(key, "x", ttl)
+		}
+		b.nodes[2].Delay(300 * time.Millisecond)
+		r := request(b.s.NewOwner(""))
+		r.Join = false
+		a := timeout(time.Second)
+		defer a.End()
+		if reply, err := b.s.Acquire(a, r); err != nil || reply.Granted {
+			t.Fatalf("Acquire() = %+v, %v", reply, err)
+		}
+		if n := b.owners(); n != 1 {
+			t.Fatalf("%d owners while a node has not answered, want 1", n)
+		}
+		time.Sleep(time.Second)
+		if n := b.owners(); n != 0 {
+			t.Errorf("%d owners", n)
+		}
+	})
+}

@@ -1,6 +1,7 @@
 package quorum
 
 import (
+	"slices"
 	"time"
 
 	"github.com/jobguard/jobguard/guard/lease"
@@ -18,7 +19,10 @@ type owner struct {
 	asking bool          // a vote is under way
 	joined bool          // it has asked to wait
 	over   bool          // it is no longer in Store.owners
-	parts  []part
+
+	forgotten bool // it is to leave when nothing is under way any more
+
+	parts []part
 }
 
 // part is what one node may have for an owner.
@@ -49,7 +53,7 @@ func (s *Store) enter(r lease.AcquireRequest) *owner {
 		s.owners[r.Owner] = o
 	}
 	o.votes++
-	o.asking, o.joined = true, o.joined || r.Join
+	o.asking, o.joined, o.forgotten = true, o.joined || r.Join, false
 	o.life = max(o.life, r.TTL, r.Reservation)
 	return o
 }
@@ -90,24 +94,32 @@ func (s *Store) leave(id string) *owner {
 	return o
 }
 
-// forget is leave for an owner that may come back, with an Acquire, or may not: at once
-// if no release is under way that would meet a lease of the same id, else later.
+// forget is leave for an owner that may come back, with an Acquire, or may not: as soon as
+// nothing is under way for it, and if a release of an earlier id may still arrive, when that
+// has no effect.
 func (s *Store) forget(o *owner) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for i := range o.parts {
-		if p := &o.parts[i]; p.busy || p.epoch > 0 {
-			votes := o.votes
-			time.AfterFunc(o.life+maxAttempt, func() { // ends by itself
-				if s.mu.Lock(); o.votes == votes {
-					s.leaveLocked(o)
-				}
-				s.mu.Unlock()
-			})
-			return
-		}
+	o.forgotten = true
+	s.forgetLocked(o)
+}
+
+func (s *Store) forgetLocked(o *owner) {
+	if !o.forgotten || slices.ContainsFunc(o.parts, func(p part) bool { return p.busy }) {
+		return // the last node to answer brings us back
 	}
-	s.leaveLocked(o)
+	o.forgotten = false
+	if !slices.ContainsFunc(o.parts, func(p part) bool { return p.epoch > 0 }) {
+		s.leaveLocked(o)
+		return
+	}
+	votes := o.votes
+	time.AfterFunc(o.life+maxAttempt, func() { // ends by itself
+		if s.mu.Lock(); o.votes == votes {
+			s.leaveLocked(o)
+		}
+		s.mu.Unlock()
+	})
 }
 
 func (s *Store) leaveLocked(o *owner) {
@@ -124,6 +136,7 @@ func (s *Store) idle(o *owner, i int) {
 	p.busy = false
 	then := p.then
 	p.then = nil
+	s.forgetLocked(o)
 	s.mu.Unlock()
 	if then != nil {
 		then()

@@ -165,9 +165,7 @@ func (rd *round[T]) tellLocked() {
 // answers do not change any more.
 func (rd *round[T]) wait(ctx context.Context) {
 	rd.mu.Lock()
-	if rd.open+rd.spare == 0 {
-		rd.tellLocked() // all was answered without asking
-	}
+	rd.judgeLocked() // all may have been answered without asking, or only spare ones are asked
 	rd.mu.Unlock()
 	var late <-chan time.Time
 	if !rd.until.IsZero() {

@@ -114,7 +114,11 @@ func (n *simNode) renewLocked(r lease.RenewRequest) lease.RenewReply {
 	if k.owner != r.Owner {
 		return lease.RenewReply{Holder: k.owner}
 	}
-	k.until = time.Now().Add(n.life(r.TTL))
+	until := time.Now().Add(n.life(r.TTL))
+	if r.Fence > 0 && until.Before(k.until) {
+		until = k.until
+	}
+	k.until = until
 	if r.Fence > 0 {
 		n.fence = max(n.fence+1, r.Fence)
 	}

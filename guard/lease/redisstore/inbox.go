@@ -59,6 +59,7 @@ type ownerState struct {
 	queued  bool        // it may be, or have been, in the queue
 	left    bool        // its watch ended without a grant
 	holding bool        // it took its grant: an announcement that arrives later is outdated
+	taken   bool        // and counts on it, whatever a request that was under way brings: see Taken
 	done    bool        // its release was sent, and it has not asked since
 	as      *message    // its place and lease, once it was answered with "wait"
 
@@ -94,7 +95,7 @@ func (s *Store) Watch(owner string, w lease.Waker) { s.inbox.watch(owner, w) }
 func (s *Store) Unwatch(owner string) { s.inbox.unwatch(owner) }
 
 // Taken implements [lease.Taker].
-func (s *Store) Taken(owner string) { s.inbox.granted(owner) }
+func (s *Store) Taken(owner string) { s.inbox.taken(owner) }
 
 func (in *inbox) watch(owner string, w lease.Waker) {
 	in.mu.Lock()
@@ -103,7 +104,7 @@ func (in *inbox) watch(owner string, w lease.Waker) {
 	if state.wake == nil {
 		in.watched++
 	}
-	state.wake, state.left, state.holding = w, false, false
+	state.wake, state.left, state.holding, state.taken = w, false, false, false
 	in.owners[owner] = state
 	if in.stop != nil {
 		in.stop.Stop()
@@ -153,6 +154,17 @@ func (in *inbox) granted(owner string) {
 	}
 }
 
+// taken is granted, and a reply that the owner waits, of a request that was under way,
+// changes nothing any more until it is watched again.
+func (in *inbox) taken(owner string) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if state, known := in.owners[owner]; known {
+		state.holding, state.taken, state.left = true, true, false
+		in.owners[owner] = state
+	}
+}
+
 // mayWait records that owner asked to wait, and that a reply is missing.
 func (in *inbox) mayWait(owner string) {
 	in.mu.Lock()
@@ -185,7 +197,7 @@ func (in *inbox) waiting(as message, polled time.Time, answered int64) (sure boo
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	state := in.owners[as.owner]
-	state.queued, state.holding, state.done, state.as = true, false, false, &as
+	state.queued, state.holding, state.done, state.as = true, state.taken, false, &as
 	state.polled, state.answered = polled, answered
 	in.owners[as.owner] = state
 	if state.wake == nil {

@@ -140,6 +140,7 @@ func TestGrantToAnOwnerThatIsTakenIsNotReleased(t *testing.T) {
 	_, stop := p.watching(owner)
 	p.refused("k", owner, 0)
 	p.Taken(owner)
+	p.refused("k", owner, 0) // was under way
 	stop()
 	p.release("k", holder)
 	for range 10 {

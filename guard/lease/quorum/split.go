@@ -7,8 +7,8 @@ import (
 
 // A vote that is lost may have been granted parts of the key, on fewer nodes than a majority.
 
-// maxKept bounds how long a waiter that dies keeps a node from others: parts of longer leases
-// are given back. A kept part is not shortened: a renewal that does so may arrive after one
+// maxKept is the longest lease of which parts are kept: a waiter that dies meanwhile keeps those
+// nodes from others for so long. A kept part is not shortened: a renewal that does so may arrive after one
 // that counts.
 const maxKept = time.Minute
 

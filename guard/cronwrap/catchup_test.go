@@ -30,6 +30,15 @@ func TestMissedTicksAreBackfilledWhenTheFleetIsBack(t *testing.T) {
 	}
 }
 
+// What CatchUp and AtLeastOnce know is what the store remembers.
+func TestNothingIsBackfilledFromBeforeTheStoreForgot(t *testing.T) {
+	for name, opt := range map[string]any{"CatchUp": cronwrap.CatchUp(100, h), "AtLeastOnce": cronwrap.AtLeastOnce(h)} {
+		t.Run(name, func(t *testing.T) {
+			fleet(t, "@every 10s", opt).lasting(s).at(15*s, stop, forget).at(53*s, start(3)).at(63 * s).ran(10, 60)
+		})
+	}
+}
+
 // A stall of the store, in which ticks come due.
 func TestStallOfTheStoreLosesNoTick(t *testing.T) {
 	for _, stall := range []time.Duration{200 * ms, 1200 * ms, 2 * s, 2500 * ms, 10 * s} {

@@ -232,6 +232,9 @@ var errDown = errors.New("down")
 func down(f *timeline) { f.store.Fail(errDown) }
 func up(f *timeline)   { f.store.Fail(nil) }
 
+// forget empties the store, of which no replica is left.
+func forget(f *timeline) { f.store = guardtest.NewStore() }
+
 // fault injects one.
 func fault(x guardtest.Fault) action { return func(f *timeline) { f.store.Inject(x) } }
 

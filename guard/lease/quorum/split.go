@@ -7,9 +7,9 @@ import (
 
 // A vote that is lost may have been granted parts of the key, on fewer nodes than a majority.
 
-// maxKept is the longest lease of which parts are kept: a waiter that dies meanwhile keeps those
-// nodes from others for so long. A kept part is not shortened: a renewal that does so may arrive after one
-// that counts.
+// maxKept is the longest lease of which parts are kept: a waiter that dies meanwhile keeps
+// those nodes from others for so long. A kept part is not shortened: a renewal that does so
+// may arrive after one that counts.
 const maxKept = time.Minute
 
 // keepParts reports whether the owner, which waits, keeps its parts. It does if a majority

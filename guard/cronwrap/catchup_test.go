@@ -34,7 +34,7 @@ func TestMissedTicksAreBackfilledWhenTheFleetIsBack(t *testing.T) {
 func TestNothingIsBackfilledFromBeforeTheStoreForgot(t *testing.T) {
 	for name, opt := range map[string]any{"CatchUp": cronwrap.CatchUp(100, h), "AtLeastOnce": cronwrap.AtLeastOnce(h)} {
 		t.Run(name, func(t *testing.T) {
-			fleet(t, "@every 10s", opt).lasting(s).at(15*s, stop, forget).at(53*s, start(3)).at(63 * s).ran(10, 60)
+			fleet(t, "@every 10s", opt).lasting(s).at(15*s, stop, forget).at(53*s, start(3)).at(63*s).ran(10, 60)
 		})
 	}
 }

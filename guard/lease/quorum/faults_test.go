@@ -295,44 +295,57 @@ func (b *bench) owners() int {
 	return len(b.s.owners)
 }
 
-// It has no Release: the owner that is refused does not come back.
+// It has no Release: the owner that is refused does not come back. Nor does it wait for what
+// is given back.
 func TestRefusalOfATwinIsCleanedUpIfTheOwnerDoesNotWait(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		far := &resent{guardtest.NewStore()}
-		b := &bench{T: t, nodes: []*guardtest.Store{guardtest.NewStore(), guardtest.NewStore(), far.Store}}
-		b.s = mustNew(t, b.nodes[0], b.nodes[1], far)
-		for _, node := range b.nodes {
-			node.HoldFor(key, "x", 200*time.Millisecond)
-		}
-		owner := b.s.NewOwner("")
-		r := request(owner)
-		r.Join = false
-		a := timeout(time.Second)
-		if reply, err := b.s.Acquire(a, r); err != nil || reply.Granted {
-			t.Fatalf("Acquire() = %+v, %v", reply, err)
-		}
-		synctest.Wait() // far has answered, perhaps after the others
-		asked := far.Calls(guardtest.OpAcquire)
-		if reply, err := b.s.Acquire(a, r); err != nil || reply.Granted {
-			t.Fatalf("Acquire() = %+v, %v", reply, err)
-		}
-		a.End()
-		if n := far.Calls(guardtest.OpAcquire); n != asked {
-			t.Errorf("asked while a release for the owner was under way")
-		}
-		time.Sleep(700 * time.Millisecond)
-		if b.holders(owner) != 1 {
-			t.Fatal("the test did not stage the late arrival")
-		}
-		time.Sleep(400 * time.Millisecond) // until it can have no effect
-		if n := b.holders(owner); n != 0 {
-			t.Errorf("%d nodes have the lease", n)
-		}
-		time.Sleep(3 * ttl)
-		if n := b.owners(); n != 0 {
-			t.Errorf("%d owners are known", n)
-		}
-	})
+	for name, slow := range map[string]int{"answered first": 0, "answered last": 2} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				far := &resent{guardtest.NewStore()}
+				b := &bench{T: t, nodes: []*guardtest.Store{guardtest.NewStore(), guardtest.NewStore(), far.Store}}
+				b.s = mustNew(t, b.nodes[0], b.nodes[1], far)
+				for i, node := range b.nodes {
+					node.HoldFor(key, "x", 200*time.Millisecond)
+					if i == slow {
+						node.Delay(20 * time.Millisecond)
+					}
+				}
+				r := request(b.s.NewOwner(""))
+				r.Join = false
+				refused := func() {
+					t.Helper()
+					a := timeout(time.Second)
+					defer a.End()
+					if reply, err := b.s.Acquire(a, r); err != nil || reply.Granted {
+						t.Fatalf("Acquire() = %+v, %v", reply, err)
+					}
+				}
+				began := time.Now()
+				refused()
+				if d := time.Since(began); d > 40*time.Millisecond {
+					t.Errorf("refused after %v, with a release of 50 ms under way", d)
+				}
+				time.Sleep(30*time.Millisecond - time.Since(began)) // far has answered
+				asked := far.Calls(guardtest.OpAcquire)
+				refused()
+				if n := far.Calls(guardtest.OpAcquire); n != asked {
+					t.Error("asked while a release for the owner was under way")
+				}
+				time.Sleep(700 * time.Millisecond)
+				if b.holders(r.Owner) != 1 {
+					t.Fatal("the test did not stage the late arrival")
+				}
+				time.Sleep(400 * time.Millisecond) // until it can have no effect
+				if n := b.holders(r.Owner); n != 0 {
+					t.Errorf("%d nodes have the lease", n)
+				}
+				time.Sleep(3 * ttl)
+				if n := b.owners(); n != 0 {
+					t.Errorf("%d owners are known", n)
+				}
+			})
+		})
+	}
 }
 
 func TestARefusedOwnerIsForgottenWhenTheLastNodeHasAnswered(t *testing.T) {
@@ -354,6 +367,46 @@ func TestARefusedOwnerIsForgottenWhenTheLastNodeHasAnswered(t *testing.T) {
 		time.Sleep(time.Second)
 		if n := b.owners(); n != 0 {
 			t.Errorf("%d owners", n)
+		}
+	})
+}
+
+// named is a node that keeps the ids that it was asked with, and never answers.
+type named struct {
+	*guardtest.Store
+	ids []string
+}
+
+func (n *named) Acquire(_ context.Context, r lease.AcquireRequest) (lease.AcquireReply, error) {
+	n.ids = append(n.ids, r.Owner)
+	return lease.AcquireReply{}, errDown
+}
+
+// The release that cleans up after the first attempt may still be on its way when the owner
+// comes back.
+func TestARefusedOwnerThatComesBackUsesNoIDAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		far := &named{Store: guardtest.NewStore()}
+		b := &bench{T: t, nodes: []*guardtest.Store{guardtest.NewStore(), guardtest.NewStore(), far.Store}}
+		b.s = mustNew(t, b.nodes[0], b.nodes[1], far)
+		b.nodes[0].HoldFor(key, "x", ttl)
+		b.nodes[1].HoldFor(key, "x", ttl)
+		r := request(b.s.NewOwner(""))
+		r.Join = false
+		for len(far.ids) < 2 { // a node that failed is left out for a while
+			a := timeout(time.Second)
+			if reply, err := b.s.Acquire(a, r); err != nil || reply.Granted {
+				t.Fatalf("Acquire() = %+v, %v", reply, err)
+			}
+			a.End()
+			time.Sleep(time.Second / 2)
+		}
+		if far.ids[0] == far.ids[1] {
+			t.Errorf("asked with %q twice", far.ids[0])
+		}
+		time.Sleep(3 * ttl)
+		if n := b.owners(); n != 0 {
+			t.Errorf("%d owners are known", n)
 		}
 	})
 }

@@ -75,6 +75,7 @@ func prove(t *testing.T, s setup) {
 		}
 		torment(t, processes, chance, time.Second)
 	}
+	l.blackout(t, processes)
 	for _, p := range processes {
 		must(t, p.stdin.Close())
 	}
@@ -101,6 +102,23 @@ func (l *ledger) enough(t *testing.T, runs int) bool {
 	must(t, l.db.QueryRowContext(t.Context(), "SELECT count(*) FROM entries WHERE what = 'credit'").Scan(&moved))
 	must(t, l.db.QueryRowContext(t.Context(), "SELECT count(*) FROM entries WHERE what = 'handled'").Scan(&handled))
 	return begun >= runs && moved >= 50 && handled >= 5
+}
+
+// blackout kills all processes at once, until that leaves some runs half done: torment may
+// have killed idle ones only.
+func (l *ledger) blackout(t *testing.T, processes []*process) {
+	t.Helper()
+	for half := 0; half < 3; time.Sleep(300 * time.Millisecond) {
+		for _, p := range processes {
+			p.kill()
+		}
+		must(t, l.db.QueryRowContext(t.Context(), `SELECT count(DISTINCT run) FROM entries WHERE what IN ('debit', 'reserve')
+			AND run NOT IN (SELECT run FROM entries WHERE what IN ('credit', 'handled'))`).Scan(&half))
+		for _, p := range processes {
+			p.start(t)
+		}
+		t.Logf("a blackout with %d runs half done", half)
+	}
 }
 
 // settle waits until no record is open: compensation of the last, whose claimants may

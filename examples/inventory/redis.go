@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -76,7 +77,9 @@ func removeKeys(client *redis.Client, prefix string) error {
 }
 
 // forgetQueue deletes what asynq keeps of a queue and its servers, also of those that
-// were killed. What asynq knows of a server names its queues.
+// were killed. What asynq knows of a server names its queues, and expires ten seconds
+// after its last sign of life; its place in the lists of servers and workers does not,
+// so places whose time is over are removed whoever's they were, as asynq's tools do.
 func forgetQueue(client *redis.Client, queue string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
@@ -100,6 +103,12 @@ func forgetQueue(client *redis.Client, queue string) error {
 			return nil
 		})
 		if err != nil {
+			return errors.Join(doing, err)
+		}
+	}
+	now := strconv.FormatInt(time.Now().Unix(), 10)
+	for _, list := range []string{"asynq:servers", "asynq:workers"} {
+		if err := client.ZRemRangeByScore(ctx, list, "-inf", now).Err(); err != nil {
 			return errors.Join(doing, err)
 		}
 	}

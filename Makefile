@@ -16,7 +16,8 @@ ALL := ./otelguard/monitoring ./guard ./guard/lease/quorum ./guard/lease/redisst
 	./guard/cronwrap ./guard/journal/databases/... ./guard/asynqmw ./bench ./cmd/jobguard work
 
 # go vet is make lint's. gin does without msgpack, whose codec alone takes 36 s of a processor to compile.
-TEST := go test -race -vet=off -tags nomsgpack -timeout $(TIMEOUT)
+# -race by GOFLAGS, so that what tests have go build is of the same packages.
+TEST := GOFLAGS="$$GOFLAGS -race" go test -vet=off -tags nomsgpack -timeout $(TIMEOUT)
 
 # Directories of the modules of the workspace.
 MODULES = $(shell go list -m -f '{{.Dir}}')

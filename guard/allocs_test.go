@@ -54,7 +54,7 @@ func TestWithoutAnObserverNothingIsAllocatedForObservers(t *testing.T) {
 
 // docs/costs.md counts with it. It is a size class of the allocator.
 func TestARunIsSmall(t *testing.T) {
-	if guard.RunSize > 96 {
-		t.Errorf("a run has %d bytes, want at most 96", guard.RunSize)
+	if guard.RunSize > 64 {
+		t.Errorf("a run has %d bytes, want at most 64", guard.RunSize)
 	}
 }

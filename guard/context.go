@@ -16,14 +16,14 @@ type runCtx struct {
 
 	one  [1]*keep.Hold // the lease; of several the first
 	rare *rare         // nil: all zero; not changed once fn's context is known to others
-	op   operation
 }
 
 // rare is what most runs do not have.
 type rare struct {
+	op        operation
+	observers *observers   // if not all of the guard's: those that see the run
 	outer     *runCtx      // the run around it
 	several   []*keep.Hold // nil with one lease
-	observers *observers   // if not all of the guard's; see [observers.start]
 	maxHold   maxHold
 }
 
@@ -33,6 +33,14 @@ func (c *runCtx) seldom() *rare {
 		c.rare = new(rare)
 	}
 	return c.rare
+}
+
+// op is the operation that c is a run of.
+func (c *runCtx) op() operation {
+	if c.rare == nil {
+		return opDo
+	}
+	return c.rare.op
 }
 
 // outer is the run around c; nil if there is none.
@@ -92,7 +100,7 @@ func (c *runCtx) Err() error {
 				continue
 			}
 			if why := h.Cause(); why != nil {
-				r.cancel(lost(r.op, h, why))
+				r.cancel(lost(r.op(), h, why))
 			}
 		}
 	}

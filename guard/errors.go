@@ -115,7 +115,7 @@ func (e *Error) Unwrap() []error {
 	return []error{e.Kind, e.Err}
 }
 
-// operation is what [Error.Op] names, in a byte: each run keeps it.
+// operation is what [Error.Op] names.
 type operation uint8
 
 const (

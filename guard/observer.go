@@ -24,8 +24,8 @@ type Observer interface {
 	AcquireEnd(ctx context.Context, a AcquireEnd)
 
 	// RunStart is called when all keys of a run are held. The context it
-	// returns becomes the parent of fn's, and is passed to the run's events and
-	// to RunEnd. It must not return nil.
+	// returns becomes the parent of fn's. Events of the run and RunEnd get one with
+	// its values, which does not end. It must not return nil.
 	RunStart(ctx context.Context, r RunStart) context.Context
 	// RunEnd is called after fn has returned, panicked or exited, and the keys
 	// have been released; with [AsyncRelease] on another goroutine.

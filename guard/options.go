@@ -3,6 +3,7 @@ package guard
 import (
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/jobguard/jobguard/guard/internal/engine/keep"
@@ -235,7 +236,7 @@ func (o *options) leaseLimit() lease.Limit {
 	case o.shared:
 		return lease.Shared
 	case o.limit != nil:
-		return lease.Limit(*o.limit)
+		return lease.Limit(min(*o.limit, math.MaxInt32)) // no more can hold it
 	}
 	return lease.Exclusive
 }

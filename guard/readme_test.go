@@ -3,6 +3,7 @@ package guard_test
 import (
 	"go/parser"
 	"go/token"
+	"io/fs"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -44,6 +45,53 @@ func TestSnippetsAreCompiled(t *testing.T) {
 	}
 	if blocks < 24 {
 		t.Errorf("found %d Go blocks", blocks)
+	}
+}
+
+var (
+	docBlock = regexp.MustCompile(`(?m)(?:^//\t.*\n(?://\n)*)+`)
+	docMark  = regexp.MustCompile(`(?m)^//\t?`)
+	omission = regexp.MustCompile(`(?m)^(?:\.\.\.|…)$`)
+	comment  = regexp.MustCompile(`(?m)\s*//.*$`)
+	isGo     = regexp.MustCompile(`:= |\bfunc ?\(|\bgo \w+\.`)
+)
+
+// The Go code in the docs of packages and symbols is found in a test or an example, up to
+// comments, between the places where it says that something is left out.
+
+func TestCodeInDocsOfPackagesIsCompiled(t *testing.T) {
+	var docs []string
+	var code strings.Builder
+	must(t, filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && (d.Name() == "testdata" || len(d.Name()) > 2 && d.Name()[0] == '.'):
+			return fs.SkipDir
+		case strings.HasSuffix(path, "_test.go"):
+			code.WriteString(squeeze(comment.ReplaceAllString(read(t, path), "")) + "\n")
+		case strings.HasSuffix(path, ".go"):
+			docs = append(docs, path)
+		}
+		return nil
+	}))
+	blocks := 0
+	for _, file := range docs {
+		for _, block := range docBlock.FindAllString(read(t, file), -1) {
+			block = docMark.ReplaceAllString(block, "")
+			if !isGo.MatchString(block) || strings.Contains(block, "package main") { // programs are vetted, each as a whole
+				continue
+			}
+			blocks++
+			for _, part := range omission.Split(block, -1) {
+				if part = squeeze(comment.ReplaceAllString(part, "")); !strings.Contains(code.String(), part) {
+					t.Errorf("%s: no test has\n%s", file, part)
+				}
+			}
+		}
+	}
+	if blocks < 8 {
+		t.Errorf("found %d blocks of Go", blocks)
 	}
 }
 

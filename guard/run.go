@@ -17,10 +17,7 @@ import (
 type run struct {
 	runCtx // what fn gets
 
-	guard    *Guard
-	began    time.Duration   // since epoch
-	observed context.Context // what observers made of the caller's; nil without observers
-
+	guard          *Guard
 	next, previous *run // guarded by family.mu
 }
 
@@ -37,9 +34,6 @@ type result struct {
 	returned bool  // fn did: it neither panicked nor called Goexit
 	kept     bool  // the leases lasted until fn returned, so err is fn's own
 }
-
-// epoch is what runs count their time from.
-var epoch = time.Now()
 
 // do acquires key, calls fn, and releases.
 //
@@ -74,37 +68,55 @@ func (g *Guard) prepare(ctx context.Context, op operation, key string) (*run, er
 
 // newRun makes a run under holds, which were acquired with metadata.
 func (g *Guard) newRun(ctx context.Context, op operation, metadata []string, holds ...*keep.Hold) *run {
-	r := &run{guard: g, began: time.Since(epoch)}
-	r.op = op
-	outer := innermost(ctx)
-	if len(g.opts.observers) > 0 && slices.ContainsFunc(holds, func(h *keep.Hold) bool { return !outer.has(h) }) {
-		start := RunStart{Name: g.opts.name, Op: op.String(), TTL: g.opts.ttl, Metadata: metadata}
-		for _, h := range holds {
-			start.Keys = append(start.Keys, h.Key())
-			start.Tokens = append(start.Tokens, h.Fence)
-		}
-		var sound *observers
-		ctx, sound = g.opts.observers.runStart(ctx, start)
-		if r.observed = ctx; sound != &g.opts.observers {
-			r.seldom().observers = sound
-		}
+	r := &run{guard: g}
+	if op != opDo {
+		r.seldom().op = op
+	}
+	if outer := innermost(ctx); slices.ContainsFunc(holds, func(h *keep.Hold) bool { return !outer.has(h) }) {
+		ctx = r.show(ctx, metadata, holds)
+	} else {
+		r.seldom().observers = new(observers)
 	}
 	r.derive(ctx, holds)
 	r.armMaxHold(g.opts.maxHold)
 	for _, h := range r.holds() {
-		h.Bind(r, r.observed != nil && !r.outer().has(h))
+		h.Bind(r, r.observed() && !r.outer().has(h))
 	}
 	g.family.add(r)
 	return r
 }
 
-// observers are those that see r; there are some if r.observed is not nil.
+// show tells the observers that r begins, and returns what they make of ctx.
+func (r *run) show(ctx context.Context, metadata []string, holds []*keep.Hold) context.Context {
+	g := r.guard
+	if len(g.opts.observers) == 0 {
+		return ctx
+	}
+	start := RunStart{Name: g.opts.name, Op: r.op().String(), TTL: g.opts.ttl, Metadata: metadata}
+	for _, h := range holds {
+		start.Keys = append(start.Keys, h.Key())
+		start.Tokens = append(start.Tokens, h.Fence)
+	}
+	ctx, sound := g.opts.observers.runStart(ctx, start)
+	if sound != &g.opts.observers {
+		r.seldom().observers = sound
+	}
+	return ctx
+}
+
+// observers are those that see r.
 func (r *run) observers() *observers {
 	if r.rare != nil && r.rare.observers != nil {
 		return r.rare.observers
 	}
 	return &r.guard.opts.observers
 }
+
+func (r *run) observed() bool { return len(*r.observers()) > 0 }
+
+// forObservers is the context that observers get, with the values of what they made of the
+// caller's. It does not end: a span, or a line of a log, is to be written all the same.
+func (r *run) forObservers() context.Context { return context.WithoutCancel(r.Context) }
 
 // call runs fn, and concludes the run however fn ends: return, panic and Goexit
 // alike. The latter two go on from here.
@@ -117,17 +129,17 @@ func (r *run) call(fn func(context.Context) error) (res result) {
 
 // conclude ends the run: it detaches the context, gives the keys back and reports.
 func (r *run) conclude(res *result) {
-	took := time.Since(epoch) - r.began
+	ended := time.Now()
 	tooLong := r.disarmMaxHold()
 	r.guard.family.remove(r)
 	res.ran = true
 	r.cancel(nil)
 	if r.guard.opts.releaseLater && res.returned {
-		r.releaseLater(res, took, tooLong)
+		r.releaseLater(res, ended, tooLong)
 		return
 	}
 	why := r.judge(res, r.release(), tooLong)
-	r.report(*res, took, why)
+	r.report(*res, ended, why)
 }
 
 // release ends the holds and returns why each was lost, nil if it was not.
@@ -151,7 +163,7 @@ func (r *run) release() []*keep.Lost {
 // releaseLater is release and what follows, without the wait for the store: the
 // result of the call is what is known now. Whichever ends last, this function or the
 // goroutine of a release, reports.
-func (r *run) releaseLater(res *result, took time.Duration, tooLong bool) {
+func (r *run) releaseLater(res *result, fnEnded time.Time, tooLong bool) {
 	holds := r.holds()
 	known, found := make([]*keep.Lost, len(holds)), make([]*keep.Lost, len(holds))
 	var open atomic.Int32
@@ -160,7 +172,7 @@ func (r *run) releaseLater(res *result, took time.Duration, tooLong bool) {
 	ended := func() {
 		if open.Add(-1) == 0 {
 			why, _ := r.worst(found)
-			r.report(told, took, why)
+			r.report(told, fnEnded, why)
 		}
 	}
 	released := func(i int, why *keep.Lost) {
@@ -169,7 +181,7 @@ func (r *run) releaseLater(res *result, took time.Duration, tooLong bool) {
 		ended()
 	}
 	for i, h := range holds {
-		why, later := h.EndLater(r.observed != nil, func(why *keep.Lost) { released(i, why) })
+		why, later := h.EndLater(r.observed(), func(why *keep.Lost) { released(i, why) })
 		if !later {
 			known[i] = why
 			released(i, why)
@@ -203,22 +215,25 @@ func (r *run) judge(res *result, losses []*keep.Lost, tooLong bool) LossReason {
 func (r *run) worst(losses []*keep.Lost) (reason LossReason, err *Error) {
 	for i, why := range slices.Backward(losses) {
 		if why != nil && (err == nil || why.Reason != keep.MaxHold) {
-			reason, err = lossReason(why), lost(r.op, r.holds()[i], why)
+			reason, err = lossReason(why), lost(r.op(), r.holds()[i], why)
 		}
 	}
 	return reason, err
 }
 
-// report calls the observers' RunEnd.
-func (r *run) report(res result, took time.Duration, why LossReason) {
-	if r.observed == nil {
+// report calls the observers' RunEnd. ended is when fn did.
+func (r *run) report(res result, ended time.Time, why LossReason) {
+	if !r.observed() {
 		return
 	}
-	end := RunEnd{Name: r.guard.opts.name, Held: took, Panicked: !res.returned, Lost: why}
+	end := RunEnd{Name: r.guard.opts.name, Panicked: !res.returned, Lost: why}
 	released := keep.ReleaseDone
 	for _, h := range r.holds() {
 		if !r.outer().has(h) {
 			released = max(released, h.Released())
+			if held := ended.Sub(h.Granted()); end.Held == 0 || held < end.Held {
+				end.Held = held
+			}
 		}
 		end.Keys = append(end.Keys, h.Key())
 		end.Renewals += h.Renewals()
@@ -227,7 +242,7 @@ func (r *run) report(res result, took time.Duration, why LossReason) {
 	if res.returned {
 		end.Err = res.err
 	}
-	r.observers().runEnd(r.observed, end)
+	r.observers().runEnd(r.forObservers(), end)
 }
 
 // armMaxHold ends r's leases when d has passed, and with them r; 0 means never. If
@@ -265,11 +280,11 @@ func (r *run) disarmMaxHold() (tooLong bool) {
 
 func (r *run) tooLongError() *Error {
 	h := r.one[0]
-	return &Error{Op: r.op.String(), Key: h.Key(), Fence: h.Fence, Kind: ErrMaxHold}
+	return &Error{Op: r.op().String(), Key: h.Key(), Fence: h.Fence, Kind: ErrMaxHold}
 }
 
 // Lost implements [keep.Listener]: it cancels fn's context.
-func (r *run) Lost(h *keep.Hold, why *keep.Lost) { r.cancel(lost(r.op, h, why)) }
+func (r *run) Lost(h *keep.Hold, why *keep.Lost) { r.cancel(lost(r.op(), h, why)) }
 
 // Happened implements [keep.Listener]: it calls the run's observers. A loss may
 // come here before its finder has cancelled fn's context; it is cancelled then.
@@ -281,7 +296,7 @@ func (r *run) Happened(h *keep.Hold, e keep.Event) {
 	var why *keep.Lost
 	if ev.Kind == EventLost && errors.As(e.Err, &why) {
 		r.Lost(h, why)
-		ev.Reason, ev.Err = lossReason(why), lossError{lost(r.op, h, why).Kind, why}
+		ev.Reason, ev.Err = lossReason(why), lossError{lost(r.op(), h, why).Kind, why}
 	}
-	r.observers().event(r.observed, ev)
+	r.observers().event(r.forObservers(), ev)
 }

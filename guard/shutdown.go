@@ -84,7 +84,7 @@ func (f *family) isClosingLocked() bool {
 }
 
 // leads reports whether r is a term of [Guard.Lead].
-func (r *run) leads() bool { return r.op == opLead }
+func (r *run) leads() bool { return r.op() == opLead }
 
 // cancelRuns cancels the contexts of all runs, and of those about to begin, and
 // returns how many there are.

@@ -71,12 +71,7 @@ const busyLimit = 60 * time.Second
 
 func serve(t *testing.T, args ...string) *house {
 	t.Helper()
-	return serveAs(t, inventory, args...)
-}
-
-func serveAs(t *testing.T, binary string, args ...string) *house {
-	t.Helper()
-	s := prepare(t, binary, nil, append([]string{"-serve", "-listen", "127.0.0.1:0", "-items", "20"}, args...)...)
+	s := prepare(t, inventory, nil, append([]string{"-serve", "-listen", "127.0.0.1:0", "-items", "20"}, args...)...)
 	s.start()
 	s.out.waitFor(t, "break things: http://")
 	return &house{s, regexp.MustCompile(`http://[0-9.:]+`).FindString(s.out.String())}
@@ -142,7 +137,7 @@ func (h *house) interrupt() {
 
 func TestServedShopKeepsThePromiseUntilTheGuardIsOff(t *testing.T) {
 	t.Parallel()
-	h := serveAs(t, watched, "-replicas", "3")
+	h := serve(t, "-replicas", "3")
 	h.waitFor("sales", func(v seen) bool { return v.With.Sold > 5 })
 
 	// Once more if it comes to no late write: SQLite may be too busy to take it.

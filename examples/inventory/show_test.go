@@ -12,7 +12,7 @@ import (
 
 func TestEmbeddedRedisKeepsThePromise(t *testing.T) {
 	t.Parallel()
-	start(t, watched, nil).kept(100)
+	start(t, inventory, nil).kept(100)
 }
 
 func TestRealRedisKeepsThePromiseAndIsLeftClean(t *testing.T) {

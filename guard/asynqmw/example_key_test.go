@@ -13,6 +13,7 @@ import (
 	"github.com/jobguard/jobguard/guard/asynqmw"
 	"github.com/jobguard/jobguard/guard/guardtest"
 	"github.com/jobguard/jobguard/guard/lease/redisstore"
+	"github.com/jobguard/jobguard/internal/redistest"
 )
 
 func ExamplePayloadField() {
@@ -45,8 +46,11 @@ func ExampleJoin() {
 
 // A handler that goes on after its Timeout does not meet the retry of its own task.
 func ExampleTaskID() {
-	addr := "localhost:6379"
-	g, err := guard.New(redisstore.New(redis.NewClient(&redis.Options{Addr: addr})))
+	addr, stop := redistest.ForExample() // "localhost:6379"
+	defer stop()
+	rdb := redis.NewClient(&redis.Options{Addr: addr})
+	defer func() { _ = rdb.Close() }() // nothing is written any more
+	g, err := guard.New(redisstore.New(rdb))
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -54,13 +58,29 @@ func ExampleTaskID() {
 	if err != nil {
 		log.Fatal(err)
 	}
+	encoded := make(chan bool)
 	mux := asynq.NewServeMux()
 	mux.Use(mw.Handler)
-	mux.HandleFunc("video:encode", func(context.Context, *asynq.Task) error { return nil })
-	server := asynq.NewServer(asynq.RedisClientOpt{Addr: addr}, mw.Config(asynq.Config{}))
-	if err := server.Run(mux); err != nil {
+	mux.HandleFunc("video:encode", func(ctx context.Context, _ *asynq.Task) error {
+		encoded <- guard.Holding(ctx, guard.Key("task", "default", "cat.mp4"))
+		return nil
+	})
+	conn := asynq.RedisClientOpt{Addr: addr}
+	server := asynq.NewServer(conn, mw.Config(asynq.Config{LogLevel: asynq.ErrorLevel}))
+	if err := server.Start(mux); err != nil {
 		log.Fatal(err)
 	}
+
+	client := asynq.NewClient(conn)
+	if _, err := client.Enqueue(asynq.NewTask("video:encode", nil), asynq.TaskID("cat.mp4")); err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println("encoded under the task's own key:", <-encoded)
+	server.Shutdown()
+	fmt.Println(errors.Join(client.Close(), mw.Close(), g.Shutdown(context.Background())))
+	// Output:
+	// encoded under the task's own key: true
+	// <nil>
 }
 
 // The misspelt field is noticed before the tasks run out of retries.

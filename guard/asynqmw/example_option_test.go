@@ -13,6 +13,7 @@ import (
 	"github.com/jobguard/jobguard/guard/asynqmw"
 	"github.com/jobguard/jobguard/guard/guardtest"
 	"github.com/jobguard/jobguard/guard/lease/redisstore"
+	"github.com/jobguard/jobguard/internal/redistest"
 )
 
 // What the server gets for a task whose key another process holds.
@@ -42,8 +43,12 @@ func ExampleOnBusy() {
 
 // Tasks of one order run in the order in which they were enqueued.
 func ExampleWithRedis() {
-	conn := asynq.RedisClientOpt{Addr: "localhost:6379"}
-	g, err := guard.New(redisstore.New(redis.NewClient(&redis.Options{Addr: conn.Addr})))
+	addr, stop := redistest.ForExample() // "localhost:6379"
+	defer stop()
+	conn := asynq.RedisClientOpt{Addr: addr}
+	rdb := redis.NewClient(&redis.Options{Addr: addr})
+	defer func() { _ = rdb.Close() }() // nothing is written any more
+	g, err := guard.New(redisstore.New(rdb))
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -51,14 +56,36 @@ func ExampleWithRedis() {
 	if err != nil {
 		log.Fatal(err)
 	}
+
+	client := asynq.NewClient(conn)
+	order := []byte(`{"order_id": 42}`)
+	steps := []string{"order:pay", "order:pack", "order:ship"}
+	done := make(chan string)
 	mux := asynq.NewServeMux()
 	mux.Use(mw.Handler)
-	mux.HandleFunc("order:pay", func(context.Context, *asynq.Task) error { return nil })
-	mux.HandleFunc("order:ship", ship)
-	err = asynq.NewServer(conn, mw.Config(asynq.Config{})).Run(mux) // until SIGTERM
-	if err := errors.Join(err, mw.Close(), g.Shutdown(context.Background())); err != nil {
+	for _, step := range steps {
+		mux.HandleFunc(step, func(context.Context, *asynq.Task) error {
+			done <- step
+			return nil
+		})
+		if _, err := client.Enqueue(asynq.NewTask(step, order)); err != nil {
+			log.Fatal(err)
+		}
+	}
+	server := asynq.NewServer(conn, mw.Config(asynq.Config{Concurrency: 10, LogLevel: asynq.ErrorLevel}))
+	if err := server.Start(mux); err != nil {
 		log.Fatal(err)
 	}
+	for range steps {
+		fmt.Println(<-done)
+	}
+	server.Shutdown()
+	fmt.Println(errors.Join(client.Close(), mw.Close(), g.Shutdown(context.Background())))
+	// Output:
+	// order:pay
+	// order:pack
+	// order:ship
+	// <nil>
 }
 
 func ExampleMiddleware_Config() {

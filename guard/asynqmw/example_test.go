@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log"
+	"time"
 
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
@@ -13,6 +14,7 @@ import (
 	"github.com/jobguard/jobguard/guard/asynqmw"
 	"github.com/jobguard/jobguard/guard/guardtest"
 	"github.com/jobguard/jobguard/guard/lease/redisstore"
+	"github.com/jobguard/jobguard/internal/redistest"
 )
 
 func Example_server() {
@@ -36,17 +38,49 @@ func Example_server() {
 
 func ship(context.Context, *asynq.Task) error { return nil }
 
+// Of two replicas, which both schedule, one enqueues.
 func ExampleRunScheduler() {
-	addr := "localhost:6379"
-	g, err := guard.New(redisstore.New(redis.NewClient(&redis.Options{Addr: addr})))
+	addr, stop := redistest.ForExample() // "localhost:6379"
+	defer stop()
+	rdb := redis.NewClient(&redis.Options{Addr: addr})
+	defer func() { _ = rdb.Close() }() // nothing is written any more
+	conn := asynq.RedisClientOpt{Addr: addr}
+	ctx, cancel := context.WithTimeout(context.Background(), 2500*time.Millisecond)
+	defer cancel()
+
+	ended := make(chan error)
+	for range 2 {
+		g, err := guard.New(redisstore.New(rdb))
+		if err != nil {
+			log.Fatal(err)
+		}
+		go func() { // until ctx ends
+			ended <- asynqmw.RunScheduler(ctx, g, "billing", conn, asynqmw.Periodic{
+				{Cronspec: "@every 1s", Task: asynq.NewTask("bill:poll", nil)},
+				{Cronspec: "CRON_TZ=Europe/Berlin 0 3 * * *", Task: asynq.NewTask("bill:close", nil)},
+			})
+		}()
+	}
+	fmt.Println(<-ended)
+	fmt.Println(<-ended)
+
+	inspector := asynq.NewInspector(conn)
+	defer func() { _ = inspector.Close() }() // nothing is read any more
+	tasks, err := inspector.ListPendingTasks("default")
 	if err != nil {
 		log.Fatal(err)
 	}
-	err = asynqmw.RunScheduler(context.Background(), g, "billing", asynq.RedisClientOpt{Addr: addr}, asynqmw.Periodic{
-		{Cronspec: "@every 4s", Task: asynq.NewTask("bill:poll", nil)},
-		{Cronspec: "CRON_TZ=Europe/Berlin 0 3 * * *", Task: asynq.NewTask("bill:close", nil)},
-	})
-	log.Print(err)
+	polls := 0
+	for _, task := range tasks {
+		if task.Type == "bill:poll" {
+			polls++
+		}
+	}
+	fmt.Println("one a second:", polls > 0 && polls <= 3)
+	// Output:
+	// context deadline exceeded
+	// context deadline exceeded
+	// one a second: true
 }
 
 // An asynq server calls the handler for each task, under the BaseContext of its Config,

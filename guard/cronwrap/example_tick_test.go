@@ -182,6 +182,76 @@ func ExampleMutualExclusion() {
 	// <nil> <nil>
 }
 
+// behind is a store whose clock is an hour behind this machine's.
+type behind struct{ *guardtest.Store }
+
+func (b behind) ClaimTick(ctx context.Context, r lease.TickRequest) (lease.TickReply, error) {
+	r.At = r.At.Add(time.Hour)
+	return b.Store.ClaimTick(ctx, r)
+}
+
+// One of the two clocks is wrong. A tick of a time to come would keep all earlier ones
+// from running.
+func ExampleMaxSkew() {
+	g, err := guard.New(behind{guardtest.NewStore()})
+	if err != nil {
+		log.Fatal(err)
+	}
+	reported := make(chan *cronwrap.Error, 100)
+	c := cron.New()
+	jobs, err := cronwrap.New(c, g, cronwrap.MaxSkew(10*time.Second), cronwrap.OnError(func(e *cronwrap.Error) { reported <- e }))
+	if err != nil {
+		log.Fatal(err)
+	}
+	if _, err := jobs.AddSchedule(every(100*time.Millisecond), "invoices", nothing); err != nil {
+		log.Fatal(err)
+	}
+	c.Start()
+	e := <-reported
+	fmt.Println(e.Name, "did not run, for the clocks:", errors.Is(e, cronwrap.ErrSkew))
+	fmt.Println(jobs.Shutdown(context.Background()))
+	// Output:
+	// invoices did not run, for the clocks: true
+	// <nil>
+}
+
+// After an outage each job has a tick to make up for. They take turns, so that the
+// database has one of them at a time.
+func ExampleBackfills() {
+	store := guardtest.NewStore()
+	g, err := guard.New(store)
+	if err != nil {
+		log.Fatal(err)
+	}
+	c := cron.New(cron.WithLocation(time.UTC))
+	jobs, err := cronwrap.New(c, g, cronwrap.Backfills(1))
+	if err != nil {
+		log.Fatal(err)
+	}
+	midnight := time.Now().UTC().Truncate(24 * time.Hour)
+	var running atomic.Int32
+	alone := make(chan bool, 10)
+	for _, job := range []string{"invoices", "reports", "statistics"} {
+		if err := begun(store, job, midnight.AddDate(0, 0, -1)); err != nil {
+			log.Fatal(err)
+		}
+		if _, err := jobs.Add("@daily", job, func(context.Context) error {
+			alone <- running.Add(1) == 1
+			time.Sleep(20 * time.Millisecond)
+			running.Add(-1)
+			return nil
+		}, cronwrap.CatchUp(1, 7*24*time.Hour)); err != nil {
+			log.Fatal(err)
+		}
+	}
+	c.Start()
+	fmt.Println(<-alone, <-alone, <-alone)
+	fmt.Println(jobs.Shutdown(context.Background()))
+	// Output:
+	// true true true
+	// <nil>
+}
+
 func ExampleOnError() {
 	g, err := guard.New(guardtest.NewStore())
 	if err != nil {

@@ -3,7 +3,6 @@ package keep
 import (
 	"context"
 	"iter"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -21,10 +20,10 @@ type Hold struct {
 
 	// Guarded by Keeper.mu. reporting only grows while runs > 0, so the end can wait
 	// for it to be 0.
-	runs      int32   // how many share the hold
-	reporting int32   // events on their way to a listener
-	observed  bool    // the first listener wants events: the last of bound
-	bound     binding // the first of a list; without to if there is none
+	runs      int32    // how many share the hold
+	reporting int32    // events on their way to a listener
+	observed  bool     // the first listener wants events
+	bound     Listener // nil: none; several are a *bindings
 }
 
 // Release is the outcome of the release of a hold.
@@ -50,10 +49,46 @@ type Listener interface {
 	Happened(h *Hold, ev Event)
 }
 
-// binding is a listener bound to a hold.
-type binding struct {
-	to   Listener
-	next *binding // bound before it
+// bindings are several listeners bound to a hold. They are never changed.
+type bindings struct {
+	Listener
+	before Listener // that was bound before it; several are a *bindings
+}
+
+// without returns bound less l; nil if nothing is left.
+func without(bound, l Listener) Listener {
+	if bound == l {
+		return nil
+	}
+	several, ok := bound.(*bindings)
+	switch {
+	case !ok:
+		return bound
+	case several.Listener == l:
+		return several.before
+	}
+	before := without(several.before, l)
+	if before == nil {
+		return several.Listener
+	}
+	return &bindings{several.Listener, before}
+}
+
+// listeners are those of bound, the latest first.
+func listeners(bound Listener) iter.Seq[Listener] {
+	return func(yield func(Listener) bool) {
+		for bound != nil {
+			several, ok := bound.(*bindings)
+			if !ok {
+				yield(bound)
+				return
+			}
+			if !yield(several.Listener) {
+				return
+			}
+			bound = several.before
+		}
+	}
 }
 
 // Event is something that happened to a lease during a hold.
@@ -110,6 +145,9 @@ func (l *Lease) lifeLocked(now time.Time) time.Duration {
 // Key is the key that is held.
 func (h *Hold) Key() string { return h.l.key }
 
+// Granted is when the hold began.
+func (h *Hold) Granted() time.Time { return h.l.k.time(h.granted) }
+
 // Owner is the owner id under which the lease is held.
 func (h *Hold) Owner() string { return h.l.owner }
 
@@ -131,7 +169,7 @@ func (h *Hold) AtLeast(limit lease.Limit) bool {
 func (h *Hold) Renewals() int {
 	h.l.k.mu.Lock()
 	defer h.l.k.mu.Unlock()
-	return int(h.l.renewal.done)
+	return int(h.l.renewals)
 }
 
 // Live compares the clocks now and reports whether the lease is proven and the
@@ -227,13 +265,11 @@ func (h *Hold) Surrender() {
 func (h *Hold) Bind(to Listener, events bool) {
 	k := h.l.k
 	k.mu.Lock()
-	var next *binding
-	if h.bound.to != nil { // by the run around this one
-		before := h.bound
-		next = &before
+	if h.bound == nil {
+		h.bound, h.observed = to, events
+	} else { // bound by the run around this one
+		h.bound = &bindings{to, h.bound}
 	}
-	h.bound = binding{to, next}
-	h.observed = h.observed || events && next == nil
 	cause := h.Cause()
 	lost := cause != nil
 	if !lost {
@@ -255,18 +291,12 @@ func (h *Hold) Bind(to Listener, events bool) {
 // Unbind undoes Bind. It waits for an event that is on its way, but not for Lost.
 func (h *Hold) Unbind(to Listener) {
 	h.l.k.mu.Lock()
+	first := h.firstLocked() == to
+	h.bound = without(h.bound, to)
 	var reported <-chan struct{}
-	for b := &h.bound; b != nil; b = b.next {
-		if b.to != to {
-			continue
-		}
-		if b.next != nil {
-			*b = *b.next
-		} else {
-			b.to, h.observed = nil, false
-			reported = h.reportedLocked()
-		}
-		break
+	if first {
+		h.observed = false
+		reported = h.reportedLocked()
 	}
 	h.l.k.mu.Unlock()
 	wait(reported)
@@ -278,10 +308,7 @@ func (h *Hold) eventLocked(ev Event) func() {
 	if h.runs == 0 || !h.observed {
 		return nil
 	}
-	var first Listener
-	for b := range h.bindingsLocked() {
-		first = b.to
-	}
+	first := h.firstLocked()
 	h.reporting++
 	return func() {
 		defer h.reported()
@@ -321,17 +348,13 @@ func wait(reported <-chan struct{}) {
 	}
 }
 
-func (h *Hold) bindingsLocked() iter.Seq[binding] {
-	return func(yield func(binding) bool) {
-		for b := &h.bound; b != nil; b = b.next {
-			if b.to != nil && !yield(*b) {
-				return
-			}
-		}
+// firstLocked is the listener that was bound first, of those that are.
+func (h *Hold) firstLocked() (first Listener) {
+	for l := range listeners(h.bound) {
+		first = l
 	}
+	return first
 }
-
-func (h *Hold) boundLocked() []binding { return slices.Collect(h.bindingsLocked()) }
 
 // event reports ev at once.
 func (h *Hold) event(ev Event) {
@@ -345,7 +368,7 @@ func (h *Hold) event(ev Event) {
 
 // lostLocked returns the listeners to call because the lease was lost.
 func (h *Hold) lostLocked(cause *Lost) loss {
-	return loss{h: h, cause: cause, bound: h.boundLocked(), event: h.eventLocked(lostEvent(cause))}
+	return loss{h: h, cause: cause, bound: h.bound, event: h.eventLocked(lostEvent(cause))}
 }
 
 // loss is a lost lease, or one that ends with its run, that has not been reported yet: first come the listeners'
@@ -353,13 +376,13 @@ func (h *Hold) lostLocked(cause *Lost) loss {
 type loss struct {
 	h     *Hold
 	cause *Lost
-	bound []binding
+	bound Listener
 	event func() // nil without a listener
 }
 
 func (l loss) cancel() {
-	for _, b := range l.bound {
-		b.to.Lost(l.h, l.cause)
+	for to := range listeners(l.bound) {
+		to.Lost(l.h, l.cause)
 	}
 }
 

@@ -3,6 +3,7 @@ package keep
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -30,13 +31,13 @@ type Keeper struct {
 	expiries timetable.Timetable[Lease] // when trust ends, as far as it was known then
 	hearing  hearing
 	awaited  map[*Hold]chan struct{} // holds whose end waits for events, which are being reported
-	place    *lease.Place            // of the latest lease
+	tenure   *tenure                 // of the latest lease
 }
 
 // New returns a Keeper over store. It starts nothing.
 func New(store lease.Store) *Keeper {
 	k := &Keeper{store: store, base: time.Now(), awaited: make(map[*Hold]chan struct{})}
-	k.renewals.Timetable = timetable.New(k.base, func(l *Lease) *timetable.Place { return &l.renewal.place }, k.flush)
+	k.renewals.Timetable = timetable.New(k.base, func(l *Lease) *timetable.Place { return &l.renewal }, k.flush)
 	k.renewals.most = maxFlushers
 	k.expiries = timetable.New(k.base, func(l *Lease) *timetable.Place { return &l.expiry }, k.expire)
 	k.ctx, k.stop = context.WithCancel(context.Background())
@@ -97,13 +98,12 @@ func (k *Keeper) Drain(ctx context.Context) {
 	k.hearing.closeLocked()
 }
 
-// placeLocked returns p in memory that leases share: mostly all have the same.
-func (k *Keeper) placeLocked(p lease.Place) *lease.Place {
-	if k.place == nil || *k.place != p {
-		shared := p // only then on the heap
-		k.place = &shared
+// tenureLocked returns terms and place in memory that leases share.
+func (k *Keeper) tenureLocked(terms *Terms, place lease.Place) *tenure {
+	if k.tenure == nil || k.tenure.terms != terms || k.tenure.place != place {
+		k.tenure = &tenure{terms, place}
 	}
-	return k.place
+	return k.tenure
 }
 
 // Left counts planned renewals and expiries, and goroutines. It is 0 when
@@ -140,15 +140,12 @@ const firstPause = 10 * time.Millisecond
 type schedule struct {
 	timetable.Timetable[Lease]
 	flushers int
-	most     int // flushers at once: maxFlushers, but in tests
+	most     int                 // flushers at once: maxFlushers, but in tests
+	underWay [maxFlushers]*batch // by number, from 1 on
 }
 
-// renewal is the part of a lease that the schedule keeps.
-type renewal struct {
-	batch *batch // that it is under way in, if any
-	place timetable.Place
-	done  int32 // how many succeeded
-}
+// batchNumber is that of a batch under way; 0: none. It is a byte, for each lease has one.
+type batchNumber uint8
 
 // batch is a store call under way. When the last of its leases has ended, the
 // answer is of no use and the call is broken off.
@@ -159,7 +156,7 @@ type batch struct {
 
 // planLocked puts l's next renewal at due.
 func (k *Keeper) planLocked(l *Lease, due time.Time) {
-	if l.ended || l.unrenewable || l.renewal.place.Planned() {
+	if l.ended || l.unrenewable || l.renewal.Planned() {
 		return
 	}
 	k.renewals.Add(l, due)
@@ -168,8 +165,9 @@ func (k *Keeper) planLocked(l *Lease, due time.Time) {
 
 func (k *Keeper) unplanLocked(l *Lease) {
 	k.renewals.Remove(l)
-	if b := l.renewal.batch; b != nil {
-		l.renewal.batch = nil
+	if l.renewing != 0 {
+		b := k.renewals.underWay[l.renewing-1]
+		l.renewing = 0
 		b.left--
 		if b.left == 0 {
 			b.cancel()
@@ -183,6 +181,20 @@ func (s *schedule) armLocked() {
 	if s.flushers < s.most {
 		s.Arm()
 	}
+}
+
+// beginLocked gives b a number. There are fewer than most.
+func (s *schedule) beginLocked(b *batch) batchNumber {
+	s.flushers++
+	i := slices.Index(s.underWay[:], nil)
+	s.underWay[i] = b
+	return batchNumber(i + 1) //nolint:gosec // maxFlushers at most
+}
+
+// endLocked takes the number back; no lease has it any more.
+func (s *schedule) endLocked(n batchNumber) {
+	s.flushers--
+	s.underWay[n-1] = nil
 }
 
 // flush runs on the timer's goroutine. It sends one batch of what is due, and
@@ -201,11 +213,10 @@ func (k *Keeper) flush() {
 	defer cancel()
 	attempt := lease.NewPatientAttempt(ctx, due[0].attemptTimeoutLocked(time.Now()))
 	defer attempt.End()
-	b := &batch{left: len(due), cancel: cancel}
+	number := k.renewals.beginLocked(&batch{left: len(due), cancel: cancel})
 	for _, l := range due {
-		l.renewal.batch = b
+		l.renewing = number
 	}
-	k.renewals.flushers++
 	k.work.Begin()
 	k.renewals.armLocked()
 	k.mu.Unlock()
@@ -213,7 +224,7 @@ func (k *Keeper) flush() {
 	_ = k.renew(attempt, due) // each lease has its own outcome
 
 	k.mu.Lock()
-	k.renewals.flushers--
+	k.renewals.endLocked(number)
 	k.renewals.armLocked()
 	k.mu.Unlock()
 	k.work.End()
@@ -277,7 +288,7 @@ func (k *Keeper) renew(ctx context.Context, leases []*Lease) (err error) {
 	measured := false
 	k.mu.Lock()
 	for i, l := range leases {
-		l.renewal.batch = nil
+		l.renewing = 0
 		sent := sent
 		if at := replies[i].Sent; !at.IsZero() {
 			sent = at
@@ -326,7 +337,7 @@ func (l *Lease) renewedLocked(sent time.Time, r lease.RenewReply) (_ loss, event
 		if l.rare != nil {
 			l.rare.failures, l.rare.err = 0, nil
 		}
-		l.renewal.done++
+		l.renewals++
 		if !l.lost.Load() && left > 0 {
 			l.ExtendLocked(sent, l.terms.TTL)
 		}

@@ -73,8 +73,7 @@ type Lease struct {
 
 	// Fixed by BecomeLocked.
 	owner string
-	place *lease.Place
-	terms *Terms
+	*tenure
 
 	// trust is when trust ends. It only grows, and only under the mutex; it is
 	// read without, by every look at a context.
@@ -86,12 +85,20 @@ type Lease struct {
 	ended bool // release has begun: no more renewals
 	// unrenewable: no renewal is planned again.
 	unrenewable bool
+	renewing    batchNumber     // that a renewal is under way in
 	tokens      int32           // the first hold's and those after it, for local handoffs
 	expiry      timetable.Place // at trust's end or before it
-	renewal     renewal
-	rare        *rare // nil: all zero
+	renewal     timetable.Place // the next
+	renewals    int32           // how many succeeded
+	rare        *rare           // nil: all zero
 
 	first Hold // mostly the only one; its token and grant are the lease's
+}
+
+// tenure is what leases share, mostly all of them. It is never changed.
+type tenure struct {
+	terms *Terms
+	place lease.Place
 }
 
 // rare is what most leases do not have.
@@ -142,7 +149,7 @@ func (l *Lease) Init(k *Keeper, key string, next Next) { l.k, l.key, l.next = k,
 
 // BecomeLocked makes l, which was not used before, the lease that was granted by g.
 func (l *Lease) BecomeLocked(g Grant, terms *Terms) {
-	l.owner, l.place, l.terms = g.Owner, l.k.placeLocked(g.Place), terms
+	l.owner, l.tenure = g.Owner, l.k.tenureLocked(terms, g.Place)
 	if !g.Unknown.IsZero() {
 		r := l.seldom()
 		r.unknown, r.life = g.Unknown, g.Life
@@ -153,7 +160,7 @@ func (l *Lease) BecomeLocked(g Grant, terms *Terms) {
 }
 
 // Used reports whether l was granted.
-func (l *Lease) Used() bool { return l.terms != nil }
+func (l *Lease) Used() bool { return l.tenure != nil }
 
 // ExtendLocked moves the end of trust to sent + life − Margin, never back, and
 // returns how much trust is left. sent must lie before the answered request
@@ -177,6 +184,9 @@ func (l *Lease) BeginLocked(renewal time.Time) *Hold {
 	l.k.planLocked(l, renewal)
 	return l.NewHoldLocked(now)
 }
+
+// Keeper is the lease's.
+func (l *Lease) Keeper() *Keeper { return l.k }
 
 // Key is the key that is held, or will be.
 func (l *Lease) Key() string { return l.key }
@@ -320,7 +330,7 @@ func (l *Lease) StopLocked(s lease.Stop) (tell func()) {
 	}
 	l.seldom().stopped = cause
 	h := l.holdLocked()
-	return loss{h: h, cause: cause, bound: h.boundLocked()}.report
+	return loss{h: h, cause: cause, bound: h.bound}.report
 }
 
 // stoppedLocked is why the run of l was asked to stop, nil if it was not.

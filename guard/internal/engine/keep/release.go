@@ -116,7 +116,7 @@ func (h *Hold) settle(ran bool) (g givingBack, last bool) {
 	k.unplanLocked(l)
 	g = givingBack{
 		ReleaseRequest: lease.ReleaseRequest{
-			Key: l.key, Owner: l.owner, Place: *l.place, Limit: l.terms.Limit,
+			Key: l.key, Owner: l.owner, Place: l.place, Limit: l.terms.Limit,
 			Fence: h.Fence, LastFence: l.lastToken(),
 		},
 		closedUntil: closedUntil,

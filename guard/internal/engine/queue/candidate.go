@@ -18,6 +18,7 @@ import (
 // is all there is to an uncontended key. A goroutine goes on from there. The one
 // follows the other, so there is at most one Acquire under way for the owner id.
 type candidate struct {
+	e       *Engine
 	l       *local
 	owner   string
 	place   lease.Place
@@ -60,7 +61,7 @@ type lastReply struct {
 // startLocked makes c l's candidate, for the first waiter.
 func (l *local) startLocked(c *candidate) *candidate {
 	c.initLocked(l)
-	if w := l.e.watcher; w != nil {
+	if w := c.e.watcher; w != nil {
 		w.Watch(c.owner, c)
 		c.watched = true
 	}
@@ -70,10 +71,10 @@ func (l *local) startLocked(c *candidate) *candidate {
 
 func (c *candidate) initLocked(l *local) {
 	w := l.waiters.first
-	c.l = l
+	c.e, c.l = l.e, l
 	c.owner = l.e.store.NewOwner(w.opt.Metadata)
 	c.place = placeFor(w.opt.TTL, l.keeper().RoundTrip())
-	c.limit = l.limit
+	c.limit = lease.Limit(l.limit)
 }
 
 // endLocked is the end of c.
@@ -92,7 +93,7 @@ func (c *candidate) knowsObstacle() bool { return c != nil && (c.heard || c.err 
 // unwatch ends the watch, without the mutex.
 func (c *candidate) unwatch() {
 	if c.watched {
-		c.l.e.watcher.Unwatch(c.owner)
+		c.e.watcher.Unwatch(c.owner)
 	}
 }
 
@@ -173,7 +174,7 @@ func (c *candidate) attempt(attempt *lease.Attempt, first bool) (pause time.Dura
 		return 0, false
 	}
 	sent := time.Now()
-	reply, err := c.l.e.store.Acquire(attempt, r)
+	reply, err := c.e.store.Acquire(attempt, r)
 	if !reply.Sent.IsZero() {
 		sent = reply.Sent
 	}

@@ -40,6 +40,7 @@ func New(store lease.Store) *Engine {
 		queues: make(map[string]*local),
 		shared: make(map[sharedKey]*local),
 	}
+	e.nobody.e = e
 	e.watcher, _ = store.(lease.Watcher)
 	e.stopper, _ = store.(lease.Stopper)
 	return e
@@ -162,7 +163,7 @@ func (e *Engine) acquire(ctx context.Context, key string, w *waiter) (*keep.Hold
 	}
 	if w.hold != nil || w.fail != nil {
 		e.keeper.Unlock()
-		return l.take(ctx, w)
+		return e.take(ctx, w)
 	}
 	w.answered = make(chan struct{})
 	hurry := l.lease != nil && l.lease.EndedLocked()
@@ -179,20 +180,20 @@ func (e *Engine) acquire(ctx context.Context, key string, w *waiter) (*keep.Hold
 	}
 	select {
 	case <-w.answered:
-		return l.take(ctx, w)
+		return e.take(ctx, w)
 	case <-ctx.Done():
-		return l.giveUp(w, ctx)
+		return e.giveUp(l, w, ctx)
 	case <-e.closed:
-		return l.giveUp(w, ctx)
+		return e.giveUp(l, w, ctx)
 	case <-patience:
-		return l.giveUp(w, nil)
+		return e.giveUp(l, w, nil)
 	}
 }
 
 // take returns what w was answered; a caller that is cancelled does not begin.
-func (l *local) take(ctx context.Context, w *waiter) (*keep.Hold, *Failure) {
-	if w.hold != nil && (ctx.Err() != nil || l.e.Closed()) {
-		return l.decline(ctx, w.hold)
+func (e *Engine) take(ctx context.Context, w *waiter) (*keep.Hold, *Failure) {
+	if w.hold != nil && (ctx.Err() != nil || e.Closed()) {
+		return e.decline(ctx, w.hold)
 	}
 	return w.hold, w.fail
 }
@@ -201,15 +202,15 @@ func (l *local) take(ctx context.Context, w *waiter) (*keep.Hold, *Failure) {
 // with a nil ctx only the wait is over. If w was answered at the same time, a
 // failure is returned as it is; a hold is as good as one in time when only the
 // wait is over, and else goes to the next in the queue.
-func (l *local) giveUp(w *waiter, ctx context.Context) (*keep.Hold, *Failure) { //nolint:revive // ctx is the reason, not the call's own
-	l.keeper().Lock()
+func (e *Engine) giveUp(l *local, w *waiter, ctx context.Context) (*keep.Hold, *Failure) { //nolint:revive // ctx is the reason, not the call's own
+	e.keeper.Lock()
 	f := l.leaveLocked(w)
-	l.keeper().Unlock()
+	e.keeper.Unlock()
 	switch {
 	case f == nil && (w.hold == nil || ctx == nil):
 		return w.hold, w.fail
 	case f == nil:
-		return l.decline(ctx, w.hold)
+		return e.decline(ctx, w.hold)
 	case ctx != nil:
 		f.explain(ctx)
 	}
@@ -218,8 +219,8 @@ func (l *local) giveUp(w *waiter, ctx context.Context) (*keep.Hold, *Failure) { 
 
 // decline gives a hold that came too late to the next in the queue, without
 // making the caller wait for the store.
-func (l *local) decline(ctx context.Context, h *keep.Hold) (*keep.Hold, *Failure) {
-	l.keeper().Go(h.Abandon)
+func (e *Engine) decline(ctx context.Context, h *keep.Hold) (*keep.Hold, *Failure) {
+	e.keeper.Go(h.Abandon)
 	f := &Failure{Kind: Unasked}
 	f.explain(ctx)
 	return nil, f

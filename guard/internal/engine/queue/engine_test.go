@@ -333,7 +333,7 @@ func inBubble(t *testing.T, f func(t *testing.T, s *strict, e *Engine)) {
 		e := New(s)
 		f(t, s, e)
 		closeEngine(t, e)
-		if e.nobody != (line{}) {
+		if e.nobody != (line{e: e}) {
 			t.Errorf("somebody waits for what nobody waits for: %+v", e.nobody)
 		}
 	})

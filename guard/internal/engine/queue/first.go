@@ -41,7 +41,7 @@ func (l *local) firstLocked(w *waiter) *candidate {
 // to be in the way, and all attempts under way could bring a lease for somebody else.
 func (l *local) mayTryLocked() bool {
 	c := l.candidate
-	return l.limit != lease.Exclusive && c != nil && !c.knowsObstacle() && c.ticket == 0 && l.waiters.n > l.trials+1
+	return !l.exclusive() && c != nil && !c.knowsObstacle() && c.ticket == 0 && l.waiters.n > l.trials+1
 }
 
 // first asks once for w: on the goroutine of the caller, if the store is near enough, since

@@ -25,17 +25,17 @@ const handoffTokens = int(handoffMax / time.Microsecond)
 // and do not keep each other waiting: while the store has refused none of them, each
 // tries for itself; see trial.
 type local struct {
-	e      *Engine
-	limit  lease.Limit
 	*line              // Engine.nobody while there is none
 	lease  *keep.Lease // the live one, if exclusive: trusted, or just being released
 	shared int32       // how many leases are live, if not
+	limit  int32       // a [lease.Limit]
 	first  keep.Lease  // the memory of the first, mostly the only one; it has the key
 }
 
 // line is who waits for a key here, and what they have to know. Most keys that are held
 // have none.
 type line struct {
+	e         *Engine
 	waiters   waiters
 	candidate *candidate  // nil if none is in the store's queue
 	trials    int32       // under way
@@ -125,9 +125,11 @@ func (ws *waiters) each(f func(*waiter)) {
 	}
 }
 
-func (l *local) keeper() *keep.Keeper { return l.e.keeper }
+func (l *local) keeper() *keep.Keeper { return l.first.Keeper() }
 
 func (l *local) key() string { return l.first.Key() }
+
+func (l *local) exclusive() bool { return l.limit == int32(lease.Exclusive) }
 
 // localLocked returns the local queue of key, making it if need be, with a line in which
 // w can wait.
@@ -138,7 +140,7 @@ func (e *Engine) localLocked(key string, w *waiter) *local {
 		l = e.shared[sharedKey{key, limit}]
 	}
 	if l == nil {
-		l = &local{e: e, limit: limit, line: &e.nobody}
+		l = &local{limit: int32(limit), line: &e.nobody} //nolint:gosec // package guard accepts no other
 		l.first.Init(e.keeper, key, l)
 		if limit == lease.Exclusive {
 			e.queues[key] = l
@@ -148,6 +150,7 @@ func (e *Engine) localLocked(key string, w *waiter) *local {
 	}
 	if l.line == &e.nobody {
 		l.line = &w.line
+		l.e = e
 	}
 	return l
 }
@@ -161,8 +164,8 @@ func (l *local) dropLocked() {
 	l.line = &l.e.nobody
 	switch {
 	case l.lease != nil, l.shared > 0:
-	case l.limit != lease.Exclusive:
-		delete(l.e.shared, sharedKey{l.key(), l.limit})
+	case !l.exclusive():
+		delete(l.e.shared, sharedKey{l.key(), lease.Limit(l.limit)})
 	case l.e.queues[l.key()] == l:
 		delete(l.e.queues, l.key())
 	}
@@ -239,14 +242,14 @@ func (l *local) breakOffLocked() {
 // grantedLocked begins a lease, in place of the candidate that got it, and serves the
 // first waiter. renewal is when to renew first.
 func (l *local) grantedLocked(granted *keep.Lease, renewal time.Time) {
-	if l.limit == lease.Exclusive {
+	if l.exclusive() {
 		l.stopAgingLocked() // of a lease whose release is not answered yet
 		l.lease = granted
 	} else {
 		l.shared++
 	}
 	l.answerLocked(l.waiters.first, granted.BeginLocked(renewal), nil)
-	if l.limit == lease.Exclusive && l.waiters.n > 0 {
+	if l.exclusive() && l.waiters.n > 0 {
 		l.seenLocked(granted.Owner())
 		l.refuseTriesLocked()
 	}
@@ -269,7 +272,7 @@ func (l *local) HandOver(held *keep.Lease) bool {
 // OnFree implements [keep.Next].
 func (l *local) OnFree(held *keep.Lease) {
 	switch {
-	case l.limit != lease.Exclusive:
+	case !l.exclusive():
 		l.shared--
 	case l.lease != held:
 		return

@@ -22,14 +22,14 @@ func TestGrantDuringGivingUpIsTakenOrPassedOn(t *testing.T) {
 		h := mustAcquire(t, e, usual)
 		l := e.queues["k"]
 		// Only the wait has ended: the hold is as good as one in time.
-		if got, f := l.giveUp(answered(h), nil); got != h || f != nil {
+		if got, f := e.giveUp(l, answered(h), nil); got != h || f != nil {
 			t.Errorf("giveUp() = %v, %v, want the hold", got, f)
 		}
 		// The context has ended: the next in the queue gets the key.
 		next := queue(t, e, 1, usual)
 		ctx, cancel := context.WithCancel(context.Background())
 		cancel()
-		got, f := l.giveUp(answered(h), ctx)
+		got, f := e.giveUp(l, answered(h), ctx)
 		if got != nil || f == nil || f.Kind != Unasked {
 			t.Errorf("giveUp() = %v, %v, want the end of the context", got, f)
 		}

@@ -78,7 +78,7 @@ func (c *candidate) replace(pause time.Duration) time.Duration {
 	ctx, cancel := context.WithTimeout(l.keeper().Context(), timeout)
 	defer cancel()
 	began := time.Now()
-	reply, err := l.e.stopper.Replace(ctx, r)
+	reply, err := c.e.stopper.Replace(ctx, r)
 	pause = max(0, pause-time.Since(began))
 	if err != nil {
 		return pause // it is asked again

@@ -52,11 +52,11 @@ func ExampleTaskID() {
 	defer func() { _ = rdb.Close() }() // nothing is written any more
 	g, err := guard.New(redisstore.New(rdb))
 	if err != nil {
-		log.Fatal(err)
+		log.Panic(err)
 	}
 	mw, err := asynqmw.New(g, asynqmw.TaskID())
 	if err != nil {
-		log.Fatal(err)
+		log.Panic(err)
 	}
 	encoded := make(chan bool)
 	mux := asynq.NewServeMux()
@@ -68,12 +68,12 @@ func ExampleTaskID() {
 	conn := asynq.RedisClientOpt{Addr: addr}
 	server := asynq.NewServer(conn, mw.Config(asynq.Config{LogLevel: asynq.ErrorLevel}))
 	if err := server.Start(mux); err != nil {
-		log.Fatal(err)
+		log.Panic(err)
 	}
 
 	client := asynq.NewClient(conn)
 	if _, err := client.Enqueue(asynq.NewTask("video:encode", nil), asynq.TaskID("cat.mp4")); err != nil {
-		log.Fatal(err)
+		log.Panic(err)
 	}
 	fmt.Println("encoded under the task's own key:", <-encoded)
 	server.Shutdown()

@@ -50,11 +50,11 @@ func ExampleWithRedis() {
 	defer func() { _ = rdb.Close() }() // nothing is written any more
 	g, err := guard.New(redisstore.New(rdb))
 	if err != nil {
-		log.Fatal(err)
+		log.Panic(err)
 	}
 	mw, err := asynqmw.New(g, asynqmw.PayloadField("order_id"), asynqmw.WithRedis(conn))
 	if err != nil {
-		log.Fatal(err)
+		log.Panic(err)
 	}
 
 	client := asynq.NewClient(conn)
@@ -69,12 +69,12 @@ func ExampleWithRedis() {
 			return nil
 		})
 		if _, err := client.Enqueue(asynq.NewTask(step, order)); err != nil {
-			log.Fatal(err)
+			log.Panic(err)
 		}
 	}
 	server := asynq.NewServer(conn, mw.Config(asynq.Config{Concurrency: 10, LogLevel: asynq.ErrorLevel}))
 	if err := server.Start(mux); err != nil {
-		log.Fatal(err)
+		log.Panic(err)
 	}
 	for range steps {
 		fmt.Println(<-done)

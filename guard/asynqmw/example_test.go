@@ -52,7 +52,7 @@ func ExampleRunScheduler() {
 	for range 2 {
 		g, err := guard.New(redisstore.New(rdb))
 		if err != nil {
-			log.Fatal(err)
+			log.Panic(err)
 		}
 		go func() { // until ctx ends
 			ended <- asynqmw.RunScheduler(ctx, g, "billing", conn, asynqmw.Periodic{
@@ -68,7 +68,7 @@ func ExampleRunScheduler() {
 	defer func() { _ = inspector.Close() }() // nothing is read any more
 	tasks, err := inspector.ListPendingTasks("default")
 	if err != nil {
-		log.Fatal(err)
+		log.Panic(err)
 	}
 	polls := 0
 	for _, task := range tasks {

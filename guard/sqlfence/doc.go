@@ -4,7 +4,7 @@
 // transaction ends.
 //
 //	fences, err := sqlfence.New(sqlfence.Postgres) // once; fences.Migrate(ctx, db) makes the table
-//
+//	...
 //	key := guard.Key("stock", sku)
 //	err = g.Do(ctx, key, func(ctx context.Context) error {
 //		tx, err := db.BeginTx(ctx, nil) // fn's ctx

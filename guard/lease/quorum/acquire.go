@@ -375,6 +375,9 @@ func (v *vote) conclude(won bool) {
 		case keep && isGranted(a):
 			v.s.keep(v.o, i)
 		default:
+			if isGranted(a) {
+				v.s.gaveBack(v.o, i)
+			}
 			back.expect(i, !isGranted(a))
 		}
 	}

@@ -184,10 +184,15 @@ func (c *contract) storm(limits ...lease.Limit) {
 	c.holder(c.A, key, long) // nothing is left behind
 }
 
-// contend asks, waits, and asks again until granted, woken or by polling.
+// contend asks, waits, and asks again until granted, woken or by polling: rarely, if wake-ups
+// can come, or the polls alone are more than a busy machine can do for several servers.
 func (n *client) contend(ctx context.Context) (lease.AcquireReply, error) {
 	woken, stop := n.watch()
 	defer stop()
+	poll := 20 * time.Millisecond
+	if _, ok := n.store.(lease.Watcher); ok {
+		poll = 100 * time.Millisecond
+	}
 	for {
 		reply, err := n.store.Acquire(ctx, lease.AcquireRequest{
 			Key: n.key, Owner: n.owner, Limit: n.limit, TTL: long, Join: true, Ticket: n.ticket, Place: lease.Place{Reservation: n.reservation}, TokenCount: 1,
@@ -198,7 +203,7 @@ func (n *client) contend(ctx context.Context) (lease.AcquireReply, error) {
 		n.ticket = reply.Ticket
 		select {
 		case <-woken:
-		case <-time.After(20*time.Millisecond + rand.N(40*time.Millisecond)): // those in step with each other split the votes of servers
+		case <-time.After(poll + rand.N(2*poll)): // those in step with each other split the votes of servers
 		}
 	}
 }

@@ -101,7 +101,7 @@ soak: needs
 sim-quick:
 	go test -timeout $(TIMEOUT) -count=1 -v -run '^TestSimulation' ./guard/lease/quorum
 
-## bench: measure guard next to its rivals, about ten minutes, write bench/RESULTS.md, and fail if a bar is missed
+## bench: measure guard next to its rivals, a quarter of an hour, write bench/RESULTS.md, and fail if a bar is missed
 bench: needs
 	go run ./bench -o bench/RESULTS.md -gate
 

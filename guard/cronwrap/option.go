@@ -78,7 +78,7 @@ type jobOptions struct {
 
 // MutualExclusion only keeps runs of the job from overlapping, in all replicas together;
 // a tick is dropped at once while the key is held, and run again by a replica that comes
-// later. Other jobs need a store that is a lease.TickStore: redisstore and guardtest are.
+// later. Other jobs need a store that is a lease.TickStore: redisstore, quorum and guardtest are.
 func MutualExclusion() JobOption {
 	return setJob(func(o *jobOptions) error { o.exclusive = true; return nil })
 }

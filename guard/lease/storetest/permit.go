@@ -261,8 +261,7 @@ var permitChecks = []check{
 		r1.key = c.key("other")
 		r1.mustHold(long)
 		r1.mustRelease()
-		if !c.TryForeign(r1.key, "worker-7", long) {
-			c.Error("another program found the key taken when all had left")
-		}
+		// A release over several servers waits for a majority of them.
+		c.within(time.Second, "another program takes the key that all have left", func() bool { return c.TryForeign(r1.key, "worker-7", long) })
 	}},
 }

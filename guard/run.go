@@ -75,7 +75,7 @@ func (g *Guard) newRun(ctx context.Context, op operation, metadata []string, hol
 	if outer := innermost(ctx); slices.ContainsFunc(holds, func(h *keep.Hold) bool { return !outer.has(h) }) {
 		ctx = r.show(ctx, metadata, holds)
 	} else {
-		r.seldom().observers = new(observers)
+		r.seldom().observers = &nobody
 	}
 	r.derive(ctx, holds)
 	r.armMaxHold(g.opts.maxHold)
@@ -103,6 +103,9 @@ func (r *run) show(ctx context.Context, metadata []string, holds []*keep.Hold) c
 	}
 	return ctx
 }
+
+// nobody sees a run under leases of the runs around it.
+var nobody observers
 
 // observers are those that see r.
 func (r *run) observers() *observers {

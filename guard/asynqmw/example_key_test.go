@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log"
+	"strings"
 
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
@@ -42,6 +43,24 @@ func ExampleJoin() {
 	// Output:
 	// same tenant and SKU: true
 	// another tenant: false
+}
+
+// A key of one's own: what is to go on one at a time is a customer's, whatever the task.
+func ExampleKeyFunc() {
+	customer := asynqmw.KeyFunc(func(_ context.Context, task *asynq.Task) (string, error) {
+		name, _, found := strings.Cut(string(task.Payload()), ";")
+		if !found {
+			return "", fmt.Errorf("%w: no customer in %q", guard.ErrInvalidKey, task.Payload())
+		}
+		return guard.Key("customer", name), nil
+	})
+	for _, payload := range []string{"ada;invoice 7", "ada;reminder", "reminder"} {
+		fmt.Println(customer(context.Background(), asynq.NewTask("mail:send", []byte(payload))))
+	}
+	// Output:
+	// customer:ada <nil>
+	// customer:ada <nil>
+	//  invalid key: no customer in "reminder"
 }
 
 // A handler that goes on after its Timeout does not meet the retry of its own task.

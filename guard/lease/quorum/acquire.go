@@ -375,8 +375,8 @@ func (v *vote) conclude(won bool) {
 		case keep && isGranted(a):
 			v.s.keep(v.o, i)
 		default:
-			if isGranted(a) {
-				v.s.gaveBack(v.o, i)
+			if isGranted(a) && len(v.granted()) < v.s.majority {
+				v.s.givesBack(v.o, i)
 			}
 			back.expect(i, !isGranted(a))
 		}

@@ -38,8 +38,9 @@ type part struct {
 	epoch int
 	id    string // with the epoch; "" until it is needed
 
-	ticket  int64     // orders the node's queue; 0 before it joined
-	unknown time.Time // until when an Acquire that was not answered may take effect
+	ticket   int64     // orders the node's queue; 0 before it joined
+	returned int       // to its place there, after it had given back; see givesBack
+	unknown  time.Time // until when an Acquire that was not answered may take effect
 }
 
 // enter returns the owner of r, made if need be.

@@ -76,13 +76,17 @@ func (s *Store) keep(o *owner, i int) {
 // owners always returned, 16 s, and 4 s if they never did.
 const returns = 2
 
-// gaveBack has o stand at the end of node i's queue when it asks again, if it has returned to
-// its place often enough: there it would be granted the part again, before that has gone
-// round to the owner for which it was given back.
-func (s *Store) gaveBack(o *owner, i int) {
+// givesBack notes that o gives back what node i granted it in a vote that others may win. If it
+// has returned to its place often enough it stands at the end of that node's queue when it
+// asks again: in its place it would be granted the part again, before that has gone round to
+// the owner for which it was given back.
+func (s *Store) givesBack(o *owner, i int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if p := &o.parts[i]; p.epoch >= returns {
+	p := &o.parts[i]
+	if p.returned == returns {
 		p.ticket = 0
+		return
 	}
+	p.returned++
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -44,13 +45,19 @@ func TestForgettingAQueueLeavesOthersServersAlone(t *testing.T) {
 	expired := run("inventory-ours")
 	others := run("others")
 	client.Del(t.Context(), expired)
-	client.ZAdd(t.Context(), "asynq:servers", redis.Z{Score: float64(time.Now().Add(-time.Second).Unix()), Member: expired})
+	workersOf := func(server string) string { return strings.Replace(server, "servers", "workers", 1) }
+	over := float64(time.Now().Add(-time.Second).Unix())
+	client.ZAdd(t.Context(), "asynq:servers", redis.Z{Score: over, Member: expired})
+	client.ZAdd(t.Context(), "asynq:workers", redis.Z{Score: over, Member: workersOf(expired)})
 
 	if err := forgetQueue(client, "inventory-ours"); err != nil {
 		t.Fatal(err)
 	}
 	if got := places(); !slices.Equal(got, []string{others}) {
 		t.Errorf("places left: %q, want %q only", got, others)
+	}
+	if got := client.ZRange(t.Context(), "asynq:workers", 0, -1).Val(); !slices.Equal(got, []string{workersOf(others)}) {
+		t.Errorf("places of workers left: %q, want %q only", got, workersOf(others))
 	}
 	if client.Exists(t.Context(), others).Val() != 1 {
 		t.Error("what asynq knows of the other server is gone")

@@ -22,10 +22,9 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	compensated := make(chan struct{})
+	compensated := make(chan string, 1)
 	j.Handle("charge", func(_ context.Context, r journal.Record) error {
-		fmt.Printf("%s: %s after %q, give back what is there of %s\n", r.Key, r.Reason, r.Checkpoint, r.Payload)
-		close(compensated)
+		compensated <- fmt.Sprintf("%s: %s after %q, give back what is there of %s", r.Key, r.Reason, r.Checkpoint, r.Payload)
 		return nil
 	})
 	ctx, stop := context.WithTimeout(context.Background(), time.Minute)
@@ -43,7 +42,7 @@ func Example() {
 		return errors.New("no stock")
 	})
 	fmt.Println(err)
-	<-compensated
+	fmt.Println(<-compensated)
 	stop()
 	<-ended
 	// Output:

@@ -23,8 +23,11 @@ type house struct {
 
 	clerks  []*clerk
 	lanes   lanes
+	inLine  inLine
 	holders map[string]lease.Holder // of the SKUs on sale, as Redis has it
-	shows   []*show                 // that were ever on sale
+	shows   []*show                 // that are on sale, or were a minute ago
+	staged  int                     // shows in all
+	past    [2]tally                // of the others, without and with the guard
 	current [slots]*show
 	guarded bool
 	refused int
@@ -40,12 +43,11 @@ type house struct {
 
 // clerk is a replica that serves.
 type clerk struct {
-	part    part
-	line    *line
-	member  *member
-	state   string
-	cut     bool
-	waiting map[string]int // requests that wait for a SKU's key
+	part   part
+	line   *line
+	member *member
+	state  string
+	cut    bool
 }
 
 // States of a clerk.
@@ -83,7 +85,7 @@ func newHouse(o options, s *shop, store *redisstore.Store) *house {
 	return &house{
 		options: o, shop: s, store: store, feed: newFeed(), actions: make(chan action), guarded: true,
 		market: &market{soldOut: make(chan string), names: names, open: make([]string, o.replicas), stopped: make([]bool, o.replicas)},
-		lanes:  lanes{open: map[laneKey]*span{}}, holders: map[string]lease.Holder{},
+		lanes:  lanes{open: map[laneKey]*span{}}, inLine: inLine{}, holders: map[string]lease.Holder{},
 		boot: fmt.Sprint(time.Now().UnixNano()),
 	}
 }
@@ -111,7 +113,7 @@ func (h *house) hire(ctx context.Context, redis *server, database string) (err e
 }
 
 func (h *house) start(c *clerk) (err error) {
-	c.state, c.waiting = starting, map[string]int{}
+	c.state = starting
 	c.member, err = h.crew.start(c.part)
 	return err
 }
@@ -170,9 +172,9 @@ func (h *house) heard(r report) {
 		h.opens(i, r.Address)
 		h.say("%s sells", c.part.Name)
 	case waits:
-		c.waiting[r.SKU]++
+		h.inLine.join(r.SKU, i)
 	case waited:
-		c.waiting[r.SKU]--
+		h.inLine.leave(r.SKU, i)
 	case enters:
 		h.lanes.enter(i, r.message)
 	case leaves:
@@ -210,7 +212,8 @@ func (h *house) died(i int, why error) {
 	if why != nil && !strings.Contains(why.Error(), "signal: killed") {
 		h.say("%v", why)
 	}
-	c.state, c.waiting = dead, map[string]int{}
+	c.state = dead
+	h.inLine.gone(i)
 	h.lanes.gone(i, time.Now().UnixMilli())
 	h.opens(i, "")
 	h.say("%s is dead; its leases run out by themselves", c.part.Name)

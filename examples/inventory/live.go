@@ -163,3 +163,50 @@ func (l *lanes) newest(who int, sku string) (token int64) {
 	}
 	return token
 }
+
+// inLine has the replicas that wait for a SKU's key, in order of arrival, once for
+// each request.
+type inLine map[string][]int
+
+func (l inLine) join(sku string, who int) { l[sku] = append(l[sku], who) }
+
+// leave takes the first request of replica who out of the line.
+func (l inLine) leave(sku string, who int) {
+	if i := slices.Index(l[sku], who); i >= 0 {
+		l[sku] = slices.Delete(l[sku], i, i+1)
+	}
+	if len(l[sku]) == 0 {
+		delete(l, sku)
+	}
+}
+
+// gone takes a replica out that has died.
+func (l inLine) gone(who int) {
+	for sku, line := range l {
+		l[sku] = slices.DeleteFunc(line, func(other int) bool { return other == who })
+		if len(l[sku]) == 0 {
+			delete(l, sku)
+		}
+	}
+}
+
+// replicas returns who waits for a SKU, each once.
+func (l inLine) replicas(sku string) (all []int) {
+	for _, who := range l[sku] {
+		if !slices.Contains(all, who) {
+			all = append(all, who)
+		}
+	}
+	return all
+}
+
+// of returns the SKUs that replica who waits for.
+func (l inLine) of(who int) (skus []string) {
+	for sku, line := range l {
+		if slices.Contains(line, who) {
+			skus = append(skus, sku)
+		}
+	}
+	slices.Sort(skus)
+	return skus
+}

@@ -3,6 +3,7 @@ package main
 import (
 	"slices"
 	"testing"
+	"time"
 )
 
 func TestOverlapIsTwoSalesOfOneSKUAtOnce(t *testing.T) {
@@ -48,5 +49,46 @@ func TestEarlyGrantIsAnOverlap(t *testing.T) {
 	l.enter(1, message{SKU: "a", Token: 8, Run: 1, At: 2000})
 	if found := overlaps(l.spans, 2500); len(found) != 1 {
 		t.Errorf("overlaps: %v, want one", found)
+	}
+}
+
+func TestLineIsInOrderOfArrival(t *testing.T) {
+	l := inLine{}
+	for _, who := range []int{2, 0, 2, 1} {
+		l.join("a", who)
+	}
+	l.join("b", 2)
+	if got, want := l.replicas("a"), []int{2, 0, 1}; !slices.Equal(got, want) {
+		t.Errorf("in line: %v, want %v", got, want)
+	}
+	l.leave("a", 2) // its second request is the last but one now
+	if got, want := l.replicas("a"), []int{0, 2, 1}; !slices.Equal(got, want) {
+		t.Errorf("in line: %v, want %v", got, want)
+	}
+	if got, want := l.of(2), []string{"a", "b"}; !slices.Equal(got, want) {
+		t.Errorf("waits for %v, want %v", got, want)
+	}
+	l.gone(2)
+	l.leave("b", 2) // its report came late
+	if got, want := l.replicas("a"), []int{0, 1}; !slices.Equal(got, want) || len(l) != 1 {
+		t.Errorf("in line: %v of %v, want %v", got, l, want)
+	}
+}
+
+func TestSumsOutliveTheShows(t *testing.T) {
+	now := time.Now()
+	h := &house{shows: []*show{
+		{sku: "a", guarded: true, stocked: 10, sold: 10, finished: now.Add(-time.Second)},
+		{sku: "b", stocked: 10, sold: 13, finished: now.Add(-time.Second)},
+		{sku: "c", stocked: 10, sold: 11, finished: now.Add(time.Second)},
+		{sku: "d", guarded: true, stocked: 10, sold: 4},
+	}}
+	with, without := h.tally(true), h.tally(false)
+	h.forget(now)
+	if len(h.shows) != 2 {
+		t.Errorf("%d shows are kept, want 2", len(h.shows))
+	}
+	if h.tally(true) != with || h.tally(false) != without || without.Oversold != 4 {
+		t.Errorf("sums %+v and %+v, before %+v and %+v", h.tally(true), h.tally(false), with, without)
 	}
 }

@@ -159,6 +159,8 @@ func parse(args []string, stderr io.Writer) (options, error) {
 		}
 		return o, err
 	}
+	given := map[string]bool{}
+	f.Visit(func(set *flag.Flag) { given[set.Name] = true })
 	var err error
 	o.sabotage, err = sabotageFromEnv()
 	switch {
@@ -168,13 +170,17 @@ func parse(args []string, stderr io.Writer) (options, error) {
 		return o, fmt.Errorf("unexpected argument %q", f.Arg(0))
 	case o.items < 1 || o.items > 500:
 		return o, fmt.Errorf("-items %d: must be 1 to 500", o.items)
-	case o.buyers <= o.items:
+	case o.serve && given["buyers"]:
+		return o, errors.New("-buyers: not with -serve, where they come until Ctrl-C")
+	case !o.serve && given["listen"]:
+		return o, errors.New("-listen: only with -serve, which has a page")
+	case !o.serve && o.buyers <= o.items:
 		return o, fmt.Errorf("-buyers %d: must be more than the %d items, or nothing can be oversold", o.buyers, o.items)
 	case o.buyers > 2000:
 		return o, fmt.Errorf("-buyers %d: must be at most 2000", o.buyers)
 	case o.replicas < 2 || o.replicas > 8:
 		return o, fmt.Errorf("-replicas %d: must be 2 to 8", o.replicas)
-	case o.buyers < o.replicas:
+	case !o.serve && o.buyers < o.replicas:
 		return o, fmt.Errorf("-buyers %d: must be at least one for each of the %d replicas", o.buyers, o.replicas)
 	}
 	if o.db != "" && !isPostgres(o.db) {

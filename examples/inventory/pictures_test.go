@@ -100,7 +100,7 @@ func animate(film []image.Image) *gif.GIF {
 				c := now.RGBAAt(x, y)
 				i, known := nearest[c]
 				if !known {
-					i = uint8(1 + color.Palette(colours[1:]).Index(c))
+					i = uint8(1 + colours[1:].Index(c))
 					nearest[c] = i
 				}
 				if n > 0 && shown.ColorIndexAt(x, y) == i {

@@ -45,7 +45,8 @@ func (h *house) rotate(ctx context.Context, now time.Time) error {
 		if s != nil {
 			s.finished = now.Add(time.Minute) // for sales that come late
 		}
-		next := &show{sku: fmt.Sprintf("show-%d", len(h.shows)+1), slot: slot, guarded: h.guarded, stocked: h.items, left: h.items}
+		h.staged++
+		next := &show{sku: fmt.Sprintf("show-%d", h.staged), slot: slot, guarded: h.guarded, stocked: h.items, left: h.items}
 		if err := h.shop.stock(ctx, next.sku, next.stocked, next.guarded); err != nil {
 			return err
 		}
@@ -61,17 +62,33 @@ func (h *house) rotate(ctx context.Context, now time.Time) error {
 // count reads from the database what was sold.
 func (h *house) count(ctx context.Context, now time.Time) (err error) {
 	for _, s := range h.shows {
-		if !s.finished.IsZero() && now.After(s.finished) {
-			continue
-		}
 		err := h.shop.db.QueryRowContext(ctx, h.shop.q(`SELECT tickets, (SELECT count(*) FROM sales WHERE sku = ?)
 			FROM stock WHERE sku = ?`), s.sku, s.sku).Scan(&s.left, &s.sold)
 		if err != nil {
 			return fmt.Errorf("count what was sold: %w", err)
 		}
 	}
+	h.forget(now)
 	h.office, err = h.shop.office(ctx)
 	return err
+}
+
+// forget keeps only the sums of shows that are over.
+func (h *house) forget(now time.Time) {
+	h.shows = slices.DeleteFunc(h.shows, func(s *show) bool {
+		over := !s.finished.IsZero() && now.After(s.finished)
+		if over {
+			h.pastOf(s.guarded).add(s)
+		}
+		return over
+	})
+}
+
+func (h *house) pastOf(guarded bool) *tally {
+	if guarded {
+		return &h.past[1]
+	}
+	return &h.past[0]
 }
 
 // lookAtLeases asks Redis who holds the keys. Where it cannot say, nobody is shown.
@@ -140,14 +157,9 @@ func (h *house) view(now time.Time, whole bool) view {
 	}
 	v.With.Refused, v.With.Lost, v.With.PutBack, v.Office = h.refused, h.lost, h.putBack, h.office
 	for i, c := range h.clerks {
-		r := replicaView{Name: c.part.Name, State: c.state, Cut: c.cut, Sells: h.lanes.inside(i)}
-		for sku, n := range c.waiting {
-			if n > 0 {
-				r.Waits = append(r.Waits, sku)
-			}
-		}
-		slices.Sort(r.Waits)
-		v.Replicas = append(v.Replicas, r)
+		v.Replicas = append(v.Replicas, replicaView{
+			Name: c.part.Name, State: c.state, Cut: c.cut, Sells: h.lanes.inside(i), Waits: h.inLine.of(i),
+		})
 	}
 	for _, s := range h.current {
 		if s != nil {
@@ -155,9 +167,7 @@ func (h *house) view(now time.Time, whole bool) view {
 		}
 	}
 	for _, s := range h.shows {
-		if s.finished.IsZero() || now.Before(s.finished) {
-			v.Lanes[s.sku] = s.slot
-		}
+		v.Lanes[s.sku] = s.slot
 	}
 	return v
 }
@@ -186,22 +196,25 @@ func (h *house) key(s *show) keyView {
 			k.Token = short(token)
 		}
 	}
-	for _, c := range h.clerks {
-		if c.waiting[s.sku] > 0 {
-			k.Waiting = append(k.Waiting, c.part.Name)
-		}
+	for _, i := range h.inLine.replicas(s.sku) {
+		k.Waiting = append(k.Waiting, h.clerks[i].part.Name)
 	}
 	return k
 }
 
 // tally adds up what was sold on one side.
-func (h *house) tally(guarded bool) (t tally) {
+func (h *house) tally(guarded bool) tally {
+	t := *h.pastOf(guarded)
 	for _, s := range h.shows {
 		if s.guarded == guarded {
-			t.Stocked += s.stocked
-			t.Sold += s.sold
-			t.Oversold += max(0, s.sold-s.stocked)
+			t.add(s)
 		}
 	}
 	return t
+}
+
+func (t *tally) add(s *show) {
+	t.Stocked += s.stocked
+	t.Sold += s.sold
+	t.Oversold += max(0, s.sold-s.stocked)
 }

@@ -42,6 +42,32 @@ func TestPageTellsOfTheLockThatExpiresTooEarly(t *testing.T) {
 	h.interrupt()
 }
 
+// A replica that Redis cannot be reached from loses its leases and sells nothing, while others go on.
+func TestPageCutsAReplicaOff(t *testing.T) {
+	h, b := serve(t, "-replicas", "3"), openBrowser(t)
+	b.run(chromedp.Navigate(h.url))
+	b.until("sales", cell("with", "sold")+` > 0`)
+	state := `document.querySelector("#replicas li:nth-child(2) .state").textContent`
+
+	b.run(chromedp.Click(`#replicas li:nth-child(2) .cut`))
+	b.until("replica 2 is cut off", state+` === "selling, cut off from Redis"`)
+	b.until("said in the log", logged("replica 2 is cut off from Redis"))
+	b.until("it sells no more", `!document.querySelector("#replicas li:nth-child(2) .doing").textContent.includes("sells")`)
+	sold := js[int](b, cell("with", "sold"))
+	b.until("others go on", fmt.Sprintf("%s > %d", cell("with", "sold"), sold+5))
+
+	b.run(chromedp.Click(`#replicas li:nth-child(2) .go-on`))
+	b.until("said in the log", logged("replica 2 reaches Redis again"))
+	b.until("it sells again", `document.querySelector("#replicas li:nth-child(2) .doing").textContent.includes("sells")`)
+	if n := js[int](b, cell("with", "oversold")); n != 0 {
+		t.Errorf("oversold %d with the guard", n)
+	}
+	if c := b.console(); len(c) > 0 {
+		t.Errorf("the console: %q", c)
+	}
+	h.interrupt()
+}
+
 func TestPageComesBackAfterARestart(t *testing.T) {
 	address := freeAddress(t)
 	h, b := serve(t, "-replicas", "2", "-listen", address), openBrowser(t)
@@ -85,7 +111,7 @@ func TestPageByKeyboardOnAPhone(t *testing.T) {
 		t.Error("the button has lost its focus")
 	}
 	b.run(chromedp.KeyEvent("\t"), chromedp.KeyEvent("\t"), chromedp.KeyEvent("\r"))
-	b.until("started again by Tab, Tab, Enter", `document.querySelector("#replicas li:nth-child(2) .state").textContent === "selling"`)
+	b.until("started again by Tab, once more, and Enter", `document.querySelector("#replicas li:nth-child(2) .state").textContent === "selling"`)
 	if c := b.console(); len(c) > 0 {
 		t.Errorf("the console: %q", c)
 	}
@@ -149,13 +175,14 @@ func TestPageHasNoBarrier(t *testing.T) {
 
 // What the page costs: a tab with 8 replicas, by the processor time of the browser,
 // which paints without a graphics card here. Neighbours on a busy machine make that two
-// and three times as much, and updates fewer: the limits tell a page that got out of hand.
-// The log has the figures.
+// and three times as much, and updates fewer: the best of up to six looks counts, the looks end with
+// one that is as it is on a quiet machine, and the limits leave room. The log has the figures.
 func TestPageIsLiveAtOnceAndCheap(t *testing.T) {
 	const (
 		interactive = 1000.0 // ms from the navigation to the first view
 		rate        = 30     // updates a second
-		share       = 0.75   // of a core, at that rate; a third of it on a quiet machine
+		quiet       = 0.25   // of a core, at that rate
+		share, slow = 0.4, 20
 	)
 	h, b := serve(t, "-replicas", "8", "-items", "300"), openBrowser(t)
 	first := 1e9
@@ -172,7 +199,10 @@ func TestPageIsLiveAtOnceAndCheap(t *testing.T) {
 	for _, guard := range []string{"on", "off"} {
 		h.press("/guard/" + guard)
 		best, fastest := 1e9, 0.0
-		for range 3 {
+		for range 6 {
+			if best < quiet && fastest > 0.95*rate {
+				break
+			}
 			n, used, began := js[int](b, `updates()`), b.used(), time.Now()
 			time.Sleep(5 * time.Second) // what is measured
 			shown := float64(js[int](b, `updates()`) - n)
@@ -180,7 +210,7 @@ func TestPageIsLiveAtOnceAndCheap(t *testing.T) {
 			fastest = max(fastest, shown/time.Since(began).Seconds())
 		}
 		t.Logf("guard %s: live after %.0f ms, %.1f updates a second, %.0f %% of a core at %d", guard, first, fastest, 100*best, rate)
-		if fastest < rate/6 {
+		if fastest < slow {
 			t.Errorf("guard %s: %.1f updates a second, want about %d", guard, fastest, rate)
 		}
 		if best >= share {

@@ -17,7 +17,8 @@ ALL := ./otelguard/monitoring ./guard ./guard/lease/quorum ./guard/lease/redisst
 
 # go vet is make lint's. gin does without msgpack, whose codec alone takes 36 s of a processor to compile.
 # -race by GOFLAGS, so that what tests have go build is of the same packages.
-TEST := GOFLAGS="$$(go env GOFLAGS) -race" go test -vet=off -tags nomsgpack -timeout $(TIMEOUT)
+# -p: tests mostly wait, so one package more than there are processors.
+TEST := GOFLAGS="$$(go env GOFLAGS) -race" go test -p $$(($$(getconf _NPROCESSORS_ONLN) + 1)) -vet=off -tags nomsgpack -timeout $(TIMEOUT)
 
 # Directories of the modules of the workspace.
 MODULES = $(shell go list -m -f '{{.Dir}}')

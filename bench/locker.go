@@ -28,6 +28,7 @@ const (
 	nameAsync        = "guard-async"
 	nameJournal      = "guard-journal"
 	nameFloor        = "floor"
+	nameRelay        = "relay"
 	nameRedsync      = "redsync"
 	nameRedislock    = "redislock"
 	nameRueidislock1 = "rueidislock-1"
@@ -48,6 +49,7 @@ func allRivals() []rival {
 		asyncRival(),
 		journalRival(),
 		floorRival(),
+		relayRival(),
 		redsyncRival(),
 		redislockRival(),
 		rueidislockRival(nameRueidislock1, 1),

@@ -47,6 +47,7 @@ type clerk struct {
 	line   *line
 	member *member
 	state  string
+	token  int64 // under which it was about to write when it was stalled; 0: without a guard
 	cut    bool
 }
 
@@ -239,7 +240,7 @@ func (h *house) halted(i int, token int64) {
 		h.say("%s cannot be stalled: %v", c.part.Name, err)
 		return
 	}
-	c.state = stalled
+	c.state, c.token = stalled, token
 	h.answers(i, false)
 	if token == 0 {
 		h.say("%s is stalled right before its write, without a guard", c.part.Name)
@@ -248,11 +249,11 @@ func (h *house) halted(i int, token int64) {
 	h.say("%s is stalled right before its write, with token %s", c.part.Name, short(token))
 }
 
-// takeover tells of a sale that went on where a stalled replica held the key. It is told
-// at its end, when it has sealed the stock: before that a late write is not refused.
+// takeover tells of a sale that went on where a stalled replica held the key of its write. It
+// is told at its end, when it has sealed the stock: before that a late write is not refused.
 func (h *house) takeover(i int, m message) {
 	for _, s := range h.lanes.open {
-		if c := h.clerks[s.Who]; s.Who != i && c.state == stalled && s.SKU == m.SKU && s.Token > 0 && !s.told && m.Token > s.Token {
+		if c := h.clerks[s.Who]; s.Who != i && c.state == stalled && s.SKU == m.SKU && s.Token > 0 && s.Token == c.token && !s.told && m.Token > s.Token {
 			s.told = true
 			h.say("the lease of %s on %s ran out; %s goes on with token %s. Let %s go on to see its late write",
 				c.part.Name, m.SKU, h.clerks[i].part.Name, short(m.Token), c.part.Name)

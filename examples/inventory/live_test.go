@@ -92,3 +92,19 @@ func TestSumsOutliveTheShows(t *testing.T) {
 		t.Errorf("sums %+v and %+v, before %+v and %+v", h.tally(true), h.tally(false), with, without)
 	}
 }
+
+// A replica that is stalled may hold the keys of other SKUs than that of its write.
+func TestTakeoverIsOfTheWriteThatIsStalled(t *testing.T) {
+	h := &house{
+		clerks: []*clerk{{part: part{Name: "one"}, state: stalled, token: 7}, {part: part{Name: "two"}, state: selling}},
+		lanes:  lanes{open: map[laneKey]*span{}},
+	}
+	h.lanes.enter(0, message{SKU: "written", Token: 7, Run: 1, At: 1000})
+	h.lanes.enter(0, message{SKU: "other", Token: 8, Run: 2, At: 1000})
+	if h.takeover(1, message{SKU: "other", Token: 9}); h.logged != 0 {
+		t.Errorf("told of another SKU: %v", h.log)
+	}
+	if h.takeover(1, message{SKU: "written", Token: 10}); h.logged != 1 {
+		t.Errorf("told %d times of the write's SKU, want once", h.logged)
+	}
+}

@@ -65,6 +65,11 @@ func TestLineIsInOrderOfArrival(t *testing.T) {
 	if got, want := l.replicas("a"), []int{0, 2, 1}; !slices.Equal(got, want) {
 		t.Errorf("in line: %v, want %v", got, want)
 	}
+	l.leave("a", 1) // it gave up
+	if got, want := l.replicas("a"), []int{0, 2}; !slices.Equal(got, want) {
+		t.Errorf("in line: %v, want %v", got, want)
+	}
+	l.join("a", 1)
 	if got, want := l.of(2), []string{"a", "b"}; !slices.Equal(got, want) {
 		t.Errorf("waits for %v, want %v", got, want)
 	}

@@ -92,7 +92,7 @@ func openGuard(addrs []string, s setup, opts ...guard.Option) (*guardLocker, err
 	l := &guardLocker{}
 	var stores []lease.Store
 	for _, addr := range addrs {
-		client := redis.NewClient(&redis.Options{Addr: addr, ContextTimeoutEnabled: true, PoolSize: s.pool})
+		client := bareClient(addr, s)
 		l.clients = append(l.clients, client)
 		stores = append(stores, redisstore.New(client))
 	}

@@ -159,8 +159,8 @@ func (r *router) to(ctx context.Context, key string, acked bool) *batcher {
 
 // newBatcher returns the batcher for one node.
 func (r *router) newBatcher(id routeID) *batcher {
-	to := sendTo
-	b := &batcher{send: sendTo(r.client), reuse: r.reuse}
+	to := func(own redis.UniversalClient) sender { return sendTo(own, true) }
+	b := &batcher{send: sendTo(r.client, r.reuse), reuse: r.reuse}
 	b.later.most = laterMost
 	if id.acked {
 		b.link.extra = r.options.ackTimeout

@@ -15,8 +15,8 @@ type sender func(ctx context.Context, ops []*op)
 
 // sendTo returns the sender of a client: one command by itself, more in a pipeline.
 // A Cluster client spreads a pipeline over the shards and follows redirections
-// command by command.
-func sendTo(client redis.UniversalClient) sender {
+// command by command. With reuse no hook of the program can keep a command.
+func sendTo(client redis.UniversalClient, reuse bool) sender {
 	pipes := &sync.Pool{New: func() any { return client.Pipeline() }}
 	return withScripts(func(ctx context.Context, ops []*op) {
 		if len(ops) == 1 && ops[0].first == nil {
@@ -24,13 +24,13 @@ func sendTo(client redis.UniversalClient) sender {
 			return
 		}
 		pipe := pipes.Get().(redis.Pipeliner) //nolint:forcetypeassert // it has no others
-		sendIn(ctx, pipe, ops)
+		sendIn(ctx, pipe, ops, reuse)
 		pipes.Put(pipe) // Exec has emptied it
 	})
 }
 
 // sendIn sends ops in a pipeline.
-func sendIn(ctx context.Context, pipe redis.Pipeliner, ops []*op) {
+func sendIn(ctx context.Context, pipe redis.Pipeliner, ops []*op, reuse bool) {
 	var few [4]*firstTry // mostly enough
 	tries := few[:0]
 	for _, o := range ops {
@@ -46,7 +46,9 @@ func sendIn(ctx context.Context, pipe redis.Pipeliner, ops []*op) {
 	for _, o := range ops {
 		if o.first != nil {
 			tries[0].finish(o)
-			firstTries.Put(tries[0])
+			if reuse {
+				firstTries.Put(tries[0])
+			}
 			tries = tries[1:]
 		}
 	}

@@ -40,9 +40,10 @@ func TestComparisonHasTheFiguresOfTheResults(t *testing.T) {
 	}
 	got := cells(t, "../docs/comparison.md", "least and most served of 64 callers, runs", "")[1:]
 	var want []string
-	for _, who := range []string{nameGuard, nameRedsync, nameRedislock, "rueidislock-1"} {
+	for _, who := range []string{nameGuard, nameRedsync, nameRedislock, nameRueidislock2, nameRueidislock1} {
 		want = append(want, cells(t, results, "one key, 64 clients × 1 goroutine, no work", who)[column])
 	}
+	want = append(want[:3], want[3]+"; "+want[4]+" with `KeyMajority: 1`")
 	if !slices.Equal(got, want) {
 		t.Errorf("docs/comparison.md has %q, the results %q", got, want)
 	}

@@ -15,7 +15,7 @@ type Locker interface {
 // rival is a way to have a lock on Redis.
 type rival struct {
 	name   string
-	module string // whose version is reported; "" for the floor
+	module string // whose version is reported; "" for what is written here
 	setup  string // how it is configured, and why so
 	nodes  int    // over how many independent servers it is; 0: one
 	only   string // the one workload it has a turn in; "": all

@@ -17,7 +17,7 @@ func relayRival() rival {
 	return rival{
 		name: nameRelay,
 		only: oneKey64x1,
-		setup: "The least that a lock with a queue does when it passes a key on: a script of two or three commands to join, another to release and publish to the next, over " +
+		setup: "The least that a lock with a queue does when it passes a key on: a script of one or two commands to join, another of two or three to release and publish to the next, over " +
 			"bare sockets, without a client library. No TTL, no renewal, no token; a client that dies stops it for ever. Not a lock to use, but the speed that a handoff has at best.",
 		open: func(addrs []string, _ setup) (Locker, error) { return openRelay(addrs[0]) },
 	}

@@ -12,7 +12,14 @@
 set -euo pipefail
 version=15.20-0+deb12u1
 dir=$(mktemp -d)
-trap 'kill -QUIT "$(head -1 "$dir/data/postmaster.pid" 2>/dev/null)" 2>/dev/null && sleep 2; rm -rf "$dir"' EXIT
+checkpointer=
+stop() {
+	[ -z "$checkpointer" ] || kill -CONT "$checkpointer" 2>/dev/null || true
+	local server
+	server=$(head -1 "$dir/data/postmaster.pid" 2>/dev/null) && kill -QUIT "$server" 2>/dev/null || return 0
+	for _ in $(seq 100); do kill -0 "$server" 2>/dev/null || return 0; sleep 0.1; done
+}
+trap 'stop; rm -rf "$dir"' EXIT
 cd "$dir"
 chmod 755 "$dir"
 apt-get download -qq "postgresql-15=$version" "postgresql-client-15=$version" libpq5 libicu72 libldap-2.5-0 libsasl2-2 libxml2 libxslt1.1 liblz4-1

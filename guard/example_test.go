@@ -12,7 +12,7 @@ import (
 )
 
 func Example() {
-	client := redis.NewClient(&redis.Options{Addr: "localhost:6379", ContextTimeoutEnabled: true})
+	client := redis.NewClient(&redis.Options{Addr: "localhost:6379"})
 	g, err := guard.New(redisstore.New(client))
 	if err != nil {
 		log.Fatal(err)

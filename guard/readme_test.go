@@ -4,6 +4,7 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -138,23 +139,50 @@ func TestReadmesAreEqual(t *testing.T) {
 	}
 }
 
-// Links between the documents lead to files that exist.
-func TestLinksLeadToFiles(t *testing.T) {
-	link := regexp.MustCompile(`\]\(([^)#:]+)(#[^)]*)?\)`)
-	files, err := filepath.Glob("../docs/*.md")
-	must(t, err)
-	more, err := filepath.Glob("../*.md")
-	must(t, err)
+// Links between the documents lead to files that exist, and to headings in them.
+func TestLinksLeadToFilesAndHeadings(t *testing.T) {
+	link := regexp.MustCompile(`\]\(([^)#:\s]*)(?:#([^)]*))?\)`)
 	n := 0
-	for _, file := range append(files, more...) {
-		for _, l := range link.FindAllStringSubmatch(read(t, file), -1) {
+	must(t, filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && (d.Name() == "testdata" || len(d.Name()) > 2 && d.Name()[0] == '.'):
+			return fs.SkipDir
+		case filepath.Ext(path) != ".md":
+			return nil
+		}
+		for _, l := range link.FindAllStringSubmatch(read(t, path), -1) {
 			n++
-			if found, err := filepath.Glob(filepath.Join(filepath.Dir(file), l[1])); err != nil || len(found) == 0 {
-				t.Errorf("%s: %s does not exist", file, l[1])
+			to := path
+			if l[1] != "" {
+				to = filepath.Join(filepath.Dir(path), l[1])
+			}
+			if _, err := os.Stat(to); err != nil {
+				t.Errorf("%s: %s does not exist", path, l[1])
+			} else if l[2] != "" && !slices.Contains(anchors(read(t, to)), l[2]) {
+				t.Errorf("%s: %s has no heading #%s", path, to, l[2])
 			}
 		}
-	}
-	if n < 50 {
+		return nil
+	}))
+	if n < 150 {
 		t.Errorf("found %d links", n)
 	}
+}
+
+var (
+	heading   = regexp.MustCompile("(?m)^#+ (.*)$")
+	linkText  = regexp.MustCompile(`\[([^]]*)\]\([^)]*\)`)
+	dropped   = regexp.MustCompile(`[^\p{L}\p{N}_ -]`)
+	separator = strings.NewReplacer(" ", "-")
+)
+
+// anchors are the ids that GitHub gives to the headings of a document.
+func anchors(text string) (ids []string) {
+	for _, h := range heading.FindAllStringSubmatch(text, -1) {
+		words := dropped.ReplaceAllString(linkText.ReplaceAllString(h[1], "$1"), "")
+		ids = append(ids, separator.Replace(strings.ToLower(words)))
+	}
+	return ids
 }

@@ -1,7 +1,8 @@
 // Package otelguard records traces, metrics and log events of guards with
 // OpenTelemetry.
 //
-//	g, err := guard.New(store, guard.Name("orders"), guard.Observe(otelguard.New()))
+//	g, err := guard.New(store, guard.Observe(otelguard.New()))
+//	orders := g.With(guard.Name("orders"))
 //
 // [New] takes the global providers unless options give others. One [Observer]
 // serves any number of guards, together with other observers. It must be the first

@@ -13,8 +13,9 @@ import (
 // What the docs of the package show in passing, compiled only.
 
 var _ = func(store lease.Store) (*guard.Guard, error) {
-	g, err := guard.New(store, guard.Name("orders"), guard.Observe(otelguard.New()))
-	return g, err
+	g, err := guard.New(store, guard.Observe(otelguard.New()))
+	orders := g.With(guard.Name("orders"))
+	return orders, err
 }
 
 var _ = func(ctx context.Context, tracer trace.Tracer) (context.Context, trace.Span) {

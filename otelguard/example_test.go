@@ -42,11 +42,12 @@ func ExampleNew_otlp() {
 	obs := otelguard.New(otelguard.WithTracerProvider(tracers), otelguard.WithMeterProvider(meters),
 		otelguard.WithLoggerProvider(loggers), otelguard.WithNames("orders"))
 	client := redis.NewClient(&redis.Options{Addr: "localhost:6379"})
-	g, err := guard.New(redisstore.New(client), guard.Name("orders"), guard.Observe(obs))
+	g, err := guard.New(redisstore.New(client), guard.Observe(obs))
 	if err != nil {
 		log.Fatal(err)
 	}
-	// g.Do(…), and at the end of the program:
+	orders := g.With(guard.Name("orders"))
+	_ = orders // orders.Do(…), and at the end of the program:
 	if err := shutDown(g, tracers, meters, loggers); err != nil {
 		log.Print(err)
 	}
@@ -72,13 +73,13 @@ func ExampleNew_prometheus() {
 		otelguard.WithMeterProvider(metric.NewMeterProvider(metric.WithReader(exporter))),
 		otelguard.WithNames("orders"))
 	client := redis.NewClient(&redis.Options{Addr: "localhost:6379"})
-	g, err := guard.New(redisstore.New(client), guard.Name("orders"), guard.Observe(obs))
+	g, err := guard.New(redisstore.New(client), guard.Observe(obs))
 	if err != nil {
 		log.Fatal(err)
 	}
 	http.Handle("GET /metrics", promhttp.HandlerFor(
 		promclient.DefaultGatherer, promhttp.HandlerOpts{EnableOpenMetrics: true}))
-	_ = g // g.Do(…)
+	_ = g.With(guard.Name("orders")) // .Do(…)
 }
 
 func Example_redisotel() {

@@ -69,7 +69,7 @@ type show struct {
 	sold     int
 	left     int // as the stock says
 	closes   time.Time
-	finished time.Time // after which nothing changes; zero while it is on sale
+	finished time.Time // after which only a sale that is still under way changes anything; zero while it is on sale
 }
 
 // entry is a line of the page's log.
@@ -113,10 +113,13 @@ func (h *house) hire(ctx context.Context, redis *server, database string) (err e
 	return nil
 }
 
-func (h *house) start(c *clerk) (err error) {
-	c.state = starting
-	c.member, err = h.crew.start(c.part)
-	return err
+func (h *house) start(c *clerk) error {
+	m, err := h.crew.start(c.part)
+	if err != nil {
+		return err
+	}
+	c.state, c.member = starting, m
+	return nil
 }
 
 // close ends what hire began. Replicas end their work first, for a few seconds.
@@ -212,6 +215,9 @@ func (h *house) died(i int, why error) {
 	c := h.clerks[i]
 	if why != nil && !strings.Contains(why.Error(), "signal: killed") {
 		h.say("%v", why)
+	}
+	if c.state == stalled && !c.cut {
+		c.line.mend() // where processes cannot be stopped, their line was cut
 	}
 	c.state = dead
 	h.inLine.gone(i)
@@ -316,6 +322,8 @@ func (h *house) goOn(i int) error {
 		h.say("%s reaches Redis again", c.part.Name)
 	}
 	switch c.state {
+	case stalling:
+		return fmt.Errorf("%s stalls at its next write: let it go on then", c.part.Name)
 	case dead:
 		return h.start(c)
 	case stalled:

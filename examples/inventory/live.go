@@ -154,6 +154,16 @@ func (l *lanes) inside(who int) (skus []string) {
 	return skus
 }
 
+// underWay reports whether a sale of a SKU has not ended.
+func (l *lanes) underWay(sku string) bool {
+	for _, s := range l.open {
+		if s.SKU == sku {
+			return true
+		}
+	}
+	return false
+}
+
 // newest returns the token of the sale of a SKU that replica who has under way, or 0.
 func (l *lanes) newest(who int, sku string) (token int64) {
 	for key, s := range l.open {

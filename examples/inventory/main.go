@@ -146,7 +146,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	f.StringVar(&o.redis, "redis", "", "`host:port` of a Redis server (default: one inside this process)")
 	f.StringVar(&o.db, "db", "", "`postgres://…` of a PostgreSQL database (default: SQLite)")
 	f.IntVar(&o.items, "items", 100, "tickets to sell, 1 to 500")
-	f.IntVar(&o.buyers, "buyers", 400, "buyers, more than tickets, at most 2000")
+	f.IntVar(&o.buyers, "buyers", 400, "buyers, more than tickets, at most 2000; not with -serve")
 	f.IntVar(&o.replicas, "replicas", 4, "processes that sell, 2 to 8")
 	f.BoolVar(&o.verbose, "v", false, "show the log of the guards")
 	f.BoolVar(&o.serve, "serve", false, "sell until Ctrl-C, with a web page to watch and to break things")
@@ -170,6 +170,8 @@ func parse(args []string, stderr io.Writer) (options, error) {
 		return o, fmt.Errorf("unexpected argument %q", f.Arg(0))
 	case o.items < 1 || o.items > 500:
 		return o, fmt.Errorf("-items %d: must be 1 to 500", o.items)
+	case o.serve && o.sabotage != "":
+		return o, errors.New("INVENTORY_SABOTAGE: not with -serve, whose page has buttons")
 	case o.serve && given["buyers"]:
 		return o, errors.New("-buyers: not with -serve, where they come until Ctrl-C")
 	case !o.serve && given["listen"]:

@@ -27,7 +27,7 @@ const (
 )
 
 // TestMakePictures plays the story on the real page and keeps it: a moving picture of
-// all of it, and one of its end. `make pictures` runs it.
+// all of it, and one of the whole page at its end. `make pictures` runs it.
 func TestMakePictures(t *testing.T) {
 	h, b := serve(t, "-replicas", "4", "-items", "60"), openBrowser(t)
 	b.run(chromedp.EmulateViewport(860, 860), chromedp.Navigate(h.url))
@@ -61,17 +61,16 @@ func TestMakePictures(t *testing.T) {
 		t.Fatalf("oversold %d with the guard", n)
 	}
 
-	var still, moving bytes.Buffer
-	if err := png.Encode(&still, film[len(film)-1]); err != nil {
-		t.Fatal(err)
-	}
-	if err := gif.EncodeAll(&moving, animate(film)); err != nil {
+	var whole []byte
+	b.run(chromedp.FullScreenshot(&whole, 100)) // of 100, PNG
+	still, moving := bytes.NewBuffer(whole), new(bytes.Buffer)
+	if err := gif.EncodeAll(moving, animate(film)); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.MkdirAll(pictures, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	for name, picture := range map[string]*bytes.Buffer{"inventory.png": &still, "inventory.gif": &moving} {
+	for name, picture := range map[string]*bytes.Buffer{"inventory.png": still, "inventory.gif": moving} {
 		t.Logf("%s: %d KiB", name, picture.Len()>>10)
 		if picture.Len() > most {
 			t.Errorf("%s has %d bytes, more than %d", name, picture.Len(), most)

@@ -73,10 +73,10 @@ func (h *house) count(ctx context.Context, now time.Time) (err error) {
 	return err
 }
 
-// forget keeps only the sums of shows that are over.
+// forget keeps only the sums of shows that are over. One whose sale is stalled may still be oversold.
 func (h *house) forget(now time.Time) {
 	h.shows = slices.DeleteFunc(h.shows, func(s *show) bool {
-		over := !s.finished.IsZero() && now.After(s.finished)
+		over := !s.finished.IsZero() && now.After(s.finished) && !h.lanes.underWay(s.sku)
 		if over {
 			h.pastOf(s.guarded).add(s)
 		}

@@ -15,7 +15,7 @@
 //		if err := fences.Seal(ctx, tx, key); err != nil {
 //			return err // sqlfence.ErrStale: a later run was here
 //		}
-//		if _, err := tx.ExecContext(ctx, `UPDATE stock SET n = n - 1 WHERE sku = $1`, sku); err != nil {
+//		if _, err := tx.ExecContext(ctx, `UPDATE stock SET n = n - 1 WHERE sku = $1`, sku); err != nil { // no row: no such sku, never a stale token
 //			return err
 //		}
 //		return tx.Commit()

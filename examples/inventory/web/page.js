@@ -92,7 +92,7 @@ function list(node, items, create, update) {
 function count(side, t) {
   for (const [name, n] of Object.entries(t)) {
     const cell = $(`${side}-${name}`);
-    if (cell) text(cell, String(n));
+    if (cell) text(cell, t.stocked ? String(n) : "–"); // nothing is known of a side that was never on sale
   }
   look($(`${side}-oversold`), t.oversold > 0 ? "bad" : t.sold > 0 ? "good" : "");
 }
@@ -137,7 +137,10 @@ function newKey() {
   make("strong", "sku", li);
   make("span", "left", li);
   make("div", "who", li);
-  make("div", "", make("div", "time", li));
+  const time = make("div", "time", li);
+  time.role = "progressbar";
+  time.ariaLabel = "Time left of the lease, in percent of its TTL";
+  make("div", "", time);
   make("div", "doing", li);
   return li;
 }
@@ -147,12 +150,16 @@ function showKey(li, k) {
   text(li.querySelector(".left"), ` · ${k.tickets} left, says the stock`);
   const who = k.holder ? `${k.holder}, token ${k.token || "?"}` : k.guarded ? "free" : "no guard: whoever comes";
   text(li.querySelector(".who"), who);
+  const left = String(Math.round(10 * share(k)) * 10), time = li.querySelector(".time");
+  if (time.ariaValueNow !== left) time.ariaValueNow = left;
   text(li.querySelector(".doing"), k.waiting?.length ? `waiting: ${k.waiting.join(", ")}` : "nobody waits");
 }
 
+// share is what is left of the TTL of a key's lease, from 0 to 1.
+function share(k) { return k.holder ? Math.min(1, k.remains / view.ttl) : 0; }
+
 function showTime(li, k) {
-  const share = k.holder ? Math.min(1, k.remains / view.ttl) : 0;
-  li.querySelector(".time div").style.transform = `scaleX(${share.toFixed(2)})`;
+  li.querySelector(".time div").style.transform = `scaleX(${share(k).toFixed(2)})`;
 }
 
 function note(s) {

@@ -92,9 +92,11 @@ func commitsWait(t *testing.T, server sqltest.Database, admin *sql.DB) {
 	probe := open(t, "pgx", server.DSN)
 	statements(t, admin, "CREATE TABLE probe (n int)")
 	await(t, func() bool {
+		ctx, cancel := context.WithTimeout(t.Context(), waitLimit)
+		defer cancel()
 		committed := make(chan error, 1)
 		go func() { // until it has committed, or is cancelled below
-			_, err := probe.ExecContext(t.Context(), "INSERT INTO probe VALUES (0)")
+			_, err := probe.ExecContext(ctx, "INSERT INTO probe VALUES (0)")
 			committed <- err
 		}()
 		for {

@@ -13,7 +13,8 @@ TIMEOUT ?= 20m
 
 # Every package; those that take longest start first, lest one of them runs alone at the end.
 ALL := ./otelguard/monitoring ./guard ./guard/lease/quorum ./guard/lease/redisstore ./examples/inventory ./guard/sqlfence/databases \
-	./guard/cronwrap ./guard/journal/databases/... ./guard/asynqmw ./bench ./cmd/jobguard work
+	./guard/cronwrap ./guard/journal/databases/... ./guard/asynqmw ./bench ./cmd/jobguard ./guardvet/... ./guard/journal/... ./guard/guardtest \
+	./internal/redistest ./guard/httpmw work
 
 # go vet is make lint's. gin does without msgpack, whose codec alone takes 36 s of a processor to compile.
 # -race by GOFLAGS, so that what tests have go build is of the same packages.

@@ -115,3 +115,34 @@ func TestTakeoverIsOfTheWriteThatIsStalled(t *testing.T) {
 		t.Errorf("told %d times of the write's SKU, want once", h.logged)
 	}
 }
+
+// Where processes cannot be stopped a stall cuts the line to Redis: what is started in
+// the place of a replica that died so must reach it.
+func TestReplicaThatDiesStalledLeavesItsLineMended(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		cut  bool // by the button
+	}{{"stalled", false}, {"stalled and cut off", true}} {
+		t.Run(c.name, func(t *testing.T) {
+			h := newHouse(options{replicas: 1}, nil, nil)
+			l, err := newLine("127.0.0.1:1")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer l.close()
+			l.cut()
+			h.clerks = []*clerk{{line: l, state: stalled, cut: c.cut}}
+			if h.died(0, nil); l.down != c.cut {
+				t.Errorf("the line is down: %t, want %t", l.down, c.cut)
+			}
+		})
+	}
+}
+
+func TestReplicaThatIsAboutToStallCannotGoOnYet(t *testing.T) {
+	h := newHouse(options{replicas: 1}, nil, nil)
+	h.clerks = []*clerk{{state: stalling}}
+	if err := h.goOn(0); err == nil || h.clerks[0].state != stalling {
+		t.Errorf("goOn() = %v, and the replica is %s", err, h.clerks[0].state)
+	}
+}

@@ -104,6 +104,7 @@ func TestWrongArgumentsAreRefused(t *testing.T) {
 		{"one replica", "-replicas 1: must be 2 to 8", 2, nil, []string{"-replicas", "1"}},
 		{"idle replica", "-buyers 2: must be at least one for each", 2, nil, []string{"-items", "1", "-buyers", "2"}},
 		{"buyers of a shop that serves", "-buyers: not with -serve", 2, nil, []string{"-serve", "-buyers", "450"}},
+		{"sabotage of a shop that serves", "INVENTORY_SABOTAGE: not with -serve", 2, []string{"INVENTORY_SABOTAGE=guard"}, []string{"-serve"}},
 		{"a page without -serve", "-listen: only with -serve", 2, nil, []string{"-listen", "127.0.0.1:0"}},
 		{"a word", `unexpected argument "please"`, 2, nil, []string{"please"}},
 		{"no number", `invalid value "x" for flag -items`, 2, nil, []string{"-items", "x"}},

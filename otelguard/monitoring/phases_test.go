@@ -1,10 +1,12 @@
 package monitoring_test
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -23,13 +25,15 @@ func TestAlertsFireAndStaySilentWheneverSamplesAreTaken(t *testing.T) {
 	for phase := 1; phase < thirds; phase++ {
 		t.Run(fmt.Sprintf("phase %d of %d", phase, thirds), func(t *testing.T) {
 			t.Parallel()
-			promtool(t, "test", "rules", shifted(t, phase))
+			promtool(t, append([]string{"test", "rules"}, shifted(t, phase)...)...)
 		})
 	}
 }
 
-// shifted writes rules_test.yml anew, with samples at the phase, and returns its path.
-func shifted(t *testing.T, phase int) (path string) {
+// shifted writes the cases of rules_test.yml anew, with samples at the phase, and returns
+// their paths. Each is in a file of its own, beside those rules that it is about: to
+// evaluate all rules for a case of a day takes four times as long.
+func shifted(t *testing.T, phase int) (paths []string) {
 	t.Helper()
 	var root yaml.Node
 	parse(t, "rules_test.yml", &root)
@@ -38,12 +42,20 @@ func shifted(t *testing.T, phase int) (path string) {
 	if err := root.Decode(&file); err != nil {
 		t.Fatal(err)
 	}
-	rules, err := filepath.Abs("rules.yml")
-	if err != nil {
-		t.Fatal(err)
+	dir := t.TempDir()
+	write := func(name string, content any) (path string) {
+		text, err := yaml.Marshal(content)
+		if err != nil {
+			t.Fatal(err)
+		}
+		path = filepath.Join(dir, name)
+		if err := os.WriteFile(path, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
 	}
-	file["rule_files"] = []string{rules}
-	for _, test := range file["tests"].([]any) {
+	about := ruleTests(t)
+	for i, test := range file["tests"].([]any) {
 		test := test.(map[string]any)
 		interval, err := time.ParseDuration(test["interval"].(string))
 		if err != nil {
@@ -54,16 +66,57 @@ func shifted(t *testing.T, phase int) (path string) {
 			in := in.(map[string]any)
 			in["values"] = later(t, in["values"].(string), phase)
 		}
+		file["tests"] = []any{test}
+		file["rule_files"] = []string{write(fmt.Sprintf("rules%d.yml", i), rulesFor(t, about[i]))}
+		paths = append(paths, write(fmt.Sprintf("case%d.yml", i), file))
 	}
-	text, err := yaml.Marshal(file)
-	if err != nil {
-		t.Fatal(err)
+	return paths
+}
+
+// rulesFor is rules.yml with only the alerts of a case, the series that its expressions
+// name, and the recorded series that these are made of.
+func rulesFor(t *testing.T, test ruleTest) (file map[string]any) {
+	t.Helper()
+	wanted := map[string]bool{}
+	var exprs []string
+	for _, a := range test.Alerts {
+		wanted[a.Name] = true
 	}
-	path = filepath.Join(t.TempDir(), "rules_test.yml")
-	if err := os.WriteFile(path, text, 0o600); err != nil {
-		t.Fatal(err)
+	for _, e := range test.Exprs {
+		exprs = append(exprs, e.Expr)
 	}
-	return path
+	all := rules(t)
+	for {
+		for _, expr := range exprs {
+			for _, s := range namesIn(expr).selectors {
+				wanted[s.metric] = true
+			}
+		}
+		before := len(exprs)
+		all = slices.DeleteFunc(all, func(r rule) bool {
+			if !wanted[r.Record+r.Alert] {
+				return false
+			}
+			exprs = append(exprs, r.Expr)
+			return true
+		})
+		if len(exprs) == before {
+			break
+		}
+	}
+	parse(t, "rules.yml", &file)
+	for _, g := range file["groups"].([]any) {
+		g := g.(map[string]any)
+		g["rules"] = slices.DeleteFunc(g["rules"].([]any), func(r any) bool {
+			for _, kind := range []string{"record", "alert"} {
+				if name, ok := r.(map[string]any)[kind]; ok {
+					return !wanted[name.(string)]
+				}
+			}
+			return false
+		})
+	}
+	return file
 }
 
 // asText lets values be text: YAML takes 0x20, twenty-one zeros, for a number.
@@ -121,5 +174,27 @@ func TestSamplesAreShiftedAsPromtoolReadsThem(t *testing.T) {
 		if got := later(t, values, 1); got != want {
 			t.Errorf("%q becomes %q, want %q", values, got, want)
 		}
+	}
+}
+
+func TestRulesForACaseAreThoseItIsAbout(t *testing.T) {
+	var test ruleTest
+	if err := yaml.Unmarshal([]byte(`{alert_rule_test: [{alertname: JobguardQueueStuck}]}`), &test); err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, g := range rulesFor(t, test)["groups"].([]any) {
+		for _, r := range g.(map[string]any)["rules"].([]any) {
+			r := r.(map[string]any)
+			names = append(names, fmt.Sprint(cmp.Or(r["alert"], r["record"])))
+		}
+	}
+	slices.Sort(names)
+	want := []string{
+		"JobguardQueueStuck", "job_jobguard_name:jobguard_acquired:increase1d",
+		"job_jobguard_name:jobguard_waiters_active:max3m", "job_jobguard_name_jobguard_outcome:jobguard_acquires:seen5m",
+	}
+	if !slices.Equal(names, want) {
+		t.Errorf("rules %q, want %q", names, want)
 	}
 }

@@ -21,7 +21,7 @@
 // only ever grows ([Fence]).
 //
 // This assumes that the process is running, that server clocks do not jump, and
-// that the key is not deleted or shortened from outside. Where that fails, the
+// that the key is not deleted, nor its TTL shortened, from outside. Where that fails, the
 // context ends at the next renewal or at the first look after the process was
 // resumed, and only the token protects.
 //
@@ -51,7 +51,7 @@
 //
 // # More
 //
-// The whole behaviour, with a test for each line, is in docs/behaviour/guard.md:
+// What is promised, with a test for each line, and what is not: docs/behaviour/guard.md, on
 // errors, nested runs, several runs under one key, fencing, observers. Stores are
 // lease/redisstore and, for tests, guardtest; adapters httpmw, asynqmw and cronwrap.
 package guard

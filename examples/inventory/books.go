@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/jobguard/jobguard/guard/journal/sqllog"
@@ -89,6 +90,53 @@ func (s *shop) reconcile(ctx context.Context, tick time.Time, replica string) (o
 	return off, err
 }
 
+// tidy removes the shows that are not kept, and ticks before a time. What was paid and is
+// not shipped stays until it is. It returns the sums of what is gone.
+func (s *shop) tidy(ctx context.Context, kept []string, before time.Time) (gone office, err error) {
+	const over = `sku NOT IN (SELECT sku FROM stock)`
+	resource := `CAST('order:' || sku || ':' || buyer AS BLOB)` // as sqlfence has it
+	if s.dialect == sqlfence.Postgres {
+		resource = `convert_to('order:' || sku || ':' || buyer, 'UTF8')`
+	}
+	skus := make([]any, len(kept))
+	for i, sku := range kept {
+		skus[i] = sku
+	}
+	err = s.in(ctx, "tidy up", func(tx *sql.Tx) error {
+		ticks := tx.QueryRowContext(ctx, s.q(`SELECT count(DISTINCT tick), count(*) - count(DISTINCT tick) FROM reconciliations WHERE tick < ?`), before.UnixMilli())
+		if err := ticks.Scan(&gone.Ticks, &gone.Twice); err != nil {
+			return err
+		}
+		for _, step := range []struct {
+			statement string
+			args      []any
+			n         *int // rows
+		}{
+			{`DELETE FROM reconciliations WHERE tick < ?`, []any{before.UnixMilli()}, nil},
+			{`DELETE FROM stock WHERE sku NOT IN (` + strings.TrimSuffix(strings.Repeat("?, ", len(kept)), ", ") + `)`, skus, nil},
+			// No run of theirs is alive: what seals an order from now on does not find it.
+			{`DELETE FROM fences WHERE resource IN (SELECT ` + resource + ` FROM sales WHERE shipped = 1 AND ` + over + `)`, nil, nil},
+			{`DELETE FROM sales WHERE shipped = 1 AND ` + over, nil, &gone.Shipped},
+			{`DELETE FROM sales WHERE paid = 0 AND ` + over, nil, nil},
+		} {
+			result, err := tx.ExecContext(ctx, s.q(step.statement), step.args...)
+			if err != nil {
+				return err
+			}
+			n, err := result.RowsAffected()
+			if err != nil {
+				return err
+			}
+			if step.n != nil {
+				*step.n = int(n)
+			}
+		}
+		return nil
+	})
+	gone.Paid = gone.Shipped
+	return gone, err
+}
+
 // unsent returns a few paid orders that nobody has shipped.
 func (s *shop) unsent(ctx context.Context, most int) (orders []order, err error) {
 	rows, err := s.db.QueryContext(ctx, s.q(`SELECT sku, buyer FROM sales WHERE paid = 1 AND shipped = 0 ORDER BY seq LIMIT ?`), most)
@@ -114,6 +162,15 @@ type office struct {
 	Twice   int    `json:"twice"` // ticks that ran more than once
 	Off     int    `json:"off"`   // tickets, at the last tick
 	By      string `json:"by"`    // who ran it
+}
+
+// plus adds the sums of what is no longer in the database.
+func (o office) plus(gone office) office {
+	o.Paid += gone.Paid
+	o.Shipped += gone.Shipped
+	o.Ticks += gone.Ticks
+	o.Twice += gone.Twice
+	return o
 }
 
 func (s *shop) office(ctx context.Context) (o office, err error) {

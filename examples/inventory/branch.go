@@ -98,7 +98,8 @@ func (b *branch) compensate(fail context.CancelCauseFunc) error {
 	if err != nil {
 		return err
 	}
-	if b.journal, err = journal.New(b.guard.With(guard.Name("compensation")), log); err != nil {
+	const retain = 10 * time.Minute // nobody looks at older records here
+	if b.journal, err = journal.New(b.guard.With(guard.Name("compensation")), log, journal.Retain(retain)); err != nil {
 		return err
 	}
 	b.journal.Handle("sale", b.putBack)

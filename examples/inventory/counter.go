@@ -5,8 +5,10 @@ import (
 	"database/sql"
 	"errors"
 	"net/http"
+	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"go.opentelemetry.io/otel/propagation"
 
@@ -20,10 +22,10 @@ import (
 func (b *branch) counter() http.Handler {
 	once := httpmw.New(b.guard, httpmw.PathValue("sku"))
 	mux := http.NewServeMux()
-	mux.Handle("POST /skus/{sku}/orders", b.traced(once(b.ordered(b.sell))))
-	mux.Handle("POST /unguarded/skus/{sku}/orders", b.traced(b.ordered(b.sellUnguarded))) // for comparison
+	mux.Handle("POST /skus/{sku}/orders", b.traced(taken(once(b.ordered(b.sell)))))
+	mux.Handle("POST /unguarded/skus/{sku}/orders", b.traced(taken(b.ordered(b.sellUnguarded)))) // for comparison
 	mux.Handle("GET /metrics", b.telemetry.handler())
-	return mux
+	return private(mux)
 }
 
 // order is what a customer wants: one ticket.
@@ -38,20 +40,44 @@ func keyOf(sku string) string { return guard.Key("sku", sku) }
 // skuOf is its reverse. Other keys are of no SKU.
 func skuOf(key string) (sku string, ok bool) { return strings.CutPrefix(key, "sku:") }
 
-// ordered is the handler that sells one ticket of the SKU in the path to the buyer in
-// the form.
-func (b *branch) ordered(sell func(context.Context, order) error) http.Handler {
+// sending is how long a buyer may take to send an order.
+const sending = 2 * time.Second
+
+type wanted struct{} // the key of the order in a context
+
+// taken reads the order: the SKU in the path, and the buyer in the form. It does so before
+// the key is taken, lest a buyer who sends slowly holds up all others.
+func taken(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		req.Body = http.MaxBytesReader(w, req.Body, 1024)
-		buyer, err := strconv.Atoi(req.FormValue("buyer"))
+		conn := http.NewResponseController(w)
+		if err := conn.SetReadDeadline(time.Now().Add(sending)); err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		if err := req.ParseForm(); errors.Is(err, os.ErrDeadlineExceeded) {
+			http.Error(w, "the order did not come", http.StatusRequestTimeout)
+			return
+		}
+		_ = conn.SetReadDeadline(time.Time{}) // if it fails, so does the connection
+		buyer, err := strconv.Atoi(req.Form.Get("buyer"))
 		if err != nil || buyer < 1 {
 			http.Error(w, "buyer must be a number from 1", http.StatusBadRequest)
 			return
 		}
-		ctx, o := req.Context(), order{SKU: req.PathValue("sku"), Buyer: buyer}
+		o := order{SKU: req.PathValue("sku"), Buyer: buyer}
+		next.ServeHTTP(w, req.WithContext(context.WithValue(req.Context(), wanted{}, o)))
+	})
+}
+
+// ordered is the handler that sells one ticket to the buyer of an order.
+func (b *branch) ordered(sell func(context.Context, order) error) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		ctx := req.Context()
+		o, _ := ctx.Value(wanted{}).(order) // taken is before us
 		token, _ := guard.Fence(ctx)
 		left := b.enter(o.SKU, token, false)
-		err = sell(ctx, o)
+		err := sell(ctx, o)
 		left()
 		b.answer(ctx, w, o, token, err)
 	})

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 )
@@ -156,8 +157,8 @@ func (m *member) order(what string) error {
 }
 
 // dismiss lets members that run end by themselves, for at most grace, and tells them
-// so by the end of their standard input.
-func (c *crew) dismiss(members []*member, grace time.Duration) {
+// so by the end of their standard input. Errors are of those that did not end well.
+func (c *crew) dismiss(members []*member, grace time.Duration) (err error) {
 	defer c.close()
 	for _, m := range members {
 		_ = m.in.Close() // if it is gone, all the better
@@ -169,10 +170,14 @@ func (c *crew) dismiss(members []*member, grace time.Duration) {
 			if r.exited {
 				c.alive--
 			}
+			if slices.Contains(members, r.from) {
+				err = errors.Join(err, r.err)
+			}
 		case <-late:
-			return
+			return errors.Join(err, fmt.Errorf("%d replicas have not ended after %v: they are killed", c.alive, grace))
 		}
 	}
+	return err
 }
 
 // close kills the members that still run, stopped or not, and returns when all are

@@ -64,10 +64,10 @@ func (d *schemas) create(ctx context.Context, name string) (string, error) {
 		return "", err
 	}
 	schema := strings.ToLower("inventory_" + name + "_" + rand.Text()[:8])
+	d.names = append(d.names, schema) // it may be there also if we hear of an error
 	if _, err := d.db.ExecContext(ctx, "CREATE SCHEMA "+schema); err != nil {
 		return "", fmt.Errorf("create a schema: %w", err)
 	}
-	d.names = append(d.names, schema)
 	q := u.Query()
 	q.Set("search_path", schema)
 	u.RawQuery = q.Encode()
@@ -75,11 +75,14 @@ func (d *schemas) create(ctx context.Context, name string) (string, error) {
 }
 
 func (d *schemas) destroy() error {
+	// It is most needed when the program's context has ended.
+	ctx, cancel := context.WithTimeout(context.Background(), tidying)
+	defer cancel()
 	var errs []error
 	for _, name := range d.names {
-		// It is most needed when the program's context has ended.
-		_, err := d.db.ExecContext(context.Background(), "DROP SCHEMA "+name+" CASCADE")
-		errs = append(errs, err)
+		if _, err := d.db.ExecContext(ctx, "DROP SCHEMA IF EXISTS "+name+" CASCADE"); err != nil {
+			errs = append(errs, fmt.Errorf("drop the schema %s: %w", name, err))
+		}
 	}
 	return errors.Join(append(errs, d.db.Close())...)
 }

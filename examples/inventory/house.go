@@ -3,9 +3,11 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
+	"github.com/jobguard/jobguard/guard/journal/record"
 	"github.com/jobguard/jobguard/guard/lease"
 	"github.com/jobguard/jobguard/guard/lease/redisstore"
 )
@@ -26,6 +28,7 @@ type house struct {
 	inLine  inLine
 	holders map[string]lease.Holder // of the SKUs on sale, as Redis has it
 	shows   []*show                 // that are on sale, or were a minute ago
+	trouble time.Time               // since when the database does not answer; zero if it does
 	staged  int                     // shows in all
 	past    [2]tally                // of the others, without and with the guard
 	current [slots]*show
@@ -34,9 +37,11 @@ type house struct {
 	lost    int
 	putBack int // tickets, by compensations
 	office  office
+	done    office // what is no longer in the database
 	log     []entry
 	logged  int // lines in all
 	told    int // that the page has
+	decline decline
 	boot    string
 	frames  int
 }
@@ -49,6 +54,13 @@ type clerk struct {
 	state  string
 	token  int64 // under which it was about to write when it was stalled; 0: without a guard
 	cut    bool
+	killed bool // by a button
+}
+
+// decline is what is said of cards that are declined, one in a while: there are many.
+type decline struct {
+	last time.Time // that it was said
+	n    int       // since then
 }
 
 // States of a clerk.
@@ -58,6 +70,7 @@ const (
 	stalling = "about to stall" // at its next write
 	stalled  = "stalled"
 	dead     = "killed"
+	failed   = "failed" // and is dead, but not by a button
 )
 
 // show is a SKU.
@@ -75,6 +88,7 @@ type show struct {
 // entry is a line of the page's log.
 type entry struct {
 	N    int    `json:"n"`
+	At   int64  `json:"at"` // Unix ms
 	Text string `json:"text"`
 }
 
@@ -85,8 +99,9 @@ func newHouse(o options, s *shop, store *redisstore.Store) *house {
 	}
 	return &house{
 		options: o, shop: s, store: store, feed: newFeed(), actions: make(chan action), guarded: true,
-		market: &market{soldOut: make(chan string), names: names, open: make([]string, o.replicas), stopped: make([]bool, o.replicas)},
+		market: &market{soldOut: make(chan string), names: names, open: make([]string, o.replicas), away: make([]bool, o.replicas)},
 		lanes:  lanes{open: map[laneKey]*span{}}, inLine: inLine{}, holders: map[string]lease.Holder{},
+		log:  []entry{},
 		boot: fmt.Sprint(time.Now().UnixNano()),
 	}
 }
@@ -118,12 +133,13 @@ func (h *house) start(c *clerk) error {
 	if err != nil {
 		return err
 	}
-	c.state, c.member = starting, m
+	c.state, c.member, c.killed = starting, m, false
 	return nil
 }
 
-// close ends what hire began. Replicas end their work first, for a few seconds.
-func (h *house) close() {
+// close ends what hire began. Replicas end their work first, for a few seconds. Errors are
+// of those that did not.
+func (h *house) close() (err error) {
 	if h.crew != nil {
 		var members []*member
 		for _, c := range h.clerks {
@@ -133,16 +149,17 @@ func (h *house) close() {
 				members = append(members, c.member)
 			}
 		}
-		h.crew.dismiss(members, 5*time.Second)
+		err = h.crew.dismiss(members, 5*time.Second)
 	}
 	for _, c := range h.clerks {
 		c.line.close()
 	}
+	return err
 }
 
 func (h *house) say(format string, args ...any) {
 	h.logged++
-	h.log = append(h.log, entry{h.logged, fmt.Sprintf(format, args...)})
+	h.log = append(h.log, entry{h.logged, time.Now().UnixMilli(), fmt.Sprintf(format, args...)})
 	h.log = h.log[max(0, len(h.log)-50):]
 }
 
@@ -180,7 +197,9 @@ func (h *house) heard(r report) {
 	case waited:
 		h.inLine.leave(r.SKU, i)
 	case enters:
-		h.lanes.enter(i, r.message)
+		if h.known(r.SKU) { // anybody may order whatever
+			h.lanes.enter(i, r.message)
+		}
 	case leaves:
 		h.lanes.leave(i, r.message)
 		h.takeover(i, r.message)
@@ -201,6 +220,10 @@ func (h *house) heard(r report) {
 	}
 }
 
+func (h *house) known(sku string) bool {
+	return slices.ContainsFunc(h.shows, func(s *show) bool { return s.sku == sku })
+}
+
 // compensated tells of a sale that was taken back, and counts it if there was one.
 func (h *house) compensated(c *clerk, m message) {
 	if m.Tickets == 0 {
@@ -208,21 +231,39 @@ func (h *house) compensated(c *clerk, m message) {
 		return
 	}
 	h.putBack += m.Tickets
-	h.say("%s put a ticket of %s back: the sale was %s", c.part.Name, m.SKU, m.Reason)
+	if m.Reason != string(record.Failed) {
+		h.say("%s put a ticket of %s back: the sale was %s", c.part.Name, m.SKU, m.Reason)
+		return
+	}
+	const often = 30 * time.Second
+	h.decline.n++
+	if time.Since(h.decline.last) < often {
+		return
+	}
+	more := ""
+	if n := h.decline.n - 1; n > 0 {
+		more = fmt.Sprintf(" (%d more in the last %.0f s)", n, time.Since(h.decline.last).Seconds())
+	}
+	h.say("%s put a ticket of %s back: the sale was %s%s", c.part.Name, m.SKU, m.Reason, more)
+	h.decline = decline{last: time.Now()}
 }
 
 func (h *house) died(i int, why error) {
 	c := h.clerks[i]
-	if why != nil && !strings.Contains(why.Error(), "signal: killed") {
+	if !c.killed && why != nil {
 		h.say("%v", why)
 	}
 	if c.state == stalled && !c.cut {
 		c.line.mend() // where processes cannot be stopped, their line was cut
 	}
-	c.state = dead
+	c.state = failed
+	if c.killed {
+		c.state = dead
+	}
 	h.inLine.gone(i)
 	h.lanes.gone(i, time.Now().UnixMilli())
 	h.opens(i, "")
+	h.sends(i)
 	h.say("%s is dead; its leases run out by themselves", c.part.Name)
 }
 
@@ -230,13 +271,14 @@ func (h *house) died(i int, why error) {
 func (h *house) opens(i int, address string) {
 	h.market.mu.Lock()
 	defer h.market.mu.Unlock()
-	h.market.open[i], h.market.stopped[i] = address, false
+	h.market.open[i] = address
 }
 
-func (h *house) answers(i int, yes bool) {
+// sends tells the door whether to send orders to a replica.
+func (h *house) sends(i int) {
 	h.market.mu.Lock()
 	defer h.market.mu.Unlock()
-	h.market.stopped[i] = !yes
+	h.market.away[i] = h.clerks[i].cut || h.clerks[i].state == stalled
 }
 
 // halted stops a replica that is about to write.
@@ -247,7 +289,7 @@ func (h *house) halted(i int, token int64) {
 		return
 	}
 	c.state, c.token = stalled, token
-	h.answers(i, false)
+	h.sends(i)
 	if token == 0 {
 		h.say("%s is stalled right before its write, without a guard", c.part.Name)
 		return
@@ -298,13 +340,15 @@ func (h *house) act(a action) error {
 		c.state = stalling
 		return c.member.order(stallOrder)
 	case "kill":
-		if c.state == dead {
+		if c.state == dead || c.state == failed {
 			return fmt.Errorf("%s is dead already", c.part.Name)
 		}
+		c.killed = true
 		return c.member.cmd.Process.Kill()
 	case "cut":
 		c.cut = true
 		c.line.cut()
+		h.sends(a.replica)
 		h.say("%s is cut off from Redis", c.part.Name)
 		return nil
 	case "go-on":
@@ -319,19 +363,20 @@ func (h *house) goOn(i int) error {
 	if c.cut {
 		c.cut = false
 		c.line.mend()
+		h.sends(i)
 		h.say("%s reaches Redis again", c.part.Name)
 	}
 	switch c.state {
 	case stalling:
 		return fmt.Errorf("%s stalls at its next write: let it go on then", c.part.Name)
-	case dead:
+	case dead, failed:
 		return h.start(c)
 	case stalled:
 		if err := c.member.order(goOn); err != nil { // it finds the order when it can look
 			return err
 		}
 		c.state = selling
-		h.answers(i, true)
+		h.sends(i)
 		return resume(c.member.cmd.Process, c.line)
 	}
 	return nil

@@ -138,6 +138,7 @@ func (l *lanes) age(now int64) {
 	l.spans = slices.DeleteFunc(l.spans, func(s *span) bool {
 		if s.To == 0 && s.expires > 0 && s.expires < now {
 			s.end(s.expires)
+			return false // however long ago: the page has to hear of it
 		}
 		return s.To > 0 && s.To < now-history.Milliseconds()
 	})
@@ -145,6 +146,7 @@ func (l *lanes) age(now int64) {
 
 // inside returns what sales replica who has under way.
 func (l *lanes) inside(who int) (skus []string) {
+	skus = []string{}
 	for key, s := range l.open {
 		if key.who == who && !slices.Contains(skus, s.SKU) {
 			skus = append(skus, s.SKU)
@@ -162,6 +164,11 @@ func (l *lanes) underWay(sku string) bool {
 		}
 	}
 	return false
+}
+
+// show reports whether the page shows a sale of a SKU.
+func (l *lanes) show(sku string) bool {
+	return slices.ContainsFunc(l.spans, func(s *span) bool { return s.SKU == sku })
 }
 
 // newest returns the token of the sale of a SKU that replica who has under way, or 0.
@@ -212,6 +219,7 @@ func (l inLine) replicas(sku string) (all []int) {
 
 // of returns the SKUs that replica who waits for.
 func (l inLine) of(who int) (skus []string) {
+	skus = []string{}
 	for sku, line := range l {
 		if slices.Contains(line, who) {
 			skus = append(skus, sku)

@@ -26,9 +26,9 @@
 // -redis host:port takes a real Redis in place of the one inside the process,
 // under a prefix of its own, and -db postgres://user@host/name PostgreSQL in place of
 // SQLite, in schemas of its own; nothing is left behind. The exit code is 0 if
-// everything was seen as promised, 1 if not, 2 for wrong arguments and 130
-// after Ctrl-C or when the reader of the output has closed it; with -serve 0 after
-// Ctrl-C.
+// everything was seen as promised, 1 if not, or if something could not be removed, 2 for
+// wrong arguments and 130 after Ctrl-C or when the reader of the output has closed it; with
+// -serve 0 after Ctrl-C.
 //
 // Where to look: shop.go is the business code, and replica.go puts the guard around it.
 // counter.go guards HTTP, sale.go has the journal and its compensation, fulfil.go the
@@ -50,8 +50,8 @@ import (
 	"time"
 )
 
-// limit bounds both sales, which take five seconds unless the machine is very busy. Tidying up after them has a second more:
-// a visitor sees the difference in 20 s at most.
+// limit bounds both sales, which take five seconds unless the machine is very busy: a visitor
+// sees the difference in 20 s at most.
 const limit = 18 * time.Second
 
 var (
@@ -89,7 +89,10 @@ func stageMain(args []string, stdout, stderr io.Writer) int {
 	ctx, interrupt := context.WithCancelCause(ctx)
 	defer interrupt(nil)
 	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	if !signal.Ignored(syscall.SIGHUP) { // as nohup has it
+		signal.Notify(signals, syscall.SIGHUP)
+	}
 	go func() { // ends with the process
 		<-signals
 		signal.Stop(signals) // a second Ctrl-C kills
@@ -97,11 +100,22 @@ func stageMain(args []string, stdout, stderr io.Writer) int {
 	}()
 
 	out := &output{w: stdout, failed: interrupt}
+	var left error
 	if o.serve {
-		err = serve(ctx, o, out)
+		err, left = serve(ctx, o, out, stderr)
 	} else {
-		err = perform(ctx, o, out)
+		err, left = perform(ctx, o, out)
 	}
+	code := exitCode(ctx, err, stderr)
+	if left != nil {
+		complain(stderr, fmt.Errorf("something is left behind: %w", left))
+		return 1
+	}
+	return code
+}
+
+// exitCode tells why the program ends, on stderr and by its exit code.
+func exitCode(ctx context.Context, err error, stderr io.Writer) int {
 	cause := context.Cause(ctx)
 	if failed := (*outputError)(nil); errors.As(cause, &failed) {
 		if errors.Is(failed, syscall.EPIPE) { // the reader has what it wanted
@@ -116,10 +130,15 @@ func stageMain(args []string, stdout, stderr io.Writer) int {
 		printf(stderr, "inventory: interrupted\n")
 		return 130
 	default:
-		for line := range strings.Lines(err.Error()) {
-			printf(stderr, "inventory: %s\n", strings.TrimSpace(line))
-		}
+		complain(stderr, err)
 		return 1
+	}
+}
+
+// complain prints an error, of which each line may be one.
+func complain(stderr io.Writer, err error) {
+	for line := range strings.Lines(err.Error()) {
+		printf(stderr, "inventory: %s\n", strings.TrimSpace(line))
 	}
 }
 
@@ -137,6 +156,12 @@ type options struct {
 	serve    bool
 	listen   string // host:port
 	sabotage sabotage
+}
+
+// isAddress reports whether a listener can be opened there, as far as that can be seen.
+func isAddress(hostPort string) bool {
+	_, err := net.ResolveTCPAddr("tcp", hostPort)
+	return err == nil
 }
 
 func parse(args []string, stderr io.Writer) (options, error) {
@@ -174,6 +199,8 @@ func parse(args []string, stderr io.Writer) (options, error) {
 		return o, errors.New("INVENTORY_SABOTAGE: not with -serve, whose page has buttons")
 	case o.serve && given["buyers"]:
 		return o, errors.New("-buyers: not with -serve, where they come until Ctrl-C")
+	case o.serve && !isAddress(o.listen):
+		return o, fmt.Errorf("-listen %q: must be host:port, such as 127.0.0.1:8080", o.listen)
 	case !o.serve && given["listen"]:
 		return o, errors.New("-listen: only with -serve, which has a page")
 	case !o.serve && o.buyers <= o.items:

@@ -26,10 +26,10 @@ type market struct {
 	soldOut chan string // SKUs, to the goroutine of serve
 	names   []string    // of the replicas
 
-	mu      sync.Mutex // guards what follows
-	offers  [slots]offer
-	open    []string // addresses of the replicas; "" if one is not there
-	stopped []bool   // and which of them do not answer
+	mu     sync.Mutex // guards what follows
+	offers [slots]offer
+	open   []string // addresses of the replicas; "" if one is not there
+	away   []bool   // and which of them cannot sell: those that are stalled or cut off
 }
 
 // offer is a SKU on sale, with its orders guarded or not.
@@ -93,29 +93,43 @@ func (m *market) order(ctx context.Context, u *url.URL, sku string) bool {
 	return resp.StatusCode < http.StatusInternalServerError && resp.StatusCode != http.StatusConflict
 }
 
-// proxy passes orders from outside on to the replicas that answer, in turns.
+// answering is how long an order from outside waits for a replica, which may be stalled
+// when it has the order.
+const answering = 10 * time.Second
+
+// proxy passes orders from outside on to the replicas that can sell, in turns.
 func (m *market) proxy() http.Handler {
-	forward := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
-		u, _ := r.In.Context().Value(m).(*url.URL)
-		r.Out.URL.Scheme, r.Out.URL.Host, r.Out.URL.Path = u.Scheme, u.Host, u.Path
-	}}
+	forward := &httputil.ReverseProxy{
+		Rewrite: func(r *httputil.ProxyRequest) {
+			u, _ := r.In.Context().Value(m).(*url.URL)
+			r.Out.URL.Scheme, r.Out.URL.Host, r.Out.URL.Path = u.Scheme, u.Host, u.Path
+			r.Out.Host = ""            // it is a host of its own,
+			r.Out.Header.Del("Origin") // and what other pages may do was settled at the door
+			r.Out.Header.Del("Sec-Fetch-Site")
+		},
+		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, _ error) {
+			http.Error(w, "the replica does not answer: the order may be sent again", http.StatusServiceUnavailable)
+		},
+	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		u := m.next(r.PathValue("sku"))
 		if u == nil {
 			http.Error(w, "no replica is open", http.StatusServiceUnavailable)
 			return
 		}
-		forward.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), m, u)))
+		ctx, cancel := context.WithTimeout(context.WithValue(r.Context(), m, u), answering)
+		defer cancel()
+		forward.ServeHTTP(w, r.WithContext(ctx))
 	})
 }
 
-// next returns where to send the next order, nil if no replica answers.
+// next returns where to send the next order, nil if no replica can sell.
 func (m *market) next(sku string) *url.URL {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for range m.open {
 		i := int(m.turn.Add(1)) % len(m.open)
-		if m.open[i] != "" && !m.stopped[i] {
+		if m.open[i] != "" && !m.away[i] {
 			return &url.URL{Scheme: "http", Host: m.open[i], Path: m.pathLocked(sku)}
 		}
 	}

@@ -17,6 +17,9 @@ func redisOptions(addr string) *redis.Options {
 	return &redis.Options{Addr: addr, ContextTimeoutEnabled: true}
 }
 
+// tidying is how long it may take to remove what was left at a server.
+const tidying = 5 * time.Second
+
 // server is the Redis of one performance.
 type server struct {
 	what   string // for people
@@ -62,18 +65,20 @@ func openRedis(ctx context.Context, addr string) (*server, error) {
 // removeKeys deletes all keys that begin with prefix. It has its own context: it
 // is most needed when the program's has ended.
 func removeKeys(client *redis.Client, prefix string) error {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), tidying)
 	defer cancel()
-	keys := client.Scan(ctx, 0, prefix+"*", 1000).Iterator()
-	for keys.Next(ctx) {
-		if err := client.Unlink(ctx, keys.Val()).Err(); err != nil {
+	for cursor := uint64(0); ; {
+		keys, next, err := client.Scan(ctx, cursor, prefix+"*", 1000).Result()
+		if err == nil && len(keys) > 0 {
+			err = client.Unlink(ctx, keys...).Err()
+		}
+		if err != nil {
 			return fmt.Errorf("remove what begins with %s from Redis: %w", prefix, err)
 		}
+		if cursor = next; cursor == 0 {
+			return nil
+		}
 	}
-	if err := keys.Err(); err != nil {
-		return fmt.Errorf("remove what begins with %s from Redis: %w", prefix, err)
-	}
-	return nil
 }
 
 // forgetQueue deletes what asynq keeps of a queue and its servers, also of those that
@@ -81,7 +86,7 @@ func removeKeys(client *redis.Client, prefix string) error {
 // after its last sign of life; its place in the lists of servers and workers does not,
 // so places whose time is over are removed whoever's they were, as asynq's tools do.
 func forgetQueue(client *redis.Client, queue string) error {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), tidying)
 	defer cancel()
 	doing := fmt.Errorf("remove the queue %s from Redis", queue)
 	if err := client.SRem(ctx, "asynq:queues", queue).Err(); err != nil {

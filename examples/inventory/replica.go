@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -94,7 +95,9 @@ type replica struct {
 
 // replicaMain runs the process.
 func replicaMain(script string) int {
-	signal.Ignore(os.Interrupt) // Ctrl-C reaches us too; the stage ends us
+	// Signals to the stage reach us too, but the stage ends us. To ignore Ctrl-C is not
+	// enough on Windows: it takes somebody who is told.
+	signal.Notify(make(chan os.Signal, 1), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	r := &replica{out: json.NewEncoder(os.Stdout)}

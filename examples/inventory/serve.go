@@ -8,6 +8,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
+	"strconv"
 	"sync"
 	"time"
 
@@ -21,45 +23,58 @@ const (
 	serveThink = 120 * time.Millisecond // of a sale
 )
 
-// serve opens the shop and its page, until ctx ends.
-func serve(ctx context.Context, o options, out io.Writer) (err error) {
+// serve opens the shop and its page, until ctx ends. left tells what it could not remove.
+func serve(ctx context.Context, o options, out, stderr io.Writer) (err, left error) {
 	databases, err := openDatabases(ctx, o.db)
 	if err != nil {
-		return err
+		return err, nil
 	}
-	defer func() { err = errors.Join(err, databases.destroy()) }()
+	defer func() { left = errors.Join(left, databases.destroy()) }()
 	server, err := openRedis(ctx, o.redis)
 	if err != nil {
-		return err
+		return err, nil
 	}
-	defer func() { err = errors.Join(err, server.close()) }()
+	defer func() { left = errors.Join(left, server.close()) }()
 	database, err := databases.create(ctx, "shop")
 	if err != nil {
-		return err
+		return err, nil
 	}
 	shop, err := openShop(database, 0)
 	if err != nil {
-		return err
+		return err, nil
 	}
 	defer shop.close()
 	if err := shop.create(ctx); err != nil {
-		return err
+		return err, nil
 	}
 	client := redis.NewClient(redisOptions(server.addr))
 	defer func() { _ = client.Close() }() // nothing is left to be sent
 
 	h := newHouse(o, shop, redisstore.New(client, redisstore.Prefix(server.prefix)))
-	defer h.close()
+	defer func() {
+		if err := h.close(); err != nil {
+			printf(stderr, "inventory: did not end in order: %v\n", err)
+		}
+	}()
 	listener, err := net.Listen("tcp", o.listen)
 	if err != nil {
-		return fmt.Errorf("open the page: %w", err)
+		return fmt.Errorf("open the page: %w (-listen takes another address)", err), nil
 	}
 	defer func() { _ = listener.Close() }() // the server has, unless it never began
 	if err := h.hire(ctx, server, database); err != nil {
-		return err
+		return err, nil
 	}
-	printf(out, "%d replicas sell. Redis: %s. Database: %s.\nWatch, and break things: http://%s/\n", o.replicas, server.what, databases.what, listener.Addr())
-	return h.run(ctx, listener)
+	printf(out, "%d replicas sell. Redis: %s. Database: %s.\nWatch, and break things: http://%s/\n", o.replicas, server.what, databases.what, reachable(listener.Addr()))
+	return h.run(ctx, listener), nil
+}
+
+// reachable is an address to open on this machine: of a listener at all of them, the
+// loopback's.
+func reachable(addr net.Addr) string {
+	if tcp, ok := addr.(*net.TCPAddr); ok && tcp.IP.IsUnspecified() {
+		return net.JoinHostPort("127.0.0.1", strconv.Itoa(tcp.Port))
+	}
+	return addr.String()
 }
 
 // run serves the page, sends the buyers and tends the house until ctx ends.
@@ -68,7 +83,14 @@ func (h *house) run(ctx context.Context, listener net.Listener) error {
 	var wg sync.WaitGroup
 	defer wg.Wait() // for the buyers and the page, which cancel ends
 	defer cancel(nil)
-	page, err := handler(h.feed, h.market, h.actions)
+	names := []string{}
+	if name, err := os.Hostname(); err == nil {
+		names = append(names, name)
+	}
+	if name, _, err := net.SplitHostPort(h.listen); err == nil {
+		names = append(names, name)
+	}
+	page, err := handler(h.feed, h.market, h.actions, names...)
 	if err != nil {
 		return err
 	}
@@ -128,18 +150,15 @@ func (h *house) frame(ctx context.Context) error {
 	h.frames++
 	now := time.Now()
 	h.lanes.age(now.UnixMilli())
-	if err := h.rotate(ctx, now); err != nil {
-		return err
+	watched, whole := h.feed.wanted()
+	if h.frames%8 == 1 {
+		if err := h.outage(h.keepBooks(ctx, now, watched), now); err != nil {
+			return err
+		}
 	}
 	if h.frames%3 == 0 {
 		h.lookAtLeases(ctx)
 	}
-	if h.frames%8 == 0 {
-		if err := h.count(ctx, now); err != nil {
-			return err
-		}
-	}
-	watched, whole := h.feed.wanted()
 	if !watched {
 		return nil
 	}

@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"encoding/json"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -74,7 +75,26 @@ func serve(t *testing.T, args ...string) *house {
 	s := prepare(t, inventory, nil, append([]string{"-serve", "-listen", "127.0.0.1:0", "-items", "20"}, args...)...)
 	s.start()
 	s.out.waitFor(t, "break things: http://")
-	return &house{s, regexp.MustCompile(`http://[0-9.:]+`).FindString(s.out.String())}
+	return &house{s, address.FindString(s.out.String())}
+}
+
+var address = regexp.MustCompile(`http://[0-9.:]+`)
+
+// A port that is taken is a common mistake, and has its cure.
+func TestPortThatIsTakenIsToldWithTheCure(t *testing.T) {
+	t.Parallel()
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = taken.Close() }() // nobody uses it
+	s := start(t, inventory, nil, "-serve", "-listen", taken.Addr().String())
+	if code := s.end(); code != 1 {
+		t.Errorf("exit code %d", code)
+	}
+	if got := s.stderr.String(); !strings.Contains(got, "open the page: ") || !strings.Contains(got, "(-listen takes another address)") {
+		t.Errorf("complaint: %q", got)
+	}
 }
 
 // client keeps no connection, which goleak would find.

@@ -106,6 +106,8 @@ func TestWrongArgumentsAreRefused(t *testing.T) {
 		{"buyers of a shop that serves", "-buyers: not with -serve", 2, nil, []string{"-serve", "-buyers", "450"}},
 		{"sabotage of a shop that serves", "INVENTORY_SABOTAGE: not with -serve", 2, []string{"INVENTORY_SABOTAGE=guard"}, []string{"-serve"}},
 		{"a page without -serve", "-listen: only with -serve", 2, nil, []string{"-listen", "127.0.0.1:0"}},
+		{"nowhere to listen", `-listen "8080": must be host:port`, 2, nil, []string{"-serve", "-listen", "8080"}},
+		{"no such port", `-listen "127.0.0.1:80800": must be host:port`, 2, nil, []string{"-serve", "-listen", "127.0.0.1:80800"}},
 		{"a word", `unexpected argument "please"`, 2, nil, []string{"please"}},
 		{"no number", `invalid value "x" for flag -items`, 2, nil, []string{"-items", "x"}},
 		{"unknown sabotage", "must be guard, fence or stall", 2, []string{"INVENTORY_SABOTAGE=x"}, nil},

@@ -59,29 +59,105 @@ func (h *house) rotate(ctx context.Context, now time.Time) error {
 	return nil
 }
 
-// count reads from the database what was sold.
-func (h *house) count(ctx context.Context, now time.Time) (err error) {
-	for _, s := range h.shows {
-		err := h.shop.db.QueryRowContext(ctx, h.shop.q(`SELECT tickets, (SELECT count(*) FROM sales WHERE sku = ?)
-			FROM stock WHERE sku = ?`), s.sku, s.sku).Scan(&s.left, &s.sold)
-		if err != nil {
-			return fmt.Errorf("count what was sold: %w", err)
+// keepBooks is what the house has to do in the database, a few times a second.
+func (h *house) keepBooks(ctx context.Context, now time.Time, watched bool) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	if err := h.rotate(ctx, now); err != nil {
+		return err
+	}
+	if err := h.count(ctx); err != nil {
+		return err
+	}
+	if h.forget(now) {
+		if err := h.tidy(ctx, now); err != nil {
+			return err
 		}
 	}
-	h.forget(now)
-	h.office, err = h.shop.office(ctx)
-	return err
+	if !watched {
+		return nil
+	}
+	o, err := h.shop.office(ctx)
+	if err != nil {
+		return err
+	}
+	h.office = o.plus(h.done)
+	return nil
 }
 
-// forget keeps only the sums of shows that are over. One whose sale is stalled may still be oversold.
-func (h *house) forget(now time.Time) {
+// outage lets the house go on for a while without its database. err is what it has just
+// met there, nil if all went well.
+func (h *house) outage(err error, now time.Time) error {
+	const most = 30 * time.Second
+	switch {
+	case err == nil && !h.trouble.IsZero():
+		h.trouble = time.Time{}
+		h.say("the database answers again")
+	case err == nil:
+	case h.trouble.IsZero():
+		h.trouble = now
+		h.say("%v: trying again", err)
+	case now.Sub(h.trouble) > most:
+		return fmt.Errorf("after %v: %w", most, err)
+	}
+	return nil
+}
+
+// count reads from the database what was sold.
+func (h *house) count(ctx context.Context) error {
+	type counts struct{ left, sold int }
+	found := map[string]counts{}
+	rows, err := h.shop.db.QueryContext(ctx, `SELECT sku, tickets, (SELECT count(*) FROM sales WHERE sales.sku = stock.sku) FROM stock`)
+	if err != nil {
+		return fmt.Errorf("count what was sold: %w", err)
+	}
+	defer func() { _ = rows.Close() }() // Err below
+	for rows.Next() {
+		var sku string
+		var c counts
+		if err := rows.Scan(&sku, &c.left, &c.sold); err != nil {
+			return fmt.Errorf("count what was sold: %w", err)
+		}
+		found[sku] = c
+	}
+	if err := rows.Err(); err != nil {
+		return fmt.Errorf("count what was sold: %w", err)
+	}
+	for _, s := range h.shows {
+		if c, ok := found[s.sku]; ok {
+			s.left, s.sold = c.left, c.sold
+		}
+	}
+	return nil
+}
+
+// forget keeps only the sums of shows that are over, and tells whether there were any. One
+// whose sale is stalled may still be oversold, and one that the page shows has its lane.
+func (h *house) forget(now time.Time) (some bool) {
+	n := len(h.shows)
 	h.shows = slices.DeleteFunc(h.shows, func(s *show) bool {
-		over := !s.finished.IsZero() && now.After(s.finished) && !h.lanes.underWay(s.sku)
+		over := !s.finished.IsZero() && now.After(s.finished) && !h.lanes.underWay(s.sku) && !h.lanes.show(s.sku)
 		if over {
 			h.pastOf(s.guarded).add(s)
 		}
 		return over
 	})
+	return len(h.shows) < n
+}
+
+// tidy removes from the database what is forgotten, lest it grows for as long as the house
+// is open.
+func (h *house) tidy(ctx context.Context, now time.Time) error {
+	var kept []string
+	for _, s := range h.shows {
+		kept = append(kept, s.sku)
+	}
+	done, err := h.shop.tidy(ctx, kept, now.Add(-time.Minute))
+	if err != nil {
+		return err
+	}
+	h.done = done.plus(h.done)
+	return nil
 }
 
 func (h *house) pastOf(guarded bool) *tally {
@@ -150,6 +226,7 @@ type tally struct {
 
 func (h *house) view(now time.Time, whole bool) view {
 	v := view{
+		Replicas: []replicaView{}, Keys: []keyView{},
 		Boot: h.boot, Now: now.UnixMilli(), Guard: h.guarded, TTL: ttl.Milliseconds(),
 		With: h.tally(true), Without: h.tally(false),
 		Whole: whole, Spans: h.lanes.changes(whole), Overlaps: overlaps(h.lanes.spans, now.UnixMilli()), Log: h.entries(whole),
@@ -183,7 +260,7 @@ func (h *house) entries(whole bool) []entry {
 }
 
 func (h *house) key(s *show) keyView {
-	k := keyView{SKU: s.sku, Guarded: s.guarded, Left: s.left}
+	k := keyView{SKU: s.sku, Guarded: s.guarded, Left: s.left, Waiting: []string{}}
 	if holder, ok := h.holders[s.sku]; ok {
 		k.Holder, k.Remains = holder.Owner, holder.Remaining.Milliseconds()
 		token := holder.Token

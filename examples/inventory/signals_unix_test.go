@@ -5,7 +5,9 @@ package main_test
 import (
 	"bufio"
 	"os"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -34,6 +36,73 @@ func TestInterruptLeavesNothingBehind(t *testing.T) {
 	if n := server.Client(t).DBSize(t.Context()).Val(); n != 0 {
 		t.Errorf("%d keys left", n)
 	}
+}
+
+// What could not be removed is named, also after Ctrl-C.
+func TestWhatIsLeftBehindIsTold(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	h := serve(t, "-replicas", "2", "-redis", server.Addr())
+	h.waitFor("sales", func(v seen) bool { return v.With.Sold > 0 })
+	server.Kill()
+	if err := h.cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	if code := h.endOnce(); code != 1 {
+		t.Errorf("exit code %d", code)
+	}
+	if got := h.stderr.String(); !strings.Contains(got, "inventory: something is left behind: remove what begins with inventory-") {
+		t.Errorf("complaint: %q", got)
+	}
+}
+
+// A signal to the whole group, as of a terminal that is closed or of timeout(1), is the
+// stage's to handle: replicas end their work first.
+func TestSignalsToAllProcessesEndTheShopInOrder(t *testing.T) {
+	t.Parallel()
+	for _, s := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP} {
+		t.Run(s.String(), func(t *testing.T) {
+			t.Parallel()
+			h := &house{show: prepare(t, inventory, nil, "-serve", "-listen", "127.0.0.1:0", "-replicas", "2")}
+			h.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+			h.start()
+			h.out.waitFor(t, "break things: http://")
+			h.url = address.FindString(h.out.String())
+			h.waitFor("sales", func(v seen) bool { return v.With.Sold > 0 })
+			if err := syscall.Kill(-h.cmd.Process.Pid, s); err != nil {
+				t.Fatal(err)
+			}
+			if err := h.cmd.Wait(); err != nil {
+				t.Errorf("after %v: %v", s, err)
+			}
+			if h.stderr.Len() > 0 {
+				t.Errorf("complaints: %s", h.stderr.String())
+			}
+			h.leftNoProcess()
+			h.leftNoFile()
+		})
+	}
+}
+
+// A replica that ends by itself has failed, and can be started again.
+func TestReplicaThatFailedIsStartedAgain(t *testing.T) {
+	t.Parallel()
+	h := serve(t, "-replicas", "2")
+	h.waitFor("all sell", func(v seen) bool { return v.Replicas[0].State == "selling" && v.Replicas[1].State == "selling" })
+	for _, pid := range processesOf(t, h.binary) {
+		if pid, err := strconv.Atoi(pid); err != nil || pid == h.cmd.Process.Pid {
+			continue
+		} else if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+	}
+	h.waitFor("both failed", func(v seen) bool {
+		return v.Replicas[0].State == "failed" && v.Replicas[1].State == "failed" && v.logged("replica 1: signal: killed")
+	})
+	h.press("/replicas/1/go-on")
+	h.press("/replicas/2/go-on")
+	h.waitFor("all sell again", func(v seen) bool { return v.Replicas[0].State == "selling" && v.Replicas[1].State == "selling" })
+	h.interrupt()
 }
 
 // As in "go run ./examples/inventory | head -1": the show ends at its next line,

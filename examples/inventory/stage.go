@@ -10,19 +10,19 @@ import (
 )
 
 // perform holds both sales, prints the table, and returns what did not come
-// out as promised.
-func perform(ctx context.Context, o options, out io.Writer) (err error) {
+// out as promised. left tells what it could not remove.
+func perform(ctx context.Context, o options, out io.Writer) (err, left error) {
 	databases, err := openDatabases(ctx, o.db)
 	if err != nil {
-		return err
+		return err, nil
 	}
-	defer func() { err = errors.Join(err, databases.destroy()) }()
+	defer func() { left = errors.Join(left, databases.destroy()) }()
 
 	redis, err := openRedis(ctx, o.redis)
 	if err != nil {
-		return err
+		return err, nil
 	}
-	defer func() { err = errors.Join(err, redis.close()) }()
+	defer func() { left = errors.Join(left, redis.close()) }()
 
 	began := time.Now()
 	s := &stage{options: o, databases: databases, redis: redis, say: func(format string, args ...any) {
@@ -34,20 +34,20 @@ func perform(ctx context.Context, o options, out io.Writer) (err error) {
 	printf(out, "\nUnguarded:\n")
 	unguarded, err := s.sale(ctx, false)
 	if err != nil {
-		return fmt.Errorf("unguarded sale: %w", err)
+		return fmt.Errorf("unguarded sale: %w", err), nil
 	}
 	printf(out, "\nThe same code under guard.Do:\n")
 	guarded, err := s.sale(ctx, true)
 	if err != nil {
-		return fmt.Errorf("guarded sale: %w", err)
+		return fmt.Errorf("guarded sale: %w", err), nil
 	}
 
 	printf(out, "\n%s\n", table(unguarded, guarded))
 	if err := verdict(o.items, unguarded, guarded); err != nil {
-		return err
+		return err, nil
 	}
 	printf(out, "As promised: nothing oversold, and the stalled replica's write was refused.\n")
-	return nil
+	return nil, nil
 }
 
 // stage is where sales are held.

@@ -60,11 +60,15 @@ func (f *feed) newest() (view []byte, n int, whole bool, changed <-chan struct{}
 	return f.latest, f.n, f.whole, f.changed
 }
 
+// sendLimit is how long a client may take to take a view.
+const sendLimit = 5 * time.Second
+
 // ServeHTTP sends views as server-sent events until the client leaves.
 func (f *feed) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("Cache-Control", "no-store")
 	out := http.NewResponseController(w)
+	_ = out.SetWriteDeadline(time.Now().Add(sendLimit)) // without one a dead client costs a goroutine
 	if _, err := fmt.Fprint(w, "retry: 500\n\n"); err != nil || out.Flush() != nil {
 		return
 	}
@@ -94,7 +98,7 @@ func (f *feed) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if starting > 0 {
 			continue
 		}
-		_ = out.SetWriteDeadline(time.Now().Add(5 * time.Second)) // without one a dead client costs a goroutine
+		_ = out.SetWriteDeadline(time.Now().Add(sendLimit))
 		if _, err := fmt.Fprintf(w, "data: %s\n\n", view); err != nil || out.Flush() != nil {
 			return
 		}
@@ -108,8 +112,9 @@ type action struct {
 	done    chan<- error // buffered
 }
 
-// handler is the page, what it needs, and the shop's door.
-func handler(f *feed, m *market, actions chan<- action) (http.Handler, error) {
+// handler is the page, what it needs, and the shop's door. names are those of this
+// server, beside its addresses.
+func handler(f *feed, m *market, actions chan<- action, names ...string) (http.Handler, error) {
 	files, err := fs.Sub(webFiles, "web")
 	if err != nil {
 		return nil, err
@@ -125,7 +130,6 @@ func handler(f *feed, m *market, actions chan<- action) (http.Handler, error) {
 	mux := http.NewServeMux()
 	mux.Handle("GET /", http.FileServerFS(files))
 	mux.Handle("GET /events", f)
-	mux.HandleFunc("GET /metrics", m.metrics)
 	mux.Handle("POST /skus/{sku}/orders", m.proxy())
 	mux.HandleFunc("POST /guard/{name}", func(w http.ResponseWriter, r *http.Request) {
 		act(w, r, "guard "+r.PathValue("name"), 0)
@@ -138,12 +142,14 @@ func handler(f *feed, m *market, actions chan<- action) (http.Handler, error) {
 		}
 		act(w, r, r.PathValue("name"), n-1)
 	})
-	// No other page may press the buttons.
-	return http.NewCrossOriginProtection().Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	all := http.NewServeMux()
+	all.HandleFunc("GET /metrics", m.metrics) // a scraper comes by whatever name
+	all.Handle("/", private(mux, names...))   // no other page may press the buttons
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Security-Policy", "default-src 'self'; frame-ancestors 'none'")
 		w.Header().Set("X-Content-Type-Options", "nosniff")
-		mux.ServeHTTP(w, r)
-	})), nil
+		all.ServeHTTP(w, r)
+	}), nil
 }
 
 // press has the goroutine of serve do an action.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -89,8 +90,44 @@ func TestPageComesBackAfterARestart(t *testing.T) {
 	b.until("the other server's log", `document.documentElement.dataset.boot !== "`+boot+`"`)
 	b.until("live", `document.getElementById("link").textContent === "live"`)
 	b.until("sales", cell("with", "sold")+` > 0`)
-	b.console() // of connections refused meanwhile, which a browser always shows
+	for _, complaint := range b.console() { // a browser tells of each connection that is refused
+		if !strings.Contains(complaint, "net::ERR_") {
+			t.Errorf("the console: %q", complaint)
+		}
+	}
 	again.interrupt()
+}
+
+// A server that hangs closes no connection, and a tab that nobody sees needs none.
+func TestPageTellsOfASilentServerAndRestsWhenHidden(t *testing.T) {
+	h, b := serve(t, "-replicas", "2"), openBrowser(t)
+	b.run(chromedp.Navigate(h.url))
+	b.until("sales", cell("with", "sold")+` > 0`)
+	link := `document.getElementById("link").textContent`
+	b.until("what happens from now on is read out", `document.getElementById("log").ariaLive === "polite"`)
+
+	if err := h.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	b.until("nothing comes", link+` === "nothing comes"`)
+	if err := h.cmd.Process.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	b.until("live again", link+` === "live"`)
+
+	hide := `Object.defineProperty(document, "hidden", {configurable: true, value: %t}); document.dispatchEvent(new Event("visibilitychange"))`
+	b.run(chromedp.Evaluate(fmt.Sprintf(hide, true), nil))
+	n := js[int](b, `updates()`)
+	time.Sleep(time.Second) // thirty views otherwise
+	if shown := js[int](b, `updates()`) - n; shown > 0 {
+		t.Errorf("%d views in a second that nobody saw", shown)
+	}
+	b.run(chromedp.Evaluate(fmt.Sprintf(hide, false), nil))
+	b.until("live again", fmt.Sprintf(`updates() > %d`, n))
+	if c := b.console(); len(c) > 0 {
+		t.Errorf("the console: %q", c)
+	}
+	h.interrupt()
 }
 
 func TestPageByKeyboardOnAPhone(t *testing.T) {

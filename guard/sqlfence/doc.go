@@ -15,9 +15,9 @@
 //		if err := fences.Seal(ctx, tx, key); err != nil {
 //			return err // sqlfence.ErrStale: a later run was here
 //		}
-//		if _, err := tx.ExecContext(ctx, `UPDATE stock SET n = n - 1 WHERE sku = $1`, sku); err != nil { // no row: no such sku, never a stale token
+//		if _, err := tx.ExecContext(ctx, `UPDATE stock SET n = n - 1 WHERE sku = $1`, sku); err != nil {
 //			return err
-//		}
+//		} // no row affected: no such sku, never a stale token
 //		return tx.Commit()
 //	})
 //

@@ -89,24 +89,33 @@ func TestShopStartsOnTheServers(t *testing.T) {
 	p := project(t)
 	shop := p.Services["shop"]
 	root := mounted(t, shop, shop.WorkingDir)
-	if len(shop.Command) < 3 || !slices.Equal(shop.Command[:2], []string{"go", "run"}) {
+	if len(shop.Command) != 3 || !slices.Equal(shop.Command[:2], []string{"sh", "-c"}) {
 		t.Fatalf("command: %q", shop.Command)
 	}
-	help := exec.Command("go", append(slices.Clone(shop.Command[1:3]), "-h")...)
-	help.Dir = root
-	usage, err := help.CombinedOutput()
+	// exec lets signals reach the shop.
+	m := regexp.MustCompile(`^go build -o (\S+) (\S+) && exec (\S+) (.+)$`).FindStringSubmatch(shop.Command[2])
+	if m == nil || m[1] != m[3] {
+		t.Fatalf("command: %q", shop.Command[2])
+	}
+	binary := filepath.Join(t.TempDir(), "inventory")
+	build := exec.Command("go", "build", "-o", binary, m[2])
+	build.Dir = root
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	usage, err := exec.Command(binary, "-h").CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v: %s", err, usage)
 	}
-	flags := map[string]string{}
-	for i, word := range shop.Command {
+	words, flags := strings.Fields(m[4]), map[string]string{}
+	for i, word := range words {
 		if !strings.HasPrefix(word, "-") {
 			continue
 		}
 		if !bytes.Contains(usage, []byte("\n  "+word)) {
 			t.Errorf("the shop has no flag %s", word)
 		}
-		flags[word] = append(shop.Command, "")[i+1]
+		flags[word] = append(words, "")[i+1]
 	}
 	db, err := url.Parse(flags["-db"])
 	if err != nil {

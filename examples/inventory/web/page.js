@@ -8,20 +8,36 @@ let shown = 0;  // lines of it
 let view;       // the newest
 let updates = 0; // views shown
 const spans = new Map(); // what the lanes show, by id
+let events;     // the stream of views
+let heard;      // when something last came
 
 function connect() {
-  const events = new EventSource("events");
-  events.onopen = () => text($("link"), "live");
-  events.onmessage = (e) => show(JSON.parse(e.data));
-  events.onerror = () => {
-    text($("link"), "no connection: trying again");
-    if (events.readyState === EventSource.CLOSED) setTimeout(connect, 1000); // else the browser tries
+  events?.close();
+  if (document.hidden) return; // nobody looks, and a browser has few connections to a server
+  const stream = events = new EventSource("events");
+  heard = performance.now();
+  stream.onmessage = (e) => {
+    heard = performance.now();
+    text($("link"), "live");
+    show(JSON.parse(e.data));
   };
+  stream.onerror = () => {
+    text($("link"), "no connection: trying again");
+    if (stream === events && stream.readyState === EventSource.CLOSED) setTimeout(connect, 1000); // else the browser tries
+  };
+}
+
+// A server that hangs, and a network that is gone, close no connection: but views come 30 times a second.
+function listen() {
+  const silent = performance.now() - heard;
+  if (document.hidden || silent < 2000) return;
+  if (silent > 10000) connect();
+  else if (events.readyState === EventSource.OPEN) text($("link"), "nothing comes");
 }
 
 async function press(path, button) {
   try {
-    const r = await fetch(path, { method: "POST" });
+    const r = await fetch(path, { method: "POST", signal: AbortSignal.timeout(5000) });
     if (!r.ok) note(`${button.textContent}: ${(await r.text()).trim()}`);
   } catch {
     note(`${button.textContent}: the server does not answer`);
@@ -41,9 +57,10 @@ function show(v) {
     shown = 0;
     document.documentElement.dataset.boot = boot;
   }
-  for (const e of v.log) if (e.n > shown) { note(e.text); shown = e.n; }
+  for (const e of v.log) if (e.n > shown) { note(e.text, e.at); shown = e.n; }
+  if (updates === 1) setTimeout(() => { $("log").ariaLive = "polite"; }, 100); // what was before is not read out
   if (due("bars", calm.matches ? 1000 : 0)) list($("keys"), v.keys, newKey, showTime);
-  if (due("words", 100)) words(v);
+  if (due("words", calm.matches ? 1000 : 100)) words(v);
   if (due("lanes", calm.matches ? 1000 : 100)) draw(v);
 }
 
@@ -127,8 +144,8 @@ function showReplica(li, r) {
   text(state, r.state + (r.cut ? ", cut off from Redis" : ""));
   state.classList.toggle("trouble", r.cut || r.state !== "selling");
   const doing = [];
-  if (r.sells?.length) doing.push(`sells ${r.sells.join(", ")}`);
-  if (r.waits?.length) doing.push(`waits for ${r.waits.join(", ")}`);
+  if (r.sells.length) doing.push(`sells ${r.sells.join(", ")}`);
+  if (r.waits.length) doing.push(`waits for ${r.waits.join(", ")}`);
   text(li.querySelector(".doing"), doing.join(" · "));
 }
 
@@ -138,7 +155,9 @@ function newKey() {
   make("span", "left", li);
   make("div", "who", li);
   const time = make("div", "time", li);
-  time.role = "progressbar";
+  time.role = "meter";
+  time.ariaValueMin = "0";
+  time.ariaValueMax = "100";
   time.ariaLabel = "Time left of the lease, in percent of its TTL";
   make("div", "", time);
   make("div", "doing", li);
@@ -152,7 +171,7 @@ function showKey(li, k) {
   text(li.querySelector(".who"), who);
   const left = String(Math.round(10 * share(k)) * 10), time = li.querySelector(".time");
   if (time.ariaValueNow !== left) time.ariaValueNow = left;
-  text(li.querySelector(".doing"), k.waiting?.length ? `waiting: ${k.waiting.join(", ")}` : "nobody waits");
+  text(li.querySelector(".doing"), k.waiting.length ? `waiting: ${k.waiting.join(", ")}` : "nobody waits");
 }
 
 // share is what is left of the TTL of a key's lease, from 0 to 1.
@@ -162,15 +181,16 @@ function showTime(li, k) {
   li.querySelector(".time div").style.transform = `scaleX(${share(k).toFixed(2)})`;
 }
 
-function note(s) {
+function note(s, at = Date.now()) {
   const log = $("log");
   const atEnd = log.scrollTop + log.clientHeight > log.scrollHeight - 8;
-  make("p", "", log).textContent = `${new Date().toLocaleTimeString("en-GB")}  ${s}`;
+  make("p", "", log).textContent = `${new Date(at).toLocaleTimeString("en-GB")}  ${s}`;
   while (log.children.length > 100) log.firstChild.remove();
   if (atEnd) log.scrollTop = log.scrollHeight;
 }
 
-const colours = [210, 150, 275, 40, 185, 320, 95, 240].map((hue) => `hsl(${hue} 55% 50%)`);
+const hues = [210, 150, 275, 40, 185, 320, 95, 240]; // of the replicas
+const gutter = 14; // with their numbers
 
 function draw(v) {
   const canvas = $("lanes"), ratio = devicePixelRatio || 1;
@@ -182,26 +202,34 @@ function draw(v) {
   const colour = (name) => style.getPropertyValue(name);
   c.setTransform(ratio, 0, 0, ratio, 0, 0);
   c.clearRect(0, 0, width, height);
-  const x = (at) => width * (1 - (v.now - at) / history);
+  if (!v.keys.length) return;
+  const x = (at) => gutter + (width - gutter) * Math.max(0, 1 - (v.now - at) / history);
   const lane = height / v.keys.length, head = 18, row = (lane - head - 6) / v.replicas.length;
 
-  const top = (sku) => (v.lanes[sku] ?? 0) * lane + head;
+  const top = (sku) => v.lanes[sku] * lane + head;
 
+  c.fillStyle = c.strokeStyle = colour("--bad");
   for (const o of v.overlaps) {
-    c.fillStyle = colour("--bad");
-    c.globalAlpha = 0.35;
-    c.fillRect(x(o.from), top(o.sku), Math.max(1, x(o.to) - x(o.from)), lane - head - 4);
+    if (!(o.sku in v.lanes)) continue;
+    const from = x(o.from), wide = Math.max(1, x(o.to) - from);
+    c.globalAlpha = 0.3;
+    c.fillRect(from, top(o.sku), wide, lane - head - 4);
+    c.globalAlpha = 1;
+    c.strokeRect(from, top(o.sku), wide, lane - head - 4);
   }
-  c.globalAlpha = 1;
+  const shades = hues.map((hue) => `hsl(${hue} 55% ${colour("--shade")})`);
   for (const s of spans.values()) {
+    if (!(s.sku in v.lanes)) continue;
     const from = x(s.from), wide = Math.max(1.5, x(s.to || v.now) - from);
-    c.fillStyle = c.strokeStyle = colours[s.who % colours.length];
+    c.fillStyle = c.strokeStyle = shades[s.who % shades.length];
     if (s.back) c.strokeRect(from, top(s.sku) + s.who * row, Math.max(3, wide), Math.max(2, row - 2));
     else c.fillRect(from, top(s.sku) + s.who * row, wide, Math.max(2, row - 2));
   }
   c.fillStyle = colour("--text");
   c.font = "13px system-ui, sans-serif";
   v.keys.forEach((k, i) => c.fillText(k.sku, 2, i * lane + 13));
+  c.font = `${Math.min(11, row - 1).toFixed(1)}px system-ui, sans-serif`;
+  v.keys.forEach((_, i) => v.replicas.forEach((_, who) => c.fillText(who + 1, 2, i * lane + head + (who + 1) * row - row / 4)));
   const n = v.overlaps.length;
   const label = `Timeline of leases: ${n ? `two at once ${n > 99 ? "more than 99" : n} times` : "never two at once"} in the last 12 seconds`;
   if (canvas.getAttribute("aria-label") !== label) canvas.setAttribute("aria-label", label);
@@ -210,4 +238,6 @@ function draw(v) {
 $("guard").onclick = (e) => press(`guard/${view?.guard === false ? "on" : "off"}`, e.currentTarget);
 globalThis.updates = () => updates; // for tests
 addEventListener("resize", () => view && draw(view));
+document.addEventListener("visibilitychange", connect);
+setInterval(listen, 1000);
 connect();

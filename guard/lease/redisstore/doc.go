@@ -27,7 +27,8 @@
 //
 // A lease is a plain string with a TTL, as SET key value NX PX leaves it. The queue,
 // the holders under a limit, the fencing counter and ticks have keys of their own in
-// the same slot. All changes are atomic scripts.
+// the same slot. Changes are atomic scripts, but for a caller's first attempt on a key
+// that seems free: plain commands, SET NX first (docs/design/redisstore-first-try.md).
 //
 // # Guarantees
 //

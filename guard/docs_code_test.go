@@ -99,7 +99,7 @@ var _ = func() (*guard.Guard, error) {
 	return g, err
 }
 
-var _ = func(ctx context.Context, g *guard.Guard, db *sql.DB, sku string) (_ *sqlfence.Fence, err error) {
+var _ = func(ctx context.Context, g *guard.Guard, db *sql.DB, sku string, errNoSuchSKU error) (_ *sqlfence.Fence, err error) {
 	fences, err := sqlfence.New(sqlfence.Postgres)
 	if err != nil {
 		return nil, err
@@ -114,8 +114,12 @@ var _ = func(ctx context.Context, g *guard.Guard, db *sql.DB, sku string) (_ *sq
 		if err := fences.Seal(ctx, tx, key); err != nil {
 			return err
 		}
-		if _, err := tx.ExecContext(ctx, `UPDATE stock SET n = n - 1 WHERE sku = $1`, sku); err != nil {
+		res, err := tx.ExecContext(ctx, `UPDATE stock SET n = n - 1 WHERE sku = $1`, sku)
+		if err != nil {
 			return err
+		}
+		if n, _ := res.RowsAffected(); n == 0 {
+			return errNoSuchSKU
 		}
 		return tx.Commit()
 	})

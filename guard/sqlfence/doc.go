@@ -15,9 +15,13 @@
 //		if err := fences.Seal(ctx, tx, key); err != nil {
 //			return err // sqlfence.ErrStale: a later run was here
 //		}
-//		if _, err := tx.ExecContext(ctx, `UPDATE stock SET n = n - 1 WHERE sku = $1`, sku); err != nil {
+//		res, err := tx.ExecContext(ctx, `UPDATE stock SET n = n - 1 WHERE sku = $1`, sku)
+//		if err != nil {
 //			return err
-//		} // no row affected: no such sku, never a stale token
+//		}
+//		if n, _ := res.RowsAffected(); n == 0 {
+//			return errNoSuchSKU // the token is not stale: Seal would have told
+//		}
 //		return tx.Commit()
 //	})
 //

@@ -11,6 +11,8 @@ import (
 	"github.com/jobguard/jobguard/guard/sqlfence"
 )
 
+var errNoSuchSKU = errors.New("no such sku")
+
 func Example() {
 	var db *sql.DB
 	var g *guard.Guard
@@ -33,8 +35,12 @@ func Example() {
 			if err := fences.Seal(ctx, tx, key); err != nil {
 				return err // sqlfence.ErrStale: a later run was here
 			}
-			if _, err := tx.ExecContext(ctx, `UPDATE stock SET n = n - 1 WHERE sku = $1`, sku); err != nil { // no row: no such sku, never a stale token
+			res, err := tx.ExecContext(ctx, `UPDATE stock SET n = n - 1 WHERE sku = $1`, sku)
+			if err != nil {
 				return err
+			}
+			if n, _ := res.RowsAffected(); n == 0 {
+				return errNoSuchSKU // the token is not stale: Seal would have told
 			}
 			return tx.Commit()
 		})

@@ -88,12 +88,15 @@ func TestSumsOutliveTheShows(t *testing.T) {
 		{sku: "c", stocked: 10, sold: 11, finished: now.Add(time.Second)},
 		{sku: "d", guarded: true, stocked: 10, sold: 4},
 		{sku: "stalled", stocked: 10, sold: 10, finished: now.Add(-time.Second)},
+		{sku: "seen", stocked: 10, sold: 10, finished: now.Add(-time.Second)},
 	}}
+	h.lanes.enter(0, message{SKU: "seen", Run: 2, At: 1000})
+	h.lanes.leave(0, message{Run: 2, At: 1100})
 	h.lanes.enter(0, message{SKU: "stalled", Run: 1, At: 1000})
 	with, without := h.tally(true), h.tally(false)
 	h.forget(now)
-	if len(h.shows) != 3 {
-		t.Errorf("%d shows are kept, want 3: one is on sale, of one a sale may be late, of one a sale is stalled", len(h.shows))
+	if len(h.shows) != 4 {
+		t.Errorf("%d shows are kept, want 4: one is on sale, of one a sale may be late, of one a sale is stalled, one is in the timeline", len(h.shows))
 	}
 	if h.tally(true) != with || h.tally(false) != without || without.Oversold != 4 {
 		t.Errorf("sums %+v and %+v, before %+v and %+v", h.tally(true), h.tally(false), with, without)

@@ -35,7 +35,9 @@
 // the handler guard.Fence, Holding and Ensure work on r.Context(), which ends with
 // cause guard.ErrLost when the lease is lost. A request waits for its key as the
 // guard's Wait says; without one, for 2 s; [MaxWaiting] bounds how many do. To stop,
-// call http.Server's Shutdown and then the guard's: package stop does. COMMIT belongs
+// call http.Server's Shutdown and then the guard's: package stop does. What a handler
+// reads of the body it reads under the key: read it before, in a handler around the
+// middleware, lest a client that sends slowly holds up all others. COMMIT belongs
 // into the handler: outside of it the next request is at work before the transaction
 // ends.
 //

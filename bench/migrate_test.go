@@ -35,13 +35,6 @@ func others(t *testing.T, addr string) map[string]struct {
 	client := redis.NewClient(&redis.Options{Addr: addr})
 	t.Cleanup(func() { _ = client.Close() })
 	locks := redislock.New(client)
-	locker, err := rueidislock.NewLocker(rueidislock.LockerOption{
-		ClientOption: rueidis.ClientOption{InitAddress: []string{addr}}, KeyMajority: 1, NoLoopTracking: true,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(locker.Close)
 	compareAndDelete := redis.NewScript(`if redis.call("GET", KEYS[1]) == ARGV[1] then return redis.call("DEL", KEYS[1]) end return 0`)
 	return map[string]struct {
 		prefix string
@@ -55,18 +48,30 @@ func others(t *testing.T, addr string) map[string]struct {
 			}
 			return func() error { return lock.Release(ctx) }, err == nil, err
 		}},
-		"rueidislock with KeyMajority 1": {"rueidislock:0:", func(ctx context.Context, name string) (func() error, bool, error) {
-			_, cancel, err := locker.TryWithContext(ctx, name)
-			if errors.Is(err, rueidislock.ErrNotLocked) {
-				return nil, false, nil
-			}
-			return func() error { cancel(); return nil }, err == nil, err
-		}},
+		"rueidislock with KeyMajority 1":                    {"rueidislock:0:", takeRueidislock(t, addr, false)},
+		"rueidislock with KeyMajority 1 and NoLoopTracking": {"rueidislock:0:", takeRueidislock(t, addr, true)},
 		"SET NX PX by hand": {"", func(ctx context.Context, name string) (func() error, bool, error) {
 			value := rand.Text()
 			ok, err := client.SetNX(ctx, name, value, time.Minute).Result()
 			return func() error { return compareAndDelete.Run(ctx, client, []string{name}, value).Err() }, ok, err
 		}},
+	}
+}
+
+func takeRueidislock(t *testing.T, addr string, noLoop bool) another {
+	locker, err := rueidislock.NewLocker(rueidislock.LockerOption{
+		ClientOption: rueidis.ClientOption{InitAddress: []string{addr}}, KeyMajority: 1, NoLoopTracking: noLoop,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(locker.Close)
+	return func(ctx context.Context, name string) (func() error, bool, error) {
+		_, cancel, err := locker.TryWithContext(ctx, name)
+		if errors.Is(err, rueidislock.ErrNotLocked) {
+			return nil, false, nil
+		}
+		return func() error { cancel(); return nil }, err == nil, err
 	}
 }
 

@@ -27,7 +27,8 @@ var (
 	// or the caller's deadline, was over. fn did not run.
 	ErrUnavailable = errors.New("lease store unavailable")
 
-	// ErrClosed: the guard was shut down before fn could start.
+	// ErrClosed: the guard was shut down before fn could start; of Lead also while it
+	// led, and fn has returned then.
 	ErrClosed = errors.New("guard is shut down")
 
 	// ErrMaxHold: fn ran longer than MaxHold. Its context was cancelled with

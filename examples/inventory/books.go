@@ -90,8 +90,9 @@ func (s *shop) reconcile(ctx context.Context, tick time.Time, replica string) (o
 	return off, err
 }
 
-// tidy removes the shows that are not kept, and ticks before a time. What was paid and is
-// not shipped stays until it is. It returns the sums of what is gone.
+// tidy removes the shows that are not kept, of which there must be some, and ticks before a
+// time. What was paid and is not shipped stays until it is, and so does what is to be put
+// back. It returns the sums of what is gone.
 func (s *shop) tidy(ctx context.Context, kept []string, before time.Time) (gone office, err error) {
 	const over = `sku NOT IN (SELECT sku FROM stock)`
 	resource := `CAST('order:' || sku || ':' || buyer AS BLOB)` // as sqlfence has it
@@ -103,21 +104,18 @@ func (s *shop) tidy(ctx context.Context, kept []string, before time.Time) (gone 
 		skus[i] = sku
 	}
 	err = s.in(ctx, "tidy up", func(tx *sql.Tx) error {
-		ticks := tx.QueryRowContext(ctx, s.q(`SELECT count(DISTINCT tick), count(*) - count(DISTINCT tick) FROM reconciliations WHERE tick < ?`), before.UnixMilli())
-		if err := ticks.Scan(&gone.Ticks, &gone.Twice); err != nil {
-			return err
-		}
 		for _, step := range []struct {
 			statement string
 			args      []any
 			n         *int // rows
 		}{
-			{`DELETE FROM reconciliations WHERE tick < ?`, []any{before.UnixMilli()}, nil},
+			// SQLite waits for its one writer only where a transaction begins with a write.
 			{`DELETE FROM stock WHERE sku NOT IN (` + strings.TrimSuffix(strings.Repeat("?, ", len(kept)), ", ") + `)`, skus, nil},
-			// No run of theirs is alive: what seals an order from now on does not find it.
+			// An order that is gone cannot be shipped again, whatever its fence would say.
 			{`DELETE FROM fences WHERE resource IN (SELECT ` + resource + ` FROM sales WHERE shipped = 1 AND ` + over + `)`, nil, nil},
 			{`DELETE FROM sales WHERE shipped = 1 AND ` + over, nil, &gone.Shipped},
-			{`DELETE FROM sales WHERE paid = 0 AND ` + over, nil, nil},
+			// Without a guard nobody puts these back.
+			{`DELETE FROM sales WHERE paid = 0 AND token = 0 AND ` + over, nil, nil},
 		} {
 			result, err := tx.ExecContext(ctx, s.q(step.statement), step.args...)
 			if err != nil {
@@ -131,7 +129,13 @@ func (s *shop) tidy(ctx context.Context, kept []string, before time.Time) (gone 
 				*step.n = int(n)
 			}
 		}
-		return nil
+		const old = ` FROM reconciliations WHERE tick < ? AND tick < (SELECT max(tick) FROM reconciliations)` // the page shows the last
+		ticks := tx.QueryRowContext(ctx, s.q(`SELECT count(DISTINCT tick), count(*) - count(DISTINCT tick)`+old), before.UnixMilli())
+		if err := ticks.Scan(&gone.Ticks, &gone.Twice); err != nil {
+			return err
+		}
+		_, err := tx.ExecContext(ctx, s.q(`DELETE`+old), before.UnixMilli())
+		return err
 	})
 	gone.Paid = gone.Shipped
 	return gone, err

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"errors"
+	"io"
 	"net/http"
 	"os"
 	"strconv"
@@ -49,18 +51,19 @@ type wanted struct{} // the key of the order in a context
 // the key is taken, lest a buyer who sends slowly holds up all others.
 func taken(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		req.Body = http.MaxBytesReader(w, req.Body, 1024)
 		conn := http.NewResponseController(w)
 		if err := conn.SetReadDeadline(time.Now().Add(sending)); err != nil {
 			http.Error(w, err.Error(), http.StatusInternalServerError)
 			return
 		}
-		if err := req.ParseForm(); errors.Is(err, os.ErrDeadlineExceeded) {
-			http.Error(w, "the order did not come", http.StatusRequestTimeout)
+		form, err := io.ReadAll(http.MaxBytesReader(w, req.Body, 1024))
+		if err != nil {
+			http.Error(w, "the order did not come whole: "+err.Error(), refusal(err))
 			return
 		}
 		_ = conn.SetReadDeadline(time.Time{}) // if it fails, so does the connection
-		buyer, err := strconv.Atoi(req.Form.Get("buyer"))
+		req.Body = io.NopCloser(bytes.NewReader(form))
+		buyer, err := strconv.Atoi(req.FormValue("buyer"))
 		if err != nil || buyer < 1 {
 			http.Error(w, "buyer must be a number from 1", http.StatusBadRequest)
 			return
@@ -68,6 +71,19 @@ func taken(next http.Handler) http.Handler {
 		o := order{SKU: req.PathValue("sku"), Buyer: buyer}
 		next.ServeHTTP(w, req.WithContext(context.WithValue(req.Context(), wanted{}, o)))
 	})
+}
+
+// refusal is the status for an order that could not be read.
+func refusal(err error) int {
+	tooLong := (*http.MaxBytesError)(nil)
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return http.StatusRequestTimeout
+	case errors.As(err, &tooLong):
+		return http.StatusRequestEntityTooLarge
+	default:
+		return http.StatusBadRequest
+	}
 }
 
 // ordered is the handler that sells one ticket to the buyer of an order.

@@ -37,7 +37,8 @@ type house struct {
 	lost    int
 	putBack int // tickets, by compensations
 	office  office
-	done    office // what is no longer in the database
+	untidy  bool   // shows were forgotten that are in the database
+	done    office // what is no longer there
 	log     []entry
 	logged  int // lines in all
 	told    int // that the page has
@@ -143,9 +144,12 @@ func (h *house) close() (err error) {
 	if h.crew != nil {
 		var members []*member
 		for _, c := range h.clerks {
-			if c.state == stalled {
+			switch {
+			case c.member == nil || c.killed:
+			case c.state == stalled:
 				_ = c.member.cmd.Process.Kill() // it cannot do anything
-			} else if c.member != nil {
+			default:
+				c.line.mend() // it has to release what it holds
 				members = append(members, c.member)
 			}
 		}
@@ -343,8 +347,9 @@ func (h *house) act(a action) error {
 		if c.state == dead || c.state == failed {
 			return fmt.Errorf("%s is dead already", c.part.Name)
 		}
-		c.killed = true
-		return c.member.cmd.Process.Kill()
+		err := c.member.cmd.Process.Kill()
+		c.killed = err == nil // its end is heard of later
+		return err
 	case "cut":
 		c.cut = true
 		c.line.cut()

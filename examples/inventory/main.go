@@ -28,7 +28,7 @@
 // SQLite, in schemas of its own; nothing is left behind. The exit code is 0 if
 // everything was seen as promised, 1 if not, or if something could not be removed, 2 for
 // wrong arguments and 130 after Ctrl-C or when the reader of the output has closed it; with
-// -serve 0 after Ctrl-C.
+// -serve 0 after Ctrl-C, once it sells.
 //
 // Where to look: shop.go is the business code, and replica.go puts the guard around it.
 // counter.go guards HTTP, sale.go has the journal and its compensation, fulfil.go the
@@ -161,7 +161,7 @@ type options struct {
 // isAddress reports whether a listener can be opened there, as far as that can be seen.
 func isAddress(hostPort string) bool {
 	_, err := net.ResolveTCPAddr("tcp", hostPort)
-	return err == nil
+	return err == nil && hostPort != ""
 }
 
 func parse(args []string, stderr io.Writer) (options, error) {

@@ -87,7 +87,7 @@ func (h *house) run(ctx context.Context, listener net.Listener) error {
 	if name, err := os.Hostname(); err == nil {
 		names = append(names, name)
 	}
-	if name, _, err := net.SplitHostPort(h.listen); err == nil {
+	if name, _, err := net.SplitHostPort(h.listen); err == nil && name != "" {
 		names = append(names, name)
 	}
 	page, err := handler(h.feed, h.market, h.actions, names...)
@@ -151,7 +151,7 @@ func (h *house) frame(ctx context.Context) error {
 	now := time.Now()
 	h.lanes.age(now.UnixMilli())
 	watched, whole := h.feed.wanted()
-	if h.frames%8 == 1 {
+	if h.frames%8 == 1 && (h.trouble.IsZero() || h.frames%64 == 1) { // buttons wait while a database hangs
 		if err := h.outage(h.keepBooks(ctx, now, watched), now); err != nil {
 			return err
 		}

@@ -61,7 +61,7 @@ func (h *house) rotate(ctx context.Context, now time.Time) error {
 
 // keepBooks is what the house has to do in the database, a few times a second.
 func (h *house) keepBooks(ctx context.Context, now time.Time, watched bool) error {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	if err := h.rotate(ctx, now); err != nil {
 		return err
@@ -70,9 +70,13 @@ func (h *house) keepBooks(ctx context.Context, now time.Time, watched bool) erro
 		return err
 	}
 	if h.forget(now) {
+		h.untidy = true
+	}
+	if h.untidy {
 		if err := h.tidy(ctx, now); err != nil {
 			return err
 		}
+		h.untidy = false
 	}
 	if !watched {
 		return nil
@@ -173,6 +177,9 @@ func (h *house) lookAtLeases(ctx context.Context) {
 	defer cancel()
 	clear(h.holders)
 	for _, s := range h.current {
+		if s == nil {
+			continue
+		}
 		if holder, err := h.store.FindHolder(ctx, keyOf(s.sku)); err == nil && holder.Owner != "" {
 			h.holders[s.sku] = holder
 		}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -66,7 +67,7 @@ func TestForgottenShowsLeaveTheDatabase(t *testing.T) {
 				sku := h.current[0].sku
 				sale(sku, 1, 1, 1)
 				sale(sku, 2, 1, 0) // to be shipped
-				sale(sku, 3, 0, 0) // its card was declined, and nobody has put it back
+				sale(sku, 3, 0, 0) // not paid, and not under a guard: nobody puts it back
 				exec(`INSERT INTO reconciliations VALUES (?, 'replica 1', 0)`, now.UnixMilli())
 				if err := h.keepBooks(t.Context(), now, true); err != nil {
 					t.Fatal(err)
@@ -93,6 +94,12 @@ func TestForgottenShowsLeaveTheDatabase(t *testing.T) {
 					t.Errorf("%d rows of %s, want %d at most", n, table, most)
 				}
 			}
+			if _, err := s.tidy(t.Context(), []string{h.current[0].sku}, now.Add(time.Hour)); err != nil {
+				t.Fatal(err)
+			}
+			if o, err := s.office(t.Context()); err != nil || o.By == "" {
+				t.Errorf("nobody is known to have run the last tick: %+v, %v", o, err)
+			}
 			if orders, err := s.unsent(t.Context(), 100); err != nil || len(orders) != 20 {
 				t.Errorf("%d orders to be shipped, want all 20: %v", len(orders), err)
 			}
@@ -118,6 +125,48 @@ func TestDatabaseMayBeGoneForAWhile(t *testing.T) {
 	}
 	if err := h.outage(gone, now.Add(71*time.Second)); !errors.Is(err, gone) {
 		t.Errorf("after 31 s: %v", err)
+	}
+}
+
+// A house whose database fails from the start goes on showing views.
+func TestHouseWithoutADatabaseGoesOn(t *testing.T) {
+	s := newShop(t, 1)
+	s.close()
+	h := newHouse(options{replicas: 1, items: 10}, s.shop, nil)
+	h.clerks = []*clerk{{state: starting}}
+	h.feed.count(1, 1) // somebody watches
+	for range 20 {
+		if err := h.frame(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if view, n, _, _ := h.feed.newest(); n != 20 || !strings.Contains(string(view), "database is closed: trying again") {
+		t.Errorf("%d views, the last %s", n, view)
+	}
+}
+
+// Replicas write all the time, and SQLite has one writer.
+func TestDatabaseIsTidiedBesideWriters(t *testing.T) {
+	t.Parallel()
+	s := newShop(t, 1)
+	rival, err := openShop(s.path, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(rival.close)
+	ctx, stop := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	wg.Go(func() { // ends with ctx
+		for ctx.Err() == nil {
+			_, _ = rival.db.ExecContext(ctx, `UPDATE stock SET tickets = tickets + 1`) // the other's errors count
+		}
+	})
+	defer wg.Wait()
+	defer stop()
+	for range 200 {
+		if _, err := s.tidy(t.Context(), []string{"ticket"}, time.Now()); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

@@ -122,8 +122,15 @@ func TestPageTellsOfASilentServerAndRestsWhenHidden(t *testing.T) {
 	if shown := js[int](b, `updates()`) - n; shown > 0 {
 		t.Errorf("%d views in a second that nobody saw", shown)
 	}
+	if err := h.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
 	b.run(chromedp.Evaluate(fmt.Sprintf(hide, false), nil))
-	b.until("live again", fmt.Sprintf(`updates() > %d`, n))
+	b.until("it cannot be live", link+` === "connecting"`)
+	if err := h.cmd.Process.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	b.until("live again", fmt.Sprintf(link+` === "live" && updates() > %d`, n))
 	if c := b.console(); len(c) > 0 {
 		t.Errorf("the console: %q", c)
 	}

@@ -14,6 +14,7 @@ let heard;      // when something last came
 function connect() {
   events?.close();
   if (document.hidden) return; // nobody looks, and a browser has few connections to a server
+  text($("link"), "connecting");
   const stream = events = new EventSource("events");
   heard = performance.now();
   stream.onmessage = (e) => {

@@ -34,7 +34,7 @@ func ExampleGuard_DoAll_order() {
 		log.Fatal(err)
 	}
 	err = g.Do(context.Background(), "b", func(ctx context.Context) error {
-		return g.DoAll(ctx, []string{"a", "c"}, nothing)
+		return g.DoAll(ctx, []string{"a", "c"}, func(context.Context) error { return nil })
 	})
 	fmt.Println(errors.Is(err, guard.ErrOrder))
 	// Output: true

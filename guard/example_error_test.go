@@ -14,6 +14,7 @@ import (
 )
 
 func ExampleError() {
+	nothing := func(context.Context) error { return nil }
 	store := guardtest.NewStore()
 	store.HoldFor("k", "deploy-script", time.Minute)
 	g, err := guard.New(store, guard.Wait(0), guard.Observe(guard.LogObserver(slog.New(slog.DiscardHandler))))

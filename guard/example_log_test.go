@@ -14,6 +14,7 @@ import (
 
 // At level Info a Guard writes what went wrong, and nothing about runs that did not.
 func ExampleLogObserver() {
+	nothing := func(context.Context) error { return nil }
 	logger := slog.New(slog.NewTextHandler(os.Stdout, &slog.HandlerOptions{
 		Level: slog.LevelInfo,
 		ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {

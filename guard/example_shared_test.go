@@ -11,6 +11,7 @@ import (
 )
 
 func ExampleShared() {
+	nothing := func(context.Context) error { return nil }
 	g, err := guard.New(guardtest.NewStore(), guard.Wait(0))
 	if err != nil {
 		log.Fatal(err)

@@ -12,6 +12,7 @@ import (
 )
 
 func ExampleGuard_Shutdown() {
+	nothing := func(context.Context) error { return nil }
 	g, err := guard.New(guardtest.NewStore())
 	if err != nil {
 		log.Fatal(err)

@@ -11,6 +11,7 @@ import (
 )
 
 func ExampleGuard_With() {
+	nothing := func(context.Context) error { return nil }
 	base, err := guard.New(guardtest.NewStore(), guard.TTL(15*time.Second))
 	if err != nil {
 		log.Fatal(err)

@@ -114,6 +114,7 @@ func ExampleOnKeyError() {
 	if err != nil {
 		log.Fatal(err)
 	}
+	ship := func(context.Context, *asynq.Task) error { return nil }
 	handler := mw.Handler(asynq.HandlerFunc(ship))
 	ctx := mw.Config(asynq.Config{}).BaseContext()
 

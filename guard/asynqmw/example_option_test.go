@@ -24,6 +24,7 @@ func ExampleOnBusy() {
 	if err != nil {
 		log.Fatal(err)
 	}
+	ship := func(context.Context, *asynq.Task) error { return nil }
 	policies := []asynqmw.Policy{asynqmw.Defer, asynqmw.Skip, asynqmw.Discard}
 	for i, name := range []string{"Defer", "Skip", "Discard"} {
 		mw, err := asynqmw.New(g, asynqmw.PayloadField("order_id"), asynqmw.OnBusy(policies[i]))
@@ -97,6 +98,7 @@ func ExampleMiddleware_Config() {
 	if err != nil {
 		log.Fatal(err)
 	}
+	ship := func(context.Context, *asynq.Task) error { return nil }
 	handler := mw.Handler(asynq.HandlerFunc(ship))
 	task := asynq.NewTask("order:ship", []byte(`{"order_id": 42}`))
 

@@ -47,8 +47,9 @@ func ExampleRunner_Jobs() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	_, err1 := jobs.Add("30 2 * * *", "invoices", nothing)
-	_, err2 := jobs.Add("0 4 * * *", "backup", nothing)
+	work := func(context.Context) error { return nil }
+	_, err1 := jobs.Add("30 2 * * *", "invoices", work)
+	_, err2 := jobs.Add("0 4 * * *", "backup", work)
 	if err := errors.Join(err1, err2); err != nil {
 		log.Fatal(err)
 	}
@@ -101,8 +102,9 @@ func ExampleOncePerLocalTime() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	twice, err1 := jobs.Add("30 1 * * *", "report", nothing)
-	once, err2 := jobs.Add("30 1 * * *", "invoices", nothing, cronwrap.OncePerLocalTime())
+	work := func(context.Context) error { return nil }
+	twice, err1 := jobs.Add("30 1 * * *", "report", work)
+	once, err2 := jobs.Add("30 1 * * *", "invoices", work, cronwrap.OncePerLocalTime())
 	if err := errors.Join(err1, err2); err != nil {
 		log.Fatal(err)
 	}

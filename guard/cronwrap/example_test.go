@@ -36,7 +36,7 @@ func Example() {
 		}); err != nil {
 			log.Fatal(err)
 		}
-		_, err = jobs.Add("@daily", "invoices", nothing)
+		_, err = jobs.Add("@daily", "invoices", func(context.Context) error { return nil })
 		fmt.Println("a second job of that name:", errors.Is(err, cronwrap.ErrDuplicate))
 		c.Start()
 		replicas = append(replicas, jobs)

@@ -110,7 +110,8 @@ func ExampleMaxAttempts() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	if _, err := jobs.Add("@daily", "invoices", nothing, cronwrap.AtLeastOnce(48*time.Hour), cronwrap.MaxAttempts(1)); err != nil {
+	invoice := func(context.Context) error { return nil }
+	if _, err := jobs.Add("@daily", "invoices", invoice, cronwrap.AtLeastOnce(48*time.Hour), cronwrap.MaxAttempts(1)); err != nil {
 		log.Fatal(err)
 	}
 	c.Start()
@@ -169,7 +170,7 @@ func ExampleMutualExclusion() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	_, err = jobs.Add("@hourly", "sweep", nothing)
+	_, err = jobs.Add("@hourly", "sweep", func(context.Context) error { return nil })
 	fmt.Println("once per tick needs more:", errors.Is(err, cronwrap.ErrNoTicks))
 	_, err = jobs.Add("@hourly", "sweep", func(ctx context.Context) error {
 		fmt.Println("alone:", guard.Holding(ctx, "sweep"))
@@ -203,7 +204,8 @@ func ExampleMaxSkew() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	if _, err := jobs.AddSchedule(every(100*time.Millisecond), "invoices", nothing); err != nil {
+	invoice := func(context.Context) error { return nil }
+	if _, err := jobs.AddSchedule(every(100*time.Millisecond), "invoices", invoice); err != nil {
 		log.Fatal(err)
 	}
 	c.Start()

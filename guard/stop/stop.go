@@ -52,7 +52,8 @@ type option func(*step)
 
 func (f option) apply(s *step) { f(s) }
 
-// Budget is how much time a step gets; default: as much as the others without one.
+// Budget is how much time a step gets, beside what the steps before it have left over of
+// theirs; default: as much as the others without one.
 // Budgets that are not positive, or leave nothing of the total to the steps without
 // one, make Add panic.
 func Budget(d time.Duration) Option {

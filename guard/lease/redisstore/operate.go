@@ -97,8 +97,8 @@ func (s *Store) ask(ctx context.Context, r *revoking) (kind, value string, _ err
 
 // Break ends all leases of key at once, whoever has them, and grants the key to the
 // head of the queue. It is for holders that are gone or deaf: a holder that is alive may run
-// beside the next one until it hears of it, by a message, at the latest at its next renewal. Only
-// its fencing token protects then; the next one is higher. Ask with [Store.Revoke] first.
+// beside the next one until it hears of it: by a message, once its lease is 100 ms old, at the
+// latest at its next renewal. Only its fencing token protects then; the next one is higher. Ask with [Store.Revoke] first.
 //
 // Break opens a key that MinHold keeps closed, and deletes another program's lock. A key
 // of another type than a lock's is refused with [ErrForeign]. For a free key the error is nil.

@@ -57,7 +57,7 @@ func Prefix(s string) Option {
 }
 
 // Owner names this process to operators and to waiters, who find it in the
-// value of the lease; default host:pid. It may not be empty, and may contain
+// value of the lease (lease.OwnerName takes it out); default host:pid. It may not be empty, and may contain
 // neither '|' nor control characters.
 func Owner(name string) Option {
 	return option(func(o *options) {

@@ -28,7 +28,7 @@ var (
 	ErrUnavailable = errors.New("lease store unavailable")
 
 	// ErrClosed: the guard was shut down before fn could start; of Lead also while it
-	// led, and fn has returned then.
+	// led, and fn has returned then. A Lead that waited may have led before.
 	ErrClosed = errors.New("guard is shut down")
 
 	// ErrMaxHold: fn ran longer than MaxHold. Its context was cancelled with

@@ -91,6 +91,16 @@ func askAll[T any](ctx context.Context, s *Store, call func(i int, ctx context.C
 	return askUntil(ctx, s, func(answers []answer[T]) bool { return count(answers, (*answer[T]).ok) >= s.majority }, call)
 }
 
+// askVotes asks all nodes a question of yes or no, and returns when the vote is decided and
+// the others have had their grace: a majority says yes, or so many say no that none can.
+func askVotes[T any](ctx context.Context, s *Store, yes func(T) bool, call func(i int, ctx context.Context) (T, error)) []answer[T] {
+	return askUntil(ctx, s, func(answers []answer[T]) bool {
+		pro := count(answers, func(a *answer[T]) bool { return a.ok() && yes(a.value) })
+		contra := count(answers, func(a *answer[T]) bool { return a.ok() && !yes(a.value) })
+		return pro >= s.majority || contra > len(s.nodes)-s.majority
+	}, call)
+}
+
 // askUntil is askAll whose answers are enough when decided says so. Of a ctx that has ended
 // they are its error.
 func askUntil[T any](ctx context.Context, s *Store, decided func([]answer[T]) bool, call func(i int, ctx context.Context) (T, error)) []answer[T] {

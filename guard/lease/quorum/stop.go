@@ -47,7 +47,8 @@ func (s *Store) Replace(ctx context.Context, r lease.ReplaceRequest) (lease.Repl
 		}
 		stoppers[i] = stopper
 	}
-	answers := askAll(ctx, s, func(i int, ctx context.Context) (lease.ReplaceReply, error) {
+	superseded := func(reply lease.ReplaceReply) bool { return reply.Superseded }
+	answers := askVotes(ctx, s, superseded, func(i int, ctx context.Context) (lease.ReplaceReply, error) {
 		return stoppers[i].Replace(ctx, lease.ReplaceRequest{Key: r.Key, Owner: s.presentID(i, r.Owner), Turn: r.Turn})
 	})
 	if count(answers, (*answer[lease.ReplaceReply]).ok) < s.majority {

@@ -91,7 +91,8 @@ func (s *Store) claimTick(ctx context.Context, r lease.TickRequest) (lease.TickR
 	if last = s.lastFor(r, last, each); !open(r, last) {
 		return lease.TickReply{Last: last}, nil
 	}
-	answers := askAll(ctx, s, func(i int, ctx context.Context) (lease.TickReply, error) { return stores[i].ClaimTick(ctx, r) })
+	claims := func(reply lease.TickReply) bool { return reply.Claimed }
+	answers := askVotes(ctx, s, claims, func(i int, ctx context.Context) (lease.TickReply, error) { return stores[i].ClaimTick(ctx, r) })
 	claimed, refused, reply := 0, 0, lease.TickReply{}
 	for i := range answers {
 		switch a := &answers[i]; {
@@ -119,7 +120,8 @@ func (s *Store) EndTick(ctx context.Context, r lease.TickEnd) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	answers := askAll(ctx, s, func(i int, ctx context.Context) (bool, error) { return stores[i].EndTick(ctx, r) })
+	ends := func(ended bool) bool { return ended }
+	answers := askVotes(ctx, s, ends, func(i int, ctx context.Context) (bool, error) { return stores[i].EndTick(ctx, r) })
 	ended := count(answers, func(a *answer[bool]) bool { return a.ok() && a.value })
 	not := count(answers, func(a *answer[bool]) bool { return a.ok() && !a.value })
 	switch {

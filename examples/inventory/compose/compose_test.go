@@ -94,7 +94,7 @@ func TestShopStartsOnTheServers(t *testing.T) {
 	}
 	// exec lets signals reach the shop.
 	m := regexp.MustCompile(`^go build -o (\S+) (\S+) && exec (\S+) (.+)$`).FindStringSubmatch(shop.Command[2])
-	if m == nil || m[1] != m[3] {
+	if len(m) != 5 || m[1] != m[3] {
 		t.Fatalf("command: %q", shop.Command[2])
 	}
 	binary := filepath.Join(t.TempDir(), "inventory")

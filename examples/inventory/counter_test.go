@@ -143,3 +143,29 @@ func TestOrdersGoToReplicasThatCanSell(t *testing.T) {
 		t.Errorf("sent to %v, which is cut off", u)
 	}
 }
+
+// What the door has let in replicas take, by whatever name it came; one that is gone is no
+// more than a reason to send the order again.
+func TestDoorPassesOrdersOnAsItsOwn(t *testing.T) {
+	replica := httptest.NewServer(private(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusCreated) })))
+	m := &market{open: []string{replica.Listener.Addr().String()}, away: make([]bool, 1)}
+	page, err := handler(newFeed(), m, nil, "box.example")
+	if err != nil {
+		t.Fatal(err)
+	}
+	order := func() (status int) {
+		req := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/skus/show-1/orders", strings.NewReader("buyer=1"))
+		req.Host = "box.example"
+		req.Header.Set("Origin", "http://box.example")
+		w := httptest.NewRecorder()
+		page.ServeHTTP(w, req)
+		return w.Code
+	}
+	if got := order(); got != http.StatusCreated {
+		t.Errorf("status %d, want that of the replica", got)
+	}
+	replica.Close()
+	if got := order(); got != http.StatusServiceUnavailable {
+		t.Errorf("the replica is gone: status %d, want %d", got, http.StatusServiceUnavailable)
+	}
+}

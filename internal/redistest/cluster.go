@@ -3,6 +3,7 @@ package redistest
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -69,6 +70,7 @@ func (c *Cluster) Await(t testing.TB) {
 			t.Fatalf("redistest: cluster node %s is not ok; %s", node.Addr(), node.Log())
 		}
 	}
+	c.awaitAgreement(t)
 	client := redis.NewClusterClient(&redis.ClusterOptions{Addrs: c.Addrs()})
 	defer func() { _ = client.Close() }() // its answers have been read
 	for _, node := range c.nodes {
@@ -77,6 +79,47 @@ func (c *Cluster) Await(t testing.TB) {
 			t.Fatalf("redistest: cluster node %s takes no writes; %s", node.Addr(), node.Log())
 		}
 	}
+}
+
+// awaitAgreement returns when all nodes know of each other the same epochs and slots. A
+// node that takes a slot before it has heard of another's new epoch may take the same one
+// for itself; what resolves that can leave a slot that nobody serves.
+func (c *Cluster) awaitAgreement(t testing.TB) {
+	t.Helper()
+	if !testserver.Poll(c.agrees) {
+		for _, node := range c.nodes {
+			t.Errorf("redistest: cluster node %s knows %q", node.Addr(), layout(node))
+		}
+		t.FailNow()
+	}
+}
+
+func (c *Cluster) agrees() bool {
+	first := layout(c.nodes[0])
+	for _, node := range c.nodes[1:] {
+		if first == nil || !slices.Equal(layout(node), first) {
+			return false
+		}
+	}
+	return true
+}
+
+// layout returns what a node says in CLUSTER NODES of each master, in the order of their
+// ids: id, epoch and slots, without what is under way. It is nil if the node does not answer.
+func layout(node *Server) []string {
+	text, err := ask(node.Addr(), "CLUSTER NODES")
+	if err != nil {
+		return nil
+	}
+	var all []string
+	for line := range strings.Lines(text) {
+		if fields := strings.Fields(line); len(fields) >= 8 {
+			served := slices.DeleteFunc(fields[8:], func(s string) bool { return strings.HasPrefix(s, "[") })
+			all = append(all, strings.Join(append([]string{fields[0], fields[6]}, served...), " "))
+		}
+	}
+	slices.Sort(all)
+	return all
 }
 
 func healthy(node *Server) bool {
@@ -215,7 +258,8 @@ func (m *SlotMigration) MoveKeys(t testing.TB, keys ...string) {
 	}
 }
 
-// Finish moves what is left in the slot and gives it to the new master.
+// Finish moves what is left in the slot, gives it to the new master, and returns when all
+// nodes agree on that.
 func (m *SlotMigration) Finish(t testing.TB) {
 	t.Helper()
 	for {
@@ -239,6 +283,7 @@ func (m *SlotMigration) Finish(t testing.TB) {
 			node.must(t, "CLUSTER", "SETSLOT", m.slot, "NODE", owner)
 		}
 	}
+	m.c.awaitAgreement(t)
 }
 
 func (c *Cluster) id(node *Server) string {

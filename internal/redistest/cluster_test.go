@@ -16,6 +16,7 @@ func TestCluster(t *testing.T) {
 	c := redistest.StartCluster(t)
 	t.Run("AllMastersTakeWrites", func(t *testing.T) { allMastersTakeWrites(t, c) })
 	t.Run("MigratingSlotAnswersTryagainAndAsk", func(t *testing.T) { migratingSlot(t, c) })
+	t.Run("MovedSlotIsKnownToAllNodes", func(t *testing.T) { movedSlotIsKnown(t, c) })
 	t.Run("ClientGoesThroughProxies", func(t *testing.T) { clientGoesThroughProxies(t, c) })
 	t.Run("ComesBackAfterARestart", func(t *testing.T) { comesBackAfterARestart(t, c) })
 }
@@ -70,6 +71,30 @@ func migratingSlot(t *testing.T, c *redistest.Cluster) {
 		}
 	}
 	c.Await(t)
+}
+
+// With the epoch under which it moved: the next move counts on it.
+func movedSlotIsKnown(t *testing.T, c *redistest.Cluster) {
+	epoch := func(node *redistest.Server) string {
+		_, after, found := strings.Cut(node.Client(t).ClusterInfo(within(t)).Val(), "cluster_current_epoch:")
+		if !found {
+			t.Fatalf("%s tells no epoch", node.Addr())
+		}
+		return strings.Fields(after)[0]
+	}
+	for _, to := range c.Nodes() {
+		key := "moves-twice"
+		if c.Master(t, key) == to {
+			continue
+		}
+		c.Migrate(t, key, to).Finish(t)
+		first := epoch(c.Nodes()[0])
+		for _, node := range c.Nodes()[1:] {
+			if got := epoch(node); got != first {
+				t.Errorf("moved to %s: epoch %s at %s, %s at the first node", to.Addr(), got, node.Addr(), first)
+			}
+		}
+	}
 }
 
 func clientGoesThroughProxies(t *testing.T, c *redistest.Cluster) {

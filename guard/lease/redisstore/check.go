@@ -88,6 +88,9 @@ func Check(ctx context.Context, client redis.UniversalClient, opts ...CheckOptio
 		}
 		e.examine(ctx, n)
 	}
+	if len(nodes) > 1 {
+		e.agreement(ctx, nodes)
+	}
 	if len(unreachable) == len(nodes) {
 		return e.sorted(), fault(ctx, "check", errors.Join(unreachable...))
 	}

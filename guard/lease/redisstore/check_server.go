@@ -147,17 +147,3 @@ func (e *examination) settings(n node, f facts) {
 		}
 	}
 }
-
-// slots judges a Cluster as this master sees it.
-func (e *examination) slots(n node, f facts) {
-	if f.cluster == nil {
-		return
-	}
-	served, failing := number(f.cluster, "cluster_slots_ok"), number(f.cluster, "cluster_slots_pfail")+number(f.cluster, "cluster_slots_fail")
-	switch {
-	case f.cluster["cluster_state"] != "ok":
-		e.note("cluster", Broken, n.says(fmt.Sprintf("says that the Cluster is down, with %d of %d slots served: no lease is granted", served, slots)), "redis-cli --cluster fix, or start the missing masters")
-	case served < slots || failing > 0:
-		e.note("cluster", Broken, n.says(fmt.Sprintf("sees %d of %d slots served: keys of the others have no leases", served, slots)), "redis-cli --cluster fix, or start the missing masters")
-	}
-}

@@ -41,10 +41,13 @@ func TestImportArrowsPointDown(t *testing.T) {
 		"otelguard":                   append(otel, core...),
 		"otelguard/termlinks":         append([]string{"otelguard", "github.com/google/uuid", "golang.org/x/sys"}, append(otel, core...)...),
 	} {
-		out, err := exec.CommandContext(t.Context(), "go", "list", "-deps",
-			"-f", "{{if not .Standard}}{{.ImportPath}}{{end}}", module+pkg).CombinedOutput()
+		var complaints strings.Builder // on a new machine also what it downloads
+		list := exec.CommandContext(t.Context(), "go", "list", "-deps",
+			"-f", "{{if not .Standard}}{{.ImportPath}}{{end}}", module+pkg)
+		list.Stderr = &complaints
+		out, err := list.Output()
 		if err != nil {
-			t.Fatalf("go list: %v\n%s", err, out)
+			t.Fatalf("go list: %v\n%s", err, complaints.String())
 		}
 		for _, dep := range strings.Fields(string(out)) {
 			dep = strings.TrimPrefix(dep, module)

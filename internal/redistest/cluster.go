@@ -18,8 +18,8 @@ const (
 	slots   = 16384
 )
 
-// A Cluster is a Redis Cluster of three masters without replicas. When one of
-// them is down for longer than a second the other two refuse commands as well
+// A Cluster is a Redis Cluster of three masters, without replicas but those that
+// StartReplica adds. When a master without one is down for longer than a second the other two refuse commands as well
 // (CLUSTERDOWN), until it is back.
 type Cluster struct {
 	nodes []*Server
@@ -134,6 +134,33 @@ func writable(client *redis.ClusterClient, key string) bool {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	return client.Set(ctx, key, "", 0).Err() == nil && client.Del(ctx, key).Err() == nil
+}
+
+// StartReplica starts a replica of one of the masters, and returns when it has what its
+// master holds and all masters would let it take over. Restart is not for such a Cluster.
+func (c *Cluster) StartReplica(t testing.TB, master *Server) *Server {
+	t.Helper()
+	replica := Start(t, "--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf", "--cluster-node-timeout", "1000")
+	replica.must(t, "CLUSTER", "MEET", "127.0.0.1", master.Port())
+	id := c.id(master)
+	replicates := func() bool {
+		told, err := ask(replica.Addr(), "CLUSTER REPLICATE "+id) // fails until it knows the master
+		return err == nil && strings.Contains(told, "OK")
+	}
+	if !testserver.Poll(replicates) || !testserver.Poll(replica.linked) {
+		t.Fatalf("redistest: %s does not replicate %s; %s", replica.Addr(), master.Addr(), replica.Log())
+	}
+	for _, node := range c.nodes {
+		known := func() bool {
+			text, err := ask(node.Addr(), "CLUSTER NODES")
+			return err == nil && strings.Contains(text, "slave "+id)
+		}
+		if !testserver.Poll(known) {
+			t.Fatalf("redistest: %s does not know the replica of %s", node.Addr(), master.Addr())
+		}
+	}
+	c.awaitAgreement(t)
+	return replica
 }
 
 // Nodes returns the three masters.

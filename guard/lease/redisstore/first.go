@@ -20,6 +20,9 @@ import (
 // lease with a token, or if others are in the queue, the script is sent. See
 // docs/design/redisstore-first-try.md.
 //
+// Nor does a token count that was minted before the lease was there: while a Cluster moves
+// the slot, SET may be sent on to the node where the lease would be, after ZADD.
+//
 // For several tokens the counter is raised to the last, and read before: the first is above
 // what it was. Another key of the slot may have been given tokens in between, so none can
 // be taken back.
@@ -41,7 +44,17 @@ type firstTry struct {
 
 var firstTries = sync.Pool{New: func() any { return new(firstTry) }}
 
-type statusCmd struct{ redis.StatusCmd }
+// statusCmd notes that a Cluster redirected it: then the commands after it may have been
+// executed long before.
+type statusCmd struct {
+	redis.StatusCmd
+	redirected bool
+}
+
+func (c *statusCmd) SetErr(err error) {
+	c.redirected = c.redirected || redirection(err)
+	c.StatusCmd.SetErr(err)
+}
 
 func (*statusCmd) NoRetry() bool { return true } // see op
 
@@ -73,6 +86,7 @@ func (f *firstTry) commands(o *op) []redis.Cmder {
 	f.queuedArgs = [...]any{"exists", &o.names.all[1]}
 	f.raisedArgs = [...]any{"zadd", &o.names.all[3], "xx", "gt", "ch", &f.last, "t"}
 	ctx := context.Background()
+	f.set.redirected = false
 	f.set.StatusCmd = *redis.NewStatusCmd(ctx, f.setArgs[:]...)
 	f.queued.IntCmd = *redis.NewIntCmd(ctx, f.queuedArgs[:]...)
 	f.raised.IntCmd = *redis.NewIntCmd(ctx, f.raisedArgs[:]...)
@@ -101,7 +115,7 @@ func (f *firstTry) finish(o *op) {
 		return
 	}
 	o.tried = firstReply{free: err == nil, alone: f.queued.Err() == nil && f.queued.Val() == 0}
-	if f.floor == 0 || f.raised.Err() != nil || f.raised.Val() != 1 {
+	if f.floor == 0 || f.set.redirected || f.raised.Err() != nil || f.raised.Val() != 1 {
 		return
 	}
 	switch before := int64(f.before.Val()); {

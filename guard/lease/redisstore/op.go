@@ -181,7 +181,7 @@ func (o *op) answered() bool {
 	if err == nil {
 		return true
 	}
-	return isReply(err) && !redis.HasErrorPrefix(err, "MOVED") && !redis.HasErrorPrefix(err, "ASK")
+	return isReply(err) && !redirection(err)
 }
 
 // unknown reports whether the server does not have the script. Then nothing ran.

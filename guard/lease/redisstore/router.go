@@ -2,10 +2,8 @@ package redisstore
 
 import (
 	"context"
-	"errors"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -25,14 +23,16 @@ type router struct {
 	// client finds a key's node without I/O.
 	shardsKnown atomic.Bool
 	contact     firstContact
+	spares      spares
 
 	mu   sync.RWMutex
 	byID map[routeID]*batcher
 }
 
 type routeID struct {
-	addr  string // "": the single node, or the load of a Cluster's layout
-	acked bool
+	addr   string // "": the single node, or the load of a Cluster's layout
+	acked  bool
+	asking bool // for commands that another node redirected with ASK
 }
 
 func newRouter(client redis.UniversalClient, inline, hookless bool, c options) *router {
@@ -61,8 +61,11 @@ func (r *router) do(ctx context.Context, acked bool, ops ...*op) {
 		return
 	}
 	r.once(ctx, acked, ops)
-	if acked && r.cluster != nil {
-		r.follow(ctx, ops)
+	if r.cluster != nil {
+		if acked {
+			r.follow(ctx, ops)
+		}
+		r.reloadAfter(ctx, ops)
 	}
 	r.contact.note(ops)
 }
@@ -93,33 +96,6 @@ func (r *router) once(ctx context.Context, acked bool, ops []*op) {
 	for b, group := range groups {
 		for _, o := range group {
 			b.wait(ctx, o)
-		}
-	}
-}
-
-// follow repeats commands that were answered with MOVED. Only commands sent to a
-// node's own client need it; the Cluster client follows by itself.
-func (r *router) follow(ctx context.Context, ops []*op) {
-	const tries, pause = 10, 50 * time.Millisecond
-	for range tries {
-		var moved, twins []*op
-		for _, o := range ops {
-			if redis.HasErrorPrefix(o.outcome(), "MOVED") {
-				moved, twins = append(moved, o), append(twins, o.twin())
-			}
-		}
-		if moved == nil {
-			return
-		}
-		r.cluster.ReloadState(ctx) // starts the reload, and returns
-		select {
-		case <-time.After(pause):
-		case <-ctx.Done():
-			return
-		}
-		r.once(ctx, true, twins)
-		for i, o := range moved {
-			o.become(twins[i])
 		}
 	}
 }
@@ -165,7 +141,7 @@ func (r *router) newBatcher(id routeID) *batcher {
 	if id.acked {
 		b.link.extra = r.options.ackTimeout
 		to = func(client redis.UniversalClient) sender {
-			return sendAcked(client, r.options.replicas, r.options.ackTimeout)
+			return sendAcked(client, r.options.replicas, r.options.ackTimeout, false)
 		}
 		b.send = func(ctx context.Context, ops []*op) {
 			client, err := r.node(ctx, ops[0].key)
@@ -177,24 +153,11 @@ func (r *router) newBatcher(id routeID) *batcher {
 		}
 	}
 	if _, single := r.client.(*redis.Client); single || r.cluster != nil {
-		s := new(spare)
-		b.fresh = func(ctx context.Context, ops []*op) {
-			node, err := r.nodeAt(ctx, id.addr, ops[0].key)
-			if err != nil {
-				failAll(ops, err)
-				return
-			}
-			s.send(ctx, node, to, ops)
-		}
-		b.node = func(key string) *redis.Client {
-			node, _ := r.nodeAt(context.Background(), id.addr, key) // nil with an error
-			return node
-		}
+		b.fresh = func(ctx context.Context, ops []*op) { r.sendAgain(ctx, to, ops) }
+		b.node = func(key string) *redis.Client { return r.nodeAt(id.addr, key) }
 	}
 	return b
 }
-
-var errMoved = errors.New("another node serves the key by now")
 
 func failAll(ops []*op, err error) {
 	for _, o := range ops {
@@ -215,17 +178,14 @@ func (r *router) node(ctx context.Context, key string) (redis.UniversalClient, e
 	return master, nil
 }
 
-// nodeAt is node, if that is still the one at addr.
-func (r *router) nodeAt(ctx context.Context, addr, key string) (*redis.Client, error) {
-	node, err := r.node(ctx, key)
-	if err != nil {
-		return nil, err
-	}
+// nodeAt is node, if that is still the one at addr; else nil.
+func (r *router) nodeAt(addr, key string) *redis.Client {
+	node, err := r.node(context.Background(), key)
 	client, ok := node.(*redis.Client)
-	if !ok || r.cluster != nil && client.Options().Addr != addr {
-		return nil, errMoved
+	if err != nil || !ok || r.cluster != nil && client.Options().Addr != addr {
+		return nil
 	}
-	return client, nil
+	return client
 }
 
 func (r *router) batcherFor(id routeID, create func() *batcher) *batcher {

@@ -83,11 +83,14 @@ func inFull(ops []*op) (again []*op) {
 }
 
 // sendAcked returns the sender to one node that waits for its replicas: WAIT must
-// follow the writes on the same connection.
-func sendAcked(client redis.UniversalClient, replicas int, timeout time.Duration) sender {
+// follow the writes on the same connection. asking: the node is about to get their slot.
+func sendAcked(client redis.UniversalClient, replicas int, timeout time.Duration, asking bool) sender {
 	return withScripts(func(ctx context.Context, ops []*op) {
 		pipe := outlastWait(client, timeout).Pipeline()
 		for _, o := range ops {
+			if asking {
+				_ = pipe.Process(ctx, newOp("", "asking"))
+			}
 			_ = pipe.Process(ctx, o)
 		}
 		wait := newOp("", "wait", replicas, millis(timeout))

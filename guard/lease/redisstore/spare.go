@@ -20,20 +20,40 @@ const (
 	maxSpare = 32
 )
 
-// spare is a client of the Store's own to the node of another client, for commands
-// that are sent again: its connections are fresh, and none of the program's commands
-// keeps them. It is opened by the first use and closed by a timer, spareIdle after
-// the last.
+// spares are the clients of the Store's own, by address.
+type spares struct {
+	mu     sync.Mutex
+	byAddr map[string]*spare
+}
+
+func (s *spares) at(addr string) *spare {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.byAddr == nil {
+		s.byAddr = make(map[string]*spare)
+	}
+	if s.byAddr[addr] == nil {
+		s.byAddr[addr] = &spare{addr: addr}
+	}
+	return s.byAddr[addr]
+}
+
+// spare is a client of the Store's own to a node, for commands that are sent again: its
+// connections are fresh, and none of the program's commands keeps them. It is opened by
+// the first use and closed by a timer, spareIdle after the last.
 //
-// It has the other client's options without its hooks.
+// It has the options of the program's client, to the same node or to another of its
+// Cluster, without its hooks.
 type spare struct {
+	addr string
+
 	mu     sync.Mutex
 	client *redis.Client // nil: closed
 	users  int
 	close  *time.Timer
 }
 
-// send sends ops over s to the node of like.
+// send sends ops over s, whose options are those of like.
 func (s *spare) send(ctx context.Context, like *redis.Client, to func(redis.UniversalClient) sender, ops []*op) {
 	client := s.take(like)
 	defer s.giveBack()
@@ -48,7 +68,9 @@ func (s *spare) take(like *redis.Client) *redis.Client {
 		s.close.Stop()
 	}
 	if s.client == nil {
-		s.client = redis.NewClient(spareOptions(like.Options()))
+		options := spareOptions(like.Options())
+		options.Addr = s.addr
+		s.client = redis.NewClient(options)
 	}
 	return s.client
 }

@@ -62,7 +62,7 @@ type checking struct {
 //
 // The user needs no other right than for a Store. What Check then cannot see is
 // a Finding "unchecked" of severity [Unknown], whose Fix grants the rights to see it:
-// info, config|get, acl|whoami, acl|dryrun, and on a Cluster cluster|info.
+// info, config|get, acl|whoami, acl|dryrun, and on a Cluster cluster|info and cluster|nodes.
 //
 // The error is that no server answers, or that of ctx; findings may be incomplete then.
 func Check(ctx context.Context, client redis.UniversalClient, opts ...CheckOption) ([]Finding, error) {
@@ -78,26 +78,50 @@ func Check(ctx context.Context, client redis.UniversalClient, opts ...CheckOptio
 		return nil, fault(ctx, "check", err)
 	}
 	e := examination{checking: c, user: "jobguard"}
-	var unreachable []error
-	for _, n := range nodes {
-		if err := n.client.Ping(ctx).Err(); err != nil && !isReply(err) {
-			unreachable = append(unreachable, err)
-			e.note("unreachable", Broken, n.says(fmt.Sprintf("does not answer (%v): nothing is granted or renewed there", err)),
-				"start the server, or remove it from the Cluster")
-			continue
-		}
+	answering, failed := e.ping(ctx, nodes)
+	for _, n := range answering {
 		e.examine(ctx, n)
 	}
-	if len(nodes) > 1 {
-		e.agreement(ctx, nodes)
+	if len(answering) > 1 {
+		e.agreement(ctx, answering)
 	}
-	if len(unreachable) == len(nodes) {
-		return e.sorted(), fault(ctx, "check", errors.Join(unreachable...))
+	if len(answering) == 0 {
+		return e.sorted(), fault(ctx, "check", failed)
 	}
 	if err := ctx.Err(); err != nil {
 		return e.sorted(), fault(ctx, "check", err)
 	}
 	return e.sorted(), nil
+}
+
+// pingTime is how long a server may take to answer its first PING, for which it may have
+// to be connected to; half of what is left of ctx at most.
+const pingTime = 5 * time.Second
+
+// ping returns the nodes that answer, and why others do not. All are asked at once.
+func (e *examination) ping(ctx context.Context, nodes []node) (answering []node, failed error) {
+	patience := pingTime
+	if deadline, ok := ctx.Deadline(); ok {
+		patience = min(patience, time.Until(deadline)/2)
+	}
+	short, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	errs := make([]error, len(nodes))
+	var all sync.WaitGroup
+	for i, n := range nodes {
+		all.Go(func() { errs[i] = n.client.Ping(short).Err() })
+	}
+	all.Wait()
+	for i, n := range nodes {
+		switch err := errs[i]; {
+		case err == nil, isReply(err):
+			answering = append(answering, n)
+		case ctx.Err() == nil:
+			e.note("unreachable", Broken, n.says(fmt.Sprintf("does not answer (%v): nothing is granted or renewed there", err)),
+				"start the server, or remove it from the Cluster")
+		}
+	}
+	return answering, errors.Join(errs...)
 }
 
 // node is a server that takes writes.
@@ -118,14 +142,37 @@ func (n node) says(what string) string {
 func nodesOf(ctx context.Context, client redis.UniversalClient) ([]node, error) {
 	cluster, ok := client.(*redis.ClusterClient)
 	if !ok {
+		if single, ok := client.(*redis.Client); ok {
+			client, _ = withDeadlines(single)
+		}
 		return []node{{client: client}}, nil
 	}
+	// It has the layout loaded, which may hang for as long as the client's ReadTimeout.
+	type loaded struct {
+		nodes []node
+		err   error
+	}
+	done := make(chan loaded, 1)
+	go func() {
+		nodes, err := mastersOf(ctx, cluster)
+		done <- loaded{nodes, err}
+	}()
+	select {
+	case l := <-done:
+		return l.nodes, l.err
+	case <-ctx.Done():
+		return nil, fmt.Errorf("loading the Cluster's layout: %w", ctx.Err())
+	}
+}
+
+func mastersOf(ctx context.Context, cluster *redis.ClusterClient) ([]node, error) {
 	var mu sync.Mutex
 	var nodes []node
 	err := cluster.ForEachMaster(ctx, func(_ context.Context, c *redis.Client) error {
 		mu.Lock()
 		defer mu.Unlock()
-		nodes = append(nodes, node{client: c, name: c.Options().Addr, cluster: true})
+		obedient, _ := withDeadlines(c)
+		nodes = append(nodes, node{client: obedient, name: c.Options().Addr, cluster: true})
 		return nil
 	})
 	slices.SortFunc(nodes, func(a, b node) int { return compare(a.name, b.name) })

@@ -47,6 +47,9 @@ func read(ctx context.Context, n node, missing *unchecked) facts {
 		} else {
 			f.cluster = pairs(text)
 		}
+		if err := n.client.ClusterNodes(ctx).Err(); err != nil {
+			missing.add(err, "cluster|nodes", "moves of slots that were left half done")
+		}
 	}
 	return f
 }

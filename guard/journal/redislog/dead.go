@@ -52,7 +52,7 @@ func (l *Log) deadIDs(ctx context.Context, base, after, last string, n int) (ids
 	// Ids with one time are in their own order, so those before last are skipped. They
 	// are as many as died in one microsecond.
 	for most := n + 16; ; most *= 2 {
-		found, err := bounded(ctx, func(ctx context.Context) ([]redis.Z, error) {
+		found, err := bounded(ctx, l.client, func(ctx context.Context) ([]redis.Z, error) {
 			return l.client.ZRangeByScoreWithScores(ctx, base+"dead", &redis.ZRangeBy{Min: after, Max: "+inf", Count: int64(most)}).Result()
 		})
 		if err != nil {

@@ -86,7 +86,7 @@ func (l *Log) open(ctx context.Context, key string, ids []string, now int64) ([]
 	}
 	open := make([]record.Open, len(ids))
 	due := make([]*redis.FloatCmd, len(ids))
-	_, err = bounded(ctx, func(ctx context.Context) (any, error) {
+	_, err = bounded(ctx, l.client, func(ctx context.Context) (any, error) {
 		return l.client.Pipelined(ctx, func(p redis.Pipeliner) error {
 			for i, r := range known {
 				open[i].Ref = record.Ref{ID: ids[i], Kind: r.text(), Key: key}
@@ -111,7 +111,7 @@ func (l *Log) fields(ctx context.Context, base string, ids []string, fields ...s
 	if len(ids) == 0 {
 		return nil, nil
 	}
-	found, err := bounded(ctx, func(ctx context.Context) ([]redis.Cmder, error) {
+	found, err := bounded(ctx, l.client, func(ctx context.Context) ([]redis.Cmder, error) {
 		return l.client.Pipelined(ctx, func(p redis.Pipeliner) error {
 			for _, id := range ids {
 				p.HMGet(ctx, base+"r:"+id, fields...)

@@ -3,6 +3,7 @@ package redislog
 import (
 	"context"
 	_ "embed"
+	"errors"
 	"fmt"
 
 	"github.com/redis/go-redis/v9"
@@ -46,7 +47,7 @@ var (
 
 // run sends a script by its digest, and in full to a server that does not have it.
 func (l *Log) run(ctx context.Context, doing string, s *redis.Script, keys []string, args ...any) (any, error) {
-	reply, err := bounded(ctx, func(ctx context.Context) (any, error) { return s.Run(ctx, l.client, keys, args...).Result() })
+	reply, err := bounded(ctx, l.client, func(ctx context.Context) (any, error) { return s.Run(ctx, l.client, keys, args...).Result() })
 	if err != nil {
 		return nil, fmt.Errorf("redislog: %s: %w", doing, err)
 	}
@@ -82,7 +83,10 @@ func (l *Log) list(ctx context.Context, doing string, s *redis.Script, keys []st
 // bounded returns when f does, or when ctx ends: a client without ContextTimeoutEnabled
 // does not heed a deadline while it waits for a reply. f's goroutine ends with the
 // client's own timeouts then.
-func bounded[T any](ctx context.Context, f func(context.Context) (T, error)) (T, error) {
+//
+// If a node of a Cluster does not answer, or takes no writes, the layout is loaded again:
+// a replica may have taken over, and go-redis would look for it once a minute.
+func bounded[T any](ctx context.Context, client redis.UniversalClient, f func(context.Context) (T, error)) (T, error) {
 	type result struct {
 		value T
 		err   error
@@ -98,8 +102,19 @@ func bounded[T any](ctx context.Context, f func(context.Context) (T, error)) (T,
 	}()
 	select {
 	case r := <-done:
+		if cluster, ok := client.(*redis.ClusterClient); ok && displaced(r.err) {
+			cluster.ReloadState(ctx) // starts the reload, and returns
+		}
 		return r.value, r.err
 	case <-ctx.Done():
+		if cluster, ok := client.(*redis.ClusterClient); ok && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			cluster.ReloadState(ctx)
+		}
 		return none, ctx.Err()
 	}
+}
+
+func displaced(err error) bool {
+	var reply redis.Error
+	return err != nil && (!errors.As(err, &reply) || redis.HasErrorPrefix(err, "READONLY"))
 }

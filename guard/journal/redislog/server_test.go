@@ -173,6 +173,28 @@ func TestShardsTogetherAreOneLog(t *testing.T) {
 	}
 }
 
+// By itself go-redis would ask the dead master for up to a minute.
+func TestLogFollowsAFailoverOfItsShard(t *testing.T) {
+	t.Parallel()
+	cluster := redistest.StartCluster(t)
+	dying := cluster.Master(t, "{0}") // where the only shard is
+	replica := cluster.StartReplica(t, dying)
+	log := redislog.New(cluster.Client(t))
+	begin(t, log, intent("first", "k"))
+	dying.Kill()
+	began := func() bool {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, err := log.Begin(ctx, intent("second", "k"))
+		return err == nil
+	}
+	for deadline := time.Now().Add(40 * time.Second); !began(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("no record since the master died; the replica: %s", infoOf(t, replica.Client(t), "replication")["role"])
+		}
+	}
+}
+
 func TestDeadRecordsOfOneInstantAreListedOnce(t *testing.T) {
 	server := redistest.Start(t)
 	log, admin := redislog.New(server.Client(t)), server.Client(t)

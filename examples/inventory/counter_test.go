@@ -122,6 +122,50 @@ func TestOnlyOurOwnNamesReachThePage(t *testing.T) {
 	}
 }
 
+// What does not exist is not found, and the method that a path wants is told.
+func TestButtonsThatDoNotExistAreNotFound(t *testing.T) {
+	h := newHouse(options{replicas: 1}, nil, nil)
+	h.clerks = []*clerk{{state: dead}}
+	go func() { // ends with the channel
+		for a := range h.actions {
+			a.done <- h.act(a)
+		}
+	}()
+	defer close(h.actions)
+	page, err := handler(h.feed, h.market, h.actions)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		method, path string
+		want         int
+		allow        string
+	}{
+		{"POST", "/replicas/1/stall", http.StatusConflict, ""}, // it is dead
+		{"POST", "/replicas/2/stall", http.StatusNotFound, ""},
+		{"POST", "/replicas/0/stall", http.StatusNotFound, ""},
+		{"POST", "/replicas/one/stall", http.StatusNotFound, ""},
+		{"POST", "/replicas/1/foo", http.StatusNotFound, ""},
+		{"POST", "/guard/on", http.StatusNoContent, ""},
+		{"POST", "/guard/bogus", http.StatusNotFound, ""},
+		{"POST", "/bogus", http.StatusNotFound, ""},
+		{"GET", "/replicas/1/stall", http.StatusMethodNotAllowed, "POST"},
+		{"GET", "/guard/off", http.StatusMethodNotAllowed, "POST"},
+		{"GET", "/skus/show-1/orders", http.StatusMethodNotAllowed, "POST"},
+		{"POST", "/", http.StatusMethodNotAllowed, "GET, HEAD"},
+		{"POST", "/events", http.StatusMethodNotAllowed, "GET, HEAD"},
+		{"GET", "/guard/bogus", http.StatusNotFound, ""},
+		{"GET", "/", http.StatusOK, ""},
+		{"GET", "/page.js", http.StatusOK, ""},
+	} {
+		w := httptest.NewRecorder()
+		page.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), c.method, "http://localhost"+c.path, nil))
+		if w.Code != c.want || w.Header().Get("Allow") != c.allow {
+			t.Errorf("%s %s: %d, Allow %q, want %d, %q", c.method, c.path, w.Code, w.Header().Get("Allow"), c.want, c.allow)
+		}
+	}
+}
+
 // The door sends orders only to replicas that can sell.
 func TestOrdersGoToReplicasThatCanSell(t *testing.T) {
 	h := newHouse(options{replicas: 4}, nil, nil)

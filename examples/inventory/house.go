@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -37,6 +38,7 @@ type house struct {
 	lost    int
 	putBack int // tickets, by compensations
 	office  office
+	closed  bool   // nobody watched when the books were last kept: office is older
 	untidy  bool   // shows were forgotten that are in the database
 	done    office // what is no longer there
 	log     []entry
@@ -246,9 +248,9 @@ func (h *house) compensated(c *clerk, m message) {
 	}
 	more := ""
 	if n := h.decline.n - 1; n > 0 {
-		more = fmt.Sprintf(" (%d more in the last %.0f s)", n, time.Since(h.decline.last).Seconds())
+		more = fmt.Sprintf(" (%d more failed in the last %.0f s)", n, time.Since(h.decline.last).Seconds())
 	}
-	h.say("%s put a ticket of %s back: the sale was %s%s", c.part.Name, m.SKU, m.Reason, more)
+	h.say("%s put a ticket of %s back: the sale failed%s", c.part.Name, m.SKU, more)
 	h.decline = decline{last: time.Now()}
 }
 
@@ -327,13 +329,15 @@ func short(token int64) string {
 	return "…" + text[max(0, len(text)-6):]
 }
 
+var errNoReplica = errors.New("there is no such replica")
+
 // act does what a button says.
 func (h *house) act(a action) error {
 	if on, ok := strings.CutPrefix(a.name, "guard "); ok {
 		return h.setGuard(on)
 	}
 	if a.replica < 0 || a.replica >= len(h.clerks) {
-		return fmt.Errorf("there is no replica %d", a.replica+1)
+		return fmt.Errorf("%w: %d", errNoReplica, a.replica+1)
 	}
 	c := h.clerks[a.replica]
 	switch a.name {

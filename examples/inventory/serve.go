@@ -151,7 +151,8 @@ func (h *house) frame(ctx context.Context) error {
 	now := time.Now()
 	h.lanes.age(now.UnixMilli())
 	watched, whole := h.feed.wanted()
-	if h.frames%8 == 1 && (h.trouble.IsZero() || h.frames%64 == 1) { // buttons wait while a database hangs
+	due := h.frames%8 == 1 || watched && h.closed        // the first view shows the office as it is now
+	if due && (h.trouble.IsZero() || h.frames%64 == 1) { // buttons wait while a database hangs
 		if err := h.outage(h.keepBooks(ctx, now, watched), now); err != nil {
 			return err
 		}

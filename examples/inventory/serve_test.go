@@ -259,7 +259,7 @@ func TestServedShopShipsReconcilesAndPutsBack(t *testing.T) {
 			if got := h.order(v.Keys[0].SKU, "1000000000", ""); got != http.StatusPaymentRequired {
 				t.Errorf("a card that is declined: %d", got)
 			}
-			h.waitFor("a ticket put back", func(v seen) bool { return v.With.PutBack > 0 && v.logged("the sale was failed") })
+			h.waitFor("a ticket put back", func(v seen) bool { return v.With.PutBack > 0 && v.logged("the sale failed") })
 
 			// What a replica leaves half done when it dies, others find. It may die
 			// between two sales; then it has to die again.

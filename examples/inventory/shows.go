@@ -78,7 +78,7 @@ func (h *house) keepBooks(ctx context.Context, now time.Time, watched bool) erro
 		}
 		h.untidy = false
 	}
-	if !watched {
+	if h.closed = !watched; h.closed {
 		return nil
 	}
 	o, err := h.shop.office(ctx)

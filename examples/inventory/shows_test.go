@@ -145,6 +145,39 @@ func TestHouseWithoutADatabaseGoesOn(t *testing.T) {
 	}
 }
 
+// Who comes to watch sees at once what went on behind the counter while nobody watched.
+func TestFirstViewShowsTheOfficeAsItIs(t *testing.T) {
+	s := newShop(t, 1)
+	h := newHouse(options{items: 10}, s.shop, nil)
+	h.frames = 1 // of the leases, which are looked at in every third frame, there is no store
+	if err := h.keepBooks(t.Context(), time.Now(), false); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.db.ExecContext(t.Context(), `INSERT INTO sales (sku, buyer, token, paid, shipped) VALUES ('ticket', 1, 1, 1, 1)`); err != nil {
+		t.Fatal(err)
+	}
+	h.feed.count(1, 1)
+	if err := h.frame(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	var first view
+	text, _, whole, _ := h.feed.newest()
+	if err := json.Unmarshal(text, &first); err != nil || !whole {
+		t.Fatalf("%v, whole: %t", err, whole)
+	}
+	if first.Office.Paid != 1 || first.Office.Shipped != 1 {
+		t.Errorf("the first view has %+v", first.Office)
+	}
+}
+
+// The page says why tickets are put back although nobody breaks anything.
+func TestPageTellsThatCardsAreDeclined(t *testing.T) {
+	page, err := webFiles.ReadFile("web/index.html")
+	if err != nil || !strings.Contains(string(page), fmt.Sprintf("One card in %d is declined", declines)) {
+		t.Errorf("it does not, or tells another number than %d: %v", declines, err)
+	}
+}
+
 // Replicas write all the time, and SQLite has one writer.
 func TestDatabaseIsTidiedBesideWriters(t *testing.T) {
 	t.Parallel()
@@ -196,7 +229,7 @@ func TestDeclinedCardsAreSaidOnceInAWhile(t *testing.T) {
 	}
 	h.decline.last = h.decline.last.Add(-time.Minute)
 	h.compensated(c, failed)
-	if got := h.log[len(h.log)-1].Text; !strings.Contains(got, "(4 more in the last 60 s)") {
+	if got := h.log[len(h.log)-1].Text; !strings.Contains(got, "the sale failed (4 more failed in the last 60 s)") {
 		t.Errorf("a minute later: %q", got)
 	}
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"embed"
+	"errors"
 	"fmt"
 	"io/fs"
 	"net/http"
@@ -121,27 +122,35 @@ func handler(f *feed, m *market, actions chan<- action, names ...string) (http.H
 	}
 	act := func(w http.ResponseWriter, r *http.Request, name string, replica int) {
 		done := make(chan error, 1)
-		if err := press(r.Context(), actions, action{name, replica, done}, done); err != nil {
+		err := press(r.Context(), actions, action{name, replica, done}, done)
+		switch {
+		case errors.Is(err, errNoReplica):
+			http.Error(w, err.Error(), http.StatusNotFound)
+		case err != nil:
 			http.Error(w, err.Error(), http.StatusConflict)
-			return
+		default:
+			w.WriteHeader(http.StatusNoContent)
 		}
-		w.WriteHeader(http.StatusNoContent)
 	}
 	mux := http.NewServeMux()
-	mux.Handle("GET /", http.FileServerFS(files))
+	if err := servePage(mux, files); err != nil {
+		return nil, err
+	}
 	mux.Handle("GET /events", f)
 	mux.Handle("POST /skus/{sku}/orders", m.proxy())
-	mux.HandleFunc("POST /guard/{name}", func(w http.ResponseWriter, r *http.Request) {
-		act(w, r, "guard "+r.PathValue("name"), 0)
-	})
-	mux.HandleFunc("POST /replicas/{n}/{name}", func(w http.ResponseWriter, r *http.Request) {
-		n, err := strconv.Atoi(r.PathValue("n"))
-		if err != nil {
-			http.NotFound(w, r)
-			return
-		}
-		act(w, r, r.PathValue("name"), n-1)
-	})
+	for _, on := range []string{"on", "off"} {
+		mux.HandleFunc("POST /guard/"+on, func(w http.ResponseWriter, r *http.Request) { act(w, r, "guard "+on, 0) })
+	}
+	for _, name := range []string{"stall", "kill", "cut", "go-on"} {
+		mux.HandleFunc("POST /replicas/{n}/"+name, func(w http.ResponseWriter, r *http.Request) {
+			n, err := strconv.Atoi(r.PathValue("n"))
+			if err != nil {
+				http.NotFound(w, r)
+				return
+			}
+			act(w, r, name, n-1)
+		})
+	}
 	all := http.NewServeMux()
 	all.HandleFunc("GET /metrics", m.metrics) // a scraper comes by whatever name
 	all.Handle("/", private(mux, names...))   // no other page may press the buttons
@@ -150,6 +159,19 @@ func handler(f *feed, m *market, actions chan<- action, names ...string) (http.H
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		all.ServeHTTP(w, r)
 	}), nil
+}
+
+// servePage has a pattern for each file: one for all paths would answer a GET of a button
+// with 404, where the mux says 405 and what is allowed.
+func servePage(mux *http.ServeMux, files fs.FS) error {
+	server := http.FileServerFS(files)
+	mux.Handle("GET /{$}", server)
+	return fs.WalkDir(files, ".", func(path string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() {
+			mux.Handle("GET /"+path, server)
+		}
+		return err
+	})
 }
 
 // press has the goroutine of serve do an action.

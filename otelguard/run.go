@@ -146,7 +146,11 @@ func (o *Observer) describeRun(span trace.Span, r *running, e guard.RunEnd, out 
 	}
 	if out.errorType != "" {
 		list.add(errorTypeKey.String(out.errorType))
-		span.SetStatus(codes.Error, statusOf[out.word])
+		why := out.word
+		if why == failed && e.Lost != "" { // told to stop
+			why = string(e.Lost)
+		}
+		span.SetStatus(codes.Error, statusOf[why])
 	}
 	span.SetAttributes(o.appendKey(list.kvs, e.Keys...)...)
 }
@@ -157,4 +161,7 @@ var statusOf = map[string]string{
 	lost:     "the lease was lost",
 	maxHold:  "held longer than MaxHold",
 	panicked: "the function panicked or exited",
+
+	string(guard.LostRevoked):  "an operator told the run to stop",
+	string(guard.LostReplaced): "a newcomer told the run to stop",
 }

@@ -278,6 +278,75 @@ func TestEveryEndOfARunHasItsOutcome(t *testing.T) {
 	}
 }
 
+// It did not end as its caller wanted, so it is an error; no lease was lost, so no alert fires.
+func TestRunThatIsToldToStopIsAnErrorOfItsOwnTypeAndNoLoss(t *testing.T) {
+	untilTold := func(ctx context.Context) error { <-ctx.Done(); return nil }
+	for want, c := range map[string]struct {
+		tell        func(*guardtest.Store, *guard.Guard) error
+		description string
+	}{
+		"revoked":  {func(s *guardtest.Store, _ *guard.Guard) error { return s.Revoke("k", "by Ada") }, "an operator told the run to stop"},
+		"replaced": {func(_ *guardtest.Store, g *guard.Guard) error { return g.Do(context.Background(), "k", nothing) }, "a newcomer told the run to stop"},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			tel := newTelemetry()
+			store := guardtest.NewStore()
+			g := newGuard(t, store, guard.Observe(tel), guard.Name("orders"))
+			ended := make(chan error, 1)
+			go func() { ended <- g.Do(t.Context(), "k", untilTold) }()
+			time.Sleep(time.Second)
+			if err := c.tell(store, g.With(guard.Replace(), guard.Name("newcomer"))); err != nil {
+				t.Fatal(err)
+			}
+			if err := <-ended; !errors.Is(err, guard.ErrRevoked) && !errors.Is(err, guard.ErrReplaced) {
+				t.Fatal(err)
+			}
+			s := tel.span(t, "run orders")
+			if attr(s, "jobguard.outcome").AsString() != "error" || attr(s, "error.type").AsString() != want || attr(s, "jobguard.release").AsString() != "released" {
+				t.Errorf("%s: %v", want, s.Attributes)
+			}
+			if s.Status.Description != c.description {
+				t.Errorf("%s: described as %q", want, s.Status.Description)
+			}
+			p := tel.histogram(t, "jobguard.run.duration", named("orders"), str("jobguard.outcome", "error"), str("error.type", want))
+			if p.Count != 1 {
+				t.Errorf("%s: %d runs", want, p.Count)
+			}
+			for _, reason := range []string{"expired", "not_owner", "max_hold"} {
+				if n, _ := tel.sum(t, "jobguard.leases.lost", named("orders"), str("jobguard.reason", reason)); n != 0 {
+					t.Errorf("%s: %d leases lost, %s", want, n, reason)
+				}
+			}
+			if n := len(tel.logs.of("jobguard.lease.lost")); n != 0 {
+				t.Errorf("%s: %d events of a loss", want, n)
+			}
+		})
+	}
+}
+
+// A later newcomer waits in its place: for the caller, its wait is over.
+func TestNewcomerThatALaterOneReplacesTimesOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tel := newTelemetry()
+		g := newGuard(t, guardtest.NewStore(), guard.Observe(tel), guard.Name("orders"))
+		ended := make(chan error, 3)
+		for i, opt := range [][]guard.Option{nil, {guard.Replace(), guard.Name("earlier")}, {guard.Replace(), guard.Name("later")}} {
+			go func() {
+				ended <- g.With(opt...).Do(t.Context(), "k", func(context.Context) error { time.Sleep(time.Minute); return nil })
+			}()
+			time.Sleep(time.Duration(i+1) * time.Second)
+		}
+		if err := <-ended; !errors.Is(err, guard.ErrReplaced) || !errors.Is(err, guard.ErrBusy) {
+			t.Fatal(err)
+		}
+		if s := tel.span(t, "acquire earlier"); attr(s, "jobguard.outcome").AsString() != "timeout" || s.Status.Code == codes.Error {
+			t.Errorf("%v, %v", s.Attributes, s.Status)
+		}
+		<-ended
+		<-ended
+	})
+}
+
 func TestErrorOfANestedRunIsNotTheOuterRunsLoss(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tel := newTelemetry()

@@ -24,14 +24,14 @@ func Example_server() {
 		log.Fatal(err)
 	}
 	conn := asynq.RedisClientOpt{Addr: addr}
-	mw, err := asynqmw.New(g, asynqmw.PayloadField("order_id"), asynqmw.WithRedis(conn))
+	mw, err := asynqmw.New(g, asynqmw.PayloadField("order"), asynqmw.WithRedis(conn))
 	if err != nil {
 		log.Fatal(err)
 	}
 	mux := asynq.NewServeMux()
 	mux.Use(mw.Handler)
 	mux.HandleFunc("order:ship", ship)
-	if err := asynq.NewServer(conn, mw.Config(asynq.Config{})).Run(mux); err != nil {
+	if err := asynq.NewServer(conn, mw.Config(asynq.Config{})).Run(mux); err != nil { // until a signal; beside other things: Start
 		log.Fatal(err)
 	}
 }

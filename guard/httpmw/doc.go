@@ -31,9 +31,9 @@
 // # Use
 //
 // Wrap each route and method that is to be guarded, inside the router, so that path
-// values and the pattern are known. [PathValue], [Header] and [Join] make keys. In
-// the handler guard.Fence, Holding and Ensure work on r.Context(), which ends with
-// cause guard.ErrLost when the lease is lost. A request waits for its key as the
+// values and the pattern are known. [PathValue], [Header] and [Join] make keys, of which
+// the name is a part. In the handler guard.Fence, Holding and Ensure work on r.Context(),
+// which ends with cause guard.ErrLost when its lease is lost. A request waits as the
 // guard's Wait says; without one, for 2 s; [MaxWaiting] bounds how many do. To stop,
 // call http.Server's Shutdown and then the guard's: package stop does. What a handler
 // reads of the body it reads under the key: read it before, in a handler around the

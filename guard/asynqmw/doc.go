@@ -23,18 +23,23 @@
 //			log.Fatal(err)
 //		}
 //		conn := asynq.RedisClientOpt{Addr: addr}
-//		mw, err := asynqmw.New(g, asynqmw.PayloadField("order_id"), asynqmw.WithRedis(conn))
+//		mw, err := asynqmw.New(g, asynqmw.PayloadField("order"), asynqmw.WithRedis(conn))
 //		if err != nil {
 //			log.Fatal(err)
 //		}
 //		mux := asynq.NewServeMux() // mux.HandleFunc("order:ship", ship)
 //		mux.Use(mw.Handler)
-//		log.Print(asynq.NewServer(conn, mw.Config(asynq.Config{})).Run(mux))
+//		log.Print(asynq.NewServer(conn, mw.Config(asynq.Config{})).Run(mux)) // until a signal
 //	}
+//
+// The field's name is part of the key: this one makes guard.Key("order", value).
+// Run stops by itself at a signal; with package stop, Start the server instead.
 //
 // While the lease lasts, two handlers with the same key do not overlap, also if asynq
 // gives up on one that still runs and starts its task again. asynq runs a task at
 // least once: a handler must be idempotent, and pass guard.Fence to what it writes to.
+// Services that must act once per order get the order's id from the payload, and not
+// journal.ID, nor asynq.GetTaskID: a run, and a clone, have new ones. See the example Journal.
 //
 // With [WithRedis] tasks of one key that are enqueued to one queue run back to back and
 // in that order, on whatever server, as long as nothing fails or pauses for half a second.

@@ -18,16 +18,16 @@ import (
 	"github.com/jobguard/jobguard/guard/asynqmw"
 )
 
-// journal is a handler that writes down which task, by its payload, began when.
-type journal struct {
+// diary is a handler that writes down which task, by its payload, began when.
+type diary struct {
 	runs
 	mu    sync.Mutex // guards what follows
 	order []string
 	began []time.Time
 }
 
-func newJournal(work time.Duration) *journal {
-	j := new(journal)
+func newDiary(work time.Duration) *diary {
+	j := new(diary)
 	j.work = func(_ context.Context, task *asynq.Task) error {
 		j.mu.Lock()
 		j.order, j.began = append(j.order, string(task.Payload())), append(j.began, time.Now())
@@ -40,7 +40,7 @@ func newJournal(work time.Duration) *journal {
 
 // wantInOrder waits until the tasks 0 to n-1 have run and checks that they did so one
 // at a time and in order. It returns when the last began.
-func (j *journal) wantInOrder(t *testing.T, n int) time.Time {
+func (j *diary) wantInOrder(t *testing.T, n int) time.Time {
 	t.Helper()
 	j.await(t, int64(n))
 	j.mu.Lock()
@@ -76,7 +76,7 @@ func TestHotKeyRunsInOrderAndHoldsUpNoOther(t *testing.T) {
 	for name, retries := range map[string]int{"retries": 25, "none": 0} {
 		t.Run(name, func(t *testing.T) {
 			f := newFleet(t)
-			hot, others := newJournal(10*time.Millisecond), newJournal(0)
+			hot, others := newDiary(10*time.Millisecond), newDiary(0)
 			mw := middleware(t, f.guard(t), byType, f.withRedis())
 			mux := asynq.NewServeMux()
 			mux.Use(mw.Handler)
@@ -111,7 +111,7 @@ func TestHotKeyRunsInOrderAndHoldsUpNoOther(t *testing.T) {
 
 func TestHotKeyRunsInOrderOnSeveralServers(t *testing.T) {
 	f := newFleet(t)
-	j := newJournal(5 * time.Millisecond)
+	j := newDiary(5 * time.Millisecond)
 	f.enqueueNumbers(t, 60)
 	for range 3 {
 		f.run(t, plain(), f.guard(t), fixed("k"), j, f.withRedis())
@@ -122,7 +122,7 @@ func TestHotKeyRunsInOrderOnSeveralServers(t *testing.T) {
 
 func TestHotKeyOnAServerWithOneWorkerLetsItHaveOthers(t *testing.T) {
 	f := newFleet(t)
-	j := newJournal(5 * time.Millisecond)
+	j := newDiary(5 * time.Millisecond)
 	f.enqueueNumbers(t, 30)
 	cfg := plain()
 	cfg.Concurrency = 1
@@ -133,7 +133,7 @@ func TestHotKeyOnAServerWithOneWorkerLetsItHaveOthers(t *testing.T) {
 // A task that is called goes before those that were enqueued after it.
 func TestHotKeyDoesNotWaitForTheBacklogOfItsQueue(t *testing.T) {
 	f := newFleet(t)
-	hot, others := newJournal(time.Millisecond), newJournal(100*time.Millisecond)
+	hot, others := newDiary(time.Millisecond), newDiary(100*time.Millisecond)
 	mw := middleware(t, f.guard(t), func(ctx context.Context, task *asynq.Task) (string, error) {
 		if task.Type() == "t" {
 			return "hot", nil
@@ -160,7 +160,7 @@ func TestHotKeyDoesNotWaitForTheBacklogOfItsQueue(t *testing.T) {
 // The next task has given up its wait before such a run ends.
 func TestLongRunsOfAKeyFollowEachOtherAtOnce(t *testing.T) {
 	f := newFleet(t)
-	j := newJournal(800 * time.Millisecond)
+	j := newDiary(800 * time.Millisecond)
 	f.enqueueNumbers(t, 5)
 	f.run(t, plain(), f.guard(t), fixed("k"), j, f.withRedis(), asynqmw.Rest(time.Hour)) // no task comes back by itself
 	j.wantInOrder(t, 5)
@@ -172,7 +172,7 @@ func TestOneWorkerAtMostWaitsForAKey(t *testing.T) {
 		t.Run(fmt.Sprintf("redis=%v", redis), func(t *testing.T) {
 			f := newFleet(t)
 			hold(t, f.guard(t), "t")
-			others := newJournal(0)
+			others := newDiary(0)
 			var opts []asynqmw.Option
 			if redis {
 				opts = append(opts, f.withRedis())
@@ -196,7 +196,7 @@ func TestOneWorkerAtMostWaitsForAKey(t *testing.T) {
 
 func TestTasksOfOneKeyInTwoQueuesAllRun(t *testing.T) {
 	f := newFleet(t)
-	j := newJournal(time.Millisecond)
+	j := newDiary(time.Millisecond)
 	for _, queue := range []string{"a", "b"} {
 		f.enqueueNumbers(t, 10, asynq.Queue(queue))
 	}
@@ -244,7 +244,7 @@ func TestDeletedAndArchivedTasksHoldUpNoOthers(t *testing.T) {
 // The line is a hint: without it tasks come back by themselves.
 func TestTasksRunAlsoIfTheirLineIsLost(t *testing.T) {
 	f := newFleet(t)
-	j := newJournal(20 * time.Millisecond)
+	j := newDiary(20 * time.Millisecond)
 	f.enqueueNumbers(t, 6)
 	f.run(t, quick(), f.guard(t), fixed("k"), j, f.withRedis())
 	eventually(t, "all have run", func() bool {
@@ -301,7 +301,7 @@ func TestKilledServerHoldsUpItsLineForTheTTLOnly(t *testing.T) {
 	f.enqueueNumbers(t, 8)
 	victim := startChild(t, role, f.redis.Addr(), "running")
 	eventually(t, "the others are deferred", func() bool { return f.queue(t).Retry >= 5 })
-	j := newJournal(10 * time.Millisecond)
+	j := newDiary(10 * time.Millisecond)
 	f.run(t, quick(), f.guard(t, guard.TTL(ttl)), fixed("k"), j, f.withRedis())
 	_ = victim.Process.Kill()
 	j.await(t, 5) // asynq itself finds the others in half a minute or more

@@ -16,6 +16,11 @@ type runKey struct{}
 // ID returns the id of the innermost run that ctx comes from, which is Record.ID in its
 // handler: a name under which other services can remember what the run asked of them, so
 // that the handler finds it. "" outside of a run, and in a handler.
+//
+// It names the run and not the work: whoever does the same again, such as an asynq task
+// that is delivered again although it was done, has a new id. Ask services that must act
+// once per order under the order's id, and look first whether it is done: the example
+// Journal of package asynqmw shows it.
 func ID(ctx context.Context) string {
 	if r, _ := ctx.Value(runKey{}).(*run); r != nil {
 		return r.ID

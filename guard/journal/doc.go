@@ -33,6 +33,9 @@
 // the outcome is stored, is Abandoned all the same, as one that never began may be: handlers
 // look at what is there. Only sqllog.Done makes the outcome part of the run's own commit.
 //
+// An [ID] is a run's, and not the order's: a task that is delivered again, or a request that
+// is repeated, is a run with another one.
+//
 // [Journal.Check] compares log and data from time to time, once in the fleet: what it finds
 // goes the same way, with reason Mismatched.
 //

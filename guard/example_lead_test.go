@@ -15,7 +15,7 @@ func ExampleGuard_Lead() {
 		log.Fatal(err)
 	}
 	ctx := context.Background()
-	err = g.Lead(ctx, "outbox-relay", func(ctx context.Context) error {
+	err = g.With(guard.Name("outbox-relay")).Lead(ctx, "outbox-relay", func(ctx context.Context) error {
 		fmt.Println("leading") // until the work is done or ctx ends
 		return ctx.Err()
 	})

@@ -109,7 +109,7 @@ func start(redisAddr string, sell http.HandlerFunc, t provider) (*program, error
 	}
 	// The goroutine ends at the guard's Shutdown.
 	go func() {
-		err := p.guard.Lead(context.Background(), "outbox-relay", func(ctx context.Context) error {
+		err := p.guard.With(guard.Name("outbox-relay")).Lead(context.Background(), "outbox-relay", func(ctx context.Context) error {
 			<-ctx.Done() // relay until then
 			return nil
 		})

@@ -19,7 +19,7 @@ var goBlock = regexp.MustCompile("(?s)```go\n(.*?)```")
 func TestSnippetsAreCompiled(t *testing.T) {
 	var code string
 	for _, pattern := range []string{"example*_test.go", "*/example*_test.go", "*/*/example*_test.go", "*/*/*/example*_test.go",
-		"../otelguard/example*_test.go", "../otelguard/fleet_test.go", "httpmw/routers/*_test.go"} {
+		"../otelguard/example*_test.go", "../otelguard/fleet_test.go", "../examples/inventory/example*_test.go", "httpmw/routers/*_test.go"} {
 		files, err := filepath.Glob(pattern)
 		must(t, err)
 		for _, file := range files {

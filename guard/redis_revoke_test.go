@@ -3,12 +3,14 @@ package guard_test
 import (
 	"context"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 
 	"github.com/jobguard/jobguard/guard"
+	"github.com/jobguard/jobguard/guard/lease"
 	"github.com/jobguard/jobguard/guard/lease/redisstore"
 	"github.com/jobguard/jobguard/internal/redistest"
 )
@@ -133,4 +135,30 @@ func TestRedisBreakFreesTheKeyOfAHolderThatIsAlive(t *testing.T) {
 		return nil
 	}))
 	inTime(t, 2*time.Second, "the loss", func() { wantError(t, <-result, guard.ErrLost) }) // not at the renewal, after 3 s
+}
+
+// A holder does not listen before its lease is 100 ms old: it is told then.
+func TestRedisBreakReachesAYoungHolder(t *testing.T) {
+	server := redistest.Start(t)
+	a := onRedis(t, server.Addr())
+	op := operator(t, server.Client(t))
+	running, result := make(chan struct{}), make(chan error, 1)
+	go func() {
+		result <- a.Do(t.Context(), "k", func(ctx context.Context) error {
+			close(running)
+			return lost(ctx)
+		})
+	}()
+	<-running
+	got, err := op.BreakHolder(t.Context(), lease.Order{Key: "k"})
+	if must(t, err); len(got.Told) != 1 || got.Silent != nil {
+		t.Errorf("BreakHolder() = %+v, want that the holder was told", got)
+	}
+	inTime(t, 2*time.Second, "the loss", func() { // not at the renewal, after 3 s
+		err := <-result
+		wantError(t, err, guard.ErrLost)
+		if !strings.Contains(err.Error(), "an operator has broken the lease") {
+			t.Errorf("Do() = %v, without the reason", err)
+		}
+	})
 }

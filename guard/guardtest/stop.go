@@ -56,7 +56,8 @@ func (s *Store) Revoke(key, reason string) error {
 var errNoAnswer = errors.New("a holder did not answer")
 
 // Break ends all leases of key now, as redisstore's Break does: the head of the queue
-// is granted the key, and the holders are told that their leases are lost.
+// is granted the key, and the holders are told that their leases are lost; one whose lease is
+// younger than 100 ms is not told, and notices at its renewal.
 func (s *Store) Break(key string) {
 	owners := s.Holders(key)
 	s.mu.Lock()

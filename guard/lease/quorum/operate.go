@@ -13,7 +13,7 @@ import (
 	"github.com/jobguard/jobguard/guard/lease"
 )
 
-var _ lease.Operator = (*Store)(nil)
+var _ lease.HolderOperator = (*Store)(nil)
 
 // orderFor is how long an operator's question or order to a node may take.
 const orderFor = 5 * time.Second

@@ -172,3 +172,35 @@ func TestOrdersWantStoresThatTakeThem(t *testing.T) {
 		t.Errorf("InspectNodes() = %v after its context has ended", err)
 	}
 }
+
+// Each node knows the holder by an id of its own; an order for another holder touches none.
+func TestOrdersToAHolderOfAQuorumReachNoOther(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, 3)
+	op := f.store(t)
+	result := run(t, f.guard(t), "k", func(ctx context.Context) error { <-ctx.Done(); return nil })
+	i, err := op.Inspect(t.Context(), "k")
+	must(t, err)
+	h := i.Holders[0]
+	for _, name := range []string{h.ShortID() + "0", "nobody"} {
+		_, revoked := op.RevokeHolder(t.Context(), lease.Order{Key: "k", Holder: name})
+		_, broken := op.BreakHolder(t.Context(), lease.Order{Key: "k", Holder: name})
+		if !errors.Is(revoked, lease.ErrOtherHolder) || !errors.Is(broken, lease.ErrOtherHolder) {
+			t.Errorf("for %q: %v, %v", name, revoked, broken)
+		}
+	}
+	if i, err = op.Inspect(t.Context(), "k"); err != nil || i.Mode != lease.ModeExclusive || i.Holders[0].ID != h.ID || len(result) > 0 {
+		t.Fatalf("the key is %+v, %v", i, err)
+	}
+	f.servers[2].Kill() // a majority is enough
+	got, err := op.RevokeHolder(t.Context(), lease.Order{Key: "k", Holder: h.ShortID(), Reason: "test"})
+	if err != nil || len(got.Told) != 1 || got.Told[0].ID != h.ID || got.Silent != nil {
+		t.Fatalf("RevokeHolder() = %+v, %v", got, err)
+	}
+	if err := <-result; !errors.Is(err, guard.ErrRevoked) {
+		t.Errorf("the holder got %v", err)
+	}
+	if got, err = op.BreakHolder(t.Context(), lease.Order{Key: "k", Holder: h.ID}); err != nil || got.Told != nil || got.Silent != nil {
+		t.Errorf("BreakHolder() of a free key = %+v, %v", got, err)
+	}
+}

@@ -13,7 +13,7 @@ const escapePrefix = "\x1f"
 // names are the Redis keys of one user key: lease, queue, holders, fence counter and
 // when waiters were heard, in the order of the scripts' KEYS.
 type names struct {
-	all  [5]string
+	all  [6]string // the last is of break.lua only
 	slot int
 	key  string // the user's
 	arg  any    // the lease, as an argument
@@ -27,15 +27,19 @@ func (n *names) holders() string { return n.all[2] }
 // the holders.
 func withMark(prefix, kind, key string) *names {
 	n := namesOf(prefix, key)
-	mark := prefix + kind + ":{" + tags()[n.slot] + "}:" + escapeCompanion(key)
-	return &names{all: [5]string{n.lease(), mark, n.holders()}, slot: n.slot, key: key, arg: n.arg}
+	return &names{all: [6]string{n.lease(), n.mark(prefix, kind), n.holders()}, slot: n.slot, key: key, arg: n.arg}
+}
+
+// mark is the name of a mark of that kind.
+func (n *names) mark(prefix, kind string) string {
+	return prefix + kind + ":{" + tags()[n.slot] + "}:" + escapeCompanion(n.key)
 }
 
 // fenceOnly and holdersOnly are for scripts that have that key alone.
 func (n *names) fenceOnly() *names   { return only(n.all[3]) }
 func (n *names) holdersOnly() *names { return only(n.all[2]) }
 
-func only(name string) *names { return &names{all: [5]string{name}, arg: name} }
+func only(name string) *names { return &names{all: [6]string{name}, arg: name} }
 
 // nameCache keeps names of keys that were used lately: a run needs them twice.
 type nameCache [1024]atomic.Pointer[names]
@@ -82,7 +86,7 @@ func namesOf(prefix, userKey string) *names {
 	return &names{
 		key:  userKey,
 		arg:  all[:cuts[0]],
-		all:  [5]string{all[:cuts[0]], all[cuts[0]:cuts[1]], all[cuts[1]:cuts[2]], all[cuts[2]:cuts[3]], all[cuts[3]:]},
+		all:  [6]string{all[:cuts[0]], all[cuts[0]:cuts[1]], all[cuts[1]:cuts[2]], all[cuts[2]:cuts[3]], all[cuts[3]:]},
 		slot: slot,
 	}
 }

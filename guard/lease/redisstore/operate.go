@@ -3,11 +3,10 @@ package redisstore
 import (
 	"context"
 	"errors"
-	"fmt"
+	"slices"
 	"strings"
 	"time"
 
-	"github.com/jobguard/jobguard/guard/internal/backoff"
 	"github.com/jobguard/jobguard/guard/lease"
 )
 
@@ -21,106 +20,10 @@ var (
 	ErrKeptClosed = errors.New("no run holds it: MinHold keeps it closed")
 )
 
-// revokeFor is how long Revoke asks holders that do not answer.
-const revokeFor = 5 * time.Second
+// ErrOtherHolder is that others hold the key than the one that an order names.
+var ErrOtherHolder = lease.ErrOtherHolder
 
-// Revoke tells each holder of key to stop: the context of its run ends at once, with cause
-// guard.ErrRevoked and reason, and the lease is kept until fn has returned. Then the
-// next in line starts, so runs do not overlap.
-//
-// It returns nil when each holder has said that it was told, or holds the key no more,
-// and for a free key. A holder that does not answer is asked again, for 5 s or until
-// ctx ends, also over a failover; then the error is [ErrNoAnswer]. The others were told. A
-// holder does not hear before its lease is 100 ms old, nor without permission to subscribe.
-// [ErrForeign] and [ErrKeptClosed] say that there is nobody to tell.
-func (s *Store) Revoke(ctx context.Context, key, reason string) error {
-	ctx, cancel := context.WithTimeout(ctx, revokeFor)
-	defer cancel()
-	r := revoking{names: withMark(s.prefix, "stop", key), reason: printableLine(reason)}
-	var last error
-	for tries := 1; ; tries++ {
-		kind, value, err := s.ask(ctx, &r)
-		switch {
-		case refused(err):
-			return fault(ctx, "revoke", err)
-		case err == nil && kind == "foreign":
-			return fmt.Errorf("redisstore: revoke: %w: %s", ErrForeign, lease.OwnerName(value))
-		case err == nil && kind == "closed":
-			return fmt.Errorf("redisstore: revoke: %w", ErrKeptClosed)
-		case err == nil && (kind == "free" || r.told):
-			return nil
-		}
-		if ctx.Err() == nil || !r.asked { // else ctx cut the last question off
-			last = err
-		}
-		if !pause(ctx, backoff.Pause(tries, 5*time.Millisecond, 250*time.Millisecond)) {
-			break
-		}
-	}
-	if last != nil {
-		return fault(ctx, "revoke", last)
-	}
-	return fmt.Errorf("redisstore: revoke: %w: %s", ErrNoAnswer, strings.Join(ownerNames(r.silent), ", "))
-}
-
-// revoking is a call of Revoke.
-type revoking struct {
-	names  *names
-	reason string
-	asked  bool     // the server has had the first question
-	silent []string // owners that have not answered
-	told   bool     // all have
-}
-
-// ask publishes the question to those that have not answered.
-func (s *Store) ask(ctx context.Context, r *revoking) (kind, value string, _ error) {
-	how := "first"
-	if r.asked {
-		how = "again\n" + strings.Join(r.silent, "\n")
-	}
-	o := revokeScript.call(r.names, 3, []string{r.reason, s.inboxes}, nil, how)
-	s.router.do(ctx, false, o)
-	if err := o.outcome(); err != nil {
-		return "", "", err
-	}
-	values, err := o.Slice()
-	reply := reader{values: values, err: err}
-	kind, value = reply.text(), reply.text()
-	r.silent = nil
-	for reply.err == nil && len(reply.values) > 0 {
-		r.silent = append(r.silent, reply.text())
-	}
-	r.told = r.asked && len(r.silent) == 0
-	r.asked = true
-	return kind, value, reply.err
-}
-
-// Break ends all leases of key at once, whoever has them, and grants the key to the
-// head of the queue. It is for holders that are gone or deaf: a holder that is alive may run
-// beside the next one until it hears of it: by a message, once its lease is 100 ms old, at the
-// latest at its next renewal. Only its fencing token protects then; the next one is higher. Ask with [Store.Revoke] first.
-//
-// Break opens a key that MinHold keeps closed, and deletes another program's lock. A key
-// of another type than a lock's is refused with [ErrForeign]. For a free key the error is nil.
-//
-// It is sent once, since a second time would end the lease of the next: after an error
-// without an answer from the server see with [Store.Inspect] who has the key.
-func (s *Store) Break(ctx context.Context, key string) error {
-	numbers := [...]int64{0, 0, 0}
-	argument := s.argument(queueArgument{place: "0,0,0"})
-	o := breakScript.call(namesOf(s.prefix, key), 5, []string{""}, numbers[:], argument)
-	o.once = true
-	s.router.do(ctx, false, o)
-	if err := o.outcome(); err != nil {
-		return fault(ctx, "break", err)
-	}
-	values, err := o.Slice()
-	r := reader{values: values, err: err}
-	if kind, value := r.text(), r.text(); kind == "other" {
-		return fmt.Errorf("redisstore: break: %w: the key is a %s", ErrForeign, value)
-	}
-	return r.err
-}
+var _ lease.HolderOperator = (*Store)(nil)
 
 // userKey is the key of a lease by its name on the server.
 func (s *Store) userKey(name string) (key string, ok bool) {
@@ -144,6 +47,24 @@ func ownerNames(owners []string) []string {
 		names[i] = lease.OwnerName(owner)
 	}
 	return names
+}
+
+// holdersOf are those of owner ids, which may hold nothing by now.
+func holdersOf(owners []string) []lease.Holder {
+	var all []lease.Holder
+	for _, owner := range owners {
+		all = append(all, lease.HolderOf(owner, 0))
+	}
+	return all
+}
+
+// without is all less those in some.
+func without(all, some []string) []string {
+	has := make(map[string]bool, len(some))
+	for _, owner := range some {
+		has[owner] = true
+	}
+	return slices.DeleteFunc(slices.Clone(all), func(owner string) bool { return has[owner] })
 }
 
 // pause returns true after d, and false at once when ctx ends.

@@ -63,6 +63,10 @@ var (
 	revokeLua string
 	//go:embed scripts/break.lua
 	breakLua string
+	//go:embed scripts/broken.lua
+	brokenLua string
+	//go:embed scripts/named.lua
+	namedLua string
 
 	// Scripts for several holders begin with the locals that queue.lua uses.
 	limitLua = "local lease, queue, owner, now = KEYS[1], KEYS[2], ARGV[1], nil\n" + argumentLua
@@ -88,9 +92,10 @@ var (
 	tickEndScript       = newScript(tickEndLua)
 	inspectScript       = newReader(inspectLua)
 	membersScript       = newReader(membersLua)
-	revokeScript        = newScript(ownersLua + revokeLua)
+	revokeScript        = newScript(ownersLua + namedLua + revokeLua)
 	replaceScript       = newScript(ownersLua + replaceLua)
-	breakScript         = newScript(limitLua + tokenLua + queueLua + breakLua)
+	breakScript         = newScript(limitLua + tokenLua + queueLua + namedLua + breakLua)
+	brokenScript        = newScript(ownersLua + brokenLua)
 )
 
 // script is a Lua script that is sent by its digest, and in full only to a server

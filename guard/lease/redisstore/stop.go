@@ -44,12 +44,12 @@ func (in *inbox) asked(m message) {
 	for _, l := range all {
 		told = l.heard(m.stop) || told
 	}
-	if told && m.stop.Kind == lease.Revoked {
+	if told && (m.stop.Kind == lease.Revoked || m.stop.Kind == lease.Broken) {
 		in.answer(m)
 	}
 }
 
-// answer takes an owner out of those that [Store.Revoke] waits for, on a goroutine that
+// answer takes an owner out of those that [Store.Revoke] and [Store.Break] wait for, on a goroutine that
 // ends by itself, after answerTimeout at the latest. If it fails, the message comes again.
 func (s *Store) answer(m message) {
 	key, ok := s.userKey(m.lease)

@@ -52,7 +52,7 @@ func (a *app) connect() (servers []server, end func(), _ error) {
 
 // target is where a key is looked at and orders are given: one server, or a quorum.
 type target struct {
-	lease.Operator
+	lease.HolderOperator
 	servers []server
 	quorum  *quorum.Store // nil: one server
 }

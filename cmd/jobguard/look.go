@@ -96,9 +96,9 @@ func describe(w io.Writer, i redisstore.Inspection) error {
 	if _, err := fmt.Fprintf(w, "%s  %s%s\n", shown(i.Key), mode(i), tokens); err != nil {
 		return err
 	}
-	holders := newTable(w, "HOLDER", "PROCESS", "REMAINING", "METADATA")
+	holders := newTable(w, "HOLDER", "ID", "REMAINING", "METADATA")
 	for _, h := range i.Holders {
-		if err := holders.row(visible(h.Owner), dash(h.Process), remaining(h.Remaining), dash(h.Metadata)); err != nil {
+		if err := holders.row(visible(h.Owner), idOf(h), remaining(h.Remaining), dash(h.Metadata)); err != nil {
 			return err
 		}
 	}
@@ -106,6 +106,14 @@ func describe(w io.Writer, i redisstore.Inspection) error {
 		return err
 	}
 	return queueTable(w, i)
+}
+
+// idOf is what --holder takes; a name that another program wrote stands beside it already.
+func idOf(h redisstore.Holder) string {
+	if h.Process == "" {
+		return "-"
+	}
+	return visible(h.ShortID())
 }
 
 func queueTable(w io.Writer, i redisstore.Inspection) error {

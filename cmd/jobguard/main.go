@@ -14,6 +14,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/spf13/cobra"
 
+	"github.com/jobguard/jobguard/guard/lease"
 	"github.com/jobguard/jobguard/guard/lease/quorum"
 	"github.com/jobguard/jobguard/guard/lease/redisstore"
 )
@@ -25,6 +26,8 @@ const (
 	exitUsage    = 2 // unknown command, flag or URL
 	exitNoAnswer = 3 // revoke: a holder did not answer; show with several servers: no majority agrees
 	exitDeclined = 4 // the question was not answered with yes, or the holder was another by then
+	exitNobody   = 5 // revoke, break: nobody holds the key
+	exitOther    = 6 // revoke, break with --holder: others hold the key
 )
 
 const exitCodes = `Exit codes:
@@ -32,7 +35,9 @@ const exitCodes = `Exit codes:
   1  the server could not be asked, or refused, or the output not written; doctor: a promise is broken
   2  wrong usage
   3  revoke: a holder did not answer; show with several servers: no majority agrees
-  4  the question was not answered with yes, or the holder was another by then`
+  4  the question was not answered with yes, or the holder was another by then
+  5  revoke, break: nobody holds the key: see its name and --prefix
+  6  revoke, break with --holder: others hold the key, and nothing was done`
 
 func main() {
 	redis.SetLogger(silence{})
@@ -83,6 +88,10 @@ func (a *app) codeOf(err error) int {
 		return exitNoAnswer
 	case errors.Is(err, errDeclined), errors.Is(err, errChanged):
 		return exitDeclined
+	case errors.Is(err, errNobody):
+		return exitNobody
+	case errors.Is(err, lease.ErrOtherHolder):
+		return exitOther
 	}
 	return exitFailed
 }
@@ -93,6 +102,7 @@ type usage struct{ error }
 var (
 	errDeclined = errors.New("not done: the answer was not yes")
 	errChanged  = errors.New("not done: the key has another holder by now")
+	errNobody   = errors.New("nothing to do")
 )
 
 func (a *app) root() *cobra.Command {

@@ -171,7 +171,7 @@ func TestRevokeAsksAndTellsTheHolder(t *testing.T) {
 	if err := <-result; !errors.Is(err, guard.ErrRevoked) || !strings.Contains(err.Error(), "hangs, Ada") {
 		t.Errorf("the holder got %v", err)
 	}
-	call(t, "", "revoke", "k", "--reason", "r", "--redis", url).want(t, exitOK, "k: free")
+	call(t, "", "revoke", "k", "--reason", "r", "--redis", url).want(t, exitNobody, `nobody holds k under the prefix "guard:"`)
 }
 
 func TestBreakAsksAndFreesTheKeyOfADeadProcess(t *testing.T) {
@@ -237,7 +237,8 @@ func TestOrdersGoToAllServersOfAQuorum(t *testing.T) {
 	if err := <-result; !errors.Is(err, guard.ErrRevoked) {
 		t.Errorf("the holder got %v", err)
 	}
-	order("", "revoke", "k", "--reason", "hangs").want(t, exitOK, "k: free")
+	order("", "revoke", "k", "--reason", "hangs").want(t, exitNobody, "nobody holds k")
+	order("", "revoke", "k", "--reason", "hangs", "--yes").want(t, exitNobody, "nobody holds k")
 
 	// What an owner that is gone left on two servers, with another on the third.
 	for i, s := range servers {

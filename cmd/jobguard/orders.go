@@ -2,6 +2,8 @@ package main
 
 import (
 	"bufio"
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -9,12 +11,22 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/jobguard/jobguard/guard/lease"
 	"github.com/jobguard/jobguard/guard/lease/quorum"
 	"github.com/jobguard/jobguard/guard/lease/redisstore"
 )
 
+// order is revoke or break: what it asks, what it does, and what it says of the outcome.
+type order struct {
+	lease.Order
+	question string
+	do       func(lease.HolderOperator, context.Context, lease.Order) (lease.Outcome, error)
+	say      func(lease.Outcome) string
+	needs    bool // it has failed if a holder did not hear
+}
+
 func (a *app) revoke() *cobra.Command {
-	var reason string
+	o := order{question: "Tell %s to stop?", do: lease.HolderOperator.RevokeHolder, say: saidRevoked, needs: true}
 	c := &cobra.Command{
 		Use:   "revoke KEY --reason TEXT",
 		Short: "Tell the holders of a key to stop",
@@ -22,18 +34,18 @@ func (a *app) revoke() *cobra.Command {
 			"until the function has returned, and then goes to the next in line. With several --redis, of a quorum.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			return a.order(c, args[0], "Tell %s to stop?", func(t target) error {
-				return t.Revoke(c.Context(), args[0], reason)
-			}, "told to stop")
+			return a.order(c, args[0], o)
 		},
 	}
-	c.Flags().StringVar(&reason, "reason", "", "why, for the holder's log (required)")
-	c.Flags().BoolVar(&a.yes, "yes", false, "do not ask")
+	c.Flags().StringVar(&o.Reason, "reason", "", "why, for the holder's log (required)")
+	a.orderFlags(c, &o)
 	_ = c.MarkFlagRequired("reason") // the flag exists
 	return c
 }
 
 func (a *app) breakKey() *cobra.Command {
+	o := order{question: "Take the key from %s? If it is alive, it may run beside the next one until it notices.",
+		do: lease.HolderOperator.BreakHolder, say: saidBroken}
 	c := &cobra.Command{
 		Use:   "break KEY",
 		Short: "End the leases of a key at once",
@@ -41,60 +53,134 @@ func (a *app) breakKey() *cobra.Command {
 			"go on beside the next, and only the fencing token protects what both write to. Try revoke first. With several --redis, of a quorum.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			return a.order(c, args[0], "Take the key from %s? If it is alive, it may run beside the next one until it notices.", func(t target) error {
-				return t.Break(c.Context(), args[0])
-			}, "free, or granted to the next in line")
+			return a.order(c, args[0], o)
 		},
 	}
-	c.Flags().BoolVar(&a.yes, "yes", false, "do not ask")
+	a.orderFlags(c, &o)
 	return c
 }
 
+func (a *app) orderFlags(c *cobra.Command, o *order) {
+	c.Flags().StringVar(&o.Holder, "holder", "", "do nothing unless this one holds the key: ID of a lease, or a process, as show prints them")
+	c.Flags().BoolVar(&a.yes, "yes", false, "do not ask")
+}
+
 // order shows the key, asks, and does it, unless the key has another holder by then.
-func (a *app) order(c *cobra.Command, key, question string, do func(target) error, done string) error {
+func (a *app) order(c *cobra.Command, key string, o order) error {
 	t, end, err := a.connectTo()
 	if err != nil {
 		return err
 	}
 	defer end()
+	o.Key = key
+	chosen := o.Holder != ""
 	if !a.yes {
-		before, err := look(c, t, key)
-		if err != nil {
+		if err := a.question(c, t, &o); err != nil {
 			return err
-		}
-		if before.free() {
-			return a.said(c, key, "free", before)
-		}
-		if err := before.describe(c.ErrOrStderr(), t); err != nil {
-			return err
-		}
-		if !confirmed(c, fmt.Sprintf(question, before.names())) {
-			return errDeclined
-		}
-		now, err := look(c, t, key)
-		if err != nil {
-			return err
-		}
-		if now.anotherThan(before) {
-			return errChanged
 		}
 	}
-	if err := do(t); err != nil {
+	outcome, err := o.do(t, c.Context(), o.Order)
+	if errors.Is(err, lease.ErrOtherHolder) && !chosen {
+		return errChanged
+	}
+	if err != nil {
 		return err
+	}
+	if len(outcome.Told)+len(outcome.Silent) == 0 {
+		return a.nobody(key)
 	}
 	after, err := look(c, t, key)
 	if err != nil {
 		return err
 	}
-	return a.said(c, key, done, after)
+	if err := a.said(c, key, o.say(outcome), outcome, after); err != nil {
+		return err
+	}
+	if o.needs && len(outcome.Silent) > 0 {
+		return fmt.Errorf("%w: %s: its lease has ended, its run may not know", redisstore.ErrNoAnswer, nameAll(outcome.Silent))
+	}
+	return nil
 }
 
-func (a *app) said(c *cobra.Command, key, done string, s sight) error {
-	if a.json {
-		return printJSON(c.OutOrStdout(), forPrograms(s.Inspection))
+// question shows the key and asks. The order is then for the holder that the question named.
+func (a *app) question(c *cobra.Command, t target, o *order) error {
+	before, err := look(c, t, o.Key)
+	switch {
+	case err != nil:
+		return err
+	case before.free():
+		return a.nobody(o.Key)
 	}
-	_, err := fmt.Fprintf(c.OutOrStdout(), "%s: %s; now %s\n", shown(key), done, stateOf(s.Inspection))
+	if err := before.describe(c.ErrOrStderr(), t); err != nil {
+		return err
+	}
+	who := before.names()
+	if o.Holder != "" {
+		meant := slices.DeleteFunc(slices.Clone(before.Holders), func(h redisstore.Holder) bool { return !h.Named(o.Holder) })
+		if len(meant) == 0 {
+			return fmt.Errorf("not done: %w: %s", lease.ErrOtherHolder, who)
+		}
+		who = nameAll(meant)
+	}
+	if !confirmed(c, fmt.Sprintf(o.question, who)) {
+		return errDeclined
+	}
+	now, err := look(c, t, o.Key)
+	switch {
+	case err != nil:
+		return err
+	case now.free():
+		return a.nobody(o.Key)
+	case now.anotherThan(before):
+		return errChanged
+	}
+	// The server compares once more. Servers of a quorum that disagree have several to break.
+	if o.Holder == "" && before.Mode == redisstore.ModeExclusive && (before.nodes == nil || before.nodes.Agreed()) {
+		o.Holder = before.Holders[0].ID
+	}
+	return nil
+}
+
+// nobody is that an order reached no holder, as with a mistyped key or prefix.
+func (a *app) nobody(key string) error {
+	return fmt.Errorf("%w: nobody holds %s under the prefix %q", errNobody, shown(key), a.prefix)
+}
+
+// orderJSON is what came of an order, for programs.
+type orderJSON struct {
+	keyJSON              // afterwards
+	Told    []holderJSON `json:"told"`
+	Silent  []holderJSON `json:"silent"`
+}
+
+func (a *app) said(c *cobra.Command, key, done string, o lease.Outcome, after sight) error {
+	if a.json {
+		return printJSON(c.OutOrStdout(), orderJSON{*forPrograms(after.Inspection), holdersForPrograms(o.Told), holdersForPrograms(o.Silent)})
+	}
+	_, err := fmt.Fprintf(c.OutOrStdout(), "%s: %s; now %s\n", shown(key), done, stateOf(after.Inspection))
 	return err
+}
+
+func saidRevoked(o lease.Outcome) string {
+	var parts []string
+	if len(o.Told) > 0 {
+		parts = append(parts, "told to stop: "+nameAll(o.Told))
+	}
+	if len(o.Silent) > 0 {
+		parts = append(parts, "not told, the lease ended without an answer: "+nameAll(o.Silent))
+	}
+	return strings.Join(parts, "; ")
+}
+
+func saidBroken(o lease.Outcome) string {
+	var parts []string
+	if len(o.Told) > 0 {
+		parts = append(parts, "taken from "+nameAll(o.Told)+", which was told")
+	}
+	if len(o.Silent) > 0 {
+		parts = append(parts, "taken from "+nameAll(o.Silent)+", without an answer")
+	}
+	return strings.Join(parts, "; ")
 }
 
 // sight is what was seen of a key: on one server, or of a quorum what most say.
@@ -138,18 +224,27 @@ func (s sight) anotherThan(before sight) bool {
 		(s.Mode != before.Mode || s.Holders[0].ID != before.Holders[0].ID)
 }
 
+// few is how many holders are named.
+const few = 5
+
 // names are those of the first few holders.
 func (s sight) names() string {
-	const few = 5
+	if s.Holding == 0 {
+		return "whoever has a part of it"
+	}
+	return nameSome(s.Holders, s.Holding)
+}
+
+func nameAll(holders []lease.Holder) string { return nameSome(holders, len(holders)) }
+
+// nameSome names the first few of so many.
+func nameSome(holders []lease.Holder, n int) string {
 	var all []string
-	for _, h := range s.Holders[:min(few, len(s.Holders))] {
+	for _, h := range holders[:min(few, len(holders))] {
 		all = append(all, visible(h.Owner))
 	}
-	if more := s.Holding - len(all); more > 0 {
+	if more := n - len(all); more > 0 {
 		all = append(all, fmt.Sprintf("and %d more", more))
-	}
-	if all == nil {
-		return "whoever has a part of it"
 	}
 	return strings.Join(all, ", ")
 }

@@ -29,6 +29,7 @@ type keyJSON struct {
 }
 
 type holderJSON struct {
+	ID        string `json:"id,omitempty"` // for --holder; none of what has no process
 	Owner     string `json:"owner"`
 	Process   string `json:"process,omitempty"`
 	Metadata  string `json:"metadata,omitempty"`
@@ -43,17 +44,26 @@ type waiterJSON struct {
 
 func forPrograms(i redisstore.Inspection) *keyJSON {
 	k := keyJSON{Key: i.Key, Mode: string(i.Mode), Limit: i.Limit, Holding: i.Holding, Waiting: i.Waiting, LastToken: i.LastToken,
-		Holders: []holderJSON{}, Queue: []waiterJSON{}}
+		Holders: holdersForPrograms(i.Holders), Queue: []waiterJSON{}}
 	if !utf8.ValidString(i.Key) {
 		k.KeyBytes = []byte(i.Key)
-	}
-	for _, h := range i.Holders {
-		k.Holders = append(k.Holders, holderJSON{h.Owner, h.Process, h.Metadata, forEver(h.Remaining)})
 	}
 	for _, w := range i.Queue {
 		k.Queue = append(k.Queue, waiterJSON{w.Owner, w.Process, w.Waited.Milliseconds()})
 	}
 	return &k
+}
+
+func holdersForPrograms(holders []redisstore.Holder) []holderJSON {
+	all := []holderJSON{}
+	for _, h := range holders {
+		id := ""
+		if h.Process != "" {
+			id = h.ShortID()
+		}
+		all = append(all, holderJSON{id, h.Owner, h.Process, h.Metadata, forEver(h.Remaining)})
+	}
+	return all
 }
 
 // forEver is d in ms, -1 if it is negative.

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"time"
 
+	"github.com/redis/go-redis/v9"
 	"github.com/spf13/cobra"
 
 	"github.com/jobguard/jobguard/guard"
@@ -50,7 +52,7 @@ func (a *app) journal() *cobra.Command {
 }
 
 // withJournal calls do with the journal on the server.
-func (a *app) withJournal(f *journalFlags, do func(*journal.Journal) error) error {
+func (a *app) withJournal(f *journalFlags, do func(server, *journal.Journal) error) error {
 	s, end, err := a.one()
 	if err != nil {
 		return err
@@ -68,7 +70,7 @@ func (a *app) withJournal(f *journalFlags, do func(*journal.Journal) error) erro
 	if err != nil {
 		return err
 	}
-	return do(j)
+	return do(s, j)
 }
 
 // openLog turns what redislog panics for into wrong usage.
@@ -87,26 +89,75 @@ func (a *app) journalLs(f *journalFlags) *cobra.Command {
 		Short: "List the dead records",
 		Args:  cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			return a.withJournal(f, func(j *journal.Journal) error {
+			return a.withJournal(f, func(s server, j *journal.Journal) error {
 				t := newTable(c.OutOrStdout(), "ID", "KIND", "KEY", "REASON", "ATTEMPT", "STARTED", "ERROR")
+				records := 0
 				for r, err := range j.Dead(c.Context()) {
 					switch {
 					case err != nil:
 						_ = t.end() // the error counts
 						return err
 					case a.json:
+						records++
 						err = printJSON(c.OutOrStdout(), recordForPrograms(r))
 					default:
+						records++
 						err = t.row(r.ID, shown(r.Kind), shown(r.Key), string(r.Reason), fmt.Sprint(r.Attempt), r.Started.Format(time.RFC3339), oneLine(r.Err))
 					}
 					if err != nil {
 						return err
 					}
 				}
-				return t.end()
+				if err := t.end(); err != nil || records > 0 {
+					return err
+				}
+				return noteNoneDead(c, s, j, f)
 			})
 		},
 	}
+}
+
+// noteNoneDead says on stderr whether a journal has no dead record, or is not there at all: then
+// the prefix is wrong, or it is kept in SQL.
+func noteNoneDead(c *cobra.Command, s server, j *journal.Journal, f *journalFlags) error {
+	stats, err := j.Stats(c.Context())
+	if err != nil {
+		return err
+	}
+	found := stats.Open > 0
+	if !found { // those that are done are kept for a while
+		if found, err = hasKeys(c.Context(), s.client, f.prefix); err != nil {
+			return err
+		}
+	}
+	text := fmt.Sprintf("the journal under the prefix %q has no dead record, and %d open", f.prefix, stats.Open)
+	if !found {
+		text = fmt.Sprintf("no journal is in Redis under the prefix %q of %s: see --journal-prefix; of one kept in SQL list the dead records with sqllog, as docs/operating.md shows",
+			f.prefix, s.name)
+	}
+	_, _ = fmt.Fprintln(c.ErrOrStderr(), "jobguard:", text)
+	return nil
+}
+
+// hasKeys reports whether a journal with that prefix has any key.
+func hasKeys(ctx context.Context, client redis.UniversalClient, prefix string) (bool, error) {
+	pattern := strings.NewReplacer(`\`, `\\`, "*", `\*`, "?", `\?`, "[", `\[`).Replace(prefix) + "{*}:*"
+	var found atomic.Bool
+	scan := func(ctx context.Context, client *redis.Client) error {
+		keys := client.Scan(ctx, 0, pattern, 1000).Iterator()
+		if keys.Next(ctx) {
+			found.Store(true)
+		}
+		return keys.Err()
+	}
+	var err error
+	switch client := client.(type) {
+	case *redis.ClusterClient:
+		err = client.ForEachMaster(ctx, scan)
+	case *redis.Client:
+		err = scan(ctx, client)
+	}
+	return found.Load(), err
 }
 
 func (a *app) journalShow(f *journalFlags) *cobra.Command {
@@ -115,7 +166,7 @@ func (a *app) journalShow(f *journalFlags) *cobra.Command {
 		Short: "Show a dead record with its payload and checkpoint",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			return a.withJournal(f, func(j *journal.Journal) error {
+			return a.withJournal(f, func(_ server, j *journal.Journal) error {
 				r, err := find(c.Context(), j, args[0])
 				if err != nil {
 					return err
@@ -147,7 +198,7 @@ func (a *app) journalDecide(f *journalFlags, verb, what string, do func(*journal
 		Short: what,
 		Args:  cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			return a.withJournal(f, func(j *journal.Journal) error {
+			return a.withJournal(f, func(_ server, j *journal.Journal) error {
 				if !a.yes {
 					r, err := find(c.Context(), j, args[0])
 					if err != nil {

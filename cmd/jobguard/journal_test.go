@@ -4,8 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 
 	"github.com/jobguard/jobguard/guard"
 	"github.com/jobguard/jobguard/guard/journal"
@@ -64,8 +67,43 @@ func TestDeadRecordsAreListedAndDecided(t *testing.T) {
 	ask("yes\n", "drop", first.ID).want(t, exitOK, "done")
 	ask("", "drop", "--yes", first.ID).want(t, exitFailed, first.ID)
 	ask("", "requeue", "--yes", second.ID).want(t, exitOK, "done")
-	if s := ask("", "ls"); s.out != "" {
-		t.Errorf("records are left:\n%s", s.out)
+	if s := ask("", "ls"); s.out != "" || s.code != exitOK || !strings.Contains(s.err, `the journal under the prefix "journal:" has no dead record, and 1 open`) {
+		t.Errorf("records are left:\n%s%s", s.out, s.err)
 	}
 	ask("", "ls", "--shards", "0").want(t, exitUsage, "Shards")
+}
+
+// A journal that is elsewhere is no journal without dead records.
+func TestJournalLsTellsAnEmptyJournalFromNone(t *testing.T) {
+	cluster := redistest.StartCluster(t)
+	server := redistest.Start(t)
+	for url, client := range map[string]redis.UniversalClient{
+		"redis+cluster://" + cluster.Addrs()[0]: cluster.Client(t), urlOf(server): server.Client(t),
+	} {
+		ls := func(args ...string) said {
+			return call(t, "", append(args, "journal", "ls", "--redis", url)...)
+		}
+		for _, format := range [][]string{nil, {"--json"}} {
+			s := ls(format...)
+			if s.want(t, exitOK, `no journal is in Redis under the prefix "journal:" of `+url, "sqllog"); s.out != "" {
+				t.Errorf("%q on stdout", s.out)
+			}
+		}
+		must(t, client.Set(t.Context(), "journals", "x", 0).Err())
+		ls("--journal-prefix", "jou*").want(t, exitOK, "no journal is in Redis")
+		g, err := guard.New(redisstore.New(client))
+		must(t, err)
+		j, err := journal.New(g, redislog.New(client))
+		must(t, err)
+		must(t, j.Do(t.Context(), "order", journal.Op{Kind: "refund"}, func(context.Context) error {
+			ls().want(t, exitOK, "has no dead record, and 1 open")
+			return nil
+		}))
+		if s := ls(); s.out != "" {
+			t.Errorf("%q on stdout", s.out)
+		} else {
+			s.want(t, exitOK, "has no dead record, and 0 open")
+		}
+		must(t, g.Shutdown(context.Background()))
+	}
 }

@@ -28,11 +28,13 @@ func (a *app) ls() *cobra.Command {
 				pattern = args[0]
 			}
 			t := newTable(c.OutOrStdout(), "KEY", "MODE", "HOLDER", "REMAINING", "WAIT")
+			keys := 0
 			for i, err := range s.store.List(c.Context(), pattern) {
 				if err != nil {
 					_ = t.end() // the error counts
 					return err
 				}
+				keys++
 				if a.json {
 					err = printJSON(c.OutOrStdout(), forPrograms(i))
 				} else {
@@ -42,9 +44,21 @@ func (a *app) ls() *cobra.Command {
 					return err
 				}
 			}
-			return t.end()
+			if err := t.end(); err != nil || keys > 0 {
+				return err
+			}
+			a.note(c, "no key is held", pattern)
+			return nil
 		},
 	}
+}
+
+// note says on stderr that there is nothing to list, and where it was looked for.
+func (a *app) note(c *cobra.Command, nothing, pattern string) {
+	if pattern != "" {
+		nothing += fmt.Sprintf(" that matches %q", pattern)
+	}
+	_, _ = fmt.Fprintf(c.ErrOrStderr(), "jobguard: %s under the prefix %q\n", nothing, a.prefix)
 }
 
 func (a *app) show() *cobra.Command {

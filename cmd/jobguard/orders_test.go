@@ -96,3 +96,22 @@ func TestOrdersToAQuorumReachTheNamedHolderOnly(t *testing.T) {
 		t.Errorf("the holder got %v", err)
 	}
 }
+
+// An empty list says where it was looked for, and is still none for programs.
+func TestNothingToListIsSaidWithThePrefix(t *testing.T) {
+	server := redistest.Start(t)
+	must(t, server.Client(t).Set(t.Context(), "guard:k", lease.OwnerID("p", 1, "web-1", ""), time.Hour).Err())
+	for want, args := range map[string][]string{
+		`no key is held under the prefix "gaurd:"`:                    {"ls", "--prefix", "gaurd:"},
+		`no key is held that matches "x*" under the prefix "guard:"`:  {"ls", "x*", "--json"},
+		`no tick is kept that matches "x*" under the prefix "guard:"`: {"ticks", "x*"},
+	} {
+		s := call(t, "", append(args, "--redis", urlOf(server))...)
+		if s.want(t, exitOK, want); s.out != "" {
+			t.Errorf("%q on stdout", s.out)
+		}
+	}
+	if s := call(t, "", "ls", "--redis", urlOf(server)); s.err != "" {
+		t.Errorf("%q on stderr", s.err)
+	}
+}

@@ -33,11 +33,13 @@ func (a *app) ticks() *cobra.Command {
 				pattern = args[0]
 			}
 			t := newTable(c.OutOrStdout(), "KEY", "TICK", "STATE", "BY", "ATTEMPTS")
+			ticks := 0
 			for k, err := range s.store.Ticks(c.Context(), pattern) {
 				if err != nil {
 					_ = t.end() // the error counts
 					return err
 				}
+				ticks++
 				if a.json {
 					err = printJSON(c.OutOrStdout(), tickForPrograms(k.Key, k.Tick))
 				} else {
@@ -47,7 +49,11 @@ func (a *app) ticks() *cobra.Command {
 					return err
 				}
 			}
-			return t.end()
+			if err := t.end(); err != nil || ticks > 0 {
+				return err
+			}
+			a.note(c, "no tick is kept", pattern)
+			return nil
 		},
 	}
 }

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/url"
+	"regexp"
 	"strings"
 
 	"github.com/redis/go-redis/v9"
@@ -24,10 +26,7 @@ type server struct {
 func (a *app) connect() (servers []server, end func(), _ error) {
 	urls := a.urls
 	if len(urls) == 0 {
-		urls = []string{a.env("REDIS_URL")}
-	}
-	if urls[0] == "" {
-		urls = []string{"redis://localhost:6379"}
+		urls = []string{cmp.Or(a.env("REDIS_URL"), "redis://localhost:6379")}
 	}
 	end = func() {
 		for _, s := range servers {
@@ -104,21 +103,55 @@ func storeOver(client redis.UniversalClient, prefix string) (_ *redisstore.Store
 // open returns a client for a URL, and the URL without its password. Errors do not quote the
 // URL either: url.Parse would, password and all.
 func open(text string) (redis.UniversalClient, string, error) {
-	u, err := url.Parse(text)
+	text, err := asURL(text)
 	if err != nil {
-		return nil, "", errUnreadable // err quotes the URL, or a part of the password as the port
+		return nil, "", err
+	}
+	u, err := url.Parse(text)
+	switch { // err quotes the URL, or a part of the password as the port
+	case err != nil && strings.Contains(text, "@"):
+		return nil, "", errors.New("the URL of the server cannot be parsed: in a password / is %2F, @ is %40, % is %25")
+	case err != nil:
+		return nil, "", errors.New("the URL of the server cannot be parsed: it should be like redis://host:6379, the port a number")
 	}
 	name := u.Scheme + "://" + u.Host + u.Path
 	plain, kind, _ := strings.Cut(u.Scheme, "+")
 	u.Scheme = plain
-	client, err := dial(kind, u.String())
+	client, err := dial(kind, u)
 	if err != nil {
 		return nil, "", fmt.Errorf("the URL of the server %s: %w", name, reason(err))
 	}
 	return client, name, nil
 }
 
-func dial(kind, plain string) (redis.UniversalClient, error) {
+// address is a server without a scheme: host, host:port or :port, perhaps with a number of a database.
+var address = regexp.MustCompile(`^(\[[0-9A-Fa-f:.]+\]|[\w.-]+|)(:\d+)?(/\d+)?$`)
+
+// asURL is text with the scheme that it may lack: of an address redis, without TLS, of a path unix.
+func asURL(text string) (string, error) {
+	switch {
+	case text == "":
+		return "", errors.New("--redis is empty: it should be like redis://host:6379")
+	case strings.Contains(text, "://"):
+		return text, nil
+	case text[0] == '/':
+		return "unix://" + text, nil
+	case text[0] == ':':
+		text = "localhost" + text
+	}
+	if !address.MatchString(text) {
+		return "", errors.New("the server has no scheme with ://, and is no host:port: it should be like redis://host:6379")
+	}
+	return "redis://" + text, nil
+}
+
+func dial(kind string, u *url.URL) (redis.UniversalClient, error) {
+	switch u.Scheme {
+	case "redis", "rediss", "unix":
+	default:
+		return nil, errors.New("unknown scheme: redis, rediss with TLS, or unix")
+	}
+	plain := u.String()
 	switch kind {
 	case "":
 		o, err := redis.ParseURL(plain)
@@ -154,5 +187,3 @@ func reason(err error) error {
 	}
 	return err
 }
-
-var errUnreadable = errors.New("the URL of the server cannot be parsed: in a password / is %2F, @ is %40, % is %25")

@@ -115,6 +115,7 @@ func (a *app) root() *cobra.Command {
 	}
 	flags := root.PersistentFlags()
 	flags.StringArrayVar(&a.urls, "redis", nil, "URL of the server (default $REDIS_URL, then redis://localhost:6379); for a quorum one for each server.\n"+
+		"host:port is redis://host:port. "+
 		"redis://, rediss://, unix://, redis+sentinel://host:26379/0?master_name=NAME&addr=host2:26379,\nredis+cluster://host:6379?addr=host2:6379; rediss+… with TLS")
 	flags.StringVar(&a.prefix, "prefix", "guard:", "prefix of the keys, as redisstore.Prefix")
 	flags.BoolVar(&a.json, "json", false, "one JSON value a line, for programs")

@@ -43,9 +43,29 @@ func while(t *testing.T, g *guard.Guard, key string, f func(ctx context.Context)
 
 func nothing(context.Context) error { return nil }
 
+// tryOnce runs nothing under key if one try gets it. A try that a stall of the machine
+// keeps from an answer tells nothing, and is repeated.
+func tryOnce(t *testing.T, g *guard.Guard, key string) (err error) {
+	for range 5 {
+		err = g.With(guard.Wait(0)).Do(t.Context(), key, nothing)
+		if !errors.Is(err, guard.ErrUnavailable) {
+			break
+		}
+	}
+	return err
+}
+
+// wantBusy wants that one try does not get key, which is held throughout.
+func wantBusy(t *testing.T, g *guard.Guard, key string) {
+	t.Helper()
+	if err := tryOnce(t, g, key); !errors.Is(err, guard.ErrBusy) {
+		t.Errorf("Do(%q), which is held: %v", key, err)
+	}
+}
+
 func doExcludes(t *testing.T, a, b *guard.Guard) {
 	while(t, a, "do", func(context.Context) {
-		err := b.With(guard.Wait(50*time.Millisecond)).Do(t.Context(), "do", nothing)
+		err := b.With(guard.Wait(2*time.Second)).Do(t.Context(), "do", nothing)
 		if !errors.Is(err, guard.ErrBusy) {
 			t.Errorf("Do of a held key: %v", err)
 		}
@@ -60,9 +80,7 @@ func doExcludes(t *testing.T, a, b *guard.Guard) {
 func doAllHoldsAll(t *testing.T, a, b *guard.Guard) {
 	must(t, a.DoAll(t.Context(), []string{"x", "y", "z"}, func(ctx context.Context) error {
 		for _, key := range []string{"x", "y", "z"} {
-			if err := b.With(guard.Wait(0)).Do(t.Context(), key, nothing); !errors.Is(err, guard.ErrBusy) {
-				t.Errorf("Do(%s) beside DoAll: %v", key, err)
-			}
+			wantBusy(t, b, key)
 			if _, ok := guard.FenceOf(ctx, key); !ok {
 				t.Errorf("no token of %s", key)
 			}
@@ -103,15 +121,11 @@ func sharedRunTogether(t *testing.T, a, b *guard.Guard) {
 	shared := guard.Shared()
 	while(t, a.With(shared), "shared", func(context.Context) {
 		while(t, b.With(shared), "shared", func(context.Context) {
-			if err := b.With(guard.Wait(0)).Do(t.Context(), "shared", nothing); !errors.Is(err, guard.ErrBusy) {
-				t.Errorf("an exclusive run beside readers: %v", err)
-			}
+			wantBusy(t, b, "shared") // for an exclusive run
 		})
 	})
 	while(t, a, "shared", func(context.Context) {
-		if err := b.With(shared, guard.Wait(0)).Do(t.Context(), "shared", nothing); !errors.Is(err, guard.ErrBusy) {
-			t.Errorf("a reader beside an exclusive run: %v", err)
-		}
+		wantBusy(t, b.With(shared), "shared")
 	})
 }
 
@@ -128,22 +142,29 @@ func nestedRunsShare(t *testing.T, a, _ *guard.Guard) {
 }
 
 func ensureRenews(t *testing.T, a, _ *guard.Guard) {
-	while(t, a.With(guard.TTL(2*time.Second)), "ensure", func(ctx context.Context) {
-		time.Sleep(400 * time.Millisecond)
-		must(t, guard.Ensure(ctx, 1700*time.Millisecond))
+	while(t, a.With(guard.TTL(10*time.Second)), "ensure", func(ctx context.Context) {
+		time.Sleep(700 * time.Millisecond) // 8.3 s are proven now; a renewal may take 500 ms
+		must(t, guard.Ensure(ctx, 8500*time.Millisecond))
 	})
 }
 
 func minHoldKeepsClosed(t *testing.T, a, b *guard.Guard) {
-	began := time.Now()
-	must(t, a.With(guard.MinHold(500*time.Millisecond)).Do(t.Context(), "minhold", nothing))
-	if err := b.With(guard.Wait(0)).Do(t.Context(), "minhold", nothing); err == nil && time.Since(began) < 500*time.Millisecond {
-		t.Error("the key was not kept closed")
+	var took time.Duration
+	for range 5 { // the fastest round counts: a stall of the machine delays the others
+		began := time.Now()
+		must(t, a.With(guard.MinHold(500*time.Millisecond)).Do(t.Context(), "minhold", nothing))
+		if err := b.With(guard.Wait(0)).Do(t.Context(), "minhold", nothing); err == nil && time.Since(began) < 500*time.Millisecond {
+			t.Error("the key was not kept closed")
+		}
+		must(t, b.Do(t.Context(), "minhold", nothing))
+		if took = time.Since(began); took < 495*time.Millisecond {
+			t.Errorf("free after %v", took)
+		}
+		if took < 5*time.Second { // else it was closed until the TTL ended
+			return
+		}
 	}
-	must(t, b.Do(t.Context(), "minhold", nothing))
-	if took := time.Since(began); took < 495*time.Millisecond || took > 5*time.Second {
-		t.Errorf("free after %v", took)
-	}
+	t.Errorf("free after %v", took)
 }
 
 func maxHoldEnds(t *testing.T, a, _ *guard.Guard) {
@@ -159,22 +180,18 @@ func maxHoldEnds(t *testing.T, a, _ *guard.Guard) {
 func waitTriesOnce(t *testing.T, a, b *guard.Guard) {
 	while(t, a, "wait", func(context.Context) {
 		began := time.Now()
-		if err := b.With(guard.Wait(0)).Do(t.Context(), "wait", nothing); !errors.Is(err, guard.ErrBusy) {
-			t.Errorf("Do: %v", err)
-		}
-		if took := time.Since(began); took > 3*time.Second {
+		wantBusy(t, b, "wait")
+		if took := time.Since(began); took > 15*time.Second { // five tries without an answer take less
 			t.Errorf("one try took %v", took)
 		}
 	})
-	must(t, b.With(guard.Wait(0)).Do(t.Context(), "wait", nothing))
+	must(t, tryOnce(t, b, "wait"))
 }
 
 func limitOneWorks(t *testing.T, a, b *guard.Guard) {
 	one := guard.Limit(1)
 	while(t, a.With(one), "limit", func(context.Context) {
-		if err := b.With(one, guard.Wait(0)).Do(t.Context(), "limit", nothing); !errors.Is(err, guard.ErrBusy) {
-			t.Errorf("Do beside the only permit: %v", err)
-		}
+		wantBusy(t, b.With(one), "limit")
 	})
 	err := a.With(guard.Limit(2)).Do(t.Context(), "limit", nothing)
 	if !errors.Is(err, guard.ErrUnavailable) || !errors.Is(err, lease.ErrRefused) || !strings.Contains(err.Error(), "Limit(2) cannot be kept over several servers") {

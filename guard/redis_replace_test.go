@@ -27,10 +27,19 @@ func latestWins(t *testing.T, guards []*guard.Guard) {
 	const newcomers = 12
 	var inside, overlaps atomic.Int32
 	results := make(chan error, newcomers)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // one that nobody replaces ends too
+	defer cancel()
 	for i := range newcomers {
+		if i == newcomers-1 {
+			// Were another one to ask later, it would replace the last: all have asked when
+			// one is inside and the others are back.
+			eventually(t, "one newcomer inside, all others replaced", func() bool {
+				return len(results) == newcomers-2 && inside.Load() == 1
+			})
+		}
 		g := guards[i%len(guards)].With(guard.Replace())
 		go func() {
-			results <- g.Do(t.Context(), "k", func(ctx context.Context) error {
+			results <- g.Do(ctx, "k", func(ctx context.Context) error {
 				if inside.Add(1) > 1 {
 					overlaps.Add(1)
 				}

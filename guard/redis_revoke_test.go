@@ -114,19 +114,22 @@ func revokedPassesOn(t *testing.T, op *redisstore.Store, a, b *guard.Guard) {
 
 func TestRedisBreakFreesTheKeyOfAHolderThatIsAlive(t *testing.T) {
 	server := redistest.Start(t)
-	a, b := onRedis(t, server.Addr()), onRedis(t, server.Addr())
-	op := operator(t, server.Client(t))
+	a, b := onRedis(t, server.Addr(), guard.TTL(time.Minute)), onRedis(t, server.Addr())
+	admin := server.Client(t)
+	op := operator(t, admin)
 	running, result := make(chan struct{}), make(chan error, 1)
 	var old int64
 	go func() {
 		result <- a.Do(t.Context(), "k", func(ctx context.Context) error {
 			old, _ = guard.Fence(ctx)
-			time.Sleep(150 * time.Millisecond) // listens by now
 			close(running)
 			return lost(ctx)
 		})
 	}()
 	<-running
+	eventually(t, "the holder to listen", func() bool {
+		return len(admin.PubSubChannels(t.Context(), "guard:inbox:*").Val()) == 1
+	})
 	must(t, op.Break(t.Context(), "k"))
 	must(t, b.Do(t.Context(), "k", func(ctx context.Context) error {
 		if token, _ := guard.Fence(ctx); token <= old {
@@ -134,7 +137,7 @@ func TestRedisBreakFreesTheKeyOfAHolderThatIsAlive(t *testing.T) {
 		}
 		return nil
 	}))
-	inTime(t, 2*time.Second, "the loss", func() { wantError(t, <-result, guard.ErrLost) }) // not at the renewal, after 3 s
+	inTime(t, 10*time.Second, "the loss", func() { wantError(t, <-result, guard.ErrLost) }) // not at the renewal, after 20 s
 }
 
 // A holder does not listen before its lease is 100 ms old: it is told then.

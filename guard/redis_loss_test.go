@@ -241,9 +241,10 @@ func TestRedisReleaseWhoseFirstReplyIsLostIsASuccess(t *testing.T) {
 }
 
 func TestRedisCancelledCallerKeepsOthersOutUntilFnReturns(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
-	a := onRedis(t, s.Addr(), guard.TTL(500*time.Millisecond))
-	b := onRedis(t, s.Addr(), guard.TTL(500*time.Millisecond))
+	a := onRedis(t, s.Addr(), guard.TTL(2*time.Second))
+	b := onRedis(t, s.Addr(), guard.TTL(2*time.Second))
 	ctx, cancel := context.WithCancel(t.Context())
 	cancelled := make(chan struct{})
 	var cleaned time.Time
@@ -252,7 +253,7 @@ func TestRedisCancelledCallerKeepsOthersOutUntilFnReturns(t *testing.T) {
 			cancel()
 			<-ctx.Done()
 			close(cancelled)
-			time.Sleep(1500 * time.Millisecond) // three TTLs of cleaning up
+			time.Sleep(6 * time.Second) // three TTLs of cleaning up
 			cleaned = time.Now()
 			return nil
 		})
@@ -273,18 +274,20 @@ func TestRedisPanicAndGoexitPassTheKeyOn(t *testing.T) {
 		"Goexit": func(context.Context) error { runtime.Goexit(); return nil },
 	} {
 		a, b := onRedis(t, s.Addr()), onRedis(t, s.Addr())
-		running, next := make(chan struct{}), make(chan error, 1)
+		running, ended, next := make(chan struct{}), make(chan struct{}), make(chan error, 1)
 		go func() {
 			defer func() { _ = recover() }()
 			_ = a.Do(context.Background(), "k", func(ctx context.Context) error {
 				close(running)
 				time.Sleep(200 * time.Millisecond)
+				defer close(ended)
 				return fn(ctx)
 			})
 		}()
 		<-running
 		go func() { next <- b.Do(context.Background(), "k", nothing) }()
-		inTime(t, 2*time.Second, "passing on after "+name, func() {
+		<-ended
+		inTime(t, 5*time.Second, "passing on after "+name, func() { // half of the TTL
 			if err := <-next; err != nil {
 				t.Errorf("%s: %v", name, err)
 			}

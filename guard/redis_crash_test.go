@@ -126,7 +126,7 @@ func TestRedisFencesRiseOverEveryLossOfTheCounter(t *testing.T) {
 	t.Parallel()
 	s := redistest.Start(t)
 	admin := s.Client(t)
-	g := onRedis(t, s.Addr(), guard.TTL(200*time.Millisecond))
+	g := onRedis(t, s.Addr())
 	var last int64
 	run := func(g *guard.Guard, after string) {
 		t.Helper()
@@ -147,7 +147,9 @@ func TestRedisFencesRiseOverEveryLossOfTheCounter(t *testing.T) {
 	_ = g.Do(t.Context(), "k", func(ctx context.Context) error {
 		last, _ = guard.Fence(ctx)
 		sent(t, admin.PExpire(ctx, "guard:k", time.Millisecond))
-		time.Sleep(5 * time.Millisecond)
+		for admin.Exists(ctx, "guard:k").Val() > 0 {
+			time.Sleep(time.Millisecond)
+		}
 		return nil
 	})
 	run(g, "an expiry")

@@ -113,7 +113,7 @@ func TestDelayCostsEachWayOnceAndKeepsThroughputAndOrder(t *testing.T) {
 	t.Parallel()
 	p, _, _ := proxied(t)
 	c := clientOf(t, p, 20*time.Second)
-	const delay = 50 * time.Millisecond
+	const delay = 200 * time.Millisecond
 	// fastest of some tries: the machine may be busy during the others
 	fastest := func(fn func()) time.Duration {
 		best := time.Hour

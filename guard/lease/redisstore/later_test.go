@@ -55,7 +55,7 @@ func await(t *testing.T, outcome chan released) released {
 	select {
 	case got := <-outcome:
 		return got
-	case <-time.After(10 * time.Second):
+	case <-time.After(waitLimit):
 		t.Fatal("no outcome")
 		return released{}
 	}

@@ -114,7 +114,7 @@ func (p *process) awaken(woken chan struct{}) {
 	p.t.Helper()
 	select {
 	case <-woken:
-	case <-time.After(5 * time.Second):
+	case <-time.After(waitLimit):
 		p.t.Fatal("not woken")
 	}
 }
@@ -122,15 +122,16 @@ func (p *process) awaken(woken chan struct{}) {
 // inboxOf is the channel of the process's wake-ups.
 func inboxOf(p *process) string { return "guard:inbox:" + lease.OwnerProcess(p.NewOwner("")) }
 
+// waitLimit bounds each wait; a busy machine stays below.
+const waitLimit = 30 * time.Second
+
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	for range 500 {
-		if ok() {
-			return
+	for end := time.Now().Add(waitLimit); !ok(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("never: " + what)
 		}
-		time.Sleep(10 * time.Millisecond)
 	}
-	t.Fatal("never: " + what)
 }
 
 func noError(t testing.TB, err error) {

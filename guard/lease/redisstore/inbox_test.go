@@ -121,7 +121,7 @@ func TestUnwantedGrantIsReleasedWhateverThePlace(t *testing.T) {
 			defer stopOther()
 			_, stop := p.watching(gone)
 			r.Key, r.Owner, r.TTL, r.Join, r.TokenCount, r.Reservation = "k", gone, time.Minute, true, 1, time.Minute
-			if reply, err := p.acquire(r); err != nil || reply.Granted {
+			if reply, err := p.Acquire(within(t, waitLimit), r); err != nil || reply.Granted {
 				t.Fatalf("Acquire() = %+v, %v; want refused", reply, err)
 			}
 			stop() // its release never arrives

@@ -31,30 +31,43 @@ func TestOneSubscriptionPerProcessEndsAfterTheLastWatch(t *testing.T) {
 	if got := inboxes(); len(got) != 0 {
 		t.Errorf("before an owner has to wait: %v", got)
 	}
-	var stops []func()
-	for range 5 {
-		_, stop := p.watching(p.NewOwner(""))
-		stops = append(stops, stop)
+	const linger = 250 * time.Millisecond
+	for left := 5; ; left-- {
+		p.subscribed = false
+		var stops []func()
+		for range 5 {
+			_, stop := p.watching(p.NewOwner(""))
+			stops = append(stops, stop)
+		}
+		channel := inboxOf(p)
+		if got := admin.PubSubNumSub(t.Context(), channel).Val()[channel]; got != 1 {
+			t.Errorf("%d subscriptions", got)
+		}
+		began := time.Now()
+		for _, stop := range stops {
+			stop()
+			stop() // harmless
+		}
+		time.Sleep(100 * time.Millisecond)
+		lingering := len(inboxes())
+		stopped := p.Watch(p.NewOwner(""), ignore)
+		late := time.Since(began) > linger // a stall of the machine: try again
+		time.Sleep(linger + 50*time.Millisecond)
+		if !late && lingering != 1 {
+			t.Error("the subscription ended with the last watch")
+		}
+		if !late && len(inboxes()) != 1 {
+			t.Error("a new watch did not keep the subscription")
+		}
+		stopped()
+		eventually(t, "the subscription ends", func() bool { return len(inboxes()) == 0 })
+		if !late {
+			break
+		}
+		if left == 1 {
+			t.Fatal("no new watch came before the subscription ended")
+		}
 	}
-	channel := inboxOf(p)
-	if got := admin.PubSubNumSub(t.Context(), channel).Val()[channel]; got != 1 {
-		t.Errorf("%d subscriptions", got)
-	}
-	for _, stop := range stops {
-		stop()
-		stop() // harmless
-	}
-	time.Sleep(100 * time.Millisecond)
-	if len(inboxes()) != 1 {
-		t.Error("the subscription ended with the last watch")
-	}
-	stopped := p.Watch(p.NewOwner(""), ignore) // before linger has passed
-	time.Sleep(300 * time.Millisecond)
-	if len(inboxes()) != 1 {
-		t.Error("a new watch did not keep the subscription")
-	}
-	stopped()
-	eventually(t, "the subscription ends", func() bool { return len(inboxes()) == 0 })
 	goleak.VerifyNone(t, before)
 	_, stop = newProcess(t, server.Client(t)).watching("x")
 	stop()
@@ -202,15 +215,18 @@ func TestWakeUpCarriesTheTokenOfTheGrant(t *testing.T) {
 	p := newProcess(t, server.Client(t))
 	holder, waiter := p.NewOwner(""), p.NewOwner("")
 	first := p.granted("k", holder)
+	asked := time.Now()
 	grants := p.grantsOf(waiter)
-	time.Sleep(300 * time.Millisecond)
+	poll := time.Since(asked)
+	time.Sleep(poll + 300*time.Millisecond)
 	before := time.Now()
 	p.release("k", holder)
 	g := <-grants
 	if g.Fence <= first.Fence {
 		t.Errorf("token %d after %d", g.Fence, first.Fence)
 	}
-	if g.Since.Before(before.Add(-50*time.Millisecond)) || g.Since.After(time.Now()) {
+	// It is counted from when the poll was sent, which is early by what that took at most.
+	if g.Since.Before(before.Add(-poll-50*time.Millisecond)) || g.Since.After(time.Now()) {
 		t.Errorf("since %v before the wake-up, granted after %v", time.Since(g.Since), time.Since(before))
 	}
 	if next := p.granted("k", waiter); next.Fence <= g.Fence {
@@ -408,14 +424,20 @@ func TestWithoutChannelPermissionWaitersPoll(t *testing.T) {
 	defer p.Watch(waiter, ignore)()
 	p.granted("k", holder)
 	p.refused("k", waiter, 0)
-	time.Sleep(100 * time.Millisecond) // the subscription is refused
+	subscribes := func() string { // what the server counts, once there is one
+		for line := range strings.Lines(admin.Info(t.Context(), "commandstats").Val()) {
+			if strings.HasPrefix(line, "cmdstat_subscribe:") {
+				return line
+			}
+		}
+		return ""
+	}
+	eventually(t, "the subscription is refused", func() bool { return strings.Contains(subscribes(), "rejected_calls=1,") })
 	admin.ConfigResetStat(t.Context())
 	p.release("k", holder) // cannot publish either
 	p.granted("k", waiter)
 	time.Sleep(500 * time.Millisecond)
-	for line := range strings.Lines(admin.Info(t.Context(), "commandstats").Val()) {
-		if strings.HasPrefix(line, "cmdstat_subscribe") {
-			t.Errorf("subscribed again at once: %s", line)
-		}
+	if again := subscribes(); again != "" {
+		t.Errorf("subscribed again at once: %s", again)
 	}
 }

@@ -277,7 +277,7 @@ func TestRedisPanicAndGoexitPassTheKeyOn(t *testing.T) {
 		running, ended, next := make(chan struct{}), make(chan struct{}), make(chan error, 1)
 		go func() {
 			defer func() { _ = recover() }()
-			_ = a.Do(context.Background(), "k", func(ctx context.Context) error {
+			_ = a.Do(context.Background(), name, func(ctx context.Context) error {
 				close(running)
 				time.Sleep(200 * time.Millisecond)
 				defer close(ended)
@@ -285,7 +285,7 @@ func TestRedisPanicAndGoexitPassTheKeyOn(t *testing.T) {
 			})
 		}()
 		<-running
-		go func() { next <- b.Do(context.Background(), "k", nothing) }()
+		go func() { next <- b.With(guard.Wait(20*time.Second)).Do(context.Background(), name, nothing) }()
 		<-ended
 		inTime(t, 5*time.Second, "passing on after "+name, func() { // half of the TTL
 			if err := <-next; err != nil {

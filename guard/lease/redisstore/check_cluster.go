@@ -156,8 +156,8 @@ func disputed(ctx context.Context, nodes []node) map[int]string {
 				says[slot] = r.Nodes[0]
 			}
 		}
-		for slot, at := range says {
-			switch before := &said[slot]; {
+		for slot := range says {
+			switch before, at := &said[slot], says[slot]; {
 			case before.by == "":
 				before.by, before.id, before.addr = n.name, at.ID, at.Addr
 			case before.id != at.ID:

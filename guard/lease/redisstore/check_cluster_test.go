@@ -53,7 +53,7 @@ func TestCheckOfASilentServerReturnsWhenItsContextEnds(t *testing.T) {
 	must(t, whole.Ping(t.Context()).Err())
 	for _, node := range cluster.Nodes() {
 		node.Pause()
-		defer node.Resume()
+		t.Cleanup(node.Resume)
 	}
 	start := time.Now()
 	_, err := redisstore.Check(within(t, time.Second), whole)

@@ -47,12 +47,7 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
-	"time"
 )
-
-// limit bounds both sales, which take five seconds unless the machine is very busy: a visitor
-// sees the difference in 20 s at most.
-const limit = 18 * time.Second
 
 var (
 	errTooLong     = fmt.Errorf("not done after %v: this machine is too busy, or Redis too slow", limit)
@@ -129,10 +124,11 @@ func exitCode(ctx context.Context, err error, stderr io.Writer) int {
 	case errors.Is(cause, errInterrupted):
 		printf(stderr, "inventory: interrupted\n")
 		return 130
-	default:
-		complain(stderr, err)
-		return 1
+	case errors.Is(cause, errTooLong) && !errors.Is(err, errTooLong):
+		err = fmt.Errorf("%w: %w", errTooLong, err)
 	}
+	complain(stderr, err)
+	return 1
 }
 
 // complain prints an error, of which each line may be one.

@@ -119,7 +119,7 @@ func (s *show) end() int {
 
 func (s *show) endOnce() int {
 	s.t.Helper()
-	ctx, cancel := context.WithTimeout(s.t.Context(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(s.t.Context(), 2*time.Minute)
 	defer cancel()
 	defer context.AfterFunc(ctx, func() { _ = s.cmd.Process.Kill() })()
 	err := s.cmd.Wait()
@@ -128,7 +128,7 @@ func (s *show) endOnce() int {
 	}
 	longest := 20 * time.Second
 	if raceFlags != nil { // the program is several times slower then, when it starts
-		longest = 30 * time.Second
+		longest = 75 * time.Second
 	}
 	if took := time.Since(s.began); took > longest {
 		s.t.Errorf("took %v, more than %v", took, longest)

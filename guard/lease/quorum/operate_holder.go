@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 
 	"github.com/jobguard/jobguard/guard/lease"
 )
@@ -21,10 +22,15 @@ func (s *Store) BreakHolder(ctx context.Context, o lease.Order) (lease.Outcome, 
 	return s.commandTo(ctx, "break", o, lease.HolderOperator.BreakHolder, len(s.nodes))
 }
 
-// commandTo is command with an outcome: that of all nodes which carried it out.
+// commandTo is command with an outcome: that of all nodes which carried it out. When so many as are
+// enough have reached a holder, the others are broken off; one that finds nobody is no reason
+// to: a holder that was told by another node lets go at once.
 func (s *Store) commandTo(ctx context.Context, op string, o lease.Order,
 	call func(lease.HolderOperator, context.Context, lease.Order) (lease.Outcome, error), enough int,
 ) (lease.Outcome, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var reached atomic.Int32
 	outcomes, errs := make([]lease.Outcome, len(s.nodes)), make([]error, len(s.nodes))
 	err := s.command(ctx, op, func(ctx context.Context, i int, of lease.Operator) error {
 		able, ok := of.(lease.HolderOperator)
@@ -39,8 +45,11 @@ func (s *Store) commandTo(ctx context.Context, op string, o lease.Order,
 			outcomes[i].Silent = append(outcomes[i].Silent, one.Silent...)
 		}
 		errs[i] = err
+		if found := len(outcomes[i].Told)+len(outcomes[i].Silent) > 0; err == nil && found && int(reached.Add(1)) == enough {
+			cancel()
+		}
 		return err
-	}, enough)
+	}, len(s.nodes))
 	for i := range outcomes {
 		if err == nil && errs[i] != nil { // done without it: what it has left is nobody's lease
 			outcomes[i].Silent = nil

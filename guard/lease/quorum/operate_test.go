@@ -204,3 +204,19 @@ func TestOrdersToAHolderOfAQuorumReachNoOther(t *testing.T) {
 		t.Errorf("BreakHolder() of a free key = %+v, %v", got, err)
 	}
 }
+
+// A holder that one node has told lets go at once: the other nodes may find nobody before that
+// node has its answer.
+func TestHolderThatHasLeftTheOtherNodesWasTold(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, 3)
+	client := f.servers[0].Client(t)
+	node := redisstore.New(client)
+	must(t, client.Set(t.Context(), "guard:k", node.NewOwner(""), time.Minute).Err())
+	asked := time.Now()
+	defer node.Listen(func(lease.Stop) bool { return time.Since(asked) > 300*time.Millisecond })()
+	got, err := f.store(t).RevokeHolder(t.Context(), lease.Order{Key: "k", Reason: "test"})
+	if err != nil || len(got.Told) != 1 {
+		t.Errorf("RevokeHolder() = %+v, %v", got, err)
+	}
+}

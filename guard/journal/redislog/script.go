@@ -3,10 +3,11 @@ package redislog
 import (
 	"context"
 	_ "embed"
-	"errors"
 	"fmt"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/jobguard/jobguard/guard/internal/layout"
 )
 
 var (
@@ -84,8 +85,7 @@ func (l *Log) list(ctx context.Context, doing string, s *redis.Script, keys []st
 // does not heed a deadline while it waits for a reply. f's goroutine ends with the
 // client's own timeouts then.
 //
-// If a node of a Cluster does not answer, or takes no writes, the layout is loaded again:
-// a replica may have taken over, and go-redis would look for it once a minute.
+// If the error says that a Cluster's layout may be outdated it is loaded again.
 func bounded[T any](ctx context.Context, client redis.UniversalClient, f func(context.Context) (T, error)) (T, error) {
 	type result struct {
 		value T
@@ -100,21 +100,14 @@ func bounded[T any](ctx context.Context, client redis.UniversalClient, f func(co
 		v, err := f(ctx)
 		done <- result{v, err}
 	}()
+	var r result
 	select {
-	case r := <-done:
-		if cluster, ok := client.(*redis.ClusterClient); ok && displaced(r.err) {
-			cluster.ReloadState(ctx) // starts the reload, and returns
-		}
-		return r.value, r.err
+	case r = <-done:
 	case <-ctx.Done():
-		if cluster, ok := client.(*redis.ClusterClient); ok && errors.Is(ctx.Err(), context.DeadlineExceeded) {
-			cluster.ReloadState(ctx)
-		}
-		return none, ctx.Err()
+		r.err = ctx.Err()
 	}
-}
-
-func displaced(err error) bool {
-	var reply redis.Error
-	return err != nil && (!errors.As(err, &reply) || redis.HasErrorPrefix(err, "READONLY"))
+	if cluster, ok := client.(*redis.ClusterClient); ok && layout.Outdated(r.err) {
+		cluster.ReloadState(ctx) // starts the reload, and returns
+	}
+	return r.value, r.err
 }

@@ -2,12 +2,13 @@ package redisstore
 
 import (
 	"context"
-	"errors"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/jobguard/jobguard/guard/internal/layout"
 )
 
 // The Cluster client follows redirections and learns from them which node serves a slot.
@@ -99,31 +100,14 @@ func (r *router) ask(ctx context.Context, addr string, ops []*op) {
 	}
 }
 
-// reloadAfter has the Cluster's layout loaded again if a node did not answer or takes no
-// writes: another one may serve its slots by now. By itself go-redis loads it after a redirection,
-// and each ClusterStateReloadInterval, a minute.
+// reloadAfter has the Cluster's layout loaded again if ops show that it may be outdated.
 func (r *router) reloadAfter(ctx context.Context, ops []*op) {
 	for _, o := range ops {
-		if displaced(o.outcome()) {
+		if layout.Outdated(o.outcome()) {
 			r.cluster.ReloadState(ctx) // starts the reload, and returns; at most five a second
 			return
 		}
 	}
-}
-
-func displaced(err error) bool {
-	switch {
-	case err == nil, errors.Is(err, context.Canceled): // the caller left
-		return false
-	case !isReply(err):
-		return true
-	}
-	for _, code := range []string{"READONLY", "CLUSTERDOWN", "MASTERDOWN", "LOADING"} {
-		if redis.HasErrorPrefix(err, code) {
-			return true
-		}
-	}
-	return false
 }
 
 // sendAgain sends ops over connections of the Store's own, each to the node that serves

@@ -1,8 +1,10 @@
 package redistest
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -178,8 +180,22 @@ func (c *Cluster) Client(t testing.TB, opts ...func(*redis.ClusterOptions)) *red
 		opt(o)
 	}
 	client := redis.NewClusterClient(o)
-	t.Cleanup(func() { _ = client.Close() }) // the test may have closed it itself
+	t.Cleanup(func() {
+		_ = client.Close() // the test may have closed it itself
+		awaitDialers()
+	})
 	return client
+}
+
+// awaitDialers returns when no client dials a dead node any more: go-redis v9.23 goes on for up to a
+// second after Close, which looks like a leak. Other tests' clients may do so for longer.
+func awaitDialers() {
+	stacks := make([]byte, 4<<20)
+	for end := time.Now().Add(2 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		if !bytes.Contains(stacks[:runtime.Stack(stacks, true)], []byte("(*ConnPool).tryDial")) {
+			return
+		}
+	}
 }
 
 // Slot returns the hash slot of key.

@@ -59,15 +59,20 @@ func fixture(t *testing.T, servers []*redistest.Server) storetest.Fixture {
 		A: open(t, servers), B: open(t, servers),
 		NoQueue: true, NoLimit: true, NoGrants: true,
 		Short: time.Second,
-		Vanish: func(key string) {
-			// A majority is enough for a grant: requests to the other servers may still be under way.
-			for until := time.Now().Add(time.Second); time.Now().Before(until); time.Sleep(time.Millisecond) {
-				if !slices.ContainsFunc(clients, func(c *redis.Client) bool { return c.Exists(t.Context(), "guard:"+key).Val() == 0 }) {
-					break
+		Settle: func(key string) {
+			holding := func(c *redis.Client) int {
+				found, err := redisstore.New(c).Inspect(t.Context(), key)
+				must(t, err)
+				return found.Holding
+			}
+			for until := time.Now().Add(5 * time.Second); time.Now().Before(until); time.Sleep(time.Millisecond) {
+				if n := holding(clients[0]); !slices.ContainsFunc(clients, func(c *redis.Client) bool { return holding(c) != n }) {
+					return
 				}
 			}
-			each(func(c *redis.Client) error { return c.Del(t.Context(), "guard:"+key).Err() })
+			t.Errorf("the servers do not agree on who holds %s", key)
 		},
+		Vanish: func(key string) { each(func(c *redis.Client) error { return c.Del(t.Context(), "guard:"+key).Err() }) },
 		Foreign: func(key, value string, ttl time.Duration) {
 			each(func(c *redis.Client) error { return c.Set(t.Context(), "guard:"+key, value, ttl).Err() })
 		},

@@ -56,6 +56,7 @@ type client struct {
 	ticket      int64
 	reservation time.Duration
 	poll        time.Duration // 0: never presumed dead
+	unanswered  time.Time     // until when a request of contend may take effect; zero: none
 }
 
 func (c *contract) client(store lease.Store, key string) *client {

@@ -40,7 +40,7 @@ var raceChecks = []check{
 						c.Errorf("Renew() = %+v while holding", replies[0])
 					}
 					inside.Add(-1)
-					released, err := store.Release(c.ctx, lease.ReleaseRequest{Key: key, Owner: n.owner, Place: lease.Place{Reservation: n.reservation}})
+					released, err := n.end(c.ctx)
 					if err != nil || !worked(released) {
 						c.Errorf("Release() = %+v, %v while holding", released, err)
 						return
@@ -172,7 +172,7 @@ func (c *contract) storm(limits ...lease.Limit) {
 					c.Errorf("Renew() = %+v while holding", replies[0])
 				}
 				leave(n)
-				released, err := store.Release(c.ctx, lease.ReleaseRequest{Key: key, Owner: n.owner, Limit: n.limit, Place: lease.Place{Reservation: n.reservation}})
+				released, err := n.end(c.ctx)
 				if err != nil || !worked(released) {
 					c.Errorf("Release() = %+v, %v while holding", released, err)
 					return
@@ -184,6 +184,9 @@ func (c *contract) storm(limits ...lease.Limit) {
 	c.holder(c.A, key, long) // nothing is left behind
 }
 
+// attempt is the timeout of one request of contend, far more than it takes.
+const attempt = 5 * time.Second
+
 // contend asks, waits, and asks again until granted, woken or by polling: rarely, if wake-ups
 // can come, or the polls alone are more than a busy machine can do for several servers.
 func (n *client) contend(ctx context.Context) (lease.AcquireReply, error) {
@@ -194,9 +197,7 @@ func (n *client) contend(ctx context.Context) (lease.AcquireReply, error) {
 		poll = 100 * time.Millisecond
 	}
 	for {
-		reply, err := n.store.Acquire(ctx, lease.AcquireRequest{
-			Key: n.key, Owner: n.owner, Limit: n.limit, TTL: long, Join: true, Ticket: n.ticket, Place: lease.Place{Reservation: n.reservation}, TokenCount: 1,
-		})
+		reply, err := n.attempt(ctx)
 		if err != nil || reply.Granted {
 			return reply, err
 		}
@@ -206,4 +207,30 @@ func (n *client) contend(ctx context.Context) (lease.AcquireReply, error) {
 		case <-time.After(poll + rand.N(2*poll)): // those in step with each other split the votes of servers
 		}
 	}
+}
+
+// attempt asks once, and notes until when a request of it may still take effect.
+func (n *client) attempt(ctx context.Context) (lease.AcquireReply, error) {
+	ctx, cancel := context.WithTimeout(ctx, attempt)
+	defer cancel()
+	reply, err := n.store.Acquire(ctx, lease.AcquireRequest{
+		Key: n.key, Owner: n.owner, Limit: n.limit, TTL: long, Join: true, Ticket: n.ticket, Place: lease.Place{Reservation: n.reservation}, TokenCount: 1,
+	})
+	if reply.Unanswered.After(n.unanswered) {
+		n.unanswered = reply.Unanswered
+	}
+	return reply, err
+}
+
+// end releases what contend was granted, and once more when none of its requests can take
+// effect any more: one that was sent again may have been granted after the first release.
+func (n *client) end(ctx context.Context) (lease.ReleaseReply, error) {
+	request := lease.ReleaseRequest{Key: n.key, Owner: n.owner, Limit: n.limit, Place: lease.Place{Reservation: n.reservation}}
+	reply, err := n.store.Release(ctx, request)
+	if err != nil || n.unanswered.IsZero() {
+		return reply, err
+	}
+	time.Sleep(time.Until(n.unanswered) + rounding)
+	_, err = n.store.Release(ctx, request)
+	return reply, err
 }

@@ -67,6 +67,10 @@ type Fixture struct {
 	// Flush deletes all data, counters included, behind the stores' backs.
 	Flush func()
 
+	// Settle waits until no request for key is under way any more. A store over several
+	// servers needs it: it answers when a majority has. Nil: answered requests are over.
+	Settle func(key string)
+
 	// Revoke has the holders of key told to stop, again until they hear of it.
 	Revoke func(key, reason string)
 

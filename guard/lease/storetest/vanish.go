@@ -119,12 +119,20 @@ var vanishChecks = []check{
 // waysToVanish are the fixture's ways to delete a key.
 func (c *contract) waysToVanish() map[string]func(key string) {
 	c.Helper()
+	settled := func(vanish func(key string)) func(string) {
+		return func(key string) {
+			if c.Settle != nil {
+				c.Settle(key)
+			}
+			vanish(key)
+		}
+	}
 	ways := make(map[string]func(string))
 	if c.Vanish != nil {
-		ways["vanished"] = c.Vanish
+		ways["vanished"] = settled(c.Vanish)
 	}
 	if c.Flush != nil {
-		ways["flushed"] = func(string) { c.Flush() }
+		ways["flushed"] = settled(func(string) { c.Flush() })
 	}
 	return ways
 }

@@ -322,12 +322,17 @@ func TestRedisMinHoldOutlastsAHolderThatDies(t *testing.T) {
 				terms := append(slices.Clone(mode), guard.TTL(ttl), guard.MinHold(minHold))
 				g, rival := onRedis(t, proxy.Addr(), terms...), onRedis(t, server.Addr(), guard.TTL(ttl))
 				var began time.Time
-				_ = g.Do(t.Context(), "k", func(context.Context) error {
-					began = time.Now()
-					time.Sleep(held)
-					proxy.Lose(redistest.Both)
-					return nil
-				})
+				for tries := 0; began.IsZero() && tries < 5; tries++ { // on a busy machine the first may be refused: it was not answered in time
+					err := g.Do(t.Context(), "k", func(context.Context) error {
+						began = time.Now()
+						time.Sleep(held)
+						proxy.Lose(redistest.Both)
+						return nil
+					})
+					if began.IsZero() {
+						t.Log(err)
+					}
+				}
 				noError(t, rival.Do(t.Context(), "k", func(context.Context) error {
 					if d := time.Since(began); d < minHold-100*time.Millisecond || d > minHold+2*time.Second {
 						t.Errorf("the next began after %v, want %v", d, minHold)

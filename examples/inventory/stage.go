@@ -107,8 +107,9 @@ func (s *stage) sale(ctx context.Context, guarded bool) (outcome, error) {
 
 // parts hands out the parts. The first replica is the one that will stall.
 func (s *stage) parts(database string, guarded bool, stalledRedis string) []part {
-	// The guarded sale thinks one buyer after the other: for a second in all.
-	think := min(max(time.Second/time.Duration(s.items), time.Millisecond), 20*time.Millisecond)
+	// The guarded sale thinks one buyer after the other: for a second in all. If there are few
+	// tickets, replicas that a busy machine starts one after the other still meet.
+	think := min(max(time.Second/time.Duration(s.items), time.Millisecond), 500*time.Millisecond)
 	parts := make([]part, s.replicas)
 	for i := range parts {
 		parts[i] = part{

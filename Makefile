@@ -20,7 +20,8 @@ ALL := ./otelguard/monitoring ./guard ./guard/lease/quorum ./guard/lease/redisst
 # -race by GOFLAGS, so that what tests have go build is of the same packages. No debugger looks at these, and without its
 # tables there is a tenth less to compile and to link.
 # Tests mostly wait: on a machine with two processors three packages are run at once. Elsewhere go decides.
-TEST := GOFLAGS="$$(go env GOFLAGS) -race -gcflags=all=-dwarf=false -ldflags=-w" go test $(if $(filter 1 2,$(shell nproc 2>/dev/null)),-p 3) -vet=off -tags nomsgpack -timeout $(TIMEOUT)
+# The compiler takes a sixth less of a processor if it collects its garbage less often.
+TEST := GOGC=$(or $(GOGC),400) GOFLAGS="$$(go env GOFLAGS) -race -gcflags=all=-dwarf=false -ldflags=-w" go test $(if $(filter 1 2,$(shell nproc 2>/dev/null)),-p 3) -vet=off -tags nomsgpack -timeout $(TIMEOUT)
 
 # Directories of the modules of the workspace.
 MODULES = $(shell go list -m -f '{{.Dir}}')
@@ -57,9 +58,13 @@ test-servers:
 	done; \
 	test -z "$$failed" || { echo "failed against:$$failed" >&2; exit 1; }
 
-## test-prometheus3: the rules, the dashboard and the end-to-end test under Prometheus 3
+## test-prometheus3: the rules, the dashboard and the end-to-end test under Prometheus 3, and the rules' tests as they are under both
 test-prometheus3: needs
 	@./scripts/servers prometheus
+	@set -e; for promtool in promtool $(CURDIR)/.servers/prometheus/promtool; do \
+		$$promtool --version | head -1; \
+		(cd otelguard/monitoring && $$promtool check rules rules.yml && $$promtool test rules rules_test.yml); \
+	done
 	JOBGUARD_PROMETHEUS=$(CURDIR)/.servers/prometheus go test -timeout $(TIMEOUT) -count=1 $(TESTFLAGS) ./otelguard/monitoring
 
 ## test-web: the page of examples/inventory in a real browser, chromium, and under axe-core

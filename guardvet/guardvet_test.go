@@ -1,7 +1,6 @@
 package guardvet_test
 
 import (
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -11,15 +10,6 @@ import (
 
 	"github.com/jobguard/jobguard/guardvet"
 )
-
-// TestMain takes the race detector out of GOFLAGS: what is only looked at is compiled several
-// times faster without.
-func TestMain(m *testing.M) {
-	if err := os.Setenv("GOFLAGS", strings.ReplaceAll(os.Getenv("GOFLAGS"), "-race", "")); err != nil {
-		panic(err)
-	}
-	m.Run()
-}
 
 // testdata is a module of its own, with the packages that it uses.
 func TestFindsMistakesAndNothingElse(t *testing.T) {

@@ -20,9 +20,10 @@ import (
 const thirds = 3
 
 // Real scrapes are never on the grid of the evaluations, and windows are open at the
-// left from Prometheus 3 on.
+// left from Prometheus 3 on. The file as it is, with all rules for every case, takes a
+// minute of a processor: make test-prometheus3 has it pass.
 func TestAlertsFireAndStaySilentWheneverSamplesAreTaken(t *testing.T) {
-	for phase := 1; phase < thirds; phase++ {
+	for phase := range thirds {
 		t.Run(fmt.Sprintf("phase %d of %d", phase, thirds), func(t *testing.T) {
 			t.Parallel()
 			promtool(t, append([]string{"test", "rules"}, shifted(t, phase)...)...)
@@ -61,10 +62,12 @@ func shifted(t *testing.T, phase int) (paths []string) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		test["interval"] = (interval / thirds).String()
-		for _, in := range test["input_series"].([]any) {
-			in := in.(map[string]any)
-			in["values"] = later(t, in["values"].(string), phase)
+		if phase > 0 {
+			test["interval"] = (interval / thirds).String()
+			for _, in := range test["input_series"].([]any) {
+				in := in.(map[string]any)
+				in["values"] = later(t, in["values"].(string), phase)
+			}
 		}
 		file["tests"] = []any{test}
 		file["rule_files"] = []string{write(fmt.Sprintf("rules%d.yml", i), rulesFor(t, about[i]))}

@@ -87,11 +87,6 @@ func TestPromtoolAcceptsTheRules(t *testing.T) {
 	promtool(t, "check", "rules", "--lint=all", "--lint-fatal", "rules.yml")
 }
 
-func TestAlertsFireAndStaySilentWhenTheyShould(t *testing.T) {
-	t.Parallel()
-	promtool(t, "test", "rules", "rules_test.yml")
-}
-
 func TestEveryAlertHasACaseThatFiresAndOneThatStaysSilent(t *testing.T) {
 	fires, silent := map[string]bool{}, map[string]bool{}
 	for _, test := range ruleTests(t) {

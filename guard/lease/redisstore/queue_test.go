@@ -2,6 +2,8 @@ package redisstore_test
 
 import (
 	"fmt"
+	"math/rand/v2"
+	"strings"
 	"testing"
 	"time"
 
@@ -35,6 +37,82 @@ func TestWaiterIsInTheQueueOnce(t *testing.T) {
 		t.Errorf("%+v, %+v, %v", one, two, p.client.ZRange(t.Context(), queue, 0, -1).Val())
 	}
 	if left := p.client.PTTL(t.Context(), queue).Val(); left < 59*time.Second {
+		t.Errorf("the queue expires in %v", left)
+	}
+}
+
+// A waiter that is presumed dead returns to its place, while when others were heard is kept:
+// what is made anew must expire too. So must all else, whatever the order of requests.
+func TestWhatWaitersLeaveExpires(t *testing.T) {
+	server := redistest.Start(t)
+	p := newProcess(t, server.Client(t))
+	const seeds, steps = 8, 150
+	for seed := range uint64(seeds) {
+		rng := rand.New(rand.NewPCG(seed, 2))
+		type caller struct {
+			lease.AcquireRequest
+			lease.AcquireReply
+		}
+		callers := make([]*caller, 6)
+		for step := range steps {
+			i := rng.IntN(len(callers))
+			c := callers[i]
+			if c == nil {
+				c = &caller{AcquireRequest: lease.AcquireRequest{
+					Key: "k", Owner: p.NewOwner(""), Limit: []lease.Limit{lease.Exclusive, lease.Exclusive, lease.Shared, 2}[rng.IntN(4)],
+					TTL: time.Duration(1+rng.IntN(20)) * time.Second, Join: true, TokenCount: 1,
+					Place: lease.Place{
+						Reservation: time.Duration(1+rng.IntN(100)) * time.Second, // queues are kept for up to 400 s
+						Poll:        time.Duration(rng.IntN(3)*20) * time.Second,
+					},
+				}}
+				callers[i] = c
+			}
+			var err error
+			switch what := rng.IntN(10); {
+			case what < 6:
+				c.AcquireReply, err = p.Acquire(within(t, 5*time.Second), c.AcquireRequest)
+				c.AcquireRequest.Ticket = c.AcquireReply.Ticket
+			case what < 8:
+				_, err = p.Release(within(t, 5*time.Second), lease.ReleaseRequest{Key: "k", Owner: c.Owner, Limit: c.Limit, Place: c.Place})
+				callers[i] = nil
+			default: // as the scripts do with waiters that are presumed dead
+				names := p.client.Keys(t.Context(), []string{"guard:w:*", "guard:heard:*"}[what-8]).Val()
+				if len(names) > 0 {
+					err = p.client.ZPopMin(t.Context(), names[0]).Err()
+				}
+			}
+			must(t, err)
+			for _, name := range p.client.Keys(t.Context(), "*").Val() {
+				if left := p.client.PTTL(t.Context(), name).Val(); left == -1 && !strings.HasPrefix(name, "guard:tokens:") {
+					t.Fatalf("seed %d, step %d: %s never expires", seed, step, name)
+				}
+			}
+		}
+		must(t, p.client.FlushAll(t.Context()).Err())
+	}
+}
+
+// A queue that is made anew is kept for as long as one that was never empty.
+func TestQueueThatWaitersReturnToIsKeptForThem(t *testing.T) {
+	p := newProcess(t, redistest.Start(t).Client(t))
+	p.granted("k", p.NewOwner(""))
+	ask := func(owner string, ticket int64) int64 {
+		t.Helper()
+		r, err := p.Acquire(within(t, 5*time.Second), lease.AcquireRequest{
+			Key: "k", Owner: owner, TTL: ttl, Join: true, Ticket: ticket, TokenCount: 1,
+			Place: lease.Place{Reservation: 100 * time.Second, Poll: 5 * time.Second},
+		})
+		must(t, err)
+		return r.Ticket
+	}
+	first, second := p.NewOwner(""), p.NewOwner("")
+	ticket := ask(first, 0)
+	ask(first, ticket) // keeps both for 400 s
+	must(t, p.client.Del(t.Context(), p.queue("k")).Err())
+	ask(second, 0) // keeps the queue for a minute
+	ask(first, ticket)
+	if left := p.client.PTTL(t.Context(), p.queue("k")).Val(); left < 399*time.Second {
 		t.Errorf("the queue expires in %v", left)
 	}
 }

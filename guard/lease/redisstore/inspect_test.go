@@ -228,8 +228,8 @@ func listAll(t *testing.T, op *redisstore.Store, n int) time.Duration {
 	return time.Since(began) - looking
 }
 
-// slack is for the race detector and busy machines.
-const slack = 5
+// slack is for the race detector and machines that compile beside the tests: 15 s were seen there.
+const slack = 10
 
 func TestListStopsWhenItsContextEnds(t *testing.T) {
 	server := redistest.Start(t)

@@ -12,8 +12,8 @@ TESTFLAGS ?=
 TIMEOUT ?= 20m
 
 # Every package; those that take longest start first, lest one of them runs alone at the end.
-ALL := ./otelguard/monitoring ./guard ./guard/lease/quorum ./guard/lease/redisstore ./examples/inventory ./otelguard ./guard/sqlfence/databases \
-	./guard/cronwrap ./guard/journal/databases/... ./guard/asynqmw ./bench ./cmd/jobguard ./guardvet/... ./guard/journal/... ./guard/guardtest \
+ALL := ./otelguard/monitoring ./guardvet/... ./guard ./guard/lease/quorum ./guard/lease/redisstore ./examples/inventory ./otelguard ./guard/sqlfence/databases \
+	./guard/cronwrap ./guard/journal/databases/... ./guard/asynqmw ./bench ./cmd/jobguard ./guard/journal/... ./guard/guardtest \
 	./internal/redistest ./guard/httpmw work
 
 # go vet is make lint's. gin does without msgpack, whose codec alone takes 36 s of a processor to compile.

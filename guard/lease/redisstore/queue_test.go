@@ -117,6 +117,19 @@ func TestQueueThatWaitersReturnToIsKeptForThem(t *testing.T) {
 	}
 }
 
+// Nobody knows when a waiter that is never presumed dead will ask again.
+func TestWaiterThatNeverPollsKeepsItsQueueForAWholeMinuteEachTime(t *testing.T) {
+	p := newProcess(t, redistest.Start(t).Client(t))
+	p.granted("k", p.NewOwner(""))
+	w := p.NewOwner("")
+	ticket := p.refused("k", w, 0).Ticket
+	must(t, p.client.PExpire(t.Context(), p.queue("k"), 40*time.Second).Err())
+	p.refused("k", w, ticket)
+	if left := p.client.PTTL(t.Context(), p.queue("k")).Val(); left < 59*time.Second {
+		t.Errorf("the queue expires in %v", left)
+	}
+}
+
 func (p *process) queue(key string) string {
 	p.t.Helper()
 	for _, name := range p.client.Keys(p.t.Context(), "*w:{*}:"+key).Val() {

@@ -184,9 +184,6 @@ func (c *contract) storm(limits ...lease.Limit) {
 	c.holder(c.A, key, long) // nothing is left behind
 }
 
-// attempt is the timeout of one request of contend, far more than it takes.
-const attempt = 5 * time.Second
-
 // contend asks, waits, and asks again until granted, woken or by polling: rarely, if wake-ups
 // can come, or the polls alone are more than a busy machine can do for several servers.
 func (n *client) contend(ctx context.Context) (lease.AcquireReply, error) {
@@ -211,7 +208,7 @@ func (n *client) contend(ctx context.Context) (lease.AcquireReply, error) {
 
 // attempt asks once, and notes until when a request of it may still take effect.
 func (n *client) attempt(ctx context.Context) (lease.AcquireReply, error) {
-	ctx, cancel := context.WithTimeout(ctx, attempt)
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	reply, err := n.store.Acquire(ctx, lease.AcquireRequest{
 		Key: n.key, Owner: n.owner, Limit: n.limit, TTL: long, Join: true, Ticket: n.ticket, Place: lease.Place{Reservation: n.reservation}, TokenCount: 1,

@@ -32,11 +32,11 @@ if join == '1' then
     -- Whether its wake-ups would be heard may have changed, and with it the score, by one.
     if not top[1] or top[1] == member or score <= tonumber(top[2]) then head = 1 end
     local reservation, patience = string.match(place, '^(%d+),(%d+)')
-    local life, kept = math.max(60000, 4 * reservation, 4 * patience), redis.call('PTTL', queue)
+    local life, kept = math.max(60000, 4 * reservation, 4 * patience), -1
     if patience ~= '0' then
       redis.call('ZADD', KEYS[5], string.format('%.0f', now + patience * 1000), member)
       -- Either may just have been made anew, while the other was there.
-      kept = math.min(kept, redis.call('PTTL', KEYS[5]))
+      kept = math.min(redis.call('PTTL', queue), redis.call('PTTL', KEYS[5]))
     end
     if kept < life / 2 then
       redis.call('PEXPIRE', queue, life)

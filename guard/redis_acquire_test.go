@@ -288,8 +288,7 @@ func TestRedisAcquireThatArrivesAfterItsCleanUpIsRefusedOrEnds(t *testing.T) {
 			}
 			request.Wait(t)
 			time.Sleep(2200 * time.Millisecond) // an attempt takes 2 s at most: both clean-ups are over
-			request.Release()
-			time.Sleep(50 * time.Millisecond) // it has arrived
+			request.Deliver(t)
 			err = other.Do(t.Context(), "k", nothing)
 			if contended {
 				must(t, err)

@@ -208,8 +208,7 @@ func TestRedisReleaseWhileARenewalIsInFlightDoesNotResurrect(t *testing.T) {
 		renewal.Wait(t)
 		return nil
 	}))
-	renewal.Release()
-	time.Sleep(100 * time.Millisecond)
+	renewal.Deliver(t)
 	if n := admin.Exists(t.Context(), "guard:k").Val(); n != 0 {
 		t.Error("the renewal brought the released key back")
 	}

@@ -34,7 +34,7 @@ type link struct {
 	// reply belongs to which. Published messages and confirmations of
 	// subscriptions are not counted.
 	asked, answered int
-	trapped         map[int]*Trap // set for replies, by number
+	trapped         map[int]*Trap // set for replies, or having held the request, by number
 	raw             bool          // the server streams a replica's data: no more replies to tell apart
 }
 
@@ -176,6 +176,10 @@ func (l *link) takeReply(raw []byte) bool {
 		l.answered++
 		m.trap = l.trapped[l.answered]
 	}
+	if m.trap != nil && m.trap.kind == holdRequest {
+		close(m.trap.answered)
+		m.trap = nil
+	}
 	if m.trap != nil {
 		close(m.trap.sprung)
 		m.end = m.trap.kind == loseReply
@@ -231,7 +235,6 @@ func (l *link) forward(m message, out *bufio.Writer) bool {
 	case holdRequest:
 		close(trap.sprung)
 		l.hold(trap)
-		trap = nil
 	}
 	l.noteRequest(m.args, trap)
 	_, err := out.Write(m.bytes)
@@ -249,7 +252,7 @@ func (p *Proxy) errorFor(args []string) string {
 }
 
 // noteRequest counts a request that is about to be sent, with the trap that is
-// set for its reply.
+// set for its reply or has held it.
 func (l *link) noteRequest(args []string, trap *Trap) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

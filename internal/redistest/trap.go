@@ -18,11 +18,12 @@ import (
 // ("evalsha", "orders:17", a script's hash). Without words that is any command
 // but those that set up and keep a connection or subscribe.
 type Trap struct {
-	kind    trapKind
-	words   []string
-	sprung  chan struct{}
-	release chan struct{}
-	once    sync.Once // closes release
+	kind     trapKind
+	words    []string
+	sprung   chan struct{}
+	answered chan struct{} // closed when the server has answered the request that was held
+	release  chan struct{}
+	once     sync.Once // closes release
 }
 
 type trapKind int
@@ -54,10 +55,11 @@ func (p *Proxy) HoldNextReply(words ...string) *Trap { return p.set(holdReply, w
 
 func (p *Proxy) set(kind trapKind, words []string) *Trap {
 	trap := &Trap{
-		kind:    kind,
-		words:   words,
-		sprung:  make(chan struct{}),
-		release: make(chan struct{}),
+		kind:     kind,
+		words:    words,
+		sprung:   make(chan struct{}),
+		answered: make(chan struct{}),
+		release:  make(chan struct{}),
 	}
 	p.change(func(w *weather) { w.traps = append(w.traps, trap) })
 	return trap
@@ -80,6 +82,18 @@ func (tr *Trap) Wait(t testing.TB) {
 // Release lets go what the trap holds, now or when it springs.
 func (tr *Trap) Release() {
 	tr.once.Do(func() { close(tr.release) })
+}
+
+// Deliver lets go the request that the trap holds, returns when the server has answered
+// it, and fails the test if it does not.
+func (tr *Trap) Deliver(t testing.TB) {
+	t.Helper()
+	tr.Release()
+	select {
+	case <-tr.answered:
+	case <-time.After(testserver.Patience):
+		t.Fatalf("redistest: the server was given the command mentioning %q and does not answer", tr.words)
+	}
 }
 
 // trapFor takes the trap that a command springs out of the weather.

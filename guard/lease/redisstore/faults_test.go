@@ -29,8 +29,7 @@ func TestAcquireThatArrivesLateIsRefused(t *testing.T) {
 		t.Error(err)
 	}
 	p.release("k", owner)
-	held.Release()
-	time.Sleep(50 * time.Millisecond)
+	held.Deliver(t)
 	if got := server.Client(t).Get(t.Context(), "guard:k").Val(); got != "" {
 		t.Errorf("held by %q", got)
 	}

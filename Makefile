@@ -19,11 +19,17 @@ ALL := ./otelguard/monitoring ./guardvet/... ./guard ./guard/lease/quorum ./guar
 # go vet is make lint's. gin does without msgpack, whose codec alone takes 36 s of a processor to compile.
 # -race by GOFLAGS, so that what tests have go build is of the same packages. No debugger looks at these, and without its
 # tables there is a tenth less to compile and to link.
-# Tests mostly wait: on a machine with two processors three packages are run at once. Elsewhere go decides.
-# The compiler takes a sixth less of a processor if it collects its garbage less often. SQLite is C made Go, with memory that
-# the race detector does not watch: without its calls the tests that use it take a third less.
-RACE := -race -gcflags=all=-dwarf=false '-gcflags=modernc.org/sqlite/lib=-dwarf=false -race=false' -ldflags=-w
-TEST := GOGC=$(or $(GOGC),400) GOFLAGS="$$(go env GOFLAGS) $(RACE)" go test $(if $(filter 1 2,$(shell nproc 2>/dev/null)),-p 3) -vet=off -tags nomsgpack -timeout $(TIMEOUT)
+# Tests mostly wait: on a machine with two processors four packages are run at once. Elsewhere go decides.
+# A compiler that does not collect its garbage takes a fifth less of a processor; memory is limited, for the few packages that
+# fill it. What others wrote is not inlined, and takes half as long to compile: nothing is measured in these binaries but in
+# our own packages, which are compiled as ever. SQLite is C made Go, with memory that the race detector does not watch:
+# without its calls the tests that use it take a third less.
+# A program under the race detector sleeps for a second before it exits, to see what other threads do: ours have ended theirs.
+OTHERS := github.com/... golang.org/x/... google.golang.org/... go.opentelemetry.io/... go.mongodb.org/...
+RACE := -race -gcflags=all=-dwarf=false $(foreach path,$(OTHERS),'-gcflags=$(path)=-dwarf=false -l') -gcflags=github.com/jobguard/...=-dwarf=false \
+	'-gcflags=modernc.org/sqlite/lib=-dwarf=false -race=false' -ldflags=-w '-toolexec=env GOGC=off GOMEMLIMIT=1500MiB'
+TEST := GORACE="atexit_sleep_ms=10 $$GORACE" GOGC=$(or $(GOGC),400) GOFLAGS="$$(go env GOFLAGS) $(RACE)" go test \
+	$(if $(filter 1 2,$(shell nproc 2>/dev/null)),-p 4) -vet=off -tags nomsgpack -timeout $(TIMEOUT)
 
 # Directories of the modules of the workspace.
 MODULES = $(shell go list -m -f '{{.Dir}}')

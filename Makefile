@@ -21,12 +21,13 @@ ALL := ./otelguard/monitoring ./guardvet/... ./guard ./guard/lease/quorum ./guar
 # tables there is a tenth less to compile and to link.
 # Tests mostly wait: on a machine with two processors four packages are run at once. Elsewhere go decides.
 # A compiler that does not collect its garbage takes a fifth less of a processor; memory is limited, for the few packages that
-# fill it. What others wrote is not inlined, and takes half as long to compile: nothing is measured in these binaries but in
-# our own packages, which are compiled as ever. SQLite is C made Go, with memory that the race detector does not watch:
-# without its calls the tests that use it take a third less.
+# fill it. What others wrote is not inlined, and takes half as long to compile; but for go-redis, which would allocate more
+# than it does for users, and tests count the bytes of a run. SQLite is C made Go, with memory that the race detector does
+# not watch: without its calls the tests that use it take a third less.
 # A program under the race detector sleeps for a second before it exits, to see what other threads do: ours have ended theirs.
 OTHERS := github.com/... golang.org/x/... google.golang.org/... go.opentelemetry.io/... go.mongodb.org/...
-RACE := -race -gcflags=all=-dwarf=false $(foreach path,$(OTHERS),'-gcflags=$(path)=-dwarf=false -l') -gcflags=github.com/jobguard/...=-dwarf=false \
+RACE := -race -gcflags=all=-dwarf=false $(foreach path,$(OTHERS),'-gcflags=$(path)=-dwarf=false -l') \
+	$(foreach path,github.com/jobguard/... github.com/redis/go-redis/...,-gcflags=$(path)=-dwarf=false) \
 	'-gcflags=modernc.org/sqlite/lib=-dwarf=false -race=false' -ldflags=-w '-toolexec=env GOGC=off GOMEMLIMIT=1500MiB'
 TEST := GORACE="atexit_sleep_ms=10 $$GORACE" GOGC=$(or $(GOGC),400) GOFLAGS="$$(go env GOFLAGS) $(RACE)" go test \
 	$(if $(filter 1 2,$(shell nproc 2>/dev/null)),-p 4) -vet=off -tags nomsgpack -timeout $(TIMEOUT)

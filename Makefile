@@ -20,8 +20,8 @@ ALL := ./otelguard/monitoring ./guardvet/... ./guard ./guard/lease/quorum ./guar
 # -race by GOFLAGS, so that what tests have go build is of the same packages. No debugger looks at these, and without its
 # tables there is a tenth less to compile and to link.
 # Tests mostly wait: on a machine with two processors four packages are run at once. Elsewhere go decides.
-# A compiler that does not collect its garbage takes a fifth less of a processor; memory is limited, for the few packages that
-# fill it. What others wrote is not inlined, and takes half as long to compile; but for go-redis, which would allocate more
+# Tests collect their garbage less often, and compilers never, which saves these a fifth of a processor; their memory is limited,
+# for the few packages that fill it. What others wrote is not inlined, and takes half as long to compile; but for go-redis, which would allocate more
 # than it does for users, and tests count the bytes of a run. SQLite is C made Go, with memory that the race detector does
 # not watch: without its calls the tests that use it take a third less.
 # A program under the race detector sleeps for a second before it exits, to see what other threads do: ours have ended theirs.

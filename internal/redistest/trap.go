@@ -84,8 +84,8 @@ func (tr *Trap) Release() {
 	tr.once.Do(func() { close(tr.release) })
 }
 
-// Deliver lets go the request that the trap holds, returns when the server has answered
-// it, and fails the test if it does not.
+// Deliver lets go the request that a trap of HoldNextRequest holds, returns when the server
+// has answered it, and fails the test if it does not. What it did is then seen by all.
 func (tr *Trap) Deliver(t testing.TB) {
 	t.Helper()
 	tr.Release()

@@ -27,11 +27,11 @@ type house struct {
 	clerks  []*clerk
 	lanes   lanes
 	inLine  inLine
-	holders map[string]lease.Holder // of the SKUs on sale, as Redis has it
-	shows   []*show                 // that are on sale, or were a minute ago
-	trouble time.Time               // since when the database does not answer; zero if it does
-	staged  int                     // shows in all
-	past    [2]tally                // of the others, without and with the guard
+	holders map[string]holding // of the SKUs on sale, as Redis had it when last asked
+	shows   []*show            // that are on sale, or were a minute ago
+	trouble time.Time          // since when the database does not answer; zero if it does
+	staged  int                // shows in all
+	past    [2]tally           // of the others, without and with the guard
 	current [slots]*show
 	guarded bool
 	refused int
@@ -47,6 +47,12 @@ type house struct {
 	decline decline
 	boot    string
 	frames  int
+}
+
+// holding is who has a key, and until when if the lease is not renewed.
+type holding struct {
+	lease.Holder
+	until time.Time
 }
 
 // clerk is a replica that serves.
@@ -103,7 +109,7 @@ func newHouse(o options, s *shop, store *redisstore.Store) *house {
 	return &house{
 		options: o, shop: s, store: store, feed: newFeed(), actions: make(chan action), guarded: true,
 		market: &market{soldOut: make(chan string), names: names, open: make([]string, o.replicas), away: make([]bool, o.replicas)},
-		lanes:  lanes{open: map[laneKey]*span{}}, inLine: inLine{}, holders: map[string]lease.Holder{},
+		lanes:  lanes{open: map[laneKey]*span{}}, inLine: inLine{}, holders: map[string]holding{},
 		log:  []entry{},
 		boot: fmt.Sprint(time.Now().UnixNano()),
 	}

@@ -4,6 +4,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/jobguard/jobguard/guard/lease"
 )
 
 func TestOverlapIsTwoSalesOfOneSKUAtOnce(t *testing.T) {
@@ -100,6 +102,19 @@ func TestSumsOutliveTheShows(t *testing.T) {
 	}
 	if h.tally(true) != with || h.tally(false) != without || without.Oversold != 4 {
 		t.Errorf("sums %+v and %+v, before %+v and %+v", h.tally(true), h.tally(false), with, without)
+	}
+}
+
+// Redis is asked a few times a second, and the bar of a lease shrinks in between.
+func TestTimeLeftShrinksBetweenLooks(t *testing.T) {
+	now := time.Now()
+	h := newHouse(options{}, nil, nil)
+	s := &show{sku: "a"}
+	h.holders["a"] = holding{lease.Holder{Owner: "one", Token: 7}, now.Add(time.Second)}
+	for after, want := range map[time.Duration]int64{0: 1000, 33 * time.Millisecond: 967, 2 * time.Second: 0} {
+		if left := h.key(s, now.Add(after)).Remains; left != want {
+			t.Errorf("%v after the look %d ms are left, want %d", after, left, want)
+		}
 	}
 }
 

@@ -63,7 +63,7 @@ func (m *market) target(replica int, slot int) (u *url.URL, sku string, ok bool)
 // shop is a place in line at a replica: one buyer after the other, until ctx ends.
 func (m *market) shop(ctx context.Context, replica int) {
 	for ctx.Err() == nil {
-		wait := 20*time.Millisecond + rand.N(100*time.Millisecond)
+		wait := 50*time.Millisecond + rand.N(300*time.Millisecond)
 		if u, sku, ok := m.target(replica, rand.IntN(slots)); ok && !m.order(ctx, u, sku) {
 			wait = 300 * time.Millisecond
 		}

@@ -180,8 +180,8 @@ func (h *house) lookAtLeases(ctx context.Context) {
 		if s == nil {
 			continue
 		}
-		if holder, err := h.store.FindHolder(ctx, keyOf(s.sku)); err == nil && holder.Owner != "" {
-			h.holders[s.sku] = holder
+		if found, err := h.store.FindHolder(ctx, keyOf(s.sku)); err == nil && found.Owner != "" {
+			h.holders[s.sku] = holding{found, time.Now().Add(found.Remaining)}
 		}
 	}
 }
@@ -247,7 +247,7 @@ func (h *house) view(now time.Time, whole bool) view {
 	}
 	for _, s := range h.current {
 		if s != nil {
-			v.Keys = append(v.Keys, h.key(s))
+			v.Keys = append(v.Keys, h.key(s, now))
 		}
 	}
 	for _, s := range h.shows {
@@ -266,10 +266,10 @@ func (h *house) entries(whole bool) []entry {
 	return h.log[len(h.log)-said:]
 }
 
-func (h *house) key(s *show) keyView {
+func (h *house) key(s *show, now time.Time) keyView {
 	k := keyView{SKU: s.sku, Guarded: s.guarded, Left: s.left, Waiting: []string{}}
 	if holder, ok := h.holders[s.sku]; ok {
-		k.Holder, k.Remains = holder.Owner, holder.Remaining.Milliseconds()
+		k.Holder, k.Remains = holder.Owner, max(0, holder.until.Sub(now).Milliseconds())
 		token := holder.Token
 		for i, c := range h.clerks {
 			if c.part.Name == holder.Owner && token == 0 {

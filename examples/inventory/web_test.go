@@ -255,6 +255,11 @@ func TestPageIsLiveAtOnceAndCheap(t *testing.T) {
 		t.Errorf("live %.0f ms after the navigation, want less than %.0f", first, interactive)
 	}
 	b.until("sales", cell("with", "sold")+` > 20`)
+	n := js[int](b, `updates()`)
+	moved := b.moves(3 * time.Second)
+	if shown := js[int](b, `updates()`) - n; moved < shown/2 {
+		t.Errorf("the bar of a lease moved %d times in %d updates: it must shrink with each", moved, shown)
+	}
 
 	for _, guard := range []string{"on", "off"} {
 		h.press("/guard/" + guard)

@@ -61,7 +61,7 @@ function show(v) {
   for (const e of v.log) if (e.n > shown) { note(e.text, e.at); shown = e.n; }
   if (updates === 1) setTimeout(() => { $("log").ariaLive = "polite"; }, 100); // what was before is not read out
   if (due("bars", calm.matches ? 1000 : 0)) list($("keys"), v.keys, newKey, showTime);
-  if (due("words", calm.matches ? 1000 : 100)) words(v);
+  if (due("words", calm.matches ? 1000 : 200)) words(v);
   if (due("lanes", calm.matches ? 1000 : 100)) draw(v);
 }
 

@@ -8,9 +8,12 @@ import (
 	"time"
 
 	"github.com/bsm/redislock"
+	gocronlock "github.com/go-co-op/gocron-redis-lock/v2"
+	"github.com/go-co-op/gocron/v2"
 	"github.com/go-redsync/redsync/v4"
 	redsyncredis "github.com/go-redsync/redsync/v4/redis"
 	"github.com/go-redsync/redsync/v4/redis/goredis/v9"
+	"github.com/google/uuid"
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/rueidis"
 	"github.com/redis/rueidis/rueidislock"
@@ -41,6 +44,7 @@ func others(t *testing.T, addr string) map[string]struct {
 		take   another
 	}{
 		"redsync": {"", takeRedsync(redsync.New(goredis.NewPool(client)))},
+		"gocron":  {"", takeGocron(client)},
 		"redislock": {"", func(ctx context.Context, name string) (func() error, bool, error) {
 			lock, err := locks.Obtain(ctx, name, time.Minute, nil)
 			if errors.Is(err, redislock.ErrNotObtained) {
@@ -48,8 +52,8 @@ func others(t *testing.T, addr string) map[string]struct {
 			}
 			return func() error { return lock.Release(ctx) }, err == nil, err
 		}},
-		"rueidislock with KeyMajority 1":                    {"rueidislock:0:", takeRueidislock(t, addr, false)},
-		"rueidislock with KeyMajority 1 and NoLoopTracking": {"rueidislock:0:", takeRueidislock(t, addr, true)},
+		"rueidislock with KeyMajority 1":                    {"rueidislock:0:", takeRueidislock(t, addr, rueidislock.LockerOption{KeyMajority: 1})},
+		"rueidislock with KeyMajority 1 and NoLoopTracking": {"rueidislock:0:", takeRueidislock(t, addr, rueidislock.LockerOption{KeyMajority: 1, NoLoopTracking: true})},
 		"SET NX PX by hand": {"", func(ctx context.Context, name string) (func() error, bool, error) {
 			value := rand.Text()
 			ok, err := client.SetNX(ctx, name, value, time.Minute).Result()
@@ -58,10 +62,9 @@ func others(t *testing.T, addr string) map[string]struct {
 	}
 }
 
-func takeRueidislock(t *testing.T, addr string, noLoop bool) another {
-	locker, err := rueidislock.NewLocker(rueidislock.LockerOption{
-		ClientOption: rueidis.ClientOption{InitAddress: []string{addr}}, KeyMajority: 1, NoLoopTracking: noLoop,
-	})
+func takeRueidislock(t *testing.T, addr string, o rueidislock.LockerOption) another {
+	o.ClientOption = rueidis.ClientOption{InitAddress: []string{addr}}
+	locker, err := rueidislock.NewLocker(o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,6 +90,63 @@ func takeRedsync(pool *redsync.Redsync) another {
 	}
 }
 
+// takeGocron takes the lock as schedulers do: by a run of the job of that name.
+func takeGocron(client *redis.Client) another {
+	return func(ctx context.Context, name string) (func() error, bool, error) {
+		locker, err := gocronlock.NewRedisLocker(client, gocronlock.WithTries(1))
+		if err != nil {
+			return nil, false, err
+		}
+		unlocked := make(chan error, 1)
+		scheduler, err := gocron.NewScheduler(gocron.WithDistributedLocker(watchedLocker{locker, unlocked}))
+		if err != nil {
+			return nil, false, err
+		}
+		running, end, refused := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+		_, err = scheduler.NewJob(gocron.OneTimeJob(gocron.OneTimeJobStartImmediately()),
+			gocron.NewTask(func() { close(running); <-end }), gocron.WithName(name),
+			gocron.WithEventListeners(gocron.AfterLockError(func(_ uuid.UUID, _ string, err error) { refused <- err })))
+		if err != nil {
+			return nil, false, errors.Join(err, scheduler.Shutdown())
+		}
+		scheduler.Start()
+		select {
+		case <-running:
+			return func() error { close(end); return errors.Join(<-unlocked, scheduler.Shutdown()) }, true, nil
+		case err := <-refused:
+			if errors.Is(err, gocronlock.ErrFailedToObtainLock) {
+				err = nil
+			}
+			return nil, false, errors.Join(err, scheduler.Shutdown())
+		case <-ctx.Done():
+			close(end)
+			return nil, false, errors.Join(context.Cause(ctx), scheduler.Shutdown())
+		}
+	}
+}
+
+// watchedLocker tells what came of Unlock, which a scheduler drops.
+type watchedLocker struct {
+	gocron.Locker
+	unlocked chan<- error
+}
+
+type watchedLock struct {
+	gocron.Lock
+	unlocked chan<- error
+}
+
+func (l watchedLocker) Lock(ctx context.Context, key string) (gocron.Lock, error) {
+	lock, err := l.Locker.Lock(ctx, key)
+	return watchedLock{lock, l.unlocked}, err
+}
+
+func (l watchedLock) Unlock(ctx context.Context) error {
+	err := l.Lock.Unlock(ctx)
+	l.unlocked <- err
+	return err
+}
+
 // A fleet that changes over to jobguard runs both for a while.
 func TestOtherLibrariesAndGuardExcludeEachOtherOnOneKey(t *testing.T) {
 	addr := redistest.Start(t).Addr()
@@ -96,6 +156,31 @@ func TestOtherLibrariesAndGuardExcludeEachOtherOnOneKey(t *testing.T) {
 			defer func() { _ = client.Close() }()
 			takeTurns(t, other.take, redisstore.New(client, redisstore.Prefix(other.prefix)), "job of "+name)
 		})
+	}
+}
+
+// rueidislock asks for two keys of three. Of a lease at one of them it learns only if it
+// asks for that one.
+func TestRueidislockOfTwoKeysTakesTheLockBesideALeaseAtTheThird(t *testing.T) {
+	addr := redistest.Start(t).Addr()
+	client := redis.NewClient(&redis.Options{Addr: addr})
+	defer func() { _ = client.Close() }()
+	g, err := guard.New(redisstore.New(client, redisstore.Prefix("rueidislock:2:")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = g.Shutdown(context.Background()) }()
+	take := takeRueidislock(t, addr, rueidislock.LockerOption{KeyMajority: 2})
+	err = g.Do(t.Context(), "job", func(ctx context.Context) error {
+		release, ok, err := take(ctx, "job")
+		if !ok || err != nil {
+			t.Errorf("rueidislock got %v, %v: then the docs can say that it is safe", ok, err)
+			return nil
+		}
+		return release()
+	})
+	if err != nil {
+		t.Error(err)
 	}
 }
 

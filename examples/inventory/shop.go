@@ -72,6 +72,7 @@ func (s *shop) write(ctx context.Context, sku string, buyer, left int) error {
 	if err != nil {
 		return fmt.Errorf("begin the sale: %w", err)
 	}
+	defer s.postpone(tx)
 	defer func() { _ = end.Rollback() }() // does nothing after Commit
 	if err := s.seal(ctx, tx, sku); err != nil {
 		return err
@@ -165,10 +166,11 @@ func (s *shop) in(ctx context.Context, doing string, do func(*sql.Tx) error) err
 // seal lets the database refuse all earlier runs. Without a guard there is no token,
 // and nothing to refuse by.
 func (s *shop) seal(ctx context.Context, tx sqlfence.Tx, sku string) error {
-	if _, guarded := guard.Fence(ctx); !guarded {
+	err := s.fences.Seal(ctx, tx, "stock:"+sku)
+	if errors.Is(err, sqlfence.ErrNoToken) {
 		return nil
 	}
-	return s.fences.Seal(ctx, tx, "stock:"+sku)
+	return err // also if the lease is lost by now, when guard.Fence has no token either
 }
 
 func pause(ctx context.Context, d time.Duration) error {

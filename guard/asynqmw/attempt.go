@@ -11,6 +11,7 @@ import (
 
 	"github.com/jobguard/jobguard/guard"
 	"github.com/jobguard/jobguard/guard/internal/backoff"
+	"github.com/jobguard/jobguard/guard/internal/exclusive"
 )
 
 // attempt is one attempt of one task.
@@ -104,7 +105,7 @@ func (m *Middleware) do(ctx context.Context, a *attempt, g *guard.Guard, until t
 // beginning too, if a worker may wait.
 func (m *Middleware) run(ctx context.Context, a *attempt) error {
 	if a.line != nil {
-		if _, exclusive := guard.Fence(ctx); !exclusive {
+		if alone, known := exclusive.Run(ctx); known && !alone {
 			m.several.Store(true)
 		}
 		if a.contended && m.waiters.Load() < a.mark.waiters {

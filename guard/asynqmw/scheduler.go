@@ -13,6 +13,7 @@ import (
 
 	"github.com/jobguard/jobguard/guard"
 	"github.com/jobguard/jobguard/guard/internal/backoff"
+	"github.com/jobguard/jobguard/guard/internal/exclusive"
 	"github.com/jobguard/jobguard/guard/lease"
 )
 
@@ -92,11 +93,15 @@ type entry struct {
 
 // term enqueues until ctx ends. Lead holds the lease until it returns.
 func (s *scheduler) term(ctx context.Context) error {
-	fence, exclusive := guard.Fence(ctx)
-	if !exclusive && ctx.Err() == nil {
+	switch alone, known := exclusive.Run(ctx); {
+	case known && !alone:
 		return errors.New("asynqmw: RunScheduler: the guard has a Limit or Shared: others could enqueue at the same time")
+	case !known: // lost already, and ctx ends for that
+		<-ctx.Done()
+		return context.Cause(ctx)
 	}
-	s.fence, s.entries = fence, nil
+	s.fence, _ = guard.Fence(ctx)
+	s.entries = nil
 	if s.unknown = s.load(); s.unknown != nil {
 		return s.unknown
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/jobguard/jobguard/guard"
+	"github.com/jobguard/jobguard/guard/internal/exclusive"
 	"github.com/jobguard/jobguard/guard/lease"
 	"github.com/jobguard/jobguard/internal/panics"
 )
@@ -26,8 +27,10 @@ type tenure struct {
 // serve runs what is to run, the earliest first: once a later tick is claimed, an
 // earlier one cannot be. It decides anew before each.
 func (t *tenure) serve(ctx context.Context) error {
-	_, exclusive := guard.Fence(ctx)
-	t.shared.Store(!exclusive)
+	alone, known := exclusive.Run(ctx)
+	if known {
+		t.shared.Store(!alone)
+	}
 	for {
 		last, err := t.remembered(ctx)
 		if err != nil {
@@ -35,7 +38,7 @@ func (t *tenure) serve(ctx context.Context) error {
 			return err
 		}
 		last.Done = last.Done || t.owner != "" && last.Owner == t.owner // its end may not have been stored
-		p := t.decide(last, exclusive)
+		p := t.decide(last, alone)
 		switch {
 		case len(p.run) == 0:
 			t.caughtUp()

@@ -51,7 +51,8 @@
 //
 // A lost lease ends ctx with cause guard.ErrLost. [OnError] gets errors and panics of fn,
 // losses, outages, and ticks that were missed. [Runner.Shutdown] waits for runs, and
-// cancels them when its context ends.
+// cancels them when its context ends. A program that stops more than its jobs keeps order and
+// time with package [github.com/jobguard/jobguard/guard/stop].
 //
 // Every case with its test, limits and goroutines:
 // https://github.com/jobguard/jobguard/blob/main/docs/behaviour/cronwrap.md

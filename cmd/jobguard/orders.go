@@ -157,8 +157,25 @@ func (a *app) said(c *cobra.Command, key, done string, o lease.Outcome, after si
 	if a.json {
 		return printJSON(c.OutOrStdout(), orderJSON{*forPrograms(after.Inspection), holdersForPrograms(o.Told), holdersForPrograms(o.Silent)})
 	}
-	_, err := fmt.Fprintf(c.OutOrStdout(), "%s: %s; now %s\n", shown(key), done, stateOf(after.Inspection))
+	next := stateOf(after.Inspection)
+	if h := another(after.Inspection, o); h != nil {
+		next = fmt.Sprintf("another run, %s: %s", visible(h.ShortID()), next)
+	}
+	_, err := fmt.Fprintf(c.OutOrStdout(), "%s: %s; now %s\n", shown(key), done, next)
 	return err
+}
+
+// another is the lease that has the key alone after an order that it was not meant for: often
+// of the same process, so that its name does not tell it from the one that was.
+func another(after redisstore.Inspection, o lease.Outcome) *lease.Holder {
+	if after.Mode != redisstore.ModeExclusive || len(after.Holders) != 1 {
+		return nil
+	}
+	h := &after.Holders[0]
+	if slices.ContainsFunc(slices.Concat(o.Told, o.Silent), func(meant lease.Holder) bool { return meant.ShortID() == h.ShortID() }) {
+		return nil
+	}
+	return h
 }
 
 func saidRevoked(o lease.Outcome) string {

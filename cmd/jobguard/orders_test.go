@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"github.com/jobguard/jobguard/guard"
 	"github.com/jobguard/jobguard/guard/lease"
 	"github.com/jobguard/jobguard/guard/lease/quorum"
@@ -34,6 +36,34 @@ func TestRevokeSaysThatALeaseEndedWithoutAnAnswer(t *testing.T) {
 		var o orderJSON
 		if must(t, json.Unmarshal([]byte(s.out), &o)); len(o.Told) != 0 || len(o.Silent) != 1 || o.Silent[0].Owner != "web-1" || o.Key != "k" {
 			t.Errorf("%s", s.out)
+		}
+	}
+}
+
+// The next run is often of the same process, and innocent.
+func TestOrdersTellTheNextRunFromTheOneThatWasMeant(t *testing.T) {
+	meant, next := lease.HolderOf(lease.OwnerID("p", 1, "web-1", ""), time.Second), lease.HolderOf(lease.OwnerID("p", 2, "web-1", ""), time.Second)
+	exclusive := func(h lease.Holder) redisstore.Inspection {
+		return redisstore.Inspection{Mode: redisstore.ModeExclusive, Holders: []lease.Holder{h}, Holding: 1}
+	}
+	readers := exclusive(next)
+	readers.Mode = redisstore.ModeShared
+	for want, c := range map[string]struct {
+		after redisstore.Inspection
+		done  lease.Outcome
+	}{
+		"k: done; now another run, p:2: exclusive web-1\n":        {exclusive(next), lease.Outcome{Told: []lease.Holder{meant}}},
+		"k: done; now exclusive web-1\n":                          {exclusive(meant), lease.Outcome{Told: []lease.Holder{meant}}},
+		"k: done; now another run, p:1: exclusive web-1\n":        {exclusive(meant), lease.Outcome{Silent: []lease.Holder{next}}},
+		"k: done; now shared web-1\n":                             {readers, lease.Outcome{Told: []lease.Holder{meant}}},
+		"k: done; now " + stateOf(redisstore.Inspection{}) + "\n": {redisstore.Inspection{}, lease.Outcome{Told: []lease.Holder{meant}}},
+	} {
+		var out strings.Builder
+		command := &cobra.Command{}
+		command.SetOut(&out)
+		must(t, (&app{}).said(command, "k", "done", c.done, sight{c.after, nil}))
+		if out.String() != want {
+			t.Errorf("said %q, want %q", out.String(), want)
 		}
 	}
 }

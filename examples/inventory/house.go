@@ -2,10 +2,8 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/jobguard/jobguard/guard/journal/record"
@@ -64,6 +62,7 @@ type clerk struct {
 	token  int64 // under which it was about to write when it was stalled; 0: without a guard
 	cut    bool
 	killed bool // by a button
+	again  bool // it is to be started again when it is dead
 }
 
 // decline is what is said of cards that are declined, one in a while: there are many.
@@ -78,6 +77,7 @@ const (
 	selling  = "selling"
 	stalling = "about to stall" // at its next write
 	stalled  = "stalled"
+	ending   = "about to die" // killed, and its end not heard of yet
 	dead     = "killed"
 	failed   = "failed" // and is dead, but not by a button
 )
@@ -142,7 +142,7 @@ func (h *house) start(c *clerk) error {
 	if err != nil {
 		return err
 	}
-	c.state, c.member, c.killed = starting, m, false
+	c.state, c.member, c.killed, c.again = starting, m, false, false
 	return nil
 }
 
@@ -201,6 +201,9 @@ func (h *house) heard(r report) {
 	}
 	switch r.Kind {
 	case ready:
+		if c.state == ending {
+			return
+		}
 		c.state = selling
 		h.opens(i, r.Address)
 		h.say("%s sells", c.part.Name)
@@ -277,6 +280,11 @@ func (h *house) died(i int, why error) {
 	h.opens(i, "")
 	h.sends(i)
 	h.say("%s is dead; its leases run out by themselves", c.part.Name)
+	if c.again {
+		if err := h.start(c); err != nil {
+			h.say("%s cannot be started: %v", c.part.Name, err)
+		}
+	}
 }
 
 // opens tells the buyers where a replica is.
@@ -296,6 +304,9 @@ func (h *house) sends(i int) {
 // halted stops a replica that is about to write.
 func (h *house) halted(i int, token int64) {
 	c := h.clerks[i]
+	if c.state == ending {
+		return
+	}
 	if err := halt(c.member.cmd.Process, c.line); err != nil {
 		h.say("%s cannot be stalled: %v", c.part.Name, err)
 		return
@@ -333,66 +344,4 @@ func (h *house) resumed(c *clerk, lost bool) {
 func short(token int64) string {
 	text := fmt.Sprint(token)
 	return "…" + text[max(0, len(text)-6):]
-}
-
-var errNoReplica = errors.New("there is no such replica")
-
-// act does what a button says.
-func (h *house) act(a action) error {
-	if on, ok := strings.CutPrefix(a.name, "guard "); ok {
-		return h.setGuard(on)
-	}
-	if a.replica < 0 || a.replica >= len(h.clerks) {
-		return fmt.Errorf("%w: %d", errNoReplica, a.replica+1)
-	}
-	c := h.clerks[a.replica]
-	switch a.name {
-	case "stall":
-		if c.state != selling {
-			return fmt.Errorf("%s is %s", c.part.Name, c.state)
-		}
-		c.state = stalling
-		return c.member.order(stallOrder)
-	case "kill":
-		if c.state == dead || c.state == failed {
-			return fmt.Errorf("%s is dead already", c.part.Name)
-		}
-		err := c.member.cmd.Process.Kill()
-		c.killed = err == nil // its end is heard of later
-		return err
-	case "cut":
-		c.cut = true
-		c.line.cut()
-		h.sends(a.replica)
-		h.say("%s is cut off from Redis", c.part.Name)
-		return nil
-	case "go-on":
-		return h.goOn(a.replica)
-	}
-	return fmt.Errorf("unknown action %q", a.name)
-}
-
-// goOn undoes whatever was done to a replica.
-func (h *house) goOn(i int) error {
-	c := h.clerks[i]
-	if c.cut {
-		c.cut = false
-		c.line.mend()
-		h.sends(i)
-		h.say("%s reaches Redis again", c.part.Name)
-	}
-	switch c.state {
-	case stalling:
-		return fmt.Errorf("%s stalls at its next write: let it go on then", c.part.Name)
-	case dead, failed:
-		return h.start(c)
-	case stalled:
-		if err := c.member.order(goOn); err != nil { // it finds the order when it can look
-			return err
-		}
-		c.state = selling
-		h.sends(i)
-		return resume(c.member.cmd.Process, c.line)
-	}
-	return nil
 }

@@ -17,7 +17,8 @@ import (
 // statement goes out regardless.
 type late struct {
 	sqlfence.Tx
-	happen func(ctx context.Context) // nil afterwards
+	accident *func(ctx context.Context, token int64) // nil once it has happened
+	token    int64
 }
 
 // ExecContext implements [sqlfence.Tx].
@@ -31,9 +32,9 @@ func (l *late) QueryRowContext(ctx context.Context, query string, args ...any) *
 }
 
 func (l *late) past(ctx context.Context) context.Context {
-	if l.happen != nil {
-		l.happen(ctx)
-		l.happen = nil
+	if accident := l.accident; accident != nil {
+		l.accident = nil
+		(*accident)(ctx, l.token)
 	}
 	return context.WithoutCancel(ctx)
 }
@@ -47,9 +48,18 @@ func (s *shop) begin(ctx context.Context) (sqlfence.Tx, *sql.Tx, error) {
 		return tx, tx, err
 	}
 	tx, err := s.db.BeginTx(context.WithoutCancel(ctx), nil)
+	token, _ := guard.Fence(ctx)
+	l := &late{tx, accident, token}
 	if err != nil {
+		s.postpone(l)
 		return nil, nil, err
 	}
-	token, _ := guard.Fence(ctx)
-	return &late{Tx: tx, happen: func(ctx context.Context) { (*accident)(ctx, token) }}, tx, nil
+	return l, tx, nil
+}
+
+// postpone has the accident of a transaction that came to no statement happen to a later sale.
+func (s *shop) postpone(tx sqlfence.Tx) {
+	if l, ok := tx.(*late); ok && l.accident != nil {
+		s.accident.CompareAndSwap(nil, l.accident)
+	}
 }

@@ -21,6 +21,7 @@ type span struct {
 	Back    bool   `json:"back,omitempty"` // a compensation
 	expires int64  // the lease, unless it is renewed; 0 without one
 	told    bool   // that another replica has gone on
+	gone    bool   // the process has died
 	fresh   bool   // changed since the page was told
 }
 
@@ -87,11 +88,16 @@ type laneKey struct {
 }
 
 // enter begins a span. A later token ends the lease under an earlier one; it had run
-// out a moment ago, which we know to about the time of a renewal only.
+// out a moment ago, which we know to about the time of a renewal only, and of a process that died on a
+// busy machine to less.
 func (l *lanes) enter(who int, m message) {
-	const doubt = 100 // ms
+	const doubt, more = 100, 500 // ms
 	for _, s := range l.spans {
-		if s.SKU == m.SKU && s.To == 0 && s.expires > 0 && s.Token < m.Token && s.expires < m.At+doubt {
+		limit := m.At + doubt
+		if s.gone {
+			limit = m.At + more
+		}
+		if s.SKU == m.SKU && s.To == 0 && s.expires > 0 && s.Token < m.Token && s.expires < limit {
 			s.end(min(s.expires, m.At))
 		}
 	}
@@ -129,6 +135,7 @@ func (l *lanes) gone(who int, now int64) {
 		if s.To == 0 && s.expires == 0 {
 			s.end(now)
 		}
+		s.gone = true
 		delete(l.open, key)
 	}
 }

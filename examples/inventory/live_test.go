@@ -44,6 +44,23 @@ func TestLeaseOfAStalledReplicaEndsWithItsTime(t *testing.T) {
 	}
 }
 
+// The lease began before its sale was told of, on a busy machine long before. A run that goes on
+// would be red then, one that is dead is not.
+func TestLeaseOfADeadProcessEndsWithTheNextGrant(t *testing.T) {
+	for _, dead := range []bool{true, false} {
+		l := lanes{open: map[laneKey]*span{}}
+		l.enter(0, message{SKU: "a", Token: 7, Run: 1, At: 1000})
+		if dead {
+			l.gone(0, 1200)
+		}
+		next := 1000 + ttl.Milliseconds() - 300
+		l.enter(1, message{SKU: "a", Token: 8, Run: 1, At: next})
+		if found := overlaps(l.spans, next+100); len(found) > 0 == dead {
+			t.Errorf("the first is dead: %t; overlaps: %v", dead, found)
+		}
+	}
+}
+
 // Were a lease granted long before the one before it ends, the page would show it.
 func TestEarlyGrantIsAnOverlap(t *testing.T) {
 	l := lanes{open: map[laneKey]*span{}}
@@ -110,8 +127,8 @@ func TestTimeLeftShrinksBetweenLooks(t *testing.T) {
 	now := time.Now()
 	h := newHouse(options{}, nil, nil)
 	s := &show{sku: "a"}
-	h.holders["a"] = holding{lease.Holder{Owner: "one", Token: 7}, now.Add(time.Second)}
-	for after, want := range map[time.Duration]int64{0: 1000, 33 * time.Millisecond: 967, 2 * time.Second: 0} {
+	h.holders["a"] = holding{lease.Holder{Owner: "one", Token: 7, Remaining: time.Second}, now.Add(time.Second)}
+	for after, want := range map[time.Duration]int64{-time.Millisecond: 1000, 0: 1000, 33 * time.Millisecond: 967, 2 * time.Second: 0} {
 		if left := h.key(s, now.Add(after)).Remains; left != want {
 			t.Errorf("%v after the look %d ms are left, want %d", after, left, want)
 		}

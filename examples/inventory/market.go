@@ -107,6 +107,10 @@ func (m *market) proxy() http.Handler {
 			r.Out.Header.Del("Origin") // and what other pages may do was settled at the door
 			r.Out.Header.Del("Sec-Fetch-Site")
 		},
+		ModifyResponse: func(r *http.Response) error {
+			r.Header.Del("X-Content-Type-Options") // the door has it
+			return nil
+		},
 		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, _ error) {
 			http.Error(w, "the replica does not answer: the order may be sent again", http.StatusServiceUnavailable)
 		},

@@ -163,7 +163,7 @@ func (h *house) frame(ctx context.Context) error {
 	if !watched {
 		return nil
 	}
-	view, err := json.Marshal(h.view(now, whole))
+	view, err := json.Marshal(h.view(time.Now(), whole))
 	if err != nil {
 		return err
 	}

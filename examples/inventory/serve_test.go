@@ -31,7 +31,11 @@ type seen struct {
 		Cut   bool
 		Sells []string
 	}
-	Keys          []struct{ SKU string }
+	TTL  int
+	Keys []struct {
+		SKU     string
+		Remains int
+	}
 	With, Without struct{ Sold, Oversold, Refused, Lost, PutBack int }
 	Office        struct {
 		Paid, Shipped, Ticks, Twice, Off int
@@ -134,6 +138,11 @@ func (h *house) waitFor(what string, wanted func(seen) bool) (v seen) {
 			h.t.Fatal(err)
 		}
 		v.Log = append(before, v.Log...)
+		for _, k := range v.Keys {
+			if k.Remains < 0 || k.Remains > v.TTL {
+				h.t.Errorf("%d ms are left of a lease of %d", k.Remains, v.TTL)
+			}
+		}
 		if wanted(v) {
 			return v
 		}
@@ -141,6 +150,36 @@ func (h *house) waitFor(what string, wanted func(seen) bool) (v seen) {
 	v.Log = v.Log[max(0, len(v.Log)-20):]
 	h.t.Fatalf("never seen: %s (%v); last: %+v", what, lines.Err(), v)
 	return v
+}
+
+// Buttons are pressed faster than a process dies.
+func TestReplicaThatIsKilledGoesOnHoweverFastTheButtonsAre(t *testing.T) {
+	t.Parallel()
+	h := serve(t, "-replicas", "2")
+	h.waitFor("sales", func(v seen) bool { return v.With.Sold > 2 && v.Replicas[0].State == "selling" })
+	again := func(path string) int {
+		resp, err := client.Post(h.url+path, "", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close() // not looked at
+		return resp.StatusCode
+	}
+	for range 5 {
+		h.press("/replicas/1/kill")
+		if code := again("/replicas/1/kill"); code != http.StatusConflict {
+			t.Errorf("killed twice: %d", code)
+		}
+		if code := again("/replicas/1/stall"); code != http.StatusConflict {
+			t.Errorf("killed, and stalled: %d", code)
+		}
+		h.press("/replicas/1/go-on")
+		h.waitFor("it sells again", func(v seen) bool { return v.Replicas[0].State == "selling" })
+	}
+	h.press("/replicas/1/kill")
+	again("/replicas/1/kill")
+	h.waitFor("it is dead, and not for a failure", func(v seen) bool { return v.Replicas[0].State == "killed" })
+	h.interrupt()
 }
 
 func (h *house) interrupt() {

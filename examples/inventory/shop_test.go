@@ -48,6 +48,44 @@ func TestLateWriteIsRefused(t *testing.T) {
 	}
 }
 
+// A replica that is about to stall does so at its next write, whatever fails before one.
+func TestAccidentWaitsForASaleThatComesToAStatement(t *testing.T) {
+	s := newShop(t, 10)
+	happened := 0
+	accident := func(context.Context, int64) { happened++ }
+	s.accident.Store(&accident)
+	store := guardtest.NewStore()
+	g, err := guard.New(store)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = g.Do(t.Context(), "ticket", func(ctx context.Context) error {
+		store.Break("ticket")
+		<-ctx.Done()
+		if err := s.write(ctx, "ticket", 1, 9); err == nil || s.accident.Load() == nil {
+			t.Errorf("a sale whose lease is lost: %v; the accident is left: %t", err, s.accident.Load() != nil)
+		}
+		return nil
+	})
+	if err := errors.Join(err, g.Shutdown(t.Context())); !errors.Is(err, guard.ErrLost) {
+		t.Error(err)
+	}
+	broken := newShop(t, 10)
+	broken.close()
+	broken.accident.Store(&accident)
+	if err := broken.write(t.Context(), "ticket", 1, 9); err == nil || broken.accident.Load() == nil {
+		t.Errorf("a sale that cannot begin: %v; the accident is left: %t", err, broken.accident.Load() != nil)
+	}
+	for buyer := range 2 {
+		if err := s.buy(t.Context(), "ticket", buyer); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if happened != 1 {
+		t.Errorf("it happened %d times, want once", happened)
+	}
+}
+
 func TestBuyingTwiceIsBuyingOnce(t *testing.T) {
 	s := newShop(t, 10)
 	for range 2 {

@@ -269,7 +269,7 @@ func (h *house) entries(whole bool) []entry {
 func (h *house) key(s *show, now time.Time) keyView {
 	k := keyView{SKU: s.sku, Guarded: s.guarded, Left: s.left, Waiting: []string{}}
 	if holder, ok := h.holders[s.sku]; ok {
-		k.Holder, k.Remains = holder.Owner, max(0, holder.until.Sub(now).Milliseconds())
+		k.Holder, k.Remains = holder.Owner, max(0, min(holder.Remaining, holder.until.Sub(now)).Milliseconds())
 		token := holder.Token
 		for i, c := range h.clerks {
 			if c.part.Name == holder.Owner && token == 0 {

@@ -112,7 +112,8 @@ function count(side, t) {
     const cell = $(`${side}-${name}`);
     if (cell) text(cell, t.stocked ? String(n) : "–"); // nothing is known of a side that was never on sale
   }
-  look($(`${side}-oversold`), t.oversold > 0 ? "bad" : t.sold > 0 ? "good" : "");
+  // Without the guard no 0 is good: it oversells as soon as all tickets are thought to be sold.
+  look($(`${side}-oversold`), t.oversold > 0 ? "bad" : side === "with" && t.sold > 0 ? "good" : "");
 }
 
 function office(o) {
@@ -168,17 +169,19 @@ function newKey() {
 function showKey(li, k) {
   text(li.querySelector(".sku"), k.sku);
   text(li.querySelector(".left"), ` · ${k.tickets} left, says the stock`);
-  const who = k.holder ? `${k.holder}, token ${k.token || "?"}` : k.guarded ? "free" : "no guard: whoever comes";
-  text(li.querySelector(".who"), who);
   const left = String(Math.round(10 * share(k)) * 10), time = li.querySelector(".time");
   if (time.ariaValueNow !== left) time.ariaValueNow = left;
   text(li.querySelector(".doing"), k.waiting.length ? `waiting: ${k.waiting.join(", ")}` : "nobody waits");
 }
 
+// who has a key is told with its bar, lest they contradict each other.
+function who(k) { return k.holder ? `${k.holder}, token ${k.token || "?"}` : k.guarded ? "free" : "no guard: whoever comes"; }
+
 // share is what is left of the TTL of a key's lease, from 0 to 1.
 function share(k) { return k.holder ? Math.min(1, k.remains / view.ttl) : 0; }
 
 function showTime(li, k) {
+  text(li.querySelector(".who"), who(k));
   li.querySelector(".time div").style.transform = `scaleX(${share(k).toFixed(2)})`;
 }
 

@@ -111,9 +111,11 @@ func closed(code string) error {
 // squeeze forgets how code is indented.
 func squeeze(code string) string { return strings.Join(strings.Fields(code), " ") }
 
-func TestReadmeIsShort(t *testing.T) {
-	if n := strings.Count(read(t, "../README.md"), "\n"); n > 120 {
-		t.Errorf("the README has %d lines, more than 120", n)
+func TestReadmesAreShort(t *testing.T) {
+	for _, file := range []string{"../README.md", "../README.zh-CN.md"} {
+		if n := strings.Count(read(t, file), "\n"); n > 120 {
+			t.Errorf("%s has %d lines, more than 120", file, n)
+		}
 	}
 }
 

@@ -27,7 +27,7 @@
 //		if err != nil {
 //			log.Fatal(err)
 //		}
-//		mux := asynq.NewServeMux() // mux.HandleFunc("order:ship", ship)
+//		mux := asynq.NewServeMux() // mux.HandleFunc("order:ship", shipTask)
 //		mux.Use(mw.Handler)
 //		log.Print(asynq.NewServer(conn, mw.Config(asynq.Config{})).Run(mux)) // until a signal
 //	}

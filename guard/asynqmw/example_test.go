@@ -18,25 +18,24 @@ import (
 )
 
 func Example_server() {
-	addr := "localhost:6379"
-	g, err := guard.New(redisstore.New(redis.NewClient(&redis.Options{Addr: addr})))
+	g, err := guard.New(redisstore.New(redis.NewClient(&redis.Options{Addr: "localhost:6379"})))
 	if err != nil {
 		log.Fatal(err)
 	}
-	conn := asynq.RedisClientOpt{Addr: addr}
+	conn := asynq.RedisClientOpt{Addr: "localhost:6379"}
 	mw, err := asynqmw.New(g, asynqmw.PayloadField("order"), asynqmw.WithRedis(conn))
 	if err != nil {
 		log.Fatal(err)
 	}
 	mux := asynq.NewServeMux()
 	mux.Use(mw.Handler)
-	mux.HandleFunc("order:ship", ship)
+	mux.HandleFunc("order:ship", shipTask)
 	if err := asynq.NewServer(conn, mw.Config(asynq.Config{})).Run(mux); err != nil { // until a signal; beside other things: Start
 		log.Fatal(err)
 	}
 }
 
-func ship(context.Context, *asynq.Task) error { return nil }
+func shipTask(context.Context, *asynq.Task) error { return nil }
 
 // Of two replicas, which both schedule, one enqueues.
 func ExampleRunScheduler() {

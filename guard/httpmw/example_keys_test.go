@@ -19,13 +19,13 @@ func Example_keys() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	ship := http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})
+	shipOrder := func(http.ResponseWriter, *http.Request) {}
 
 	once := httpmw.New(g, httpmw.PathValue("order"))
 	mux := http.NewServeMux()
-	mux.Handle("POST /orders/{order}/ship", once(ship))
+	mux.Handle("POST /orders/{order}/ship", once(http.HandlerFunc(shipOrder)))
 
-	mux.Handle("POST /parcels/{id}/ship", httpmw.New(g, httpmw.PathValue("id"))(ship))
+	mux.Handle("POST /parcels/{id}/ship", httpmw.New(g, httpmw.PathValue("id"))(http.HandlerFunc(shipOrder)))
 	err = g.Do(context.Background(), guard.Key("order", "42"), func(context.Context) error {
 		for _, target := range []string{"/orders/42/ship", "/parcels/42/ship"} {
 			w := httptest.NewRecorder()

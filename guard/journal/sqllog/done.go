@@ -28,6 +28,9 @@ import (
 //
 // An error of COMMIT does not mean "not written": the database decides, and whoever
 // compensates waits until it has.
+//
+// A program that runs, on SQLite:
+// https://github.com/jobguard/jobguard/blob/main/guard/journal/databases/example_done_test.go
 func Done(ctx context.Context, tx sqlfence.Tx) error {
 	r := record.RunOf(ctx)
 	if r == nil {

@@ -34,6 +34,9 @@ const maxResource = 255
 //
 // It is one statement, and starts no goroutine. A tx that is a *sql.DB, or has one embedded,
 // is refused: the lock would end with the statement.
+//
+// A program that runs, on SQLite:
+// https://github.com/jobguard/jobguard/blob/main/guard/sqlfence/databases/example_test.go
 func (f *Fence) Seal(ctx context.Context, tx Tx, resource string) error {
 	if len(resource) == 0 || len(resource) > maxResource {
 		return fmt.Errorf("sqlfence: seal %.100q: a resource has 1 to %d bytes, this one %d", resource, maxResource, len(resource))

@@ -55,7 +55,7 @@ func TestAccidentWaitsForASaleThatComesToAStatement(t *testing.T) {
 	accident := func(context.Context, int64) { happened++ }
 	s.accident.Store(&accident)
 	store := guardtest.NewStore()
-	g, err := guard.New(store)
+	g, err := guard.New(store, guard.TTL(300*time.Millisecond)) // a loss is noticed at a renewal
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"testing/synctest"
 
 	"github.com/jobguard/jobguard/guard"
 	"github.com/jobguard/jobguard/guard/guardtest"
@@ -25,28 +26,30 @@ func TestALostLeaseIsNotTakenForASharedOne(t *testing.T) {
 		"shared":              {[]guard.Option{guard.Shared()}, false, answer{false, true}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			store := guardtest.NewStore()
-			g, err := guard.New(store, c.opts...)
-			if err != nil {
-				t.Fatal(err)
-			}
-			err = g.Do(t.Context(), "k", func(ctx context.Context) error {
-				if c.lost {
-					store.Break("k")
-					<-ctx.Done()
+			synctest.Test(t, func(t *testing.T) {
+				store := guardtest.NewStore()
+				g, err := guard.New(store, c.opts...)
+				if err != nil {
+					t.Fatal(err)
 				}
-				before := store.Calls(guardtest.OpRenew)
-				if e, known := exclusive.Run(ctx); (answer{e, known}) != c.want {
-					t.Errorf("exclusive, known: %t, %t, want %+v", e, known, c.want)
+				err = g.Do(t.Context(), "k", func(ctx context.Context) error {
+					if c.lost {
+						store.Break("k")
+						<-ctx.Done()
+					}
+					before := store.Calls(guardtest.OpRenew)
+					if e, known := exclusive.Run(ctx); (answer{e, known}) != c.want {
+						t.Errorf("exclusive, known: %t, %t, want %+v", e, known, c.want)
+					}
+					if n := store.Calls(guardtest.OpRenew) - before; n > 0 {
+						t.Errorf("it asked the store %d times", n)
+					}
+					return nil
+				})
+				if err = errors.Join(err, g.Shutdown(t.Context())); errors.Is(err, guard.ErrLost) != c.lost || err != nil && !c.lost {
+					t.Error(err)
 				}
-				if n := store.Calls(guardtest.OpRenew) - before; n > 0 {
-					t.Errorf("it asked the store %d times", n)
-				}
-				return nil
 			})
-			if err = errors.Join(err, g.Shutdown(t.Context())); errors.Is(err, guard.ErrLost) != c.lost || err != nil && !c.lost {
-				t.Error(err)
-			}
 		})
 	}
 }

@@ -39,6 +39,40 @@ var adapters = []string{"httpmw", "asynqmw", "cronwrap"}
 // namedTest is a test as the docs name it, "TestX" or "TestX/subtest".
 var namedTest = regexp.MustCompile(`\bTest[A-Z]\w+`)
 
+// A line of a table that ends with tests names one, says "the same" as the one above, or admits
+// that there is none, which only this many may.
+func TestLinesOfBehaviourNameTheirTest(t *testing.T) {
+	files, err := filepath.Glob("../docs/behaviour/*.md")
+	must(t, err)
+	lines, without := 0, 0
+	for _, file := range files {
+		header := true
+		proven := false // the table says what shows each of its lines
+		for line := range strings.Lines(read(t, file)) {
+			if !strings.HasPrefix(line, "|") {
+				header = true
+				continue
+			}
+			cells := strings.Split(strings.Trim(line, "| \n"), "|")
+			last := strings.TrimSpace(cells[len(cells)-1])
+			switch {
+			case header:
+				header, proven = false, slices.Contains([]string{"Test", "Tests", "Proved by", "Shown by"}, last)
+			case !proven || strings.HasPrefix(line, "|-") || strings.HasPrefix(line, "| -"):
+			case last == "no test":
+				without++
+			case last != "the same" && !namedTest.MatchString(line):
+				t.Errorf("%s: no test: %s", file, line)
+			default:
+				lines++
+			}
+		}
+	}
+	if lines < 450 || without > 1 {
+		t.Errorf("%d lines have a test, %d have none", lines, without)
+	}
+}
+
 // The docs of a package, in doc.go and docs/behaviour, name tests of that package, and
 // redisstore's also those of guard, sqlfence's those of databases; other files of docs name those of any. An adapter's docs name at least 8.
 func TestDocsNameTestsThatExist(t *testing.T) {

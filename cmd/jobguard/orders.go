@@ -158,7 +158,9 @@ func (a *app) said(c *cobra.Command, key, done string, o lease.Outcome, after si
 		return printJSON(c.OutOrStdout(), orderJSON{*forPrograms(after.Inspection), holdersForPrograms(o.Told), holdersForPrograms(o.Silent)})
 	}
 	next := stateOf(after.Inspection)
-	if h := another(after.Inspection, o); h != nil {
+	if after.nodes != nil && !after.nodes.Agreed() {
+		next = quorum.ErrDisagree.Error()
+	} else if h := another(after.Inspection, o); h != nil {
 		next = fmt.Sprintf("another run, %s: %s", visible(h.ShortID()), next)
 	}
 	_, err := fmt.Fprintf(c.OutOrStdout(), "%s: %s; now %s\n", shown(key), done, next)

@@ -48,21 +48,24 @@ func TestOrdersTellTheNextRunFromTheOneThatWasMeant(t *testing.T) {
 	}
 	readers := exclusive(next)
 	readers.Mode = redisstore.ModeShared
+	split, agreed := &quorum.Nodes{Nodes: make([]quorum.Node, 3), Agree: 1}, &quorum.Nodes{Nodes: make([]quorum.Node, 3), Agree: 2}
+	told := lease.Outcome{Told: []lease.Holder{meant}}
 	for want, c := range map[string]struct {
-		after redisstore.Inspection
+		after sight
 		done  lease.Outcome
 	}{
-		"k: done; now another run, p:2: exclusive web-1\n":        {exclusive(next), lease.Outcome{Told: []lease.Holder{meant}}},
-		"k: done; now exclusive web-1\n":                          {exclusive(meant), lease.Outcome{Told: []lease.Holder{meant}}},
-		"k: done; now another run, p:1: exclusive web-1\n":        {exclusive(meant), lease.Outcome{Silent: []lease.Holder{next}}},
-		"k: done; now shared web-1\n":                             {readers, lease.Outcome{Told: []lease.Holder{meant}}},
-		"k: done; now " + stateOf(redisstore.Inspection{}) + "\n": {redisstore.Inspection{}, lease.Outcome{Told: []lease.Holder{meant}}},
+		"now another run, p:2: exclusive web-1":   {sight{exclusive(next), nil}, told},
+		"now exclusive web-1":                     {sight{exclusive(meant), nil}, told},
+		"now another run, p:1: exclusive web-1":   {sight{exclusive(meant), agreed}, lease.Outcome{Silent: []lease.Holder{next}}},
+		"now no majority of the nodes agrees":     {sight{exclusive(next), split}, told},
+		"now shared web-1":                        {sight{readers, nil}, told},
+		"now " + stateOf(redisstore.Inspection{}): {sight{redisstore.Inspection{}, nil}, told},
 	} {
 		var out strings.Builder
 		command := &cobra.Command{}
 		command.SetOut(&out)
-		must(t, (&app{}).said(command, "k", "done", c.done, sight{c.after, nil}))
-		if out.String() != want {
+		must(t, (&app{}).said(command, "k", "done", c.done, c.after))
+		if out.String() != "k: done; "+want+"\n" {
 			t.Errorf("said %q, want %q", out.String(), want)
 		}
 	}

@@ -25,8 +25,12 @@ func (h *house) act(a action) error {
 		c.state = stalling
 		return c.member.order(stallOrder)
 	case "kill":
+		if c.again {
+			c.again = false
+			return nil
+		}
 		if c.state == dead || c.state == failed || c.state == ending {
-			return fmt.Errorf("%s is dead already", c.part.Name)
+			return fmt.Errorf("%s is %s", c.part.Name, c.state)
 		}
 		if err := c.member.cmd.Process.Kill(); err != nil {
 			return err // it has died by itself
@@ -52,6 +56,7 @@ func (h *house) act(a action) error {
 // goOn undoes whatever was done to a replica.
 func (h *house) goOn(i int) error {
 	c := h.clerks[i]
+	mended := c.cut
 	if c.cut {
 		c.cut = false
 		c.line.mend()
@@ -60,6 +65,9 @@ func (h *house) goOn(i int) error {
 	}
 	switch c.state {
 	case stalling:
+		if mended {
+			return nil
+		}
 		return fmt.Errorf("%s stalls at its next write: let it go on then", c.part.Name)
 	case ending:
 		c.again = true

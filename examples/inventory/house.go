@@ -281,6 +281,7 @@ func (h *house) died(i int, why error) {
 	h.sends(i)
 	h.say("%s is dead; its leases run out by themselves", c.part.Name)
 	if c.again {
+		c.again = false
 		if err := h.start(c); err != nil {
 			h.say("%s cannot be started: %v", c.part.Name, err)
 		}

@@ -177,7 +177,8 @@ func TestReplicaThatIsKilledGoesOnHoweverFastTheButtonsAre(t *testing.T) {
 		h.waitFor("it sells again", func(v seen) bool { return v.Replicas[0].State == "selling" })
 	}
 	h.press("/replicas/1/kill")
-	again("/replicas/1/kill")
+	h.press("/replicas/1/go-on")
+	again("/replicas/1/kill") // the last that was pressed
 	h.waitFor("it is dead, and not for a failure", func(v seen) bool { return v.Replicas[0].State == "killed" })
 	h.interrupt()
 }

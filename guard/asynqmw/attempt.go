@@ -105,7 +105,7 @@ func (m *Middleware) do(ctx context.Context, a *attempt, g *guard.Guard, until t
 // beginning too, if a worker may wait.
 func (m *Middleware) run(ctx context.Context, a *attempt) error {
 	if a.line != nil {
-		if alone, known := exclusive.Run(ctx); known && !alone {
+		if alone, known := exclusive.Run(ctx, a.key); known && !alone {
 			m.several.Store(true)
 		}
 		if a.contended && m.waiters.Load() < a.mark.waiters {

@@ -93,7 +93,7 @@ type entry struct {
 
 // term enqueues until ctx ends. Lead holds the lease until it returns.
 func (s *scheduler) term(ctx context.Context) error {
-	switch alone, known := exclusive.Run(ctx); {
+	switch alone, known := exclusive.Run(ctx, s.key); {
 	case known && !alone:
 		return errors.New("asynqmw: RunScheduler: the guard has a Limit or Shared: others could enqueue at the same time")
 	case !known: // lost already, and ctx ends for that

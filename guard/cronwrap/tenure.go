@@ -27,7 +27,7 @@ type tenure struct {
 // serve runs what is to run, the earliest first: once a later tick is claimed, an
 // earlier one cannot be. It decides anew before each.
 func (t *tenure) serve(ctx context.Context) error {
-	alone, known := exclusive.Run(ctx)
+	alone, known := exclusive.Run(ctx, t.name)
 	if known {
 		t.shared.Store(!alone)
 	}

@@ -1,4 +1,4 @@
-// Package exclusive tells how a run of one key holds it.
+// Package exclusive tells how a run holds its key.
 package exclusive
 
 import (
@@ -7,13 +7,13 @@ import (
 	"github.com/jobguard/jobguard/guard"
 )
 
-// Run reports whether nobody else may run under the key of the run that ctx comes from. A run whose
+// Run reports whether nobody else may run under key, of which ctx comes from a run. One whose
 // lease is lost has no token either, like one under Limit or Shared: of it nothing is known. It asks
 // the store for nothing.
-func Run(ctx context.Context) (exclusive, known bool) {
+func Run(ctx context.Context, key string) (exclusive, known bool) {
 	if _, exclusive = guard.Fence(ctx); exclusive {
 		return true, true
 	}
 	// Second, as a loss is final: a run that has its lease now had it before.
-	return false, guard.Ensure(ctx, 0) == nil
+	return false, guard.Holding(ctx, key)
 }

@@ -38,7 +38,7 @@ func TestALostLeaseIsNotTakenForASharedOne(t *testing.T) {
 						<-ctx.Done()
 					}
 					before := store.Calls(guardtest.OpRenew)
-					if e, known := exclusive.Run(ctx); (answer{e, known}) != c.want {
+					if e, known := exclusive.Run(ctx, "k"); (answer{e, known}) != c.want {
 						t.Errorf("exclusive, known: %t, %t, want %+v", e, known, c.want)
 					}
 					if n := store.Calls(guardtest.OpRenew) - before; n > 0 {

@@ -181,3 +181,21 @@ func TestReplicaThatIsAboutToStallCannotGoOnYet(t *testing.T) {
 		t.Errorf("goOn() = %v, and the replica is %s", err, h.clerks[0].state)
 	}
 }
+
+func TestTheLastButtonOfAReplicaThatDiesCounts(t *testing.T) {
+	h := newHouse(options{replicas: 1}, nil, nil)
+	c := &clerk{state: ending, killed: true}
+	h.clerks = []*clerk{c}
+	if err := h.act(action{name: "go-on"}); err != nil || !c.again {
+		t.Errorf("go on: %v; it starts again: %t", err, c.again)
+	}
+	if err := h.act(action{name: "kill"}); err != nil || c.again {
+		t.Errorf("kill: %v; it starts again: %t", err, c.again)
+	}
+	if err := h.act(action{name: "kill"}); err == nil {
+		t.Error("it can be killed twice")
+	}
+	if h.died(0, nil); c.state != dead {
+		t.Errorf("it is %s", c.state)
+	}
+}

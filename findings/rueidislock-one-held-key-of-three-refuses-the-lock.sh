@@ -2,10 +2,9 @@
 # rueidislock of rueidis v1.0.79 on Redis 7.0.15 (Debian's redis-server 5:7.0.15-1~deb12u10), Go 1.26.
 #
 # With KeyMajority 2, the default, a lock is three keys, of which two make it valid by the
-# documentation of LockerOption. But the keys are asked for one after the other, and once one
-# is found held the next are counted as held too, without being asked for. So the first or the
-# second key alone, left behind by a holder that lost the lock or died, refuses it until it expires,
-# although a majority is free; the third alone does not.
+# documentation of LockerOption. But the first or the second key alone, if another holds it, refuses
+# the lock, although a majority is free; the third alone does not. By its source the keys are asked
+# for one after the other, and after one that is held the next are not asked for.
 #
 # Output seen:
 #   key 0 of 3 is held: not locked: true

@@ -13,7 +13,8 @@ import (
 // Tokens of a key only ever grow, so a resource that remembers the highest it
 // has seen can refuse all earlier holders. ok is false outside a run, when its
 // lease is lost or over, under Limit or Shared, and when the run has several
-// keys; see [FenceOf]. So it does not tell whether there is a run: [Ensure] does.
+// keys; see [FenceOf]. So it does not tell whether there is a run: [Ensure] does. Of a lost
+// lease ctx.Err tells, asked afterwards.
 func Fence(ctx context.Context) (token int64, ok bool) {
 	c := innermost(ctx)
 	if c == nil || len(c.holds()) > 1 || !c.one[0].Exclusive() || !c.one[0].Live() {

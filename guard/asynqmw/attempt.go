@@ -11,7 +11,6 @@ import (
 
 	"github.com/jobguard/jobguard/guard"
 	"github.com/jobguard/jobguard/guard/internal/backoff"
-	"github.com/jobguard/jobguard/guard/internal/exclusive"
 )
 
 // attempt is one attempt of one task.
@@ -105,7 +104,7 @@ func (m *Middleware) do(ctx context.Context, a *attempt, g *guard.Guard, until t
 // beginning too, if a worker may wait.
 func (m *Middleware) run(ctx context.Context, a *attempt) error {
 	if a.line != nil {
-		if alone, known := exclusive.Run(ctx, a.key); known && !alone {
+		if _, exclusive := guard.Fence(ctx); !exclusive && ctx.Err() == nil { // a lost lease has no token either
 			m.several.Store(true)
 		}
 		if a.contended && m.waiters.Load() < a.mark.waiters {

@@ -13,7 +13,6 @@ import (
 
 	"github.com/jobguard/jobguard/guard"
 	"github.com/jobguard/jobguard/guard/internal/backoff"
-	"github.com/jobguard/jobguard/guard/internal/exclusive"
 	"github.com/jobguard/jobguard/guard/lease"
 )
 
@@ -93,15 +92,11 @@ type entry struct {
 
 // term enqueues until ctx ends. Lead holds the lease until it returns.
 func (s *scheduler) term(ctx context.Context) error {
-	switch alone, known := exclusive.Run(ctx, s.key); {
-	case known && !alone:
+	fence, exclusive := guard.Fence(ctx)
+	if !exclusive && ctx.Err() == nil {
 		return errors.New("asynqmw: RunScheduler: the guard has a Limit or Shared: others could enqueue at the same time")
-	case !known: // lost already, and ctx ends for that
-		<-ctx.Done()
-		return context.Cause(ctx)
 	}
-	s.fence, _ = guard.Fence(ctx)
-	s.entries = nil
+	s.fence, s.entries = fence, nil
 	if s.unknown = s.load(); s.unknown != nil {
 		return s.unknown
 	}

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/jobguard/jobguard/guard"
-	"github.com/jobguard/jobguard/guard/internal/exclusive"
 	"github.com/jobguard/jobguard/guard/lease"
 	"github.com/jobguard/jobguard/internal/panics"
 )
@@ -27,9 +26,9 @@ type tenure struct {
 // serve runs what is to run, the earliest first: once a later tick is claimed, an
 // earlier one cannot be. It decides anew before each.
 func (t *tenure) serve(ctx context.Context) error {
-	alone, known := exclusive.Run(ctx, t.name)
-	if known {
-		t.shared.Store(!alone)
+	_, exclusive := guard.Fence(ctx)
+	if exclusive || ctx.Err() == nil { // a lost lease has no token either
+		t.shared.Store(!exclusive)
 	}
 	for {
 		last, err := t.remembered(ctx)
@@ -38,7 +37,7 @@ func (t *tenure) serve(ctx context.Context) error {
 			return err
 		}
 		last.Done = last.Done || t.owner != "" && last.Owner == t.owner // its end may not have been stored
-		p := t.decide(last, alone)
+		p := t.decide(last, exclusive)
 		switch {
 		case len(p.run) == 0:
 			t.caughtUp()

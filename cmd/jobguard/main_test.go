@@ -102,6 +102,21 @@ func hold(t *testing.T, store lease.Store, key string, opts ...guard.Option) <-c
 	return result
 }
 
+// everywhere waits until each server of a quorum has a lease on key: a run begins when a
+// majority has granted it.
+func everywhere(t *testing.T, servers []*redistest.Server, key string) {
+	t.Helper()
+	ctx := deadline(t)
+	for _, server := range servers {
+		store := redisstore.New(server.Client(t))
+		for found := (lease.Inspection{}); found.Holding == 0; time.Sleep(time.Millisecond) {
+			var err error
+			found, err = store.Inspect(ctx, key)
+			must(t, err)
+		}
+	}
+}
+
 // wait has a process wait for key.
 func wait(t *testing.T, client redis.UniversalClient, key string) {
 	t.Helper()
@@ -200,6 +215,7 @@ func TestShowComparesTheServersOfAQuorum(t *testing.T) {
 	store, err := quorum.New(stores...)
 	must(t, err)
 	hold(t, store, "k")
+	everywhere(t, servers, "k")
 	call(t, "", args...).want(t, exitOK, "3 of 3 servers agree: exclusive web-1")
 	must(t, servers[0].Client(t).Set(t.Context(), "guard:k", "x", time.Hour).Err())
 	call(t, "", args...).want(t, exitOK, "2 of 3 servers agree: exclusive web-1", "foreign")
@@ -232,6 +248,7 @@ func TestOrdersGoToAllServersOfAQuorum(t *testing.T) {
 	store, err := quorum.New(stores...)
 	must(t, err)
 	result := hold(t, store, "k")
+	everywhere(t, servers, "k")
 	order := func(stdin string, args ...string) said { return call(t, stdin, append(args, urls...)...) }
 	order("yes\n", "revoke", "k", "--reason", "hangs").want(t, exitOK, "3 of 3 servers agree: exclusive web-1", "Tell web-1 to stop?", "told to stop")
 	if err := <-result; !errors.Is(err, guard.ErrRevoked) {

@@ -102,13 +102,15 @@ func TestOrdersReachTheNamedHolderOnly(t *testing.T) {
 func TestOrdersToAQuorumReachTheNamedHolderOnly(t *testing.T) {
 	var urls []string
 	var stores []lease.Store
-	for _, s := range redistest.StartN(t, 3) {
+	servers := redistest.StartN(t, 3)
+	for _, s := range servers {
 		stores = append(stores, redisstore.New(s.Client(t), redisstore.Owner("web-1")))
 		urls = append(urls, "--redis", urlOf(s))
 	}
 	store, err := quorum.New(stores...)
 	must(t, err)
 	result := hold(t, store, "k")
+	everywhere(t, servers, "k")
 	var n nodesJSON
 	must(t, json.Unmarshal([]byte(call(t, "", append([]string{"show", "k", "--json"}, urls...)...).out), &n))
 	id := n.Verdict.Holders[0].ID
@@ -123,6 +125,7 @@ func TestOrdersToAQuorumReachTheNamedHolderOnly(t *testing.T) {
 		t.Errorf("the holder got %v", err)
 	}
 	next := hold(t, store, "k")
+	everywhere(t, servers, "k")
 	must(t, json.Unmarshal([]byte(call(t, "", append([]string{"show", "k", "--json"}, urls...)...).out), &n))
 	call(t, "", append([]string{"break", "k", "--yes", "--holder", n.Verdict.Holders[0].ID}, urls...)...).want(t, exitOK, "taken from web-1, without an answer; now free")
 	if err := <-next; !errors.Is(err, guard.ErrLost) {

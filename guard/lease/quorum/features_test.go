@@ -112,8 +112,11 @@ func leadMovesOn(t *testing.T, a, b *guard.Guard) {
 	case <-time.After(100 * time.Millisecond):
 	}
 	resign()
-	<-first
-	<-second
+	for _, led := range []chan error{first, second} {
+		if err := outcome(t, led); !errors.Is(err, context.Canceled) {
+			t.Errorf("Lead: %v", err)
+		}
+	}
 	must(t, b.Lead(t.Context(), "lead", nothing))
 }
 
@@ -231,7 +234,7 @@ func TestWaiterIsWokenByARelease(t *testing.T) {
 			time.Sleep(150 * time.Millisecond) // it has asked, and its inbox is there
 			released.Store(time.Now().UnixNano())
 		})
-		must(t, <-got)
+		must(t, outcome(t, got))
 	}
 	if wait := waits / rounds; wait > 40*time.Millisecond {
 		t.Errorf("a waiter runs %v after the release", wait)

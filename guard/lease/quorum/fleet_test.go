@@ -71,6 +71,36 @@ func (f *fleet) guard(t *testing.T, opts ...guard.Option) *guard.Guard {
 	return g
 }
 
+// everywhere waits until each server has a lease on key. A run begins when a majority has
+// granted it, and an order that reaches the last server before the lease does finds nobody there.
+func everywhere(t testing.TB, servers []*redistest.Server, key string) {
+	t.Helper()
+	for i, server := range servers {
+		store := redisstore.New(server.Client(t))
+		for deadline := time.Now().Add(waitLimit); ; time.Sleep(time.Millisecond) {
+			found, err := store.Inspect(t.Context(), key)
+			if must(t, err); found.Holding > 0 {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("server %d: %s is not held within %v", i+1, key, waitLimit)
+			}
+		}
+	}
+}
+
+// outcome is what a run returns that has been told to end, or has lost its lease.
+func outcome(t testing.TB, result <-chan error) error {
+	t.Helper()
+	select {
+	case err := <-result:
+		return err
+	case <-time.After(waitLimit):
+		t.Fatalf("the run goes on after %v", waitLimit)
+		return nil
+	}
+}
+
 // resource is what runs under a key write to. It is the judge.
 type resource struct {
 	inside atomic.Int32
@@ -203,7 +233,7 @@ func TestServersThatAreKilledInTurnLoseNothing(t *testing.T) {
 					t.Errorf("key %d: %d runs", i, r.runs.Load())
 				}
 			}
-			must(t, <-long)
+			must(t, outcome(t, long))
 		})
 	}
 }

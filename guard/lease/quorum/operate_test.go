@@ -64,7 +64,9 @@ func TestInspectTellsWhatEachServerHasAndWhetherTheyAgree(t *testing.T) {
 	reader := run(t, f.guard(t), "k", untilDone, guard.Shared())
 	look(true, 3, lease.ModeShared)
 	must(t, op.Revoke(ctx, "k", ""))
-	<-reader
+	if err := outcome(t, reader); !errors.Is(err, guard.ErrRevoked) {
+		t.Errorf("the reader got %v", err)
+	}
 
 	g := f.guard(t)
 	result := run(t, g, "k", untilDone)
@@ -88,7 +90,9 @@ func TestInspectTellsWhatEachServerHasAndWhetherTheyAgree(t *testing.T) {
 	if _, err := op.Inspect(ctx, "k"); !errors.Is(err, quorum.ErrDisagree) || !strings.Contains(err.Error(), "node 2: foreign cron@host") {
 		t.Errorf("Inspect() = %v", err)
 	}
-	<-result // lost
+	if err := outcome(t, result); !errors.Is(err, guard.ErrLost) {
+		t.Errorf("the holder got %v", err)
+	}
 
 	// Two processes of one name have a server each.
 	for i, s := range f.servers[1:] {
@@ -125,7 +129,7 @@ func TestRevokeOfAQuorumEndsTheContextAndKeepsTheLease(t *testing.T) {
 		t.Errorf("while fn cleans up the key is %+v, %v", i, err)
 	}
 	close(end)
-	if err := <-result; !errors.Is(err, guard.ErrRevoked) {
+	if err := outcome(t, result); !errors.Is(err, guard.ErrRevoked) {
 		t.Errorf("the holder got %v", err)
 	}
 	must(t, op.Revoke(t.Context(), "k", "of a free key"))
@@ -178,7 +182,8 @@ func TestOrdersToAHolderOfAQuorumReachNoOther(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, 3)
 	op := f.store(t)
-	result := run(t, f.guard(t), "k", func(ctx context.Context) error { <-ctx.Done(); return nil })
+	result := run(t, f.guard(t), "k", untilDone)
+	everywhere(t, f.servers, "k")
 	i, err := op.Inspect(t.Context(), "k")
 	must(t, err)
 	h := i.Holders[0]
@@ -197,7 +202,7 @@ func TestOrdersToAHolderOfAQuorumReachNoOther(t *testing.T) {
 	if err != nil || len(got.Told) != 1 || got.Told[0].ID != h.ID || got.Silent != nil {
 		t.Fatalf("RevokeHolder() = %+v, %v", got, err)
 	}
-	if err := <-result; !errors.Is(err, guard.ErrRevoked) {
+	if err := outcome(t, result); !errors.Is(err, guard.ErrRevoked) {
 		t.Errorf("the holder got %v", err)
 	}
 	if got, err = op.BreakHolder(t.Context(), lease.Order{Key: "k", Holder: h.ID}); err != nil || got.Told != nil || got.Silent != nil {

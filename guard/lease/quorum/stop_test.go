@@ -25,7 +25,7 @@ func latestWins(t *testing.T, a, b *guard.Guard) {
 	}()
 	<-running
 	must(t, b.With(guard.Replace(), guard.Wait(20*time.Second)).Do(t.Context(), "replace", nothing))
-	if err := <-old; !errors.Is(err, guard.ErrReplaced) {
+	if err := outcome(t, old); !errors.Is(err, guard.ErrReplaced) {
 		t.Errorf("the holder got %v", err)
 	}
 }
@@ -47,8 +47,9 @@ func TestRevokeOnOneServerEndsTheContext(t *testing.T) {
 		})
 	}()
 	<-running
+	everywhere(t, f.servers, "k")
 	must(t, redisstore.New(f.servers[1].Client(t)).Revoke(t.Context(), "k", "test"))
-	if err := <-result; !errors.Is(err, guard.ErrRevoked) {
+	if err := outcome(t, result); !errors.Is(err, guard.ErrRevoked) {
 		t.Errorf("the holder got %v", err)
 	}
 }

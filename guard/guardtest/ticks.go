@@ -68,13 +68,15 @@ func (s *Store) claimTickLocked(r lease.TickRequest) lease.TickReply {
 		s.ticks = make(map[string]lease.Tick)
 	}
 	next := lease.Tick{At: at, Owner: r.Owner, Fence: r.Fence, Attempts: 1, Since: last.Since, Dead: last.Dead}
-	switch {
-	case later && !none && r.Gap:
+	if later && !none && r.Gap {
 		next.Since = at
-	case none || later:
-	case r.Owner == last.Owner:
+	}
+	switch same := !none && !later; {
+	case same && r.Owner == last.Owner:
 		next.Attempts = last.Attempts
-	default:
+	case r.Attempts > 0:
+		next.Attempts = r.Attempts
+	case same:
 		next.Attempts = last.Attempts + 1
 	}
 	s.ticks[r.Key] = next

@@ -73,6 +73,11 @@ type TickRequest struct {
 	// Gap says that the claim passes over ticks that came due after the last one.
 	// It becomes [Tick.Since]. Without it a tick between two claims counts as done.
 	Gap bool
+
+	// Attempts, if it is above 0, becomes [Tick.Attempts] of an owner that has not claimed
+	// the tick yet: a caller that keeps ticks in several stores, each of which may have
+	// missed a claim, counts for all. Else the store counts.
+	Attempts int
 }
 
 // TickReply answers a TickRequest.

@@ -58,11 +58,30 @@ func (s *Store) lastFor(r lease.TickRequest, last lease.Tick, each []lease.Tick)
 	}
 	switch {
 	case votes >= s.majority:
-		return own
+		last = own
 	case other.Owner != "":
-		return other
+		last = other
+	}
+	for _, t := range each {
+		if t.At.Equal(last.At) && t.Owner == last.Owner {
+			last.Attempts = min(last.Attempts, t.Attempts)
+		}
 	}
 	return last
+}
+
+// attempts is what the count becomes with r's claim, after last. Each node is told: one that
+// has missed a claim, or that a run was broken off, would go on from another count.
+func attempts(r lease.TickRequest, last lease.Tick) int {
+	switch {
+	case r.Attempts > 0:
+		return r.Attempts
+	case !last.At.Equal(time.UnixMicro(r.At.UnixMicro())):
+		return 1
+	case last.Owner == r.Owner:
+		return last.Attempts
+	}
+	return last.Attempts + 1
 }
 
 // ClaimTick implements [lease.TickStore]. The tick is claimed if a majority says so, and
@@ -91,6 +110,7 @@ func (s *Store) claimTick(ctx context.Context, r lease.TickRequest) (lease.TickR
 	if last = s.lastFor(r, last, each); !open(r, last) {
 		return lease.TickReply{Last: last}, nil
 	}
+	r.Attempts = attempts(r, last)
 	claims := func(reply lease.TickReply) bool { return reply.Claimed }
 	answers := askVotes(ctx, s, claims, func(i int, ctx context.Context) (lease.TickReply, error) { return stores[i].ClaimTick(ctx, r) })
 	claimed, refused, reply := 0, 0, lease.TickReply{}
@@ -165,8 +185,8 @@ func latest(a, b lease.Tick) lease.Tick {
 	if b.At.After(a.At) || b.At.Equal(a.At) && (b.Fence > a.Fence || b.Fence == a.Fence && b.Done) {
 		a, b = b, a
 	}
-	if a.At.Equal(b.At) && a.Owner == b.Owner {
-		a.Attempts = max(a.Attempts, b.Attempts)
+	if a.At.Equal(b.At) && a.Owner == b.Owner { // told alike by its claim; fewer where it was taken off
+		a.Attempts = min(a.Attempts, b.Attempts)
 	}
 	if b.Since.After(a.Since) {
 		a.Since = b.Since

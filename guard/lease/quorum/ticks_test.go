@@ -80,3 +80,42 @@ func TestTickWhoseReplyIsLostIsClaimedByTheSameOwner(t *testing.T) {
 		}
 	})
 }
+
+// A node misses the end of a run that was broken off, another all claims but the last: the
+// next run is counted as the majority does.
+func TestRunsAreCountedAlikeOnAllNodes(t *testing.T) {
+	bubble(t, 3, func(t *testing.T, b *bench) {
+		var r lease.TickRequest
+		claim := func() {
+			r = lease.TickRequest{Key: "job", Owner: b.s.NewOwner(""), At: time.Now(), MaxAhead: -1, Rerun: true, Fence: r.Fence + 1}
+			if reply, err := b.s.ClaimTick(t.Context(), r); err != nil || !reply.Claimed {
+				t.Fatalf("ClaimTick() = %+v, %v", reply, err)
+			}
+		}
+		want := func(attempts int) {
+			t.Helper()
+			for down := range b.nodes { // whichever are asked
+				b.nodes[down].Fail(errDown)
+				if last, err := b.s.LastTick(t.Context(), "job"); err != nil || last.Attempts != attempts {
+					t.Errorf("without node %d LastTick() = %+v, %v; want %d attempts", down+1, last, err, attempts)
+				}
+				b.nodes[down].Fail(nil)
+			}
+		}
+		claim()
+		b.nodes[0].Fail(errDown)
+		claim()
+		claim()
+		b.nodes[0].Fail(nil)
+		claim()
+		want(4)
+		b.nodes[1].Fail(errDown)
+		if ended, err := b.s.EndTick(t.Context(), lease.TickEnd{Key: "job", Owner: r.Owner, At: r.At, Again: true}); err != nil || !ended {
+			t.Errorf("EndTick() = %t, %v", ended, err)
+		}
+		b.nodes[1].Fail(nil)
+		want(3)
+		claim()
+		want(4)
+	})
+}

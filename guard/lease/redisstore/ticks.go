@@ -46,7 +46,10 @@ func (s *Store) ClaimTick(ctx context.Context, r lease.TickRequest) (lease.TickR
 		how = "rerun "
 	}
 	if r.Gap {
-		how += "gap"
+		how += "gap "
+	}
+	if r.Attempts > 0 {
+		how += "=" + strconv.Itoa(r.Attempts)
 	}
 	numbers := [...]int64{r.At.UnixMicro(), ahead, r.Fence}
 	o := tickClaimScript.call(tickName(s.prefix, r.Key), 1, []string{r.Owner}, numbers[:], how)

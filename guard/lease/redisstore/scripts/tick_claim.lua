@@ -14,6 +14,7 @@
 --         rerun  also claim a tick that was claimed under a lower token and is not
 --                done, and no later one before it is done
 --         gap    ticks after the last one are passed over
+--         =N     what attempts becomes, for an owner that has not claimed the tick yet
 --
 -- Returns {1}                              claimed
 --         {0, tick, done, owner, fence}    not claimed; the last tick
@@ -45,8 +46,14 @@ if bound >= 0 and (not at or tick > at) then
   if ahead > bound then return {2, ahead} end
 end
 
-local attempts = 1
-if tick == at then attempts = (tonumber(last[5]) or 1) + (last[3] == ARGV[1] and 0 or 1) end
+local attempts, counted = 1, tonumber(string.match(how, '=(%d+)'))
+if tick == at and last[3] == ARGV[1] then
+  attempts = tonumber(last[5]) or 1
+elseif counted then
+  attempts = counted
+elseif tick == at then
+  attempts = (tonumber(last[5]) or 1) + 1
+end
 redis.call('HSET', KEYS[1], 'tick', ARGV[2], 'done', '0', 'owner', ARGV[1], 'fence', ARGV[4], 'attempts', attempts)
 if at and tick > at and string.find(how, 'gap') then redis.call('HSET', KEYS[1], 'since', ARGV[2]) end
 redis.call('EXPIRE', KEYS[1], 34560000) -- 400 days: longer than a yearly schedule needs

@@ -46,11 +46,12 @@ if bound >= 0 and (not at or tick > at) then
   if ahead > bound then return {2, ahead} end
 end
 
-local attempts, counted = 1, tonumber(string.match(how, '=(%d+)'))
+local counted = string.match(how, '=(%d+)') -- miniredis: no value, not nil, if there is none
+local attempts = 1
 if tick == at and last[3] == ARGV[1] then
   attempts = tonumber(last[5]) or 1
 elseif counted then
-  attempts = counted
+  attempts = tonumber(counted)
 elseif tick == at then
   attempts = (tonumber(last[5]) or 1) + 1
 end

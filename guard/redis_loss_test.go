@@ -16,7 +16,7 @@ import (
 
 func TestRedisNextRenewalNoticesAKeyThatWasHarmed(t *testing.T) {
 	t.Parallel()
-	const ttl = 3 * time.Second
+	const ttl = 6 * time.Second // it renews after 2
 	s := redistest.Start(t)
 	for name, harm := range map[string]func(context.Context, *redis.Client) redis.Cmder{
 		"deleted": func(ctx context.Context, c *redis.Client) redis.Cmder { return c.Del(ctx, "guard:k") },
@@ -198,8 +198,8 @@ func TestRedisReleaseWhileARenewalIsInFlightDoesNotResurrect(t *testing.T) {
 	s := redistest.Start(t)
 	admin := s.Client(t)
 	p := redistest.NewProxy(t, s.Addr())
-	g := onRedis(t, p.Addr(), guard.TTL(600*time.Millisecond))
-	if err := g.Do(t.Context(), "k", func(ctx context.Context) error { return sleepUntil(ctx, 300*time.Millisecond) }); err != nil {
+	g := onRedis(t, p.Addr(), guard.TTL(3*time.Second))
+	if err := g.Do(t.Context(), "k", func(ctx context.Context) error { return sleepUntil(ctx, 1500*time.Millisecond) }); err != nil {
 		t.Fatal(err) // so that every script is loaded
 	}
 	var renewal *redistest.Trap
@@ -245,10 +245,10 @@ func TestRedisCancelledCallerKeepsOthersOutUntilFnReturns(t *testing.T) {
 	a := onRedis(t, s.Addr(), guard.TTL(2*time.Second))
 	b := onRedis(t, s.Addr(), guard.TTL(2*time.Second))
 	ctx, cancel := context.WithCancel(t.Context())
-	cancelled := make(chan struct{})
+	cancelled, result := make(chan struct{}), make(chan error, 1)
 	var cleaned time.Time
 	go func() {
-		_ = a.Do(ctx, "k", func(ctx context.Context) error {
+		result <- a.Do(ctx, "k", func(ctx context.Context) error {
 			cancel()
 			<-ctx.Done()
 			close(cancelled)
@@ -257,7 +257,7 @@ func TestRedisCancelledCallerKeepsOthersOutUntilFnReturns(t *testing.T) {
 			return nil
 		})
 	}()
-	<-cancelled
+	awaitRun(t, cancelled, result)
 	noError(t, b.Do(t.Context(), "k", func(context.Context) error {
 		if cleaned.IsZero() {
 			t.Error("overlaps with the clean-up")
@@ -283,7 +283,7 @@ func TestRedisPanicAndGoexitPassTheKeyOn(t *testing.T) {
 				return fn(ctx)
 			})
 		}()
-		<-running
+		arrives(t, "the run", running)
 		go func() { next <- b.With(guard.Wait(20*time.Second)).Do(context.Background(), name, nothing) }()
 		<-ended
 		inTime(t, 5*time.Second, "passing on after "+name, func() { // half of the TTL

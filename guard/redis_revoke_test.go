@@ -2,6 +2,7 @@ package guard_test
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -39,10 +40,10 @@ func TestRedisRevokeEndsContextsWithinMilliseconds(t *testing.T) {
 				return told.await(ctx)
 			})
 		}()
-		<-running
+		awaitRun(t, running, result)
 		asked := time.Now()
 		must(t, op.Revoke(t.Context(), "k", "test"))
-		wantError(t, <-result, guard.ErrRevoked)
+		wantError(t, arrives(t, "the result", result), guard.ErrRevoked)
 		times = append(times, told.at.Sub(asked))
 	}
 	slices.Sort(times)
@@ -89,7 +90,7 @@ func revokedPassesOn(t *testing.T, op *redisstore.Store, a, b *guard.Guard) {
 					return nil
 				})
 			}()
-			<-running
+			awaitRun(t, running, result)
 			next := make(chan time.Time, 1)
 			go func() {
 				noError(t, b.Do(t.Context(), key, func(context.Context) error {
@@ -104,8 +105,8 @@ func revokedPassesOn(t *testing.T, op *redisstore.Store, a, b *guard.Guard) {
 			})
 			must(t, op.Revoke(t.Context(), key, "test"))
 			close(told)
-			wantError(t, <-result, guard.ErrRevoked)
-			if began := <-next; began.Before(over) {
+			wantError(t, arrives(t, "the result", result), guard.ErrRevoked)
+			if began := arrives(t, "the next run", next); began.Before(over) {
 				t.Errorf("the next run began %v before the revoked one had ended", over.Sub(began))
 			}
 		})
@@ -126,7 +127,7 @@ func TestRedisBreakFreesTheKeyOfAHolderThatIsAlive(t *testing.T) {
 			return lost(ctx)
 		})
 	}()
-	<-running
+	awaitRun(t, running, result)
 	eventually(t, "the holder to listen", func() bool {
 		return len(admin.PubSubChannels(t.Context(), "guard:inbox:*").Val()) == 1
 	})
@@ -137,31 +138,36 @@ func TestRedisBreakFreesTheKeyOfAHolderThatIsAlive(t *testing.T) {
 		}
 		return nil
 	}))
-	inTime(t, 10*time.Second, "the loss", func() { wantError(t, <-result, guard.ErrLost) }) // not at the renewal, after 20 s
+	inTime(t, 10*time.Second, "the loss", func() { wantError(t, arrives(t, "the result", result), guard.ErrLost) }) // not at the renewal, after 20 s
 }
 
-// A holder does not listen before its lease is 100 ms old: it is told then.
+// A holder does not listen before its lease is 100 ms old: it is told then. It has half a second
+// to answer, in which a busy machine may not let it subscribe: one of several is told.
 func TestRedisBreakReachesAYoungHolder(t *testing.T) {
 	server := redistest.Start(t)
-	a := onRedis(t, server.Addr())
 	op := operator(t, server.Client(t))
-	running, result := make(chan struct{}), make(chan error, 1)
-	go func() {
-		result <- a.Do(t.Context(), "k", func(ctx context.Context) error {
-			close(running)
-			return lost(ctx)
-		})
-	}()
-	<-running
-	got, err := op.BreakHolder(t.Context(), lease.Order{Key: "k"})
-	if must(t, err); len(got.Told) != 1 || got.Silent != nil {
-		t.Errorf("BreakHolder() = %+v, want that the holder was told", got)
-	}
-	inTime(t, 2*time.Second, "the loss", func() { // not at the renewal, after 3 s
-		err := <-result
+	const tries = 5
+	for try := range tries {
+		a, key := onRedis(t, server.Addr(), guard.TTL(time.Minute)), fmt.Sprint("k", try)
+		running, result := make(chan struct{}), make(chan error, 1)
+		go func() {
+			result <- a.Do(t.Context(), key, func(ctx context.Context) error {
+				close(running)
+				return lost(ctx)
+			})
+		}()
+		awaitRun(t, running, result)
+		got, err := op.BreakHolder(t.Context(), lease.Order{Key: key})
+		if must(t, err); len(got.Told) != 1 || got.Silent != nil {
+			t.Logf("BreakHolder() = %+v", got)
+			continue
+		}
+		err = arrives(t, "the result", result) // not at the renewal, after 20 s
 		wantError(t, err, guard.ErrLost)
 		if !strings.Contains(err.Error(), "an operator has broken the lease") {
 			t.Errorf("Do() = %v, without the reason", err)
 		}
-	})
+		return
+	}
+	t.Errorf("none of %d young holders was told", tries)
 }

@@ -46,6 +46,31 @@ func eventually(t testing.TB, what string, there func() bool) {
 	}
 }
 
+// arrives returns what comes on c, and fails the test if nothing does: else a first failure
+// elsewhere would keep all others waiting.
+func arrives[T any](t testing.TB, what string, c <-chan T) T {
+	t.Helper()
+	select {
+	case v := <-c:
+		return v
+	case <-time.After(time.Minute):
+		t.Fatalf("waited in vain for %s", what)
+		panic("unreachable")
+	}
+}
+
+// awaitRun waits for a run to begin, and fails the test if Do returns instead.
+func awaitRun(t testing.TB, running <-chan struct{}, result <-chan error) {
+	t.Helper()
+	select {
+	case <-running:
+	case err := <-result:
+		t.Fatalf("Do() = %v before fn ran", err)
+	case <-time.After(time.Minute):
+		t.Fatal("fn does not run")
+	}
+}
+
 // sent fails the test if a Redis command failed.
 func sent(t testing.TB, cmd interface{ Err() error }) {
 	t.Helper()

@@ -41,6 +41,7 @@ func TestRedisContentionLeavesNothing(t *testing.T) {
 	}
 	server := redistest.Start(t)
 	admin := server.Client(t)
+	worst := stalls(t)
 	f := &fight{t: t, until: time.Now().Add(length), keys: make(map[string]*contested)}
 	for _, k := range stressKeys {
 		f.keys[k] = &contested{}
@@ -63,6 +64,9 @@ func TestRedisContentionLeavesNothing(t *testing.T) {
 	wg.Go(func() { f.harm(admin) })
 	wg.Go(func() { f.killAndPause(server.Addr()) })
 	wg.Wait()
+	if stalled, n := worst(), f.unavailable.Load(); n > 0 && stalled < stressTTL/2 {
+		t.Errorf("%d runs got no answer for the TTL; the process had no turn for %v at most", n, stalled)
+	}
 
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
@@ -95,7 +99,7 @@ type fight struct {
 	until time.Time
 	keys  map[string]*contested
 
-	ran, lost, stale atomic.Int64
+	ran, lost, stale, unavailable atomic.Int64
 }
 
 // contested is one key's resource and who is inside.
@@ -134,9 +138,13 @@ func (f *fight) runs(g *guard.Guard, seed uint64) {
 			return f.inside(ctx, key, mode, work)
 		})
 		cancel()
-		if errors.Is(err, guard.ErrLost) {
+		switch {
+		case err == nil, errors.Is(err, context.DeadlineExceeded), errors.Is(err, guard.ErrBusy), errors.Is(err, context.Canceled):
+		case errors.Is(err, guard.ErrLost):
 			f.lost.Add(1)
-		} else if err != nil && !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, guard.ErrBusy) && !errors.Is(err, context.Canceled) {
+		case errors.Is(err, guard.ErrUnavailable):
+			f.unavailable.Add(1)
+		default:
 			f.t.Errorf("Do(%s) = %v", key, err)
 		}
 	}

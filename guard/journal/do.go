@@ -214,6 +214,9 @@ func (r *run) end(ctx context.Context, outcome record.Outcome, why error) {
 	if err != nil && outcome != record.EndVoid {
 		j.happened(ctx, Event{Kind: EventUnstored, Record: e.Record, Err: err})
 	}
+	if outcome == record.EndFailed || outcome == record.EndLate {
+		j.unhandled(ctx, e.Record)
+	}
 }
 
 // lostBy reports whether err is the loss of r's own lease.

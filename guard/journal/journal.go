@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"reflect"
 	"strings"
 	"sync"
@@ -19,7 +20,8 @@ import (
 // Log keeps the records: redislog.Log, sqllog.Log, guardtest.Log.
 type Log = record.Log
 
-// Record is what the log knows of a run.
+// Record is what the log knows of a run: ID, Kind, Key, Payload, Checkpoint, Reason, Fence,
+// LatestFence, Attempt, Started and Err, as [record.Record] describes them.
 type Record = record.Record
 
 // Reason is why a run needs compensation.
@@ -33,7 +35,7 @@ const (
 	Mismatched = record.Mismatch  // there was no run: Check found that log and data differ
 )
 
-// Stats counts records.
+// Stats counts records: Open, Dead, and the age of the Oldest open one. See [record.Stats].
 type Stats = record.Stats
 
 // Op is what a run intends.
@@ -62,8 +64,9 @@ type Journal struct {
 
 	patient *guard.Guard // for the sweeper: it stops no run, and keeps no key closed
 
-	mu       sync.RWMutex // guards handlers
+	mu       sync.RWMutex // guards the rest
 	handlers map[string]func(context.Context, Record) error
+	strange  map[string]bool // kinds whose runs were left open without a handler, as was said
 }
 
 // New returns a Journal over log, whose runs go on under g. It refuses a guard with
@@ -88,6 +91,7 @@ func New(g *guard.Guard, log Log, opts ...Option) (*Journal, error) {
 	j := &Journal{
 		guard: g, name: has.Name, patient: patient, log: log, opts: o, ttl: has.TTL,
 		handlers: make(map[string]func(context.Context, Record) error),
+		strange:  make(map[string]bool),
 	}
 	j.watch()
 	return j, nil
@@ -108,8 +112,10 @@ func sweepName(name string) string {
 // and must be idempotent by record id and reason; Abandoned may mean that fn never
 // began. An error or a panic means that it is called again, later.
 //
-// A kind without a handler in any process stays open. A second handler of a kind, an
-// empty kind or a nil handler panics.
+// A record whose kind has no handler in any process stays open. A process that has handlers,
+// and none for the kind of a run that did not end well, says so once, with log/slog at level
+// Warn: the kind may be mistyped. A second handler of a kind, an empty kind or a nil handler
+// panics.
 func (j *Journal) Handle(kind string, h func(context.Context, Record) error) {
 	if err := (Op{Kind: kind}).check(); err != nil {
 		panic(err.Error())
@@ -123,6 +129,22 @@ func (j *Journal) Handle(kind string, h func(context.Context, Record) error) {
 		panic(fmt.Sprintf("journal: the kind %q has a handler", kind))
 	}
 	j.handlers[kind] = h
+}
+
+// unhandled says, once for each kind, that the record of a run is left open for a handler
+// that this process does not have.
+func (j *Journal) unhandled(ctx context.Context, r Record) {
+	const most = 100 // kinds: an op's may come from outside
+	j.mu.Lock()
+	said := j.handlers[r.Kind] != nil || len(j.handlers) == 0 || j.strange[r.Kind] || len(j.strange) == most
+	if !said {
+		j.strange[r.Kind] = true
+	}
+	j.mu.Unlock()
+	if !said {
+		slog.WarnContext(ctx, "journal: a run did not end well, and no handler here is for its kind: its record stays open until a process has one",
+			"kind", r.Kind, "id", r.ID, "key", r.Key)
+	}
 }
 
 func (j *Journal) handler(kind string) func(context.Context, Record) error {

@@ -14,7 +14,8 @@ import (
 // log's figures. otelguard.Observer is one.
 type Observer = record.Observer
 
-// Event is something that happened to a record.
+// Event is something that happened to a record: Kind, Name of the journal, Record and Err. See
+// [record.Event].
 type Event = record.Event
 
 // EventKind tells events apart.

@@ -1,9 +1,11 @@
 package journal_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -296,6 +298,40 @@ func TestKindWithoutAHandlerStaysOpenAndIsCounted(t *testing.T) {
 			t.Errorf("Stats() = %+v once there is a handler", s)
 		}
 	})
+}
+
+func TestKindWithoutAHandlerIsSaidOnceByAProcessThatHasHandlers(t *testing.T) {
+	old := slog.Default()
+	defer slog.SetDefault(old)
+	for name, c := range map[string]struct {
+		handler func(context.Context, journal.Record) error
+		fn      func(context.Context) error
+		kind    string
+		want    int
+	}{
+		"an error":           {nothing, func(context.Context) error { return errWork }, "chrage", 1},
+		"a panic":            {nothing, func(context.Context) error { panic("boom") }, "chrage", 1},
+		"a good end":         {nothing, func(context.Context) error { return nil }, "chrage", 0},
+		"its own kind":       {nothing, func(context.Context) error { return errWork }, "charge", 0},
+		"it has no handlers": {nil, func(context.Context) error { return errWork }, "chrage", 0},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			var logged bytes.Buffer
+			slog.SetDefault(slog.New(slog.NewTextHandler(&logged, nil)))
+			f := newFleet(t)
+			j := f.journal(c.handler)
+			for range 3 {
+				func() {
+					defer func() { _ = recover() }()
+					_ = j.Do(t.Context(), "k", journal.Op{Kind: c.kind}, c.fn)
+				}()
+			}
+			synctest.Wait()
+			if n := strings.Count(logged.String(), "no handler here is for its kind"); n != c.want {
+				t.Errorf("%s: said %d times, want %d:\n%s", name, n, c.want, logged.String())
+			}
+		})
+	}
 }
 
 func TestReplicasShareTheWorkAndCallEachHandlerOnce(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log"
+	"time"
 
 	"github.com/jobguard/jobguard/guard"
 	"github.com/jobguard/jobguard/guard/guardtest"
@@ -14,13 +15,15 @@ func ExampleGuard_Lead() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	ctx := context.Background()
+	ctx, resign := context.WithTimeout(context.Background(), 20*time.Millisecond) // in a program, until it ends
+	defer resign()
 	err = g.With(guard.Name("outbox-relay")).Lead(ctx, "outbox-relay", func(ctx context.Context) error {
-		fmt.Println("leading") // until the work is done or ctx ends
+		fmt.Println("leading") // work until ctx ends; who returns nil leads no more
+		<-ctx.Done()
 		return ctx.Err()
 	})
 	fmt.Println(err)
 	// Output:
 	// leading
-	// <nil>
+	// context deadline exceeded
 }

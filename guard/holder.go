@@ -8,7 +8,8 @@ import (
 	"github.com/jobguard/jobguard/guard/lease"
 )
 
-// Holder is who holds a key. It is zero, with an empty Owner, if the key is free.
+// Holder is who holds a key: Owner, Process, Metadata, Token, ID, and the time
+// Remaining. It is zero, with an empty Owner, if the key is free. See [lease.Holder].
 type Holder = lease.Holder
 
 // Holder asks the store who holds key now; of several holders it names any. The

@@ -151,6 +151,9 @@ func dial(kind string, u *url.URL) (redis.UniversalClient, error) {
 	default:
 		return nil, errors.New("unknown scheme: redis, rediss with TLS, or unix")
 	}
+	if password, _ := u.User.Password(); u.User.Username() != "" && password == "" { // go-redis v9.23 would not log in at all
+		return nil, errors.New("it has a user without a password, and would act as the default user: write user:password@host")
+	}
 	plain := u.String()
 	switch kind {
 	case "":

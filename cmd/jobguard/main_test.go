@@ -354,6 +354,9 @@ func TestWrongUsageAndFailuresHaveTheirExitCodes(t *testing.T) {
 	call(t, "", "ls", "--nonsense").want(t, exitUsage)
 	call(t, "", "show").want(t, exitUsage)
 	call(t, "", "ls", "--redis", "http://x").want(t, exitUsage, "the URL of the server")
+	for _, kind := range []string{"", "+sentinel", "+cluster"} {
+		call(t, "", "ls", "--redis", "redis"+kind+"://limited@host?master_name=m").want(t, exitUsage, "a user without a password")
+	}
 	call(t, "", "ls", "--redis", "redis+ring://x").want(t, exitUsage, "unknown kind")
 	call(t, "", "ls", "--redis", "redis+sentinel://x").want(t, exitUsage, "master_name")
 	call(t, "", "ls", "--prefix", "a{b").want(t, exitUsage, "--prefix")

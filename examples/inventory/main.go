@@ -16,7 +16,8 @@
 //	go run ./examples/inventory
 //
 // With -serve it is a whole application, until Ctrl-C: replicas take orders over HTTP
-// (POST /skus/{sku}/orders, with buyer=1 as the form), ship them with asynq, reconcile the books by cron, and put
+// (curl -d buyer=1 http://127.0.0.1:8080/skus/show-1/orders; the page names the shows that
+// are on sale now, show-1, show-2 and so on), ship them with asynq, reconcile the books by cron, and put
 // back what a crash left half sold. A web page on 127.0.0.1:8080 (-listen) shows leases,
 // waiters and stock live, and has buttons that stall, kill and cut off replicas, and that
 // take the guard away (POST /replicas/1/stall, kill, cut and go-on, POST /guard/off and

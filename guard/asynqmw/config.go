@@ -15,7 +15,7 @@ import (
 // ErrNotConfigured is the error of every task that a server without
 // [Middleware.Config] gives to the middleware. Its handler did not run; it is retried,
 // as after an error of its [KeyFunc].
-var ErrNotConfigured = errors.New("asynqmw: the server's asynq.Config did not go through Middleware.Config: a busy task could not be deferred")
+var ErrNotConfigured = errors.New("asynqmw: the server's asynq.Config did not go through Middleware.Config: give asynq.NewServer what Config returns, else a busy task could not be deferred")
 
 // Config returns cfg with what deferral needs. What cfg sets stays in effect:
 //

@@ -3,6 +3,7 @@ package asynqmw
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -120,7 +121,9 @@ func (m *Middleware) keyOf(ctx context.Context, task *asynq.Task) (key string, e
 
 // keyError is the outcome of an attempt that has no valid key because of err.
 func (m *Middleware) keyError(ctx context.Context, a *attempt, err error) error {
-	err = fmt.Errorf("asynqmw: no key for a task of type %q: %w", a.task.Type(), err)
+	if !errors.Is(err, ErrNotConfigured) { // which is not about a key
+		err = fmt.Errorf("asynqmw: no key for a task of type %q: %w", a.task.Type(), err)
+	}
 	m.keyErrors.Add(1)
 	m.noKey(ctx, a.task.Type())
 	if now, last := time.Now().UnixNano(), m.logged.Load(); now-last >= int64(time.Second) && m.logged.CompareAndSwap(last, now) {

@@ -13,7 +13,8 @@ import (
 // Dialect is the SQL of a database.
 type Dialect string
 
-// The dialects.
+// The dialects, tested on PostgreSQL 15, MariaDB 10.11 and SQLite (modernc.org/sqlite). The
+// versions are those whose manuals have the statements.
 const (
 	Postgres Dialect = "postgres" // PostgreSQL 9.5 or later
 	MySQL    Dialect = "mysql"    // MySQL 5.7 or later and MariaDB, with InnoDB

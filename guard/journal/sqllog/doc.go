@@ -1,5 +1,7 @@
-// Package sqllog keeps the records of a journal in an SQL database: PostgreSQL 9.5,
-// MySQL 8.0, MariaDB 10.6, SQLite 3.35, or later.
+// Package sqllog keeps the records of a journal in an SQL database: PostgreSQL, MariaDB or
+// SQLite, and by its manual MySQL. It is tested on PostgreSQL 15, MariaDB 10.11 and SQLite
+// (modernc.org/sqlite); its statements need, by the manuals, PostgreSQL 9.5, MySQL 8.0,
+// MariaDB 10.6 and SQLite 3.35, or later.
 //
 //	db, err := sql.Open("pgx", dsn)
 //	...

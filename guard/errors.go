@@ -80,14 +80,22 @@ type Error struct {
 
 	Kind error // one of the Err… values, or the context's error
 	Err  error // the cause, and fn's own error after a loss; may be nil
+
+	here bool // a run of this process is the holder
 }
 
-// Error returns one line with everything but the fence. A key is cut after 100 bytes.
+// Error returns one line with everything but the fence, and says so if another run of this
+// process is the holder: a Do inside of fn without fn's ctx waits for itself. A key is cut
+// after 100 bytes.
 func (e *Error) Error() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "guard: %s %s: %v", e.Op, quoted(e.Key), e.Kind)
 	if e.Holder != "" {
-		fmt.Fprintf(&b, " (held by %s", e.Holder)
+		b.WriteString(" (held by ")
+		if e.here {
+			b.WriteString("another run of this process, ")
+		}
+		b.WriteString(e.Holder)
 		if e.RetryAfter > 0 {
 			fmt.Fprintf(&b, " for %v unless renewed", e.RetryAfter.Round(time.Millisecond))
 		}
@@ -129,7 +137,7 @@ func (o operation) String() string { return [...]string{"do", "doall", "lead"}[o
 
 // refused makes the error of a run that did not start.
 func refused(ctx context.Context, op operation, key string, f *queue.Failure) *Error {
-	e := &Error{Op: op.String(), Key: key, Holder: lease.OwnerName(f.Holder), RetryAfter: f.RetryAfter, Err: f.Err}
+	e := &Error{Op: op.String(), Key: key, Holder: lease.OwnerName(f.Holder), RetryAfter: f.RetryAfter, Err: f.Err, here: f.Here}
 	switch f.Kind {
 	case queue.Busy:
 		e.Kind = ErrBusy

@@ -59,6 +59,23 @@ func TestErrorsTakeOneLine(t *testing.T) {
 	}, guard.MaxHold(time.Second))
 }
 
+func TestErrorSaysThatAnotherRunOfThisProcessIsTheHolder(t *testing.T) {
+	const here = "held by another run of this process, "
+	inBubble2(t, func(t *testing.T, _ *guardtest.Store, a, b *guard.Guard) {
+		noError(t, a.Do(t.Context(), "k", func(context.Context) error {
+			for g, want := range map[*guard.Guard]bool{a: true, b: false} {
+				for _, wait := range []time.Duration{0, time.Second} {
+					err := g.With(guard.Wait(wait)).Do(t.Context(), "k", nothing) // not fn's ctx
+					if wantError(t, err, guard.ErrBusy); strings.Contains(err.Error(), here) != want {
+						t.Errorf("Do() = %v, of this process: %v", err, want)
+					}
+				}
+			}
+			return nil
+		}))
+	})
+}
+
 func TestErrorsNameTheHolderAndForHowLong(t *testing.T) {
 	inBubble(t, func(t *testing.T, store *guardtest.Store, g *guard.Guard) {
 		store.HoldFor("k", "deploy-script", time.Minute)

@@ -111,6 +111,7 @@ type Failure struct {
 	Kind       Kind
 	Err        error         // the cause, if there is one to add
 	Holder     string        // who holds the key, when known: an owner id or a foreign value
+	Here       bool          // a run of this process holds it
 	Replaced   bool          // Busy: a later caller took its place
 	RetryAfter time.Duration // until the holder's lease expires unless renewed; 0 if unknown
 

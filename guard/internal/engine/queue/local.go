@@ -331,7 +331,7 @@ func (l *local) obstacleLocked(w *waiter) *Failure {
 	f := &Failure{Kind: Busy}
 	switch c := l.candidate; {
 	case l.lease != nil:
-		f.Holder = l.lease.Owner()
+		f.Holder, f.Here = l.lease.Owner(), true
 		f.RetryAfter = l.lease.Remaining(time.Now())
 	case c != nil && c.err != nil:
 		f.Kind, f.Err = Unavailable, c.err

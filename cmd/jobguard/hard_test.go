@@ -122,7 +122,7 @@ func TestAnInterruptAtTheQuestionIsNo(t *testing.T) {
 	go func() { code <- run(ctx, []string{"break", "k", "--redis", urlOf(server)}, stdin, &out, &out) }()
 	out.await(t, "[yes/no]")
 	interrupt()
-	if c := <-code; c != exitDeclined {
+	if c := outcome(t, code); c != exitDeclined {
 		t.Errorf("exit code %d\n%s", c, out.String())
 	}
 	if server.Client(t).Exists(t.Context(), "guard:k").Val() == 0 {
@@ -237,7 +237,7 @@ func TestWatchGoesOnOverAnOutageAndIsSilentAboutRenewals(t *testing.T) {
 		}
 	}
 	cancel()
-	if c := <-code; c != exitOK {
+	if c := outcome(t, code); c != exitOK {
 		t.Errorf("exit code %d", c)
 	}
 	server.Kill()
@@ -269,7 +269,7 @@ func TestAHolderThatIsCutOffDoesNotAnswer(t *testing.T) {
 			t.Fatal("it does not answer after the cut")
 		}
 	}
-	if err := <-result; !errors.Is(err, guard.ErrRevoked) {
+	if err := outcome(t, result); !errors.Is(err, guard.ErrRevoked) {
 		t.Errorf("the holder got %v", err)
 	}
 }

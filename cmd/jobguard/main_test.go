@@ -79,6 +79,9 @@ func must(t *testing.T, err error) {
 	}
 }
 
+// waitLimit bounds each wait for what a failure keeps from coming; a busy machine stays below.
+const waitLimit = time.Minute
+
 // hold has a process named name hold key until its context ends. It listens when hold returns.
 func hold(t *testing.T, store lease.Store, key string, opts ...guard.Option) <-chan error {
 	t.Helper()
@@ -93,13 +96,33 @@ func hold(t *testing.T, store lease.Store, key string, opts ...guard.Option) <-c
 			return nil
 		})
 	}()
-	<-running
 	t.Cleanup(func() {
 		cancel()
-		must(t, g.Shutdown(context.Background()))
+		ctx, cancel := context.WithTimeout(context.Background(), waitLimit)
+		defer cancel()
+		must(t, g.Shutdown(ctx))
 	})
+	select {
+	case <-running:
+	case err := <-result:
+		t.Fatalf("holding %q: %v", key, err)
+	case <-time.After(waitLimit):
+		t.Fatalf("holding %q took too long", key)
+	}
 	time.Sleep(200 * time.Millisecond) // as the engine does, it listens after 100 ms
 	return result
+}
+
+// outcome is what a run returns, of a guard or of the program, that has been told to end. An
+// order that did not arrive is a failure then, and does not hold the tests up.
+func outcome[T any](t *testing.T, result <-chan T) (got T) {
+	t.Helper()
+	select {
+	case got = <-result:
+	case <-time.After(waitLimit):
+		t.Fatalf("the run goes on after %v", waitLimit)
+	}
+	return got
 }
 
 // everywhere waits until each server of a quorum has a lease on key: a run begins when a
@@ -183,7 +206,7 @@ func TestRevokeAsksAndTellsTheHolder(t *testing.T) {
 		t.Fatalf("it was told without a yes: %v", <-result)
 	}
 	call(t, "yes\n", "revoke", "k", "--reason", "hangs, Ada", "--redis", url).want(t, exitOK, "told to stop")
-	if err := <-result; !errors.Is(err, guard.ErrRevoked) || !strings.Contains(err.Error(), "hangs, Ada") {
+	if err := outcome(t, result); !errors.Is(err, guard.ErrRevoked) || !strings.Contains(err.Error(), "hangs, Ada") {
 		t.Errorf("the holder got %v", err)
 	}
 	call(t, "", "revoke", "k", "--reason", "r", "--redis", url).want(t, exitNobody, `nobody holds k under the prefix "guard:"`)
@@ -251,7 +274,7 @@ func TestOrdersGoToAllServersOfAQuorum(t *testing.T) {
 	everywhere(t, servers, "k")
 	order := func(stdin string, args ...string) said { return call(t, stdin, append(args, urls...)...) }
 	order("yes\n", "revoke", "k", "--reason", "hangs").want(t, exitOK, "3 of 3 servers agree: exclusive web-1", "Tell web-1 to stop?", "told to stop")
-	if err := <-result; !errors.Is(err, guard.ErrRevoked) {
+	if err := outcome(t, result); !errors.Is(err, guard.ErrRevoked) {
 		t.Errorf("the holder got %v", err)
 	}
 	order("", "revoke", "k", "--reason", "hangs").want(t, exitNobody, "nobody holds k")
@@ -314,7 +337,7 @@ func TestWatchWritesALineForEachChange(t *testing.T) {
 	must(t, client.FlushDB(ctx).Err()) // the lease and the queue in one step
 	out.await(t, "k  free\n")
 	cancel()
-	if c := <-code; c != exitOK {
+	if c := outcome(t, code); c != exitOK {
 		t.Errorf("exit code %d", c)
 	}
 	if n := strings.Count(out.String(), "\n"); n != 3 {

@@ -121,14 +121,14 @@ func TestOrdersToAQuorumReachTheNamedHolderOnly(t *testing.T) {
 		t.Fatalf("it was told: %v", <-result)
 	}
 	call(t, "", append([]string{"revoke", "k", "--yes", "--reason", "r", "--holder", id}, urls...)...).want(t, exitOK, "told to stop: web-1; now ")
-	if err := <-result; !errors.Is(err, guard.ErrRevoked) {
+	if err := outcome(t, result); !errors.Is(err, guard.ErrRevoked) {
 		t.Errorf("the holder got %v", err)
 	}
 	next := hold(t, store, "k")
 	everywhere(t, servers, "k")
 	must(t, json.Unmarshal([]byte(call(t, "", append([]string{"show", "k", "--json"}, urls...)...).out), &n))
 	call(t, "", append([]string{"break", "k", "--yes", "--holder", n.Verdict.Holders[0].ID}, urls...)...).want(t, exitOK, "taken from web-1, without an answer; now free")
-	if err := <-next; !errors.Is(err, guard.ErrLost) {
+	if err := outcome(t, next); !errors.Is(err, guard.ErrLost) {
 		t.Errorf("the holder got %v", err)
 	}
 }

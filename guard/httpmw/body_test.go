@@ -30,8 +30,12 @@ func TestLossEndsReadsOfTheRequestsBody(t *testing.T) {
 			w.start(http2)
 			pr, pw := io.Pipe() // the client is slow: it never sends the rest
 			defer pw.Close()
+			tooLate := time.AfterFunc(waitLimit, func() { pw.Close() }) // for a read that goes on
 			go pw.Write([]byte("start"))
 			isProblem(t, w.request(t.Context(), "POST", path, pr), http.StatusServiceUnavailable, "")
+			if !tooLate.Stop() {
+				t.Error("the loss did not end the read")
+			}
 		})
 	}
 }
@@ -57,7 +61,7 @@ func TestClientThatSendsSlowlyHoldsTheKeyUnlessTheBodyWasReadBefore(t *testing.T
 		conn := dial(t, w)
 		fmt.Fprint(conn, head+"n=")
 		w.eventually("the key is held", func() bool { _, held := w.store.Holder(key); return held })
-		if err := <-ended; !errors.Is(err, guard.ErrMaxHold) {
+		if err := await(t, "the end of the read", ended); !errors.Is(err, guard.ErrMaxHold) {
 			t.Errorf("the read ended with %v, want ErrMaxHold", err)
 		}
 	})

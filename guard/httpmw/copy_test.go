@@ -110,7 +110,7 @@ func TestCopyOfAFileCanBeSendfile(t *testing.T) {
 		if a := w.get("GET"); !a.whole() || a.body != content {
 			t.Errorf("got %d bytes, %v", len(a.body), a.err)
 		}
-		limited, _ := (<-seen).(*io.LimitedReader)
+		limited, _ := await(t, "the copy", seen).(*io.LimitedReader)
 		if limited == nil {
 			t.Fatal("no LimitedReader")
 		}

@@ -162,11 +162,7 @@ func TestLongValuesThatDifferInTheLastByteDoNotExcludeOneAnother(t *testing.T) {
 			}
 			first := make(chan answer)
 			go func() { first <- send(http.MethodPut, false) }()
-			select {
-			case <-running:
-			case a := <-first:
-				t.Fatalf("got %+v", a)
-			}
+			begun(t, running, first)
 			if a := send(http.MethodPost, true); !a.whole() || a.StatusCode != http.StatusOK {
 				t.Errorf("another value: got %+v", a)
 			}

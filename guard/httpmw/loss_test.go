@@ -31,15 +31,13 @@ func TestHandlerRunsUnderTheLease(t *testing.T) {
 }
 
 func TestRequestsForOneThingRunOneAtATime(t *testing.T) {
-	inside := make(chan struct{}, 1)
+	var inside atomic.Int32
 	w := newWorld(t, func(w http.ResponseWriter, r *http.Request) {
-		select {
-		case inside <- struct{}{}:
-		default:
-			t.Error("two at once")
+		if n := inside.Add(1); n != 1 {
+			t.Errorf("%d at once", n)
 		}
 		time.Sleep(time.Millisecond)
-		<-inside
+		inside.Add(-1)
 		ok(w, r)
 	}, withGuard(guard.Wait(waitLimit)))
 	const n = 20
@@ -302,7 +300,7 @@ func TestLossAfterTheContextHasEndedClosesTheGateToo(t *testing.T) {
 	})
 	done := make(chan answer)
 	go func() { done <- w.get("GET") }()
-	<-cancelled
+	begun(t, cancelled, done)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	_ = w.guard.Shutdown(ctx) // it cancels a run

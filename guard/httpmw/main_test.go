@@ -25,6 +25,9 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // waitLimit bounds each wait; a busy machine stays below.
 const waitLimit = 30 * time.Second
 
+// requestLimit is longer than a request waits that is served in the end.
+const requestLimit = 2 * waitLimit
+
 // All requests of these tests have one key.
 const (
 	path = "/stock/a42"
@@ -78,6 +81,11 @@ func prepare(t testing.TB, h http.HandlerFunc, opts ...with) *world {
 	w.Server = httptest.NewUnstartedServer(w.mux)
 	w.Config.ErrorLog = log.New(w.log, "", 0)
 	t.Cleanup(func() {
+		if t.Failed() { // Close would wait for a request that is still in line, or runs until it is told to end
+			ended, end := context.WithCancel(context.Background())
+			end()
+			_ = w.guard.Shutdown(ended)
+		}
 		w.Close()
 		if s := w.log.String(); s != "" {
 			t.Errorf("net/http complained: %s", s)
@@ -127,7 +135,9 @@ func (w *world) request(ctx context.Context, method, path string, body io.Reader
 }
 
 func (w *world) do(r *http.Request) answer {
-	res, err := w.Client().Do(r)
+	ctx, cancel := context.WithTimeout(r.Context(), requestLimit)
+	defer cancel()
+	res, err := w.Client().Do(r.WithContext(ctx))
 	if err != nil {
 		return answer{err: err}
 	}
@@ -161,12 +171,38 @@ func (w *world) eventually(what string, ok func() bool) {
 	}
 }
 
+// await receives from c. What a failure keeps from coming fails the test, and does not hold it up.
+func await[T any](t testing.TB, what string, c <-chan T) (got T) {
+	t.Helper()
+	select {
+	case got = <-c:
+	case <-time.After(waitLimit):
+		t.Fatalf("in vain waited for %s", what)
+	}
+	return got
+}
+
+// begun waits until the handler runs; done has the answer of a request that it does not run for.
+func begun(t testing.TB, running <-chan struct{}, done <-chan answer) {
+	t.Helper()
+	select {
+	case <-running:
+	case a := <-done:
+		t.Fatalf("the handler did not run: got %+v", a)
+	case <-time.After(waitLimit):
+		t.Fatal("in vain waited until the handler runs")
+	}
+}
+
 // lose takes the lease away from the run of ctx and returns when the context has
 // ended.
 func (w *world) lose(ctx context.Context) {
 	w.store.Hold(key, "thief")
 	_ = guard.Ensure(ctx, 9*time.Second) // more than is left, so it asks the store now
-	<-ctx.Done()
+	select {
+	case <-ctx.Done():
+	case <-time.After(waitLimit):
+	}
 	if !errors.Is(context.Cause(ctx), guard.ErrLost) {
 		w.t.Errorf("cause %v, want ErrLost", context.Cause(ctx))
 	}

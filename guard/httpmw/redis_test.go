@@ -42,7 +42,13 @@ func onRedis(t *testing.T, addr string, h http.HandlerFunc, opts ...guard.Option
 
 func fetch(t *testing.T, url string) answer {
 	t.Helper()
-	res, err := http.Get(url)
+	ctx, cancel := context.WithTimeout(t.Context(), requestLimit)
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
+	if err != nil {
+		return answer{err: err}
+	}
+	res, err := http.DefaultClient.Do(r)
 	if err != nil {
 		return answer{err: err}
 	}
@@ -55,6 +61,8 @@ func fetch(t *testing.T, url string) answer {
 func TestRedisKeyBusyInAnotherProcessIs409(t *testing.T) {
 	s := redistest.Start(t)
 	running, end := make(chan struct{}), make(chan struct{})
+	release := sync.OnceFunc(func() { close(end) })
+	defer release() // the server's Close waits for the handler
 	a := onRedis(t, s.Addr(), func(w http.ResponseWriter, r *http.Request) {
 		close(running)
 		<-end
@@ -63,14 +71,14 @@ func TestRedisKeyBusyInAnotherProcessIs409(t *testing.T) {
 	b := onRedis(t, s.Addr(), never(t), guard.Wait(0))
 	done := make(chan answer)
 	go func() { done <- fetch(t, a) }()
-	<-running
+	begun(t, running, done)
 	busy := fetch(t, b)
 	seconds, _ := strconv.Atoi(busy.Header.Get("Retry-After"))
 	if seconds < 1 || seconds > 10 { // the TTL
 		t.Errorf("Retry-After %d", seconds)
 	}
 	isProblem(t, busy, http.StatusConflict, strconv.Itoa(seconds))
-	close(end)
+	release()
 	if first := <-done; !first.whole() || first.body != "done" {
 		t.Errorf("got %+v", first)
 	}

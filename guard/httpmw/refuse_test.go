@@ -130,7 +130,7 @@ func TestHandlerCancelledByShutdownStillAnswers(t *testing.T) {
 	})
 	done := make(chan answer)
 	go func() { done <- w.get("GET") }()
-	<-running
+	begun(t, running, done)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	_ = w.guard.Shutdown(ctx) // it cancels a run
@@ -172,7 +172,7 @@ func TestKeyThatCannotBeUsedIs400(t *testing.T) {
 	w.mux.Handle("/custom", httpmw.New(w.guard, func(*http.Request) (string, error) { return "", failed },
 		httpmw.WithErrorHandler(func(_ http.ResponseWriter, _ *http.Request, err error) { got <- err }))(never(t)))
 	w.request(t.Context(), "GET", "/custom", nil)
-	if err := <-got; !errors.Is(err, failed) || !errors.Is(err, guard.ErrInvalidKey) {
+	if err := await(t, "the error", got); !errors.Is(err, failed) || !errors.Is(err, guard.ErrInvalidKey) {
 		t.Errorf("error %v", err)
 	}
 }
@@ -241,7 +241,7 @@ func TestDefaultWaitIsTwoSeconds(t *testing.T) {
 			obs := newStarts()
 			w := newWorld(t, ok, withGuard(append(c.opts, guard.Observe(obs))...))
 			w.get("GET")
-			got := (<-obs.ch).Wait
+			got := await(t, "the observer", obs.ch).Wait
 			if got != c.want && (c.want >= 0 || got >= 0) {
 				t.Errorf("waits %v, want %v", got, c.want)
 			}
@@ -268,7 +268,7 @@ func TestObserversSeeTheRoutePattern(t *testing.T) {
 		{"GET", "/unrouted/1", "http"},
 	} {
 		w.request(t.Context(), c.method, c.path, nil)
-		if got := (<-obs.ch).Name; got != c.want {
+		if got := await(t, "the observer", obs.ch).Name; got != c.want {
 			t.Errorf("%s %s: name %q, want %q", c.method, c.path, got, c.want)
 		}
 	}
@@ -360,7 +360,7 @@ func TestAnswersAreUTF8WhateverKeyAndHolderAre(t *testing.T) {
 			isProblem(t, a, c.status, a.Header.Get("Retry-After"))
 			text := a.body
 			if c.path != "/failed" {
-				text += <-read
+				text += await(t, "the error", read)
 			}
 			for name, values := range a.Header {
 				text += name + strings.Join(values, "")

@@ -240,7 +240,7 @@ func TestErrorHandlerCanAskForRetryAfter(t *testing.T) {
 		func(_ http.ResponseWriter, _ *http.Request, err error) { got <- httpmw.RetryAfter(err) }))) // and leaves the answer to Problem
 	w.store.Hold(key, "rival")
 	for range 3 {
-		isProblem(t, w.get("GET"), http.StatusConflict, strconv.Itoa(int((<-got).Seconds())))
+		isProblem(t, w.get("GET"), http.StatusConflict, strconv.Itoa(int(await(t, "the error", got).Seconds())))
 	}
 	for want, err := range map[time.Duration]error{
 		0:               &guard.Error{Kind: guard.ErrLost, RetryAfter: time.Minute},

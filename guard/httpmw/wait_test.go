@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -15,7 +16,7 @@ import (
 )
 
 func TestClientGoneWhileWaitingLeavesTheQueueAtOnce(t *testing.T) {
-	seen := make(chan error, 1)
+	seen := make(chan error, 2)
 	w := newWorld(t, never(t), withGuard(guard.Forever()),
 		withOptions(httpmw.WithErrorHandler(func(w http.ResponseWriter, r *http.Request, err error) {
 			seen <- err
@@ -34,7 +35,7 @@ func TestClientGoneWhileWaitingLeavesTheQueueAtOnce(t *testing.T) {
 			w.eventually("the request waits", func() bool { return w.store.Waiting(key) == 1 })
 			conn.Close()
 			w.eventually("the queue is empty", func() bool { return w.store.Waiting(key) == 0 })
-			if err := <-seen; !errors.Is(err, context.Canceled) {
+			if err := await(t, "the error", seen); !errors.Is(err, context.Canceled) {
 				t.Errorf("error %v, want that of the context", err)
 			}
 		})
@@ -105,7 +106,7 @@ func TestContextEndedWhileWaitingIsAnswered(t *testing.T) {
 	done := make(chan answer)
 	go func() { done <- w.get("GET") }()
 	w.eventually("the request waits", func() bool { return w.store.Waiting(key) == 1 })
-	(<-ended)()
+	await(t, "the request", ended)()
 	isProblem(t, <-done, http.StatusConflict, "1")
 
 	over := func(next http.Handler) http.Handler {
@@ -120,6 +121,8 @@ func TestContextEndedWhileWaitingIsAnswered(t *testing.T) {
 
 func TestClientGoneWhileRunningKeepsTheKeyUntilTheHandlerReturns(t *testing.T) {
 	gone, end := make(chan bool, 1), make(chan struct{})
+	release := sync.OnceFunc(func() { close(end) })
+	defer release() // the server's Close waits for the handler
 	w := newWorld(t, func(_ http.ResponseWriter, r *http.Request) {
 		<-r.Context().Done()
 		gone <- guard.Holding(r.Context(), key)
@@ -131,9 +134,9 @@ func TestClientGoneWhileRunningKeepsTheKeyUntilTheHandlerReturns(t *testing.T) {
 	w.eventually("the handler runs", func() bool { _, held := w.store.Holder(key); return held })
 	cancel()
 	<-done
-	if !<-gone {
+	if !await(t, "the end of the request's context", gone) {
 		t.Error("the key was given back while the handler ran")
 	}
-	close(end)
+	release()
 	w.eventually("the key is free", func() bool { return len(w.store.Keys()) == 0 })
 }

@@ -291,7 +291,7 @@ func TestConnectionIsKeptForTheNextRequest(t *testing.T) {
 	}, withGuard(guard.Wait(10*time.Second)))
 	w.get("GET")
 	w.get("GET")
-	if a, b := <-addrs, <-addrs; a != b {
+	if a, b := await(t, "a request", addrs), await(t, "the next", addrs); a != b {
 		t.Errorf("%s, then %s", a, b)
 	}
 }

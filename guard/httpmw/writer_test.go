@@ -2,10 +2,12 @@ package httpmw_test
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"io"
 	"net"
 	"net/http"
+	"sync"
 	"testing"
 	"time"
 
@@ -101,6 +103,8 @@ func TestResponseControllerWorks(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			next := make(chan struct{})
+			goOn := sync.OnceFunc(func() { close(next) })
+			defer goOn() // the server's Close waits for the handler
 			w := newWorld(t, func(w http.ResponseWriter, _ *http.Request) {
 				rc := http.NewResponseController(w)
 				for what, err := range map[string]error{
@@ -119,7 +123,13 @@ func TestResponseControllerWorks(t *testing.T) {
 				<-next // the client has the first line
 				_, _ = w.Write([]byte("second\n"))
 			}, withOuter(outer))
-			res, err := w.Client().Get(w.URL + path)
+			ctx, cancel := context.WithTimeout(t.Context(), requestLimit) // for a line that does not come
+			defer cancel()
+			r, err := http.NewRequestWithContext(ctx, http.MethodGet, w.URL+path, http.NoBody)
+			if err != nil {
+				t.Fatal(err)
+			}
+			res, err := w.Client().Do(r)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -128,7 +138,7 @@ func TestResponseControllerWorks(t *testing.T) {
 			if line, err := lines.ReadString('\n'); line != "first\n" {
 				t.Errorf("read %q, %v", line, err)
 			}
-			close(next)
+			goOn()
 			if rest, err := io.ReadAll(lines); string(rest) != "second\n" || err != nil {
 				t.Errorf("read %q, %v", rest, err)
 			}

@@ -212,6 +212,8 @@ func TestTasksOfOneKeyInTwoQueuesAllRun(t *testing.T) {
 func TestDeletedAndArchivedTasksHoldUpNoOthers(t *testing.T) {
 	f := newFleet(t)
 	begun, release := make(chan struct{}), make(chan struct{})
+	goOn := sync.OnceFunc(func() { close(release) })
+	defer goOn() // also if the test fails
 	var ids []string
 	r := &runs{work: func(ctx context.Context, _ *asynq.Task) error {
 		id, _ := asynq.GetTaskID(ctx)
@@ -223,7 +225,7 @@ func TestDeletedAndArchivedTasksHoldUpNoOthers(t *testing.T) {
 	}}
 	f.run(t, plain(), f.guard(t), fixed("k"), r, f.withRedis(), asynqmw.Rest(time.Hour))
 	f.enqueue(t, "0")
-	<-begun
+	await(t, "the first run", begun)
 	for i := 1; i < 4; i++ {
 		f.enqueue(t, strconv.Itoa(i), asynq.Retention(time.Hour))
 		eventually(t, "it is deferred", func() bool { return f.queue(t).Retry == i })
@@ -234,7 +236,7 @@ func TestDeletedAndArchivedTasksHoldUpNoOthers(t *testing.T) {
 	if err := f.inspector.ArchiveTask("default", "2"); err != nil {
 		t.Fatal(err)
 	}
-	close(release)
+	goOn()
 	r.await(t, 2)
 	if task := f.task("2"); task.State != asynq.TaskStateArchived || !slices.Equal(ids, []string{"0", "3"}) {
 		t.Errorf("%v ran, the archived task is %v", ids, task.State)

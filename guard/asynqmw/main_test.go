@@ -192,6 +192,17 @@ func (f *fleet) wantNoTrace(t *testing.T) {
 	}
 }
 
+// await receives from c. What a failure keeps from coming fails the test, and does not hold it up.
+func await[T any](t *testing.T, what string, c <-chan T) (got T) {
+	t.Helper()
+	select {
+	case got = <-c:
+	case <-time.After(waitLimit):
+		t.Fatalf("in vain waited for %s", what)
+	}
+	return got
+}
+
 // hold holds key until release, which the test's end calls too.
 func hold(t *testing.T, g *guard.Guard, key string) (release func()) {
 	t.Helper()

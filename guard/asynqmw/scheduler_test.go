@@ -36,7 +36,7 @@ func (f *fleet) lead(t *testing.T, g *guard.Guard, tasks asynq.PeriodicTaskConfi
 	stop = func() error {
 		cancel()
 		stopped = true
-		return <-over
+		return await(t, "the scheduler's end", over)
 	}
 	t.Cleanup(func() {
 		if !stopped {
@@ -177,7 +177,8 @@ func TestTickIsLateWhileAsynqsRedisIsGone(t *testing.T) {
 	f := newFleet(t)
 	proxy := redistest.NewProxy(t, f.redis.Addr())
 	ctx, cancel := context.WithCancel(context.Background())
-	over := make(chan error)
+	defer cancel()
+	over := make(chan error, 1)
 	go func() {
 		over <- asynqmw.RunScheduler(ctx, f.guard(t), "scheduler", asynq.RedisClientOpt{Addr: proxy.Addr()}, every("@every 1s", asynq.MaxRetry(7)))
 	}()
@@ -187,7 +188,7 @@ func TestTickIsLateWhileAsynqsRedisIsGone(t *testing.T) {
 	proxy.Heal()
 	f.wantTicks(t, len(f.ticks(t))+5, 1)
 	cancel()
-	<-over
+	await(t, "the scheduler's end", over)
 	if pending, err := f.inspector.ListPendingTasks("default"); err != nil || pending[0].MaxRetry != 7 {
 		t.Errorf("%+v, %v; want 7 retries", pending, err)
 	}

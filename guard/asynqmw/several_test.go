@@ -28,7 +28,7 @@ func TestALostLeaseDoesNotEndTheOrderOfTasks(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			store := guardtest.NewStore()
-			g, err := guard.New(store, append(c.opts, guard.TTL(300*time.Millisecond))...)
+			g, err := guard.New(store, append(c.opts, guard.TTL(3*time.Second))...)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"strings"
@@ -39,8 +40,10 @@ func TestCommitThatALossCutOffIsWaitedFor(t *testing.T) {
 	err = g.Do(t.Context(), "account", func(ctx context.Context) error {
 		return sealed(ctx, late, f, "account", func(tx *sql.Tx) error {
 			wg.Go(func() {
-				awaitActivity(t, admin, "wait_event = 'SyncRep'")
-				store.Expire("account")
+				if err := activity(t.Context(), admin, "wait_event = 'SyncRep'"); err != nil {
+					t.Error(err)
+				}
+				store.Expire("account")              // in any case: COMMIT would wait for ever
 				_ = guard.Ensure(ctx, 9*time.Second) // finds the loss
 			})
 			_, err := tx.ExecContext(ctx, "UPDATE account SET n = 1")
@@ -56,8 +59,10 @@ func TestCommitThatALossCutOffIsWaitedFor(t *testing.T) {
 
 	next := make(chan error, 1)
 	var read int64
+	soon, cancel := context.WithTimeout(t.Context(), 2*waitLimit)
+	defer cancel()
 	go func() {
-		next <- g.Do(t.Context(), "account", func(ctx context.Context) error {
+		next <- g.Do(soon, "account", func(ctx context.Context) error {
 			return sealed(ctx, admin, f, "account", func(tx *sql.Tx) error {
 				return tx.QueryRowContext(ctx, "SELECT n FROM account").Scan(&read)
 			})
@@ -116,7 +121,23 @@ func commitsWait(t *testing.T, server sqltest.Database, admin *sql.DB) {
 
 func awaitActivity(t *testing.T, admin *sql.DB, condition string) {
 	t.Helper()
-	await(t, func() bool { return number(t, admin, "SELECT count(*) FROM pg_stat_activity WHERE "+condition) > 0 })
+	must(t, activity(t.Context(), admin, condition))
+}
+
+// activity is awaitActivity for any goroutine, not only that of the test.
+func activity(ctx context.Context, admin *sql.DB, condition string) error {
+	ctx, cancel := context.WithTimeout(ctx, waitLimit)
+	defer cancel()
+	for {
+		var n int
+		if err := admin.QueryRowContext(ctx, "SELECT count(*) FROM pg_stat_activity WHERE "+condition).Scan(&n); err != nil {
+			return fmt.Errorf("no session with %s: %w", condition, err)
+		}
+		if n > 0 {
+			return nil
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
 }
 
 func await(t *testing.T, ok func() bool) {

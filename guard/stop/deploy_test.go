@@ -104,7 +104,7 @@ func TestRollingDeployIsNotNoticedByClients(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		p.noticed = 500 * time.Millisecond
+		p.noticed = 2 * time.Second // a watch asks every 20 ms
 		b.add(ctx, t, &watches, p.addr.String())
 		return p
 	}
@@ -154,6 +154,7 @@ func TestRollingDeployIsNotNoticedByClients(t *testing.T) {
 	allTasksAreDone(t, s.Addr())
 	_ = queue.Close() // nothing is written any more
 	for _, p := range now {
+		p.noticed = 0 // nobody asks any more
 		end(p)
 	}
 	b.client.CloseIdleConnections()

@@ -42,7 +42,7 @@ func newAccount(t *testing.T) (*sql.DB, *guardtest.Store, *journal.Journal) {
 	must(t, err)
 	must(t, records.Migrate(t.Context()))
 	store := guardtest.NewStore()
-	g, err := guard.New(store, guard.TTL(300*time.Millisecond))
+	g, err := guard.New(store, guard.TTL(3*time.Second))
 	must(t, err)
 	j, err := journal.New(g, records)
 	must(t, err)

@@ -106,7 +106,8 @@ func TestOldRecordsThatCannotBeDeletedHoldUpNoSweep(t *testing.T) {
 			defer tx.Rollback()
 			_, err = tx.ExecContext(t.Context(), "UPDATE jobguard_journal SET busy = 1 WHERE state = 'done'")
 			must(t, err)
-			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			// All of its time is spent on the deletion, which waits for the lock.
+			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 			defer cancel()
 			due, err := l.Take(ctx, record.Take{Kinds: []string{"charge"}, Max: 32, Lap: time.Hour})
 			if err != nil || len(due) != 2 {

@@ -40,7 +40,7 @@ func newRedis(t *testing.T) *redis.Client {
 // A run that is cut off blocks the next one for its TTL, which only a clock ends.
 func TestKeysOfMiniredisAge(t *testing.T) {
 	client := newRedis(t)
-	if err := client.Set(t.Context(), "guard:k", "another program", 200*time.Millisecond).Err(); err != nil {
+	if err := client.Set(t.Context(), "guard:k", "another program", 2*time.Second).Err(); err != nil {
 		t.Fatal(err)
 	}
 	g, err := guard.New(redisstore.New(client), guard.Wait(0))

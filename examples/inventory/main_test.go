@@ -140,6 +140,18 @@ func (s *show) endOnce() int {
 	return s.cmd.ProcessState.ExitCode()
 }
 
+// wait waits for the end of a program that was told to end. One that goes on is killed.
+func (s *show) wait() error {
+	s.t.Helper()
+	late := time.AfterFunc(busyLimit, func() { _ = s.cmd.Process.Kill() })
+	s.cmd.WaitDelay = busyLimit // for a replica that goes on, and has the output open
+	err := s.cmd.Wait()
+	if !late.Stop() {
+		s.t.Errorf("it goes on after %v", busyLimit)
+	}
+	return err
+}
+
 func (s *show) leftNoFile() {
 	s.t.Helper()
 	left, err := os.ReadDir(s.tmp)

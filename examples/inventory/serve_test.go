@@ -188,7 +188,7 @@ func (h *house) interrupt() {
 	if err := h.cmd.Process.Signal(os.Interrupt); err != nil {
 		h.t.Fatal(err)
 	}
-	if err := h.cmd.Wait(); err != nil {
+	if err := h.wait(); err != nil {
 		h.t.Errorf("after Ctrl-C: %v", err)
 	}
 	h.leftNoProcess()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -17,7 +18,7 @@ import (
 func TestLateWriteIsRefused(t *testing.T) {
 	s := newShop(t, 10)
 	store := guardtest.NewStore()
-	g, err := guard.New(store, guard.TTL(time.Second))
+	g, err := guard.New(store)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -25,12 +26,20 @@ func TestLateWriteIsRefused(t *testing.T) {
 	buy := func(buyer int) error {
 		return g.Do(t.Context(), "ticket", func(ctx context.Context) error { return s.buy(ctx, "ticket", buyer) })
 	}
-	held, goOn := make(chan struct{}), make(chan struct{})
-	accident := func(context.Context, int64) { close(held); <-goOn }
+	held, over := make(chan struct{}), make(chan struct{})
+	goOn := sync.OnceFunc(func() { close(over) })
+	defer goOn() // Shutdown waits for the run
+	accident := func(context.Context, int64) { close(held); <-over }
 	s.accident.Store(&accident)
-	end := make(chan error)
+	end := make(chan error, 1)
 	go func() { end <- buy(1) }()
-	<-held
+	select {
+	case <-held:
+	case err := <-end:
+		t.Fatalf("it ended before it was held up: %v", err)
+	case <-time.After(time.Minute):
+		t.Fatal("it was not held up")
+	}
 	rival, err := openShop(s.path, 1) // the first has its one connection in use
 	if err != nil {
 		t.Fatal(err)
@@ -39,7 +48,7 @@ func TestLateWriteIsRefused(t *testing.T) {
 	if _, err := rival.db.ExecContext(t.Context(), `UPDATE fences SET token = token + 1`); err != nil {
 		t.Fatal(err)
 	}
-	close(goOn)
+	goOn()
 	if err := <-end; !errors.Is(err, sqlfence.ErrStale) {
 		t.Errorf("late write: %v", err)
 	}

@@ -49,7 +49,7 @@ func TestWhatIsLeftBehindIsTold(t *testing.T) {
 	if err := h.cmd.Process.Signal(os.Interrupt); err != nil {
 		t.Fatal(err)
 	}
-	_ = h.cmd.Wait() // the exit code tells
+	_ = h.wait() // the exit code tells
 	if code := h.cmd.ProcessState.ExitCode(); code != 1 {
 		t.Errorf("exit code %d", code)
 	}
@@ -80,7 +80,7 @@ func TestSignalsToAllProcessesEndTheShopInOrder(t *testing.T) {
 			if err := syscall.Kill(-h.cmd.Process.Pid, s); err != nil {
 				t.Fatal(err)
 			}
-			if err := h.cmd.Wait(); err != nil {
+			if err := h.wait(); err != nil {
 				t.Errorf("after %v: %v", s, err)
 			}
 			// On a busy machine a step may be late, but no replica dies of the signal.
@@ -152,6 +152,7 @@ func TestReaderThatLeavesEndsTheShow(t *testing.T) {
 				_ = r.Close() // it is not open for writing
 			}
 			s.start()
+			defer time.AfterFunc(2*busyLimit, func() { _ = s.cmd.Process.Kill() }).Stop()
 			_ = w.Close() // the child has its own
 			for lines := bufio.NewScanner(r); lastLine != "" && lines.Scan(); {
 				if strings.Contains(lines.Text(), lastLine) {

@@ -92,7 +92,13 @@ func TestOneTraceFromTheRequestToTheRunInItsWay(t *testing.T) {
 		return done
 	}
 	one := request(replicas[0])
-	<-selling
+	select {
+	case <-selling:
+	case status := <-one:
+		t.Fatalf("the first is answered %d before it sells", status)
+	case <-time.After(patience):
+		t.Fatal("the first does not sell")
+	}
 	two := request(replicas[1])
 	eventually(t, "the second request waits", func() bool {
 		n, _ := web.sum(t, "jobguard.waiters.active", named("POST /stock/{sku}"))
@@ -104,7 +110,7 @@ func TestOneTraceFromTheRequestToTheRunInItsWay(t *testing.T) {
 		return len(lines) == 1
 	})
 	close(waiting)
-	if a, b := <-one, <-two; a != http.StatusAccepted || b != http.StatusAccepted {
+	if a, b := await(t, "the first answer", one), await(t, "the second", two); a != http.StatusAccepted || b != http.StatusAccepted {
 		t.Fatalf("answered %d and %d", a, b)
 	}
 
@@ -190,6 +196,17 @@ func childOf(t *testing.T, tel *telemetry, parent tracetest.SpanStub, name strin
 
 // patience is longer than a busy machine takes.
 const patience = 30 * time.Second
+
+// await receives from c. What a failure keeps from coming fails the test, and does not hold it up.
+func await[T any](t *testing.T, what string, c <-chan T) (got T) {
+	t.Helper()
+	select {
+	case got = <-c:
+	case <-time.After(patience):
+		t.Fatalf("in vain waited for %s", what)
+	}
+	return got
+}
 
 func eventually(t *testing.T, what string, is func() bool) {
 	t.Helper()

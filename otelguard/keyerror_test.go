@@ -46,7 +46,7 @@ func TestTasksWithoutAKeyAreCountedByType(t *testing.T) {
 	t.Cleanup(server.Shutdown)
 	count := func(kind string) int64 { n, _ := tel.sum(t, "jobguard.key.errors", named(kind)); return n }
 	eventually(t, "all have been tried", func() bool { return count("ship") == 2 && count("bill") == 1 })
-	<-done
+	await(t, "the task that has a key", done)
 	if n := count("orders"); n != 0 {
 		t.Errorf("%d are counted for the guard's name", n)
 	}

@@ -56,7 +56,7 @@ func TestTelemetryOfAStuckRunIsExported(t *testing.T) {
 			return nil
 		})
 	})
-	<-stuck
+	await(t, "the run that is stuck", stuck)
 	if err := shutDown(g, tracers, meters, loggers); err == nil {
 		t.Error("Shutdown says nothing of the run that is stuck")
 	}

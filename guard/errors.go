@@ -85,8 +85,8 @@ type Error struct {
 }
 
 // Error returns one line with everything but the fence, and says so if another run of this
-// process is the holder: a Do inside of fn without fn's ctx waits for itself. A key is cut
-// after 100 bytes.
+// process, over the same Store, is the holder: a Do inside of fn without fn's ctx waits for
+// itself. A key is cut after 100 bytes.
 func (e *Error) Error() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "guard: %s %s: %v", e.Op, quoted(e.Key), e.Kind)

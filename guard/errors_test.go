@@ -9,6 +9,7 @@ import (
 
 	"github.com/jobguard/jobguard/guard"
 	"github.com/jobguard/jobguard/guard/guardtest"
+	"github.com/jobguard/jobguard/guard/lease"
 )
 
 func TestErrorsOfFnPassThroughUnchanged(t *testing.T) {
@@ -61,18 +62,27 @@ func TestErrorsTakeOneLine(t *testing.T) {
 
 func TestErrorSaysThatAnotherRunOfThisProcessIsTheHolder(t *testing.T) {
 	const here = "held by another run of this process, "
-	inBubble2(t, func(t *testing.T, _ *guardtest.Store, a, b *guard.Guard) {
-		noError(t, a.Do(t.Context(), "k", func(context.Context) error {
-			for g, want := range map[*guard.Guard]bool{a: true, b: false} {
-				for _, wait := range []time.Duration{0, time.Second} {
-					err := g.With(guard.Wait(wait)).Do(t.Context(), "k", nothing) // not fn's ctx
-					if wantError(t, err, guard.ErrBusy); strings.Contains(err.Error(), here) != want {
-						t.Errorf("Do() = %v, of this process: %v", err, want)
+	inBubble2(t, func(t *testing.T, store *guardtest.Store, a, b *guard.Guard) { // over one Store
+		for name, terms := range map[string][2]guard.Option{
+			"exclusive": {guard.TTL(time.Minute), guard.Wait(0)}, "waits": {guard.TTL(time.Minute), guard.Wait(time.Second)},
+			"shared": {guard.Shared(), guard.Wait(0)}, "limit": {guard.Limit(1), guard.Wait(time.Second)},
+		} {
+			noError(t, a.With(terms[0]).Do(t.Context(), name, func(context.Context) error {
+				for _, g := range []*guard.Guard{a, b} {
+					err := g.With(terms[1]).Do(t.Context(), name, nothing) // not fn's ctx
+					if wantError(t, err, guard.ErrBusy); !strings.Contains(err.Error(), here) {
+						t.Errorf("%s: Do() = %v, want that it says %q", name, err, here)
 					}
 				}
+				return nil
+			}))
+		}
+		for _, holder := range []string{"deploy-script", lease.OwnerID("another process", 1, "web-1", "")} {
+			store.HoldFor("k", holder, time.Minute)
+			if err := a.With(guard.Wait(0)).Do(t.Context(), "k", nothing); err == nil || strings.Contains(err.Error(), here) {
+				t.Errorf("held by %q: Do() = %v", holder, err)
 			}
-			return nil
-		}))
+		}
 	})
 }
 

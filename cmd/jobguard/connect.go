@@ -151,14 +151,14 @@ func dial(kind string, u *url.URL) (redis.UniversalClient, error) {
 	default:
 		return nil, errors.New("unknown scheme: redis, rediss with TLS, or unix")
 	}
-	if password, _ := u.User.Password(); u.User.Username() != "" && password == "" { // go-redis v9.23 would not log in at all
-		return nil, errors.New("it has a user without a password, and would act as the default user: write user:password@host")
-	}
 	plain := u.String()
 	switch kind {
 	case "":
 		o, err := redis.ParseURL(plain)
 		if err != nil {
+			return nil, err
+		}
+		if err := login(o.Username, o.Password, "user:password@host"); err != nil {
 			return nil, err
 		}
 		return redis.NewClient(o), nil
@@ -170,6 +170,9 @@ func dial(kind string, u *url.URL) (redis.UniversalClient, error) {
 		if o.MasterName == "" {
 			return nil, errors.New("it has no ?master_name=")
 		}
+		if err := login(o.Username, o.Password, "&username=user&password=password; before the @ is the Sentinels' user"); err != nil {
+			return nil, err
+		}
 		return redis.NewFailoverClient(o), nil
 	case "cluster":
 		o, err := redis.ParseClusterURL(plain)
@@ -177,9 +180,20 @@ func dial(kind string, u *url.URL) (redis.UniversalClient, error) {
 			return nil, err
 		}
 		o.ContextTimeoutEnabled = true
+		if err := login(o.Username, o.Password, "user:password@host"); err != nil {
+			return nil, err
+		}
 		return redis.NewClusterClient(o), nil
 	}
 	return nil, fmt.Errorf("unknown kind +%s: sentinel or cluster", kind)
+}
+
+// login is an error for a user without a password: go-redis v9.23 does not log in at all then.
+func login(user, password, write string) error {
+	if user != "" && password == "" {
+		return fmt.Errorf("it has a user without a password, and would act as the default user: write %s", write)
+	}
+	return nil
 }
 
 // reason is err without the URL that it quotes.

@@ -377,8 +377,8 @@ func TestWrongUsageAndFailuresHaveTheirExitCodes(t *testing.T) {
 	call(t, "", "ls", "--nonsense").want(t, exitUsage)
 	call(t, "", "show").want(t, exitUsage)
 	call(t, "", "ls", "--redis", "http://x").want(t, exitUsage, "the URL of the server")
-	for _, kind := range []string{"", "+sentinel", "+cluster"} {
-		call(t, "", "ls", "--redis", "redis"+kind+"://limited@host?master_name=m").want(t, exitUsage, "a user without a password")
+	for _, url := range []string{"redis://limited@host", "redis+cluster://limited:@host", "redis+sentinel://u:p@host/0?master_name=m&username=limited"} {
+		call(t, "", "ls", "--redis", url).want(t, exitUsage, "a user without a password")
 	}
 	call(t, "", "ls", "--redis", "redis+ring://x").want(t, exitUsage, "unknown kind")
 	call(t, "", "ls", "--redis", "redis+sentinel://x").want(t, exitUsage, "master_name")

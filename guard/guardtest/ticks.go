@@ -73,7 +73,7 @@ func (s *Store) claimTickLocked(r lease.TickRequest) lease.TickReply {
 	}
 	switch same := !none && !later; {
 	case same && r.Owner == last.Owner:
-		next.Attempts = last.Attempts
+		next.Attempts, next.Left = last.Attempts, last.Left
 	case r.Attempts > 0:
 		next.Attempts = r.Attempts
 	case same:
@@ -89,8 +89,10 @@ func (s *Store) endTickLocked(r lease.TickEnd) bool {
 		return false
 	}
 	if r.Again {
-		last.Attempts--
-		s.ticks[r.Key] = last
+		if !last.Left {
+			last.Attempts, last.Left = last.Attempts-1, true
+			s.ticks[r.Key] = last
+		}
 		return true
 	}
 	last.Done = true

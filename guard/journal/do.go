@@ -214,7 +214,7 @@ func (r *run) end(ctx context.Context, outcome record.Outcome, why error) {
 	if err != nil && outcome != record.EndVoid {
 		j.happened(ctx, Event{Kind: EventUnstored, Record: e.Record, Err: err})
 	}
-	if outcome == record.EndFailed || outcome == record.EndLate {
+	if outcome == record.EndFailed || outcome == record.EndLate && !r.claimed { // else a handler was called
 		j.unhandled(ctx, e.Record)
 	}
 }

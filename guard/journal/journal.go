@@ -113,8 +113,8 @@ func sweepName(name string) string {
 // began. An error or a panic means that it is called again, later.
 //
 // A record whose kind has no handler in any process stays open. A process that has handlers,
-// and none for the kind of a run that did not end well, says so once, with log/slog at level
-// Warn: the kind may be mistyped. A second handler of a kind, an empty kind or a nil handler
+// and none for the kind of a run that failed or lost its lease, says so once, with log/slog at
+// level Warn: the kind may be mistyped. A second handler of a kind, an empty kind or a nil handler
 // panics.
 func (j *Journal) Handle(kind string, h func(context.Context, Record) error) {
 	if err := (Op{Kind: kind}).check(); err != nil {

@@ -31,8 +31,8 @@ const (
 // returns ctx's cause. After the guard's Shutdown, which waits for handlers as for all
 // runs, it returns guard.ErrClosed. Replicas that run it share the work.
 //
-// It looks every 0.4 to 0.8 s, so that is how soon a handler is called after a run that did
-// not end well; after a crash, once the TTL is over as well.
+// It looks every 0.4 to 0.8 s: a handler is called within that time after a run that did not
+// end well; after a crash, once the TTL is over as well.
 //
 // At most 64 handlers run at once, each on a goroutine of Run's. A store or log that
 // does not answer is asked again, with pauses of up to 5 s; observers get

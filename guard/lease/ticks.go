@@ -35,7 +35,7 @@ type TickStore interface {
 
 	// EndTick marks the tick done if it is the last one and r.Owner claimed it,
 	// and reports whether it did; r.Through, r.Dead and r.Again change what is stored. A
-	// repetition may report false, and one with r.Again must not be made.
+	// repetition may report false, and changes nothing.
 	EndTick(ctx context.Context, r TickEnd) (ended bool, err error)
 }
 
@@ -47,6 +47,7 @@ type Tick struct {
 	Fence int64  // the token of the run that claimed it; 0 if it had none
 
 	Attempts int       // how many owners claimed it, without those whose run was broken off
+	Left     bool      // Owner's run was broken off: see TickEnd.Again
 	Since    time.Time // no claim from this tick on passed others over; zero: none ever has
 	Dead     time.Time // the latest tick that ended as dead, which may be an earlier one; zero: none
 }
@@ -85,7 +86,7 @@ type TickReply struct {
 	Claimed bool
 
 	// When not claimed:
-	Last  Tick          // the last tick, but for Attempts, Since and Dead
+	Last  Tick          // the last tick, but for Attempts, Left, Since and Dead
 	Ahead time.Duration // how far the tick lies ahead of the store's clock, if that is the reason; else 0
 }
 

@@ -63,11 +63,28 @@ func (s *Store) lastFor(r lease.TickRequest, last lease.Tick, each []lease.Tick)
 		last = other
 	}
 	for _, t := range each {
-		if t.At.Equal(last.At) && t.Owner == last.Owner {
-			last.Attempts = min(last.Attempts, t.Attempts)
-		}
+		last = counted(last, t)
 	}
 	return last
+}
+
+// counted is a with what b knows of the runs of its tick, if both name the same owner. One of
+// them may have missed claims, and either that the owner's run was broken off.
+func counted(a, b lease.Tick) lease.Tick {
+	if !a.At.Equal(b.At) || a.Owner != b.Owner {
+		return a
+	}
+	claims := func(t lease.Tick) int {
+		if t.Left {
+			return t.Attempts + 1
+		}
+		return t.Attempts
+	}
+	a.Attempts, a.Left = max(claims(a), claims(b)), a.Left || b.Left
+	if a.Left {
+		a.Attempts--
+	}
+	return a
 }
 
 // attempts is what the count becomes with r's claim, after last. Each node is told: one that
@@ -81,7 +98,7 @@ func attempts(r lease.TickRequest, last lease.Tick) int {
 	case last.Owner == r.Owner:
 		return last.Attempts
 	}
-	return last.Attempts + 1
+	return max(last.Attempts, 0) + 1
 }
 
 // ClaimTick implements [lease.TickStore]. The tick is claimed if a majority says so, and
@@ -185,9 +202,7 @@ func latest(a, b lease.Tick) lease.Tick {
 	if b.At.After(a.At) || b.At.Equal(a.At) && (b.Fence > a.Fence || b.Fence == a.Fence && b.Done) {
 		a, b = b, a
 	}
-	if a.At.Equal(b.At) && a.Owner == b.Owner { // told alike by its claim; fewer where it was taken off
-		a.Attempts = min(a.Attempts, b.Attempts)
-	}
+	a = counted(a, b)
 	if b.Since.After(a.Since) {
 		a.Since = b.Since
 	}

@@ -119,3 +119,34 @@ func TestRunsAreCountedAlikeOnAllNodes(t *testing.T) {
 		want(4)
 	})
 }
+
+// Claims of processes that do not tell the count, as older versions do not: the node that missed
+// most of them is not believed.
+func TestTheNodeThatKnowsMostClaimsOfATickIsBelieved(t *testing.T) {
+	bubble(t, 3, func(t *testing.T, b *bench) {
+		r := lease.TickRequest{Key: "job", At: time.Now(), MaxAhead: -1, Rerun: true}
+		for r.Fence = 1; r.Fence < 9; r.Fence++ {
+			r.Owner = b.s.NewOwner("")
+			for i, n := range b.nodes {
+				if i == 0 && r.Fence < 8 {
+					continue
+				}
+				if reply, err := n.ClaimTick(t.Context(), r); err != nil || !reply.Claimed {
+					t.Fatalf("ClaimTick() = %+v, %v", reply, err)
+				}
+			}
+		}
+		if last, err := b.s.LastTick(t.Context(), "job"); err != nil || last.Attempts != 8 {
+			t.Errorf("LastTick() = %+v, %v; want 8 attempts", last, err)
+		}
+		r.Owner = b.s.NewOwner("")
+		if reply, err := b.s.ClaimTick(t.Context(), r); err != nil || !reply.Claimed {
+			t.Fatalf("ClaimTick() = %+v, %v", reply, err)
+		}
+		for i, n := range b.nodes {
+			if last, err := n.LastTick(t.Context(), "job"); err != nil || last.Attempts != 9 {
+				t.Errorf("node %d: LastTick() = %+v, %v; want 9 attempts", i+1, last, err)
+			}
+		}
+	})
+}

@@ -22,7 +22,7 @@ func tickName(prefix, key string) *names {
 func (s *Store) LastTick(ctx context.Context, key string) (lease.Tick, error) {
 	n := tickName(s.prefix, key)
 	name := n.lease()
-	o := newOp(name, "hmget", name, "tick", "done", "owner", "fence", "attempts", "since", "dead")
+	o := newOp(name, "hmget", name, "tick", "done", "owner", "fence", "attempts", "since", "dead", "again")
 	s.router.do(ctx, false, o)
 	err := o.outcome()
 	if err == nil {
@@ -127,7 +127,14 @@ func readTick(o *op) (lease.Tick, error) {
 	}
 	r := reader{values: values}
 	tick := lease.Tick{At: time.UnixMicro(r.number()), Done: r.text() == "1", Owner: r.text(), Fence: r.number()}
-	tick.Attempts, tick.Since, tick.Dead = int(r.number()), r.micros(), r.micros()
+	tick.Attempts = 1
+	if len(values) > 4 && values[4] == nil {
+		r.number() // absent
+	} else {
+		tick.Attempts = int(r.number())
+	}
+	tick.Since, tick.Dead = r.micros(), r.micros()
+	tick.Left = len(values) > 7 && values[7] == any(tick.Owner)
 	if r.err != nil {
 		return lease.Tick{}, fmt.Errorf("the stored tick: %w", r.err)
 	}

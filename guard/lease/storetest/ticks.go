@@ -191,11 +191,17 @@ var tickChecks = []check{
 			n.Rerun, n.Fence = true, int64(7+i)
 			n.mustClaim()
 			n.mustClaim() // whose reply was lost
-			if last := c.lastTick(c.A, n.Key); last.Attempts != want {
+			if last := c.lastTick(c.A, n.Key); last.Attempts != want || last.Left {
 				c.Errorf("LastTick() = %+v after claim %d, want %d attempts", last, i+1, want)
 			}
-			if i == 2 && (!n.endAs(lease.TickEnd{Again: true, Through: aTick.Add(time.Hour), Dead: true}) || c.lastTick(c.B, n.Key).Done) {
-				c.Error("the tick was not left to the next owner")
+			if i != 2 {
+				continue
+			}
+			for range 3 { // whose replies were lost
+				n.endAs(lease.TickEnd{Again: true, Through: aTick.Add(time.Hour), Dead: true})
+			}
+			if last := c.lastTick(c.B, n.Key); last.Done || !last.Left || last.Attempts != want-1 {
+				c.Errorf("LastTick() = %+v, want it left to the next owner, with %d attempts", last, want-1)
 			}
 		}
 		n.mustEnd(time.Time{})

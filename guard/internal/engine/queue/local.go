@@ -337,6 +337,7 @@ func (l *local) obstacleLocked(w *waiter) *Failure {
 		f.Kind, f.Err = Unavailable, c.err
 	case c != nil && c.heard:
 		f.Holder = c.holder
+		f.Here = f.Holder != "" && lease.OwnerProcess(f.Holder) == lease.OwnerProcess(c.owner)
 		f.RetryAfter = max(0, time.Until(c.expires))
 	case w.seen.Held: // a moment ago: the store is being asked who is next
 		f.Holder = w.seen.Holder

@@ -6,6 +6,7 @@
 --         owner  owner id of the claim
 --         fence  token of the claim, 0 = none
 --         attempts, since, dead   see lease.Tick; absent = 1, none, none
+--         again  the owner that left the tick to the next one; another than owner = none
 -- ARGV[1] owner id
 -- ARGV[2] scheduled time, µs since 1970
 -- ARGV[3] how far it may lie ahead of the server's clock, µs; negative = no bound

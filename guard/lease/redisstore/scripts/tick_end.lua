@@ -11,10 +11,12 @@
 --
 -- Invariants: never touches another owner's claim; the last tick never gets earlier.
 
-local last = redis.call('HMGET', KEYS[1], 'tick', 'owner', 'attempts')
+local last = redis.call('HMGET', KEYS[1], 'tick', 'owner', 'attempts', 'again')
 if last[1] ~= ARGV[2] or last[2] ~= ARGV[1] then return 0 end
 if ARGV[5] == 'again' then
-  redis.call('HSET', KEYS[1], 'attempts', (tonumber(last[3]) or 1) - 1)
+  if last[4] ~= ARGV[1] then -- else it is sent again
+    redis.call('HSET', KEYS[1], 'attempts', (tonumber(last[3]) or 1) - 1, 'again', ARGV[1])
+  end
   return 1
 end
 redis.call('HSET', KEYS[1], 'done', '1')

@@ -38,7 +38,7 @@ var acquireChecks = []check{
 
 	{"a delayed request with a short TTL does not shorten the owner's lease", always, func(c *contract) {
 		h := c.holder(c.A, c.key("k"), long)
-		h.mustHold(c.short)
+		h.mustHold(patience)
 		c.wantRemaining(c.client(c.B, h.key).mustBeRefusedBy(h), long)
 	}},
 

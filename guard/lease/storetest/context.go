@@ -79,13 +79,14 @@ var contextChecks = []check{
 			},
 		}
 		const timeout = 200 * time.Millisecond
+		over := time.Now().Add(timeout + 2*soon) // at the earliest
 		c.Stall(timeout + 2*soon)
 		var wg sync.WaitGroup
 		for name, call := range calls {
 			wg.Go(func() {
 				ctx, cancel := context.WithTimeout(c.ctx, timeout)
 				defer cancel()
-				c.returnsSoon(ctx, timeout, name+" past its deadline", call)
+				c.returnsSoon(ctx, timeout, over, name+" past its deadline", call)
 			})
 			if name == "Acquire" {
 				continue // never called twice at once for one owner
@@ -94,7 +95,7 @@ var contextChecks = []check{
 				ctx, cancel := context.WithCancel(c.ctx)
 				defer cancel()
 				time.AfterFunc(timeout, cancel)
-				c.returnsSoon(ctx, timeout, name+" cancelled", call)
+				c.returnsSoon(ctx, timeout, over, name+" cancelled", call)
 			})
 		}
 		wg.Wait()
@@ -108,12 +109,13 @@ var contextChecks = []check{
 		if c.Buried {
 			ttl = 2 * stall
 		}
+		// From before the stall, so that it ends within it, however late the goroutines run.
+		ctx, cancel := context.WithTimeout(c.ctx, stall/4)
+		defer cancel()
 		c.Stall(stall)
 		var wg sync.WaitGroup
 		for _, late := range lates {
 			wg.Go(func() {
-				ctx, cancel := context.WithTimeout(c.ctx, stall/4)
-				defer cancel()
 				_, err := late.store.Acquire(ctx, lease.AcquireRequest{
 					Key: late.key, Owner: late.owner, Limit: late.limit, TTL: ttl, Join: true, Place: lease.Place{Reservation: long}, TokenCount: 1,
 				})
@@ -138,10 +140,10 @@ var contextChecks = []check{
 }
 
 // returnsSoon wants an error from call, no later than soon after ctx, which
-// began now, ends after timeout.
-func (c *contract) returnsSoon(ctx context.Context, timeout time.Duration, name string, call func(context.Context) error) {
+// began now, ends after timeout. The servers' stall lasts until over.
+func (c *contract) returnsSoon(ctx context.Context, timeout time.Duration, over time.Time, name string, call func(context.Context) error) {
 	began := time.Now()
-	if err := call(ctx); err == nil {
+	if err := call(ctx); err == nil && time.Now().Before(over) {
 		c.Errorf("%s: answered by a stalled server", name)
 	}
 	if late := time.Since(began) - timeout; late > soon {

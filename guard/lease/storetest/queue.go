@@ -117,7 +117,7 @@ var queueChecks = []check{
 			n.mustWait()
 		}
 		alive := c.client(c.A, h.key)
-		alive.poll = 400 * time.Millisecond
+		alive.poll = 4 * time.Second // so that a stall of the machine is not taken for its end
 		alive.mustWait()
 		patient := c.waiter(c.B, h.key, long)
 		patience := lease.Place{Poll: silent[0].poll}.Patience()
@@ -127,6 +127,7 @@ var queueChecks = []check{
 		h.mustRelease()
 		patient.mustBeRefusedBy(alive)
 		for i, n := range silent {
+			n.poll = alive.poll // asks no more until alive has released
 			if reply := n.mustWait(); reply.Head != (i == 0) {
 				c.Errorf("the silent waiter %d returned with Head = %v", i, reply.Head)
 			}

@@ -3,6 +3,7 @@ package quorum_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -146,8 +147,14 @@ func nestedRunsShare(t *testing.T, a, _ *guard.Guard) {
 
 func ensureRenews(t *testing.T, a, _ *guard.Guard) {
 	while(t, a.With(guard.TTL(10*time.Second)), "ensure", func(ctx context.Context) {
-		time.Sleep(700 * time.Millisecond) // 8.3 s are proven now; a renewal may take 500 ms
-		must(t, guard.Ensure(ctx, 8500*time.Millisecond))
+		time.Sleep(2500 * time.Millisecond) // 6.5 s are proven now: only a renewal proves more
+		var err error
+		for range 5 { // one attempt takes up to a second, which a stall of the machine may use up
+			if err = guard.Ensure(ctx, 7*time.Second); !errors.Is(err, guard.ErrUnproven) {
+				break
+			}
+		}
+		must(t, err)
 	})
 }
 
@@ -215,19 +222,19 @@ func holderIsNamed(t *testing.T, a, b *guard.Guard) {
 	}
 }
 
-// A waiter is woken by the release. One that polls would wait 60 ms on average.
+// A waiter is woken by the release. One that polls would wait 60 ms on average. The median counts: a
+// stall of the machine is in one wait, and would be in the mean of all.
 func TestWaiterIsWokenByARelease(t *testing.T) {
 	f := newFleet(t, 3)
 	a, b := f.guard(t), f.guard(t)
-	var waits time.Duration
-	const rounds = 20
-	for range rounds {
+	var waits []time.Duration
+	for range 20 {
 		var released atomic.Int64
 		got := make(chan error, 1)
 		while(t, a, "k", func(context.Context) {
 			go func() {
 				got <- b.Do(t.Context(), "k", func(context.Context) error {
-					waits += time.Duration(time.Now().UnixNano() - released.Load())
+					waits = append(waits, time.Duration(time.Now().UnixNano()-released.Load()))
 					return nil
 				})
 			}()
@@ -236,7 +243,8 @@ func TestWaiterIsWokenByARelease(t *testing.T) {
 		})
 		must(t, outcome(t, got))
 	}
-	if wait := waits / rounds; wait > 40*time.Millisecond {
+	slices.Sort(waits)
+	if wait := waits[len(waits)/2]; wait > 40*time.Millisecond {
 		t.Errorf("a waiter runs %v after the release", wait)
 	} else {
 		t.Logf("a waiter runs %v after the release", wait)

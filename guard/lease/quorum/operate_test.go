@@ -28,6 +28,8 @@ func run(t *testing.T, g *guard.Guard, key string, fn func(context.Context) erro
 	case <-running:
 	case err := <-result:
 		t.Fatalf("Do() = %v before it ran", err)
+	case <-time.After(waitLimit):
+		t.Fatalf("it does not run within %v", waitLimit)
 	}
 	return result
 }

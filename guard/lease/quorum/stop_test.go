@@ -15,15 +15,7 @@ import (
 )
 
 func latestWins(t *testing.T, a, b *guard.Guard) {
-	running, old := make(chan struct{}), make(chan error, 1)
-	go func() {
-		old <- a.Do(t.Context(), "replace", func(ctx context.Context) error {
-			close(running)
-			<-ctx.Done()
-			return nil
-		})
-	}()
-	<-running
+	old := run(t, a, "replace", untilDone)
 	must(t, b.With(guard.Replace(), guard.Wait(20*time.Second)).Do(t.Context(), "replace", nothing))
 	if err := outcome(t, old); !errors.Is(err, guard.ErrReplaced) {
 		t.Errorf("the holder got %v", err)
@@ -34,19 +26,11 @@ func latestWins(t *testing.T, a, b *guard.Guard) {
 func TestRevokeOnOneServerEndsTheContext(t *testing.T) {
 	f := newFleet(t, 3)
 	a, b := f.guard(t), f.guard(t)
-	running, result := make(chan struct{}), make(chan error, 1)
-	go func() {
-		result <- a.Do(t.Context(), "k", func(ctx context.Context) error {
-			close(running)
-			<-ctx.Done()
-			err := b.With(guard.Wait(0)).Do(context.WithoutCancel(ctx), "k", nothing)
-			if !errors.Is(err, guard.ErrBusy) {
-				t.Errorf("another run while fn cleans up: %v", err)
-			}
-			return nil
-		})
-	}()
-	<-running
+	result := run(t, a, "k", func(ctx context.Context) error {
+		<-ctx.Done()
+		wantBusy(t, b, "k") // while fn cleans up
+		return nil
+	})
 	everywhere(t, f.servers, "k")
 	must(t, redisstore.New(f.servers[1].Client(t)).Revoke(t.Context(), "k", "test"))
 	if err := outcome(t, result); !errors.Is(err, guard.ErrRevoked) {

@@ -212,16 +212,19 @@ func TestLostReplyIsNotSentAgain(t *testing.T) {
 		return calls
 	}
 	for _, sent := range []int{1, 3} {
-		admin.ConfigResetStat(t.Context())
-		trap := proxy.LoseNextReply("guard:k")
-		r := lease.RenewRequest{Key: "k", Owner: owner, TTL: ttl}
-		if p.Renew(within(t, 5*time.Second), slices.Repeat([]lease.RenewRequest{r}, sent))[sent-1].Err == nil {
-			t.Errorf("%d sent: no error", sent)
-		}
-		trap.Wait(t)
-		if got := scripts(); got < 1 || got > sent {
-			t.Errorf("%d sent, and the server ran %d", sent, got)
-		}
+		undisturbed(t, func() (wrong string) {
+			admin.ConfigResetStat(t.Context())
+			trap := proxy.LoseNextReply("guard:k")
+			r := lease.RenewRequest{Key: "k", Owner: owner, TTL: ttl}
+			if p.Renew(within(t, 5*time.Second), slices.Repeat([]lease.RenewRequest{r}, sent))[sent-1].Err == nil {
+				wrong = fmt.Sprintf("%d sent: no error", sent)
+			}
+			trap.Wait(t)
+			if got := scripts(); got < 1 || got > sent {
+				wrong = fmt.Sprintf("%d sent, and the server ran %d", sent, got)
+			}
+			return wrong
+		})
 	}
 }
 

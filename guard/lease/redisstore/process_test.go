@@ -1,6 +1,7 @@
 package redisstore_test
 
 import (
+	"cmp"
 	"context"
 	"testing"
 	"time"
@@ -34,14 +35,23 @@ func within(t testing.TB, d time.Duration) context.Context {
 	return ctx
 }
 
-// acquire sends r with the TTL and reservation of these tests.
+// acquire sends r with the TTL and reservation of these tests, unless it has its own.
 func (p *process) acquire(r lease.AcquireRequest) (lease.AcquireReply, error) {
-	r.TTL, r.Reservation, r.TokenCount = ttl, reservation, max(1, r.TokenCount)
+	r.TTL, r.Reservation, r.TokenCount = cmp.Or(r.TTL, ttl), cmp.Or(r.Reservation, reservation), max(1, r.TokenCount)
 	return p.Acquire(within(p.t, 5*time.Second), r)
 }
 
 func (p *process) try(key, owner string, ticket int64) (lease.AcquireReply, error) {
 	return p.acquire(lease.AcquireRequest{Key: key, Owner: owner, Join: true, Ticket: ticket})
+}
+
+// lasting is granted for longer than any test takes.
+func (p *process) lasting(r lease.AcquireRequest) {
+	p.t.Helper()
+	r.TTL = time.Hour
+	if reply, err := p.acquire(r); err != nil || !reply.Granted {
+		p.t.Fatalf("acquire %q: %+v, %v", r.Key, reply, err)
+	}
 }
 
 func (p *process) granted(key, owner string) lease.AcquireReply {
@@ -131,6 +141,35 @@ func eventually(t testing.TB, what string, ok func() bool) {
 		if time.Now().After(end) {
 			t.Fatal("never: " + what)
 		}
+	}
+}
+
+// received is what comes next from c.
+func received[T any](t testing.TB, c <-chan T) (v T) {
+	t.Helper()
+	select {
+	case v = <-c:
+	case <-time.After(waitLimit):
+		t.Fatalf("nothing was received within %v", waitLimit)
+	}
+	return v
+}
+
+// undisturbed wants that round, which counts requests, finds nothing wrong. One that is not answered
+// within 100 ms, as when the machine stands still, is sent again: a round that took so long is repeated.
+func undisturbed(t *testing.T, round func() (wrong string)) {
+	t.Helper()
+	for left := 10; ; left-- {
+		began := time.Now()
+		wrong := round()
+		if wrong == "" {
+			return
+		}
+		if left == 1 || time.Since(began) < 100*time.Millisecond {
+			t.Error(wrong)
+			return
+		}
+		t.Log("once more: ", wrong)
 	}
 }
 

@@ -43,46 +43,61 @@ func TestRenewOfManyLeasesOnOneServerIsAFewScripts(t *testing.T) {
 	p.client.Set(t.Context(), "guard:k3", "another", time.Minute)
 	p.client.Del(t.Context(), "guard:k50", "guard:k99")
 	p.client.HSet(t.Context(), "guard:k99", "field", "value")
-	must(t, p.client.ConfigResetStat(t.Context()).Err())
 
-	for i, reply := range p.renewAll(keys, owners, time.Hour) {
-		left := p.client.PTTL(t.Context(), "guard:"+keys[i]).Val()
-		want := lease.RenewReply{Held: true, Sent: reply.Sent}
-		switch i {
-		case 3:
-			want = lease.RenewReply{Holder: "another", Sent: reply.Sent}
-		case 50:
-			want = lease.RenewReply{Sent: reply.Sent}
-		case 99:
-			want = lease.RenewReply{Holder: "a hash of another program", Sent: reply.Sent}
+	undisturbed(t, func() (wrong string) {
+		must(t, p.client.ConfigResetStat(t.Context()).Err())
+		replies := p.renewAll(keys, owners, time.Hour)
+		stats := p.client.InfoMap(t.Context(), "commandstats").Val()["Commandstats"]["cmdstat_evalsha"]
+		for i, reply := range replies {
+			left := p.client.PTTL(t.Context(), "guard:"+keys[i]).Val()
+			want := lease.RenewReply{Held: true, Sent: reply.Sent}
+			switch i {
+			case 3:
+				want = lease.RenewReply{Holder: "another", Sent: reply.Sent}
+			case 50:
+				want = lease.RenewReply{Sent: reply.Sent}
+			case 99:
+				want = lease.RenewReply{Holder: "a hash of another program", Sent: reply.Sent}
+			}
+			if reply != want || reply.Sent.IsZero() || want.Held != (left > 59*time.Minute) {
+				t.Errorf("number %d: Renew() = %+v, lease for %v; want %+v", i, reply, left, want)
+			}
 		}
-		if reply != want || reply.Sent.IsZero() || want.Held != (left > 59*time.Minute) {
-			t.Errorf("number %d: Renew() = %+v, lease for %v; want %+v", i, reply, left, want)
+		if !strings.HasPrefix(stats, "calls=10,") {
+			return fmt.Sprintf("100 renewals were these scripts: %s; want 7, and one for each that is not held", stats)
 		}
-	}
-	if stats := p.client.InfoMap(t.Context(), "commandstats").Val()["Commandstats"]["cmdstat_evalsha"]; !strings.HasPrefix(stats, "calls=10,") {
-		t.Errorf("100 renewals were these scripts: %s; want 7, and one for each that is not held", stats)
-	}
+		return ""
+	})
 }
 
 func TestRenewOfManyLeasesHoldsWhereAScriptMayHaveKeysOfOneSlotOnly(t *testing.T) {
 	cluster := redistest.StartCluster(t)
 	node := cluster.Nodes()[0]
-	p := newProcess(t, node.Client(t)) // which is not told that there are others
+	client := node.Client(t) // which is not told that there are others
 	var keys []string
 	for i := range 40 {
 		keys = append(keys, strings.TrimPrefix(cluster.KeyOn(t, node, fmt.Sprintf("guard:k%d-", i)), "guard:"))
 	}
-	owners := p.grantedAll(keys)
+	owners := newProcess(t, client).grantedAll(keys)
+	undisturbed(t, func() (wrong string) {
+		p := newProcess(t, client)
+		must(t, client.ConfigResetStat(t.Context()).Err())
+		p.renewAllTwice(keys, owners)
+		if stats := client.InfoMap(t.Context(), "errorstats").Val()["Errorstats"]["errorstat_CROSSSLOT"]; stats != "count=3" {
+			return fmt.Sprintf("scripts refused for their slots: %q, want those of the first call only", stats)
+		}
+		return ""
+	})
+}
+
+func (p *process) renewAllTwice(keys, owners []string) {
+	p.t.Helper()
 	for range 2 {
 		for i, reply := range p.renewAll(keys, owners, time.Hour) {
 			if !reply.Held || reply.Err != nil {
-				t.Errorf("number %d: Renew() = %+v, want held", i, reply)
+				p.t.Errorf("number %d: Renew() = %+v, want held", i, reply)
 			}
 		}
-	}
-	if stats := p.client.InfoMap(t.Context(), "errorstats").Val()["Errorstats"]["errorstat_CROSSSLOT"]; stats != "count=3" {
-		t.Errorf("scripts refused for their slots: %q, want those of the first call only", stats)
 	}
 }
 
@@ -122,19 +137,16 @@ func TestRenewOfManyLeasesHoldsBehindAProxyThatLooksAtTheFirstKeyOnly(t *testing
 	owners := newProcess(t, server.Client(t)).grantedAll(keys)
 	client := server.Client(t, withDeadlines)
 	client.AddHook(byFirstKey{})
-	p := newProcess(t, client)
-	must(t, p.client.ConfigResetStat(t.Context()).Err())
-	for range 2 {
-		for i, reply := range p.renewAll(keys, owners, time.Hour) {
-			if !reply.Held || reply.Err != nil {
-				t.Errorf("number %d: Renew() = %+v, want held", i, reply)
-			}
+	undisturbed(t, func() (wrong string) {
+		p := newProcess(t, client)
+		must(t, client.ConfigResetStat(t.Context()).Err())
+		p.renewAllTwice(keys, owners)
+		stats := client.InfoMap(t.Context(), "commandstats").Val()["Commandstats"]["cmdstat_evalsha"]
+		if !strings.Contains(stats, fmt.Sprintf("calls=%d,", 3+37+40)) {
+			return fmt.Sprintf("renewals were these scripts: %s; want 3, 37 for the keys that were not found, and 40", stats)
 		}
-	}
-	stats := p.client.InfoMap(t.Context(), "commandstats").Val()["Commandstats"]["cmdstat_evalsha"]
-	if !strings.Contains(stats, fmt.Sprintf("calls=%d,", 3+37+40)) {
-		t.Errorf("renewals were these scripts: %s; want 3, 37 for the keys that were not found, and 40", stats)
-	}
+		return ""
+	})
 }
 
 func TestRenewOfManyLeasesWithoutPermissionIsRefusedForEach(t *testing.T) {

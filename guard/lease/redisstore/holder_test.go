@@ -2,6 +2,7 @@ package redisstore_test
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -20,31 +21,37 @@ func ids(holders []lease.Holder) (all []string) {
 
 // A process that is stopped loses its lease while it is asked: it was not told.
 func TestRevokeHolderTellsAnAnswerFromTheEndOfALease(t *testing.T) {
-	for name, answers := range map[string]bool{"stopped": false, "answers as it ends": true} {
-		t.Run(name, func(t *testing.T) {
-			p := newProcess(t, redistest.Start(t).Client(t))
-			owner, next := p.NewOwner(""), p.NewOwner("")
-			p.granted("k", owner)
-			p.refused("k", next, 0)
-			if answers {
-				defer p.Listen(func(s lease.Stop) bool {
-					p.release("k", owner) // before the answer is sent
-					time.Sleep(50 * time.Millisecond)
-					return s.Owner == owner
-				})()
-			} else {
-				time.AfterFunc(300*time.Millisecond, func() { p.client.PExpire(t.Context(), "guard:k", 1) })
+	t.Run("stopped", func(t *testing.T) {
+		p := newProcess(t, redistest.Start(t).Client(t))
+		owner, next := p.NewOwner(""), p.NewOwner("")
+		p.granted("k", owner)
+		p.refused("k", next, 0)
+		time.AfterFunc(300*time.Millisecond, func() { p.client.PExpire(t.Context(), "guard:k", 1) })
+		got, err := p.RevokeHolder(within(t, 10*time.Second), lease.Order{Key: "k", Reason: "test"})
+		if err != nil || got.Told != nil || !slices.Equal(ids(got.Silent), []string{owner}) {
+			t.Errorf("RevokeHolder() = %+v, %v", got, err)
+		}
+	})
+	t.Run("answers as it ends", func(t *testing.T) {
+		p := newProcess(t, redistest.Start(t).Client(t))
+		for i := range 5 { // an answer that a stall of the machine delays by half a second is not waited for
+			key, owner, next := fmt.Sprint("k", i), p.NewOwner(""), p.NewOwner("")
+			p.granted(key, owner)
+			p.refused(key, next, 0)
+			end := p.Listen(func(s lease.Stop) bool {
+				p.release(key, owner) // before the answer is sent
+				time.Sleep(50 * time.Millisecond)
+				return s.Owner == owner
+			})
+			got, err := p.RevokeHolder(within(t, 10*time.Second), lease.Order{Key: key, Reason: "test"})
+			end()
+			if must(t, err); slices.Equal(ids(got.Told), []string{owner}) && got.Silent == nil {
+				return
 			}
-			got, err := p.RevokeHolder(within(t, 10*time.Second), lease.Order{Key: "k", Reason: "test"})
-			told, silent := []string{owner}, []string(nil)
-			if !answers {
-				told, silent = silent, told
-			}
-			if err != nil || !slices.Equal(ids(got.Told), told) || !slices.Equal(ids(got.Silent), silent) {
-				t.Errorf("RevokeHolder() = %+v, %v", got, err)
-			}
-		})
-	}
+			t.Logf("RevokeHolder() = %+v", got)
+		}
+		t.Error("none was told of those that answered as their leases ended")
+	})
 }
 
 // What is meant for one holder does not reach the next, which the server decides.
@@ -100,7 +107,7 @@ func TestBreakHolderEndsOnePermitOfALimit(t *testing.T) {
 	if !slices.Equal(holding, want) || i.Limit != 2 {
 		t.Errorf("%v hold it, want %v", holding, want)
 	}
-	got, err = p.RevokeHolder(within(t, 300*time.Millisecond), lease.Order{Key: "k", Holder: b})
+	got, err = p.RevokeHolder(within(t, time.Second), lease.Order{Key: "k", Holder: b})
 	if !errors.Is(err, redisstore.ErrNoAnswer) || !slices.Equal(ids(got.Silent), []string{b}) {
 		t.Errorf("RevokeHolder() = %+v, %v, and nobody listens", got, err)
 	}

@@ -143,8 +143,6 @@ func inspectsModes(t *testing.T, admin, client, operator redis.UniversalClient) 
 // orders: what Revoke and Break say of each mode; the leases of inspectsModes have no engine.
 func orders(t *testing.T, op *redisstore.Store) {
 	ctx := t.Context()
-	short, cancel := context.WithTimeout(ctx, 300*time.Millisecond)
-	defer cancel()
 	for key, want := range map[string]error{
 		"nothing": nil, "closed": redisstore.ErrKeptClosed, "foreign": redisstore.ErrForeign, "hash": redisstore.ErrForeign,
 	} {
@@ -152,7 +150,7 @@ func orders(t *testing.T, op *redisstore.Store) {
 			t.Errorf("Revoke(%q) = %v, want %v", key, err, want)
 		}
 	}
-	if err := op.Revoke(short, "limit", ""); !errors.Is(err, redisstore.ErrNoAnswer) || !strings.HasSuffix(err.Error(), "worker, worker") {
+	if err := op.Revoke(within(t, time.Second), "limit", ""); !errors.Is(err, redisstore.ErrNoAnswer) || !strings.HasSuffix(err.Error(), "worker, worker") {
 		t.Errorf("Revoke() = %v, want the names of those who did not answer", err)
 	}
 	before, err := op.Inspect(ctx, "exclusive")

@@ -240,13 +240,10 @@ func TestKeysAreSeenWhileTheirSlotMoves(t *testing.T) {
 	p := newProcess(t, cluster.Client(t), redisstore.Owner("worker"))
 	op := redisstore.New(cluster.Client(t))
 	ctx := t.Context()
-	p.granted("exclusive", p.NewOwner("trace"))
-	p.refused("exclusive", p.NewOwner(""), 0)
+	p.lasting(lease.AcquireRequest{Key: "exclusive", Owner: p.NewOwner("trace")})
+	p.refused("exclusive", p.NewOwner(""), 0) // the queue is kept for a minute
 	for range 2 {
-		r, err := p.acquire(lease.AcquireRequest{Key: "limit", Owner: p.NewOwner(""), Limit: 3})
-		if err != nil || !r.Granted {
-			t.Fatalf("%+v, %v", r, err)
-		}
+		p.lasting(lease.AcquireRequest{Key: "limit", Owner: p.NewOwner(""), Limit: 3})
 	}
 	must(t, p.client.HSet(ctx, "guard:hash", "a", "b").Err())
 	want := make(map[string]redisstore.Inspection)
@@ -296,7 +293,7 @@ func sameButForTimes(i redisstore.Inspection) string {
 func TestInspectAsksReplicasOfAClusterAndBehindSentinels(t *testing.T) {
 	group := redistest.StartSentinel(t, 1)
 	p := newProcess(t, group.Client(t))
-	p.granted("k", p.NewOwner(""))
+	p.lasting(lease.AcquireRequest{Key: "k", Owner: p.NewOwner("")})
 	// A client may have learned the layout before the replica was in it: another one asks then.
 	seen := func(dial func() redis.UniversalClient, of *redistest.Server) {
 		t.Helper()
@@ -320,7 +317,7 @@ func TestInspectAsksReplicasOfAClusterAndBehindSentinels(t *testing.T) {
 	cluster := redistest.StartCluster(t)
 	q := newProcess(t, cluster.Client(t))
 	owner := q.NewOwner("")
-	q.granted("k", owner)
+	q.lasting(lease.AcquireRequest{Key: "k", Owner: owner})
 	master := cluster.Master(t, "guard:k")
 	must(t, master.Client(t).ConfigSet(t.Context(), "repl-diskless-sync-delay", "0").Err())
 	follower := redistest.Start(t, "--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf", "--cluster-node-timeout", "1000")
@@ -330,7 +327,7 @@ func TestInspectAsksReplicasOfAClusterAndBehindSentinels(t *testing.T) {
 	eventually(t, "the replica", func() bool { return client.ClusterReplicate(t.Context(), fmt.Sprint(id)).Err() == nil })
 	first := cluster.Nodes()[0].Client(t)
 	eventually(t, "the layout", func() bool {
-		q.renew("k", owner) // a replica is announced when it has received something
+		q.renewAll([]string{"k"}, []string{owner}, time.Hour) // a replica is announced when it has received something
 		shards, err := first.ClusterShards(t.Context()).Result()
 		return err == nil && slices.ContainsFunc(shards, func(s redis.ClusterShard) bool { return len(s.Nodes) == 2 && len(s.Slots) > 0 })
 	})

@@ -31,7 +31,7 @@ func giveUp(t *testing.T, server *redistest.Server, key string) journal.Record {
 	go func() { over <- j.Run(ctx) }()
 	defer func() {
 		cancel()
-		_ = outcome(t, over) // of its context
+		_ = outcome(t, over) // it says that its context has ended
 		must(t, g.Shutdown(context.Background()))
 	}()
 	err = j.Do(t.Context(), key, journal.Op{Kind: "refund", Payload: []byte("amount=3")}, func(context.Context) error { return errors.New("half done") })

@@ -38,7 +38,7 @@ func TestComparisonHasTheFiguresOfTheResults(t *testing.T) {
 	if column < 0 {
 		t.Fatalf("%s: no column %s", results, fairness)
 	}
-	got := cells(t, "../docs/comparison.md", "least and most served of 64 callers, runs", "")[1:]
+	got := cells(t, "../docs/comparison.md", "runs of the least served of 64 processes for one of the most served (1 is fair)", "")[1:]
 	var want []string
 	for _, who := range []string{nameGuard, nameRedsync, nameRedislock, nameRueidislock2, nameRueidislock1} {
 		want = append(want, cells(t, results, "one key, 64 clients × 1 goroutine, no work", who)[column])

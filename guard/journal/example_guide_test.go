@@ -3,9 +3,11 @@ package journal_test
 import (
 	"context"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/jobguard/jobguard/guard"
 	"github.com/jobguard/jobguard/guard/journal"
-	"github.com/jobguard/jobguard/guard/journal/record"
+	"github.com/jobguard/jobguard/guard/journal/redislog"
 )
 
 func refund(context.Context, string) error       { return nil }
@@ -14,7 +16,8 @@ func bill(context.Context, string, []byte) error { return nil }
 // What a charge needs: a handler that finds by the id what was done, the sweep on every
 // replica, and the run itself.
 func Example_charge() {
-	_ = func(ctx context.Context, g *guard.Guard, records record.Log, id string, order []byte) error {
+	_ = func(ctx context.Context, g *guard.Guard, client redis.UniversalClient, id string, order []byte) error {
+		records := redislog.New(client)                               // or sqllog.New, and its Migrate
 		j, err := journal.New(g.With(guard.Name("charges")), records) // its name in metrics
 		if err != nil {
 			return err

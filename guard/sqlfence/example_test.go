@@ -21,7 +21,7 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	if err := fences.Migrate(context.Background(), db); err != nil {
+	if err := fences.Migrate(context.Background(), db); err != nil { // makes its table if there is none
 		log.Fatal(err)
 	}
 	sell := func(ctx context.Context, sku string) error {

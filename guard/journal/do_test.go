@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"log/slog"
 	"runtime"
 	"slices"
 	"strings"
@@ -382,8 +383,12 @@ func TestDoneRunThatWasCompensatedMeanwhileIsALoss(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFleet(t)
 		f.run(f.journal(nothing))
+		var logged bytes.Buffer
+		defer slog.SetDefault(slog.Default())
+		slog.SetDefault(slog.New(slog.NewTextHandler(&logged, nil)))
 		j, err := journal.New(f.guard(), stopped{f.log, 5 * time.Second})
 		must(t, err)
+		j.Handle("other", nothing)
 		err = j.Do(t.Context(), "k", journal.Op{Kind: "charge"}, func(context.Context) error { return nil })
 		if !errors.Is(err, guard.ErrLost) {
 			t.Errorf("Do() = %v though a handler was called, want ErrLost", err)
@@ -392,6 +397,9 @@ func TestDoneRunThatWasCompensatedMeanwhileIsALoss(t *testing.T) {
 		calls := f.called()
 		if len(calls) != 2 || calls[0].Reason != journal.Abandoned || calls[1].Reason != journal.Late {
 			t.Errorf("the handler was called with %+v, want Abandoned, then Late", calls)
+		}
+		if strings.Contains(logged.String(), "no handler here") {
+			t.Errorf("it says that a record waits for a handler, which has one:\n%s", &logged)
 		}
 	})
 }

@@ -143,7 +143,7 @@ func (j *Journal) unhandled(ctx context.Context, r Record) {
 	j.mu.Unlock()
 	if !said {
 		slog.WarnContext(ctx, "journal: a run did not end well, and no handler here is for its kind: its record stays open until a process has one",
-			"kind", r.Kind, "id", r.ID, "key", r.Key)
+			"kind", r.Kind, "id", r.ID)
 	}
 }
 

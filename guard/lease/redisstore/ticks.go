@@ -127,14 +127,12 @@ func readTick(o *op) (lease.Tick, error) {
 	}
 	r := reader{values: values}
 	tick := lease.Tick{At: time.UnixMicro(r.number()), Done: r.text() == "1", Owner: r.text(), Fence: r.number()}
-	tick.Attempts = 1
-	if len(values) > 4 && values[4] == nil {
-		r.number() // absent
-	} else {
-		tick.Attempts = int(r.number())
+	counted := len(r.values) > 0 && r.values[0] != nil
+	if tick.Attempts = int(r.number()); !counted { // by an older version
+		tick.Attempts = 1
 	}
 	tick.Since, tick.Dead = r.micros(), r.micros()
-	tick.Left = len(values) > 7 && values[7] == any(tick.Owner)
+	tick.Left = len(r.values) > 0 && r.values[0] == any(tick.Owner)
 	if r.err != nil {
 		return lease.Tick{}, fmt.Errorf("the stored tick: %w", r.err)
 	}

@@ -9,6 +9,24 @@ import (
 	"github.com/jobguard/jobguard/internal/redistest"
 )
 
+func TestTickOfAnOlderVersionCountsOneRun(t *testing.T) {
+	client := redistest.Start(t).Client(t)
+	store := redisstore.New(client)
+	r := lease.TickRequest{Key: "report", Owner: store.NewOwner(""), At: time.Unix(1, 0), MaxAhead: time.Minute, Fence: 7}
+	_, err := store.ClaimTick(t.Context(), r)
+	must(t, err)
+	name := client.Keys(t.Context(), "guard:tick:*:report").Val()[0]
+	must(t, client.HDel(t.Context(), name, "attempts").Err())
+	for _, want := range []int{1, 2} { // as it is, and after one more claim
+		if last, err := store.LastTick(t.Context(), "report"); err != nil || last.Attempts != want {
+			t.Errorf("LastTick() = %+v, %v; want %d attempts", last, err, want)
+		}
+		r.Owner, r.Rerun, r.Fence = store.NewOwner(""), true, r.Fence+1
+		_, err := store.ClaimTick(t.Context(), r)
+		must(t, err)
+	}
+}
+
 func TestTicksExpireLongAfterTheLastClaim(t *testing.T) {
 	server := redistest.Start(t)
 	client := server.Client(t)

@@ -90,7 +90,7 @@ func Run(t *testing.T, open func(t *testing.T) Fixture) {
 		ownerChecks, acquireChecks, renewChecks, releaseChecks,
 		queueChecks, watchChecks, fenceChecks, keyChecks, contextChecks, raceChecks,
 		limitChecks, permitChecks, vanishChecks, queueLimitChecks, watchLimitChecks, limitRaceChecks, leftoverChecks,
-		tickChecks, holderChecks, stopChecks,
+		tickChecks, tickCountChecks, holderChecks, stopChecks,
 	} {
 		for _, c := range group {
 			if lack, suits := c.suits(abilities); !suits {
